@@ -1,0 +1,76 @@
+"""Configs: one frozen model gives options, validation, the fingerprint and the provenance."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from affectkit.errors import UsageError
+
+Device = str
+C = TypeVar("C", bound="Config")
+Precision = Literal["float32", "bfloat16", "float16"]
+
+
+class Config(BaseModel):
+    """Frozen; unknown keys are refused. Fields are scalars, Literal, Optional, lists or tuples of those."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Numerics(Config):
+    """Choices that do not change what is computed but can change the last digits.
+
+    They are recorded with an artifact; a resumed artifact refuses to mix them.
+    """
+
+    device: Device = Field("auto", description="auto, cpu, cuda or cuda:N")
+    precision: Precision = Field("float32", description="arithmetic of the forward pass")
+    batch_size: int = Field(32, ge=1, le=4096, description="fixed batch shape of the backbone")
+    channels_last: bool = Field(False, description="NHWC memory format")
+    compile: bool = Field(False, description="torch.compile the model")
+
+
+class Runtime(Config):
+    """How to run; never part of a fingerprint."""
+
+    workers: int = Field(0, ge=0, le=256, description="decoding threads (0: one per core)")
+    progress: bool | None = Field(None, description="live progress (default: when stderr is a terminal)")
+    rehash: bool = Field(False, description="digest every source again instead of trusting size and time")
+    retry_failed: bool = Field(False, description="try the clips again that failed before")
+
+
+def canonical_json(value: Any) -> str:
+    """JSON with sorted keys and no spaces: equal values give equal text.
+
+    >>> canonical_json({"b": 1, "a": [True, None]})
+    '{"a":[true,null],"b":1}'
+    """
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def fingerprint(inputs: dict[str, Any]) -> str:
+    """64 hexadecimal digits that identify a recipe: SHA-256 of its canonical JSON."""
+    return hashlib.sha256(canonical_json(inputs).encode()).hexdigest()
+
+
+def explain(error: ValidationError) -> str:
+    """A pydantic error as one line: each field, what it got and what it takes."""
+    parts = []
+    for item in error.errors():
+        where = ".".join(str(key) for key in item["loc"]) or "config"
+        given = "" if item["type"] == "missing" else f" (given {item['input']!r})"
+        parts.append(f"{where}: {item['msg'].removeprefix('Value error, ')}{given}")
+    return "; ".join(parts)
+
+
+def validate(model: type[C], values: dict[str, Any], what: str) -> C:
+    """`model` from loose values; a `UsageError` that names the fields otherwise."""
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        known = ", ".join(model.model_fields) or "none"
+        raise UsageError(f"{what}: {explain(error)} (options: {known})") from None

@@ -1,0 +1,1 @@
+"""Readers of data sets' own layouts: one plugin a file."""

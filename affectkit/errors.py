@@ -1,0 +1,41 @@
+"""Errors that a user can act on. Anything else that escapes is a bug of ours and may show a traceback."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class AffectkitError(Exception):
+    """One line: what was given, what is accepted, what to do. The command exits with 2."""
+
+
+class UsageError(AffectkitError):
+    """The command, a config or an input table is wrong; nothing was computed."""
+
+
+class HostileFile(AffectkitError):
+    """A file declares something that affectkit refuses to read (links, huge sizes, objects, pickles)."""
+
+
+class MissingExtra(AffectkitError):
+    """An optional package is needed. The message says what to install."""
+
+    def __init__(self, package: str, extra: str, purpose: str) -> None:
+        super().__init__(f"{purpose} needs the package {package}: pip install 'affectkit[{extra}]'")
+
+
+class ClipError(Exception):
+    """One clip cannot be processed. The run goes on; the cause is listed in failures.jsonl."""
+
+
+def unknown(kind: str, given: str, known: Iterable[str]) -> UsageError:
+    """A `UsageError` for a name that is not one of `known`, with the nearest match first.
+
+    >>> print(unknown("head", "transfomer", ["lstm", "transformer"]))
+    unknown head 'transfomer': did you mean 'transformer'? (accepted: lstm, transformer)
+    """
+    accepted = sorted(known)
+    near = get_close_matches(given, accepted, n=1)
+    hint = f" did you mean '{near[0]}'?" if near else ""
+    return UsageError(f"unknown {kind} '{given}':{hint} (accepted: {', '.join(accepted) or 'none'})")

@@ -1,0 +1,1 @@
+"""Late fusion of several models' scores: one plugin a file."""

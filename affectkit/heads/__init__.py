@@ -1,0 +1,1 @@
+"""Models trained on cached features: one plugin a file."""

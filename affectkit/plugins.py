@@ -1,0 +1,216 @@
+"""Plugin protocols and the registry.
+
+A plugin is one module in `affectkit/<group>/`; the module's name is the plugin's name (`_` reads as `-`), and its
+`PLUGIN` is a class that follows the group's protocol. Packages outside affectkit register such a module under the
+entry point `affectkit.<group>`. Modules whose name begins with `_` are shared code.
+
+A plugin module imports torch, timm, transformers and scikit-learn only inside functions: its `Options` are read by
+`--help`, by listings and on every cache hit.
+"""
+
+from __future__ import annotations
+
+import pkgutil
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from affectkit.config import Config, Numerics, validate
+from affectkit.errors import UsageError, unknown
+from affectkit.tasks import Task
+from affectkit.types import Clip, ClipLabels, Detections, FeatureSequence, Floats, Predictions
+from affectkit.weights import WeightsFile
+
+Group = Literal["detectors", "backbones", "heads", "fusers", "datasets"]
+GROUPS: tuple[Group, ...] = ("detectors", "backbones", "heads", "fusers", "datasets")
+
+
+class Plugin(Protocol):
+    """What every plugin has. `version` is bumped by hand when results change."""
+
+    version: ClassVar[int]
+    Options: ClassVar[type[Config]]
+
+
+class Detector(Plugin, Protocol):
+    """Finds faces. Constructed as `Detector(options, weights, device)`; `device` is cpu or cuda[:N]."""
+
+    @classmethod
+    def weights(cls, options: Any, choice: str) -> WeightsFile:
+        """The weights meant by `choice` (auto or a path), without loading torch. Raises UsageError."""
+
+    def __init__(self, options: Any, weights: WeightsFile, device: str) -> None: ...
+
+    def __call__(self, frames: NDArray[np.uint8]) -> list[Detections]:
+        """frames [N,H,W,3] RGB of one size -> one `Detections` a frame, best score first, in pixels."""
+
+
+class Backbone(Plugin, Protocol):
+    """Embeds images (kind "image") or windows of speech (kind "audio"). Preprocessing is inside, on the device.
+
+    Constructed as `Backbone(options, weights, numerics)` with a resolved `numerics.device`.
+    """
+
+    kind: ClassVar[Literal["image", "audio"]]
+    dim: int
+
+    @classmethod
+    def weights(cls, options: Any, choice: str) -> WeightsFile:
+        """The weights meant by `choice` (auto, a path, or random), without loading torch where the answer is
+        known already. Raises UsageError."""
+
+    def __init__(self, options: Any, weights: WeightsFile, numerics: Numerics) -> None: ...
+
+    def __call__(self, batch: Any) -> NDArray[np.float32]:
+        """Image: uint8 [N,3,H,W] -> [N,D]. The caller always passes one fixed batch shape."""
+
+
+@dataclass(frozen=True, repr=False)
+class Example:
+    """One clip as a head sees it: its input sequences (one for most heads) and, for training, its labels.
+
+    labels [T,K] (time level, aligned to the rows of the first input) or [1,K] (clip level); NaN = invalid.
+    Multiclass labels have one column, the class index.
+    """
+
+    clip: str
+    inputs: tuple[FeatureSequence, ...]
+    labels: Floats | None = None
+
+    def __repr__(self) -> str:
+        return f"Example({self.clip}, {self.inputs})"
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What a head reports while it trains."""
+
+    epoch: int
+    epochs: int
+    loss: float
+    score: float
+    best: float
+
+
+Monitor = Callable[[Epoch], None]
+
+
+class Head(Plugin, Protocol):
+    """Learns from cached features. Constructed as `Head(options, task)`."""
+
+    def __init__(self, options: Any, task: Task) -> None: ...
+
+    def fit(
+        self, train: Sequence[Example], val: Sequence[Example], *, seed: int, device: str, monitor: Monitor
+    ) -> list[Epoch]:
+        """Fit on `train`, select on `val` by the task's metric; returns the history."""
+
+    def predict(self, examples: Sequence[Example], *, device: str) -> list[Floats]:
+        """Raw scores (regression: values; else logits) per example: [T,K] at time level, [1,K] at clip level.
+        A row that cannot be predicted is NaN."""
+
+    def save(self, folder: Path) -> None:
+        """Write safetensors + JSON into an existing folder."""
+
+    @classmethod
+    def load(cls, folder: Path, task: Task) -> Head:
+        """The head that `save` wrote; never unpickles."""
+
+
+class Fuser(Plugin, Protocol):
+    """Combines the scores of M models. Constructed as `Fuser(options, task)`.
+
+    Scores are [M,N,K]: values, or probabilities for classes; truth is [N,K] or class indices [N]; groups [N] are
+    clips or subjects. NaN marks a missing score.
+    """
+
+    def __init__(self, options: Any, task: Task) -> None: ...
+
+    def fit(self, scores: Floats, truth: Floats, groups: NDArray[Any], *, seed: int) -> None: ...
+
+    def combine(self, scores: Floats) -> Floats:
+        """[M,N,K] -> [N,K]."""
+
+    def state(self) -> dict[str, Any]:
+        """What was learnt, as JSON-able values for the provenance (weights a class, ...)."""
+
+
+class Dataset(Plugin, Protocol):
+    """A data set's own layout. Constructed as `Dataset(options, root)`."""
+
+    def __init__(self, options: Any, root: Path) -> None: ...
+
+    def clips(self) -> list[Clip]: ...
+
+    def labels(self, task: Task) -> dict[str, ClipLabels]: ...
+
+    def splits(self) -> dict[str, str]: ...
+
+    def write_submission(self, predictions: Predictions, template: Path, out: Path) -> None: ...
+
+
+def names(group: Group) -> list[str]:
+    """Plugins of a group, sorted; nothing heavy is imported."""
+    return sorted(_modules(group))
+
+
+def get(group: Group, name: str) -> type[Any]:
+    """The plugin class. Raises UsageError with the nearest accepted name."""
+    modules = _modules(group)
+    if name not in modules:
+        raise unknown(group.removesuffix("s"), name, modules)
+    plugin = import_module(modules[name]).PLUGIN
+    assert isinstance(plugin, type)
+    return plugin
+
+
+def backbone(name: str, options: Sequence[str] = ()) -> tuple[str, type[Any], Config]:
+    """A backbone by plugin name, or any timm model by its own: (artifact name, plugin, options)."""
+    if name in _modules("backbones"):
+        plugin = get("backbones", name)
+        return name, plugin, parse_options(plugin, options, name)
+    plugin = get("backbones", "timm")
+    return name, plugin, parse_options(plugin, [f"model={name}", *options], name)
+
+
+def parse_options(plugin: type[Any], given: Iterable[str], name: str) -> Config:
+    """`key=value` texts as the plugin's own validated options; dotted keys reach nested options."""
+    tree: dict[str, Any] = {}
+    for item in given:
+        key, found, value = item.partition("=")
+        if not found or not key:
+            raise UsageError(f"option '{item}' is not key=value")
+        _set(tree, key.split("."), value, item)
+    return validate(plugin.Options, tree, f"options of {name}")
+
+
+def describe(options: Config) -> Mapping[str, Any]:
+    """Options as JSON-able values for fingerprints and provenance."""
+    return options.model_dump(mode="json")
+
+
+def _set(tree: dict[str, Any], path: list[str], value: str, item: str) -> None:
+    *parents, leaf = path
+    for key in parents:
+        tree = tree.setdefault(key, {})
+        if not isinstance(tree, dict):
+            raise UsageError(f"option '{item}' goes below '{key}', which has a value of its own")
+    tree[leaf] = value
+
+
+def _modules(group: Group) -> dict[str, str]:
+    package = import_module(f"affectkit.{group}")
+    found = {
+        info.name.replace("_", "-"): f"{package.__name__}.{info.name}"
+        for info in pkgutil.iter_modules(package.__path__)
+        if not info.name.startswith("_")
+    }
+    for point in entry_points(group=f"affectkit.{group}"):
+        found.setdefault(point.name, point.value)
+    return found
