@@ -63,9 +63,7 @@ class Detections:
     @staticmethod
     def none() -> Detections:
         """A frame without a face."""
-        return Detections(
-            np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros((0, 5, 2), np.float32)
-        )
+        return Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros((0, 5, 2), np.float32))
 
 
 @dataclass(frozen=True, repr=False)
@@ -150,9 +148,7 @@ class ClipLabels:
 
     def __post_init__(self) -> None:
         _require(self.values.ndim == 2, f"values are [R,K], not {list(self.values.shape)}")
-        _require(
-            len(self.start) == len(self.end) == len(self.values), "start, end and values differ in length"
-        )
+        _require(len(self.start) == len(self.end) == len(self.values), "start, end and values differ in length")
 
     def __len__(self) -> int:
         return len(self.start)
@@ -189,7 +185,7 @@ class Predictions:
     @property
     def valid(self) -> Bools:
         """[N] rows in which every score is finite."""
-        return np.isfinite(self.scores).all(1)
+        return np.asarray(np.isfinite(self.scores).all(axis=1))
 
     def select(self, rows: Array) -> Predictions:
         """The given rows (mask or indices)."""
