@@ -1,0 +1,20 @@
+"""Artifacts on disk: atomic parts, immutable memory-mapped HDF5 segments, provenance, per-clip digests."""
+
+from affectkit.store.artifact import Artifact, Failure, Stage, open_artifact
+from affectkit.store.cache import Cache
+from affectkit.store.schema import Column, Schema, faces_schema, features_schema, predictions_schema
+from affectkit.store.writing import PartWriter
+
+__all__ = [
+    "Artifact",
+    "Cache",
+    "Column",
+    "Failure",
+    "PartWriter",
+    "Schema",
+    "Stage",
+    "faces_schema",
+    "features_schema",
+    "open_artifact",
+    "predictions_schema",
+]

@@ -1,0 +1,152 @@
+"""The cache folder: where an artifact of a recipe lies, and making it."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from affectkit import __version__
+from affectkit.config import fingerprint
+from affectkit.digests import Digests
+from affectkit.errors import UsageError
+from affectkit.store.artifact import STAGE_FILE, Artifact, Stage
+from affectkit.store.schema import Schema
+from affectkit.store.writing import explained, fsync, temporary_name, write_text
+
+DEFAULT_ROOT = ".affectkit"
+_RECORDED = ("av", "h5py", "librosa", "numpy", "onnxruntime", "scikit-learn", "timm", "torch", "transformers")
+
+
+class Cache:
+    """Artifacts under one root: `--cache`, else $AFFECTKIT_CACHE, else `.affectkit/`."""
+
+    def __init__(self, root: Path | None = None) -> None:
+        self.root = root or Path(os.environ.get("AFFECTKIT_CACHE") or DEFAULT_ROOT)
+
+    def digests(self, rehash: bool = False) -> Digests:
+        """The memo of source digests."""
+        return Digests(self.root / "digests.sqlite", rehash)
+
+    def path(self, stage: str, name: str, inputs: dict[str, Any], out: Path | None = None) -> Path:
+        """Where the artifact of these inputs lies; `out` names it by hand."""
+        return out or self.root / stage / f"{_safe(name)}-{fingerprint(inputs)[:12]}"
+
+    def find(self, stage: str, name: str, inputs: dict[str, Any], out: Path | None = None) -> Artifact | None:
+        """The artifact if it exists. Raises UsageError when `out` holds another recipe."""
+        path = self.path(stage, name, inputs, out)
+        if not (path / STAGE_FILE).exists():
+            if out and path.exists() and any(path.iterdir()):
+                raise UsageError(f"--out {path} is a folder with other things in it: name a new or an empty one")
+            return None
+        artifact = Artifact(path)
+        if artifact.stage.fingerprint != fingerprint(inputs):
+            raise UsageError(
+                f"{path} holds another recipe ({artifact.stage.stage} {artifact.stage.name}): "
+                "leave --out away, or name another folder"
+            )
+        return artifact
+
+    def create(
+        self, stage: str, name: str, inputs: dict[str, Any], table: Schema, *,
+        numerics: dict[str, Any] | None = None, upstream: Sequence[Path] = (), out: Path | None = None,
+    ) -> Artifact:  # fmt: skip
+        """The artifact of a map stage, made empty where it does not exist."""
+        path = self.path(stage, name, inputs, out)
+        text = stage_text(stage, name, inputs, table=table, numerics=numerics, upstream=upstream)
+        with explained(path):
+            path.mkdir(parents=True, exist_ok=True)
+            if not (path / STAGE_FILE).exists():
+                write_text(path / STAGE_FILE, text)
+        return Artifact(path)
+
+    def create_whole(
+        self, stage: str, name: str, inputs: dict[str, Any], write: Callable[[Path], None], *,
+        upstream: Sequence[Path] = (), out: Path | None = None, provenance: Callable[[], dict[str, Any]] | None = None,
+    ) -> Artifact:  # fmt: skip
+        """The artifact of a fit stage: `write` fills a temporary folder, which appears whole under its name."""
+        path = self.path(stage, name, inputs, out)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = temporary_name(path)
+        try:
+            with explained(path):
+                temporary.mkdir()
+                write(temporary)
+                extra = provenance() if provenance else None
+                write_text(temporary / STAGE_FILE, stage_text(stage, name, inputs, upstream=upstream, extra=extra))
+                _appear(temporary, path)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+        return Artifact(path)
+
+    def artifacts(self) -> Iterable[Artifact]:
+        """Every artifact under the root, by stage and name."""
+        for file in sorted(self.root.glob(f"*/*/{STAGE_FILE}")):
+            if not file.parent.name.startswith("."):
+                yield Artifact(file.parent)
+
+
+def stage_text(
+    stage: str, name: str, inputs: dict[str, Any], *, table: Schema | None = None,
+    numerics: dict[str, Any] | None = None, upstream: Sequence[Path] = (), extra: dict[str, Any] | None = None,
+) -> str:  # fmt: skip
+    """The text of a stage file: what was asked and, recorded but not hashed, how it was made."""
+    return Stage(
+        stage=stage, name=name, fingerprint=fingerprint(inputs), inputs=inputs, table=table,
+        numerics=numerics or {}, upstream=[str(path.resolve()) for path in upstream],
+        provenance=_provenance() | (extra or {}),
+    ).model_dump_json(indent=1)  # fmt: skip
+
+
+def _appear(temporary: Path, path: Path) -> None:
+    if path.exists() and not any(path.iterdir()):
+        path.rmdir()
+    try:
+        temporary.rename(path)
+    except OSError:
+        if not (path / STAGE_FILE).exists():  # else another process made the same artifact first
+            raise
+    fsync(path.parent)
+
+
+def _provenance() -> dict[str, Any]:
+    return {
+        "affectkit": __version__,
+        "git": _git_commit(),
+        "python": platform.python_version(),
+        "packages": {name: _version(name) for name in _RECORDED},
+        "host": socket.gethostname(),
+        "platform": platform.platform(),
+        "created": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "command": sys.argv,
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _git_commit() -> str | None:
+    folder = Path(__file__).resolve().parents[2]
+    if not (folder / ".git").exists():
+        return None
+    try:
+        run = subprocess.run(["git", "rev-parse", "HEAD"], cwd=folder, capture_output=True, text=True, timeout=5)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return run.stdout.strip() or None
+
+
+def _safe(name: str) -> str:
+    return "".join(c if c.isalnum() or c in "._-" else "_" for c in name)[:80]

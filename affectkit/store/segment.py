@@ -1,0 +1,181 @@
+"""Reading one HDF5 segment: checked against its schema, then memory-mapped.
+
+The file is untrusted: only plain datasets reached by hard links, of the expected types and lengths, lying wholly
+inside the file. External, virtual, compressed and object datasets are refused.
+"""
+
+from __future__ import annotations
+
+import stat
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from affectkit.errors import HostileFile
+from affectkit.store.schema import Column, Schema, Stored
+
+if TYPE_CHECKING:
+    import h5py
+
+Record = dict[str, Any]
+_LONGEST_TEXT = 1024
+
+
+class Segment:
+    """One sealed file as arrays. `clips` gives the row of each clip id.
+
+    `Segment.part` reads a finished part instead: its columns are chunked, so they stay HDF5 datasets, which slice
+    like arrays, and the file stays open until `close`.
+    """
+
+    def __init__(self, path: Path, schema: Schema, sealed: bool = True) -> None:
+        self.path = path
+        self.schema = schema
+        self._file = _open(path)
+        try:
+            self.arrays = _checked(self._file, path, schema, sealed)
+        except (OSError, RuntimeError, KeyError, TypeError, ValueError) as error:
+            self._file.close()
+            raise HostileFile(f"{path} is not a readable segment: {error}") from error
+        if sealed:
+            self._file.close()
+        self._check_lengths()
+        self.ids = [_text(value, path) for value in self.arrays["clip"]]
+        self.clips = {clip: row for row, clip in enumerate(self.ids)}
+        if len(self.clips) != len(self.ids):
+            raise HostileFile(f"{path}: a clip appears twice")
+
+    @classmethod
+    def part(cls, path: Path, schema: Schema) -> Segment:
+        """A finished part, to be closed after use."""
+        return cls(path, schema, sealed=False)
+
+    def close(self) -> None:
+        """Close the file of a part; arrays of a sealed segment stay mapped."""
+        self._file.close()
+
+    def source(self, clip: str) -> str:
+        """The digest of what the clip was made from."""
+        return _text(self.arrays["source_sha256"][self.clips[clip]], self.path)
+
+    def digest(self, clip: str) -> str:
+        """The digest of the clip's own bytes."""
+        return _text(self.arrays["sha256"][self.clips[clip]], self.path)
+
+    def status(self, clip: str) -> str:
+        """ok or partial."""
+        return _text(self.arrays["status"][self.clips[clip]], self.path)
+
+    def length(self, clip: str) -> int:
+        """Number of rows T of the clip."""
+        row = self.clips[clip]
+        return int(self.arrays["offsets"][row + 1] - self.arrays["offsets"][row])
+
+    def read(self, clip: str) -> Record:
+        """The clip's columns; arrays are views into the memory map, ragged columns are lists of bytes views."""
+        return {name: self.column(clip, name) for name in self.schema.columns}
+
+    def column(self, clip: str, name: str) -> Any:
+        """One column of one clip."""
+        row = self.clips[clip]
+        column, values = self.schema.columns[name], self.arrays[name]
+        first, last = self.arrays["offsets"][row : row + 2]
+        if column.per == "row":
+            return values[first:last]
+        if column.per == "ragged":
+            bounds = self.arrays[name + "_offsets"][first : last + 1]
+            return [values[a:b] for a, b in pairwise(bounds)]
+        if column.per == "clip":
+            a, b = self.arrays[name + "_offsets"][row : row + 2]
+            return values[a:b]
+        return _text(values[row], self.path) if values.dtype.kind == "S" else values[row]
+
+    def _check_lengths(self) -> None:
+        """Every column's length follows from the clip table's offsets."""
+        clips = len(self.arrays["clip"])
+        rows = self._ends("offsets", clips)
+        for stored in self.schema.stored():
+            axis = stored.axis
+            if axis == "rows+1" or (axis == "clips+1" and stored.name != "offsets"):
+                continue
+            expected = {"clips": clips, "rows": rows, "clips+1": clips + 1}.get(axis)
+            if expected is None:
+                expected = self._ends(stored.name + "_offsets", rows if axis.startswith("bytes:") else clips)
+            got = len(self.arrays[stored.name])
+            if got != expected:
+                raise HostileFile(f"{self.path}: {stored.name} has {got} entries, {expected} are declared")
+
+    def _ends(self, name: str, count: int) -> int:
+        offsets = self.arrays[name]
+        if len(offsets) != count + 1 or offsets[0] != 0 or (np.diff(offsets) < 0).any():
+            raise HostileFile(f"{self.path}: {name} are not {count + 1} rising offsets from 0")
+        return int(offsets[-1])
+
+
+def column_bytes(column: Column, value: Any) -> Any:
+    """The bytes of one column of one clip (or of some of its rows) that its digest covers."""
+    if column.per == "ragged":
+        return b"".join(len(item).to_bytes(8, "little") + bytes(item) for item in value)
+    if isinstance(value, str):
+        return value.encode()
+    return np.ascontiguousarray(value, dtype=column.dtype) if np.size(value) else b""
+
+
+def _open(path: Path) -> h5py.File:
+    import h5py
+
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise HostileFile(f"{path} is not a regular file")
+    try:
+        return h5py.File(path, "r", locking=False)
+    except OSError as error:
+        raise HostileFile(f"{path} is not an HDF5 file: {error}") from error
+
+
+def _checked(file: h5py.File, path: Path, schema: Schema, sealed: bool) -> dict[str, Any]:
+    size = path.stat().st_size
+    return {item.name: _array(file, path, item, size, sealed) for item in schema.stored()}
+
+
+def _array(file: h5py.File, path: Path, item: Stored, size: int, sealed: bool) -> Any:
+    import h5py
+
+    if not isinstance(file.get(item.name, getlink=True), h5py.HardLink):
+        raise HostileFile(f"{path}: {item.name} is missing or a link")
+    dataset = file[item.name]
+    if not isinstance(dataset, h5py.Dataset):
+        raise HostileFile(f"{path}: {item.name} is not a dataset")
+    plist = dataset.id.get_create_plist()
+    layout = plist.get_layout()
+    allowed = {h5py.h5d.CONTIGUOUS} if sealed else {h5py.h5d.CONTIGUOUS, h5py.h5d.CHUNKED}
+    if layout not in allowed or plist.get_nfilters() or plist.get_external_count():
+        raise HostileFile(f"{path}: {item.name} has a layout that is not read (external, virtual or compressed)")
+    _check_type(path, item, dataset)
+    if dataset.nbytes > size:
+        raise HostileFile(f"{path}: {item.name} declares {dataset.nbytes} bytes in a file of {size}")
+    offset = dataset.id.get_offset()
+    if not dataset.size:
+        return np.zeros(dataset.shape, dataset.dtype)
+    if not sealed:
+        return dataset[()] if item.axis.startswith("clips") else dataset
+    if offset is None or offset + dataset.nbytes > size:
+        raise HostileFile(f"{path}: {item.name} does not lie inside the file")
+    return np.memmap(path, dataset.dtype, "r", offset, dataset.shape).view(np.ndarray)
+
+
+def _check_type(path: Path, item: Stored, dataset: h5py.Dataset) -> None:
+    dtype, shape = dataset.dtype, dataset.shape
+    text = dtype.kind == "S" and 0 < dtype.itemsize <= _LONGEST_TEXT
+    if not (text if item.dtype is None else dtype == item.dtype):
+        raise HostileFile(f"{path}: {item.name} has type {dtype}, {item.dtype or 'text'} is expected")
+    if shape[1:] != item.shape or len(shape) != 1 + len(item.shape):
+        raise HostileFile(f"{path}: {item.name} has shape {shape}, [*, {item.shape}] is expected")
+
+
+def _text(value: bytes, path: Path) -> str:
+    try:
+        return bytes(value).decode()
+    except UnicodeDecodeError:
+        raise HostileFile(f"{path}: text that is not UTF-8") from None

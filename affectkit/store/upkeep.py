@@ -1,0 +1,116 @@
+"""Looking after the cache: sizes, damage, misses, leftovers."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from affectkit.errors import HostileFile, UsageError
+from affectkit.store.artifact import Artifact
+from affectkit.store.cache import Cache
+from affectkit.store.writing import TEMPORARY, clip_digest
+
+
+@dataclass(frozen=True)
+class Leftover:
+    """Something that no command will use again."""
+
+    path: Path
+    why: str
+    nbytes: int
+
+
+def size(path: Path) -> int:
+    """Bytes of all files below a folder (or of one file)."""
+    if path.is_file():
+        return path.stat().st_size
+    return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+
+
+def verify(artifact: Artifact) -> Iterator[tuple[str, str]]:
+    """(clip, problem) for every clip whose bytes are not those that were written."""
+    try:
+        segments = artifact.segments
+    except HostileFile as error:
+        yield "", str(error)
+        return
+    for segment in segments:
+        for clip in segment.ids:
+            if clip_digest(segment.schema, segment.read(clip)) != segment.digest(clip):
+                yield clip, f"{segment.path.name}: the bytes do not match the digest"
+
+
+def why_miss(artifact: Artifact, other: Artifact) -> list[tuple[str, Any, Any]]:
+    """The fingerprint inputs in which two artifacts differ: (dotted key, here, there)."""
+    here, there = _flat(artifact.stage.inputs), _flat(other.stage.inputs)
+    missing = "(absent)"
+    keys = sorted(here.keys() | there.keys())
+    return [
+        (key, here.get(key, missing), there.get(key, missing))
+        for key in keys
+        if here.get(key, missing) != there.get(key, missing)
+    ]
+
+
+def nearest(artifact: Artifact, cache: Cache) -> Artifact:
+    """The other artifact of the same stage that differs in the fewest inputs."""
+    others = [a for a in cache.artifacts() if a.stage.stage == artifact.stage.stage and a.path != artifact.path]
+    others = [a for a in others if a.path.resolve() != artifact.path.resolve()]
+    if not others:
+        raise UsageError(f"there is no other {artifact.stage.stage} artifact under {cache.root} to compare with")
+    return min(others, key=lambda other: len(why_miss(artifact, other)))
+
+
+def leftovers(cache: Cache, unused_days: float | None = None, now: float = 0.0) -> Iterator[Leftover]:
+    """Temporary files of dead processes on this host and, when asked, artifacts not written to for some days."""
+    for path in sorted(cache.root.glob(f"**/{TEMPORARY}*")):
+        if _writer_is_dead(path.name):
+            yield Leftover(path, "left by a process that is gone", size(path))
+    if unused_days is None:
+        return
+    for artifact in cache.artifacts():
+        age = (now - max(f.stat().st_mtime for f in artifact.path.iterdir())) / 86400
+        if age > unused_days:
+            yield Leftover(artifact.path, f"not written to for {age:.0f} days", size(artifact.path))
+
+
+def remove(leftover: Leftover) -> None:
+    """Delete a leftover."""
+    if leftover.path.is_dir():
+        shutil.rmtree(leftover.path)
+    else:
+        leftover.path.unlink(missing_ok=True)
+
+
+def _writer_is_dead(name: str) -> bool:
+    """Names are made by `writing.temporary_name`: .tmp-<host>-<pid>-<uuid>-<final name>."""
+    rest = name.removeprefix(TEMPORARY)
+    host = socket.gethostname()
+    if not rest.startswith(host + "-"):
+        return False
+    pid = rest.removeprefix(host + "-").split("-")[0]
+    return pid.isdigit() and not _alive(int(pid))
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
+    if not isinstance(value, dict):
+        return {prefix: value}
+    flat: dict[str, Any] = {}
+    for key, item in value.items():
+        flat |= _flat(item, f"{prefix}.{key}" if prefix else str(key))
+    return flat
