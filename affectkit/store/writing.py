@@ -135,6 +135,7 @@ class PartWriter:
             self.discard()
             return None
         with explained(self._final):
+            self.rollback()
             for item in self.schema.stored():
                 if item.axis == "clips":
                     self._file.create_dataset(item.name, data=clip_table(item, self._table[item.name]))

@@ -1,0 +1,1 @@
+"""Stages: functions from artifacts and one frozen config to a new artifact."""

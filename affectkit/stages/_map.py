@@ -1,0 +1,149 @@
+"""Running a map stage: what is missing is computed clip by clip, what is there is left alone."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from affectkit.config import Numerics, Runtime
+from affectkit.errors import UsageError
+from affectkit.stages._progress import Meter, meter
+from affectkit.store import Artifact, Failure, PartWriter
+
+_COMMIT_SECONDS = 1.0
+_COMMIT_BYTES = 32 << 20
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a stage did. `failed` lists every given clip that has no result, with its cause."""
+
+    path: Path
+    computed: int = 0
+    cached: int = 0
+    partial: int = 0
+    failed: tuple[Failure, ...] = ()
+    rows: int = 0
+    seconds: float = 0.0
+    unit: str = "rows"
+
+    @property
+    def rate(self) -> float:
+        """Rows a second."""
+        return self.rows / self.seconds if self.seconds else 0.0
+
+
+class Sink:
+    """Where a stage's rows go. Small clips share a part; a part is committed about once a second."""
+
+    def __init__(self, artifact: Artifact, sources: Mapping[str, str], counter: Meter) -> None:
+        self._artifact = artifact
+        self._sources = sources
+        self._meter = counter
+        self._part: PartWriter | None = None
+        self._began = 0.0
+        self.failures: list[Failure] = []
+        self.computed = 0
+        self.partial = 0
+
+    def append(self, rows: dict[str, Any]) -> None:
+        """Rows of the clip under way."""
+        if self._part is None:
+            self._part = self._artifact.new_part()
+            self._began = time.monotonic()
+        self._part.append(rows)
+        self._meter.advance(rows=len(rows["start"]))
+
+    def end(self, clip: str, scalars: dict[str, Any] | None = None, status: str = "ok") -> None:
+        """The clip under way is complete."""
+        if self._part is None:  # a clip without rows
+            self._part = self._artifact.new_part()
+        self._part.end(clip, self._sources[clip], scalars, status)
+        self.computed += 1
+        self.partial += status == "partial"
+        self._meter.advance(clips=1)
+        if self._part.nbytes >= _COMMIT_BYTES or time.monotonic() - self._began >= _COMMIT_SECONDS:
+            self.commit()
+
+    def fail(self, clip: str, cause: str) -> None:
+        """The clip has no result; what was appended of it is dropped."""
+        if self._part is not None:
+            self._part.rollback()
+        self.failures.append(Failure(clip, self._sources[clip], cause))
+        self._meter.advance(clips=1, failed=1)
+
+    def commit(self) -> None:
+        """Make the finished clips durable."""
+        if self._part is not None:
+            part, self._part = self._part, None
+            part.commit()
+
+    def discard(self) -> None:
+        """Drop the part under way (after an error)."""
+        if self._part is not None:
+            part, self._part = self._part, None
+            part.discard()
+
+
+def run(
+    artifact: Artifact,
+    sources: Mapping[str, str],
+    compute: Callable[[list[str], Sink], None],
+    runtime: Runtime,
+    *,
+    what: str,
+    unit: str,
+    entries: Mapping[str, dict[str, Any]] | None = None,
+) -> Outcome:
+    """Compute the clips of `sources` (id -> digest of what it is made from) that are not current, then seal."""
+    missing = pending(artifact, sources, runtime)
+    with meter(what, len(missing), unit, runtime.progress) as counter:
+        sink = Sink(artifact, sources, counter)
+        try:
+            if missing:
+                compute(missing, sink)
+            sink.commit()
+        except KeyboardInterrupt:
+            sink.commit()
+            raise
+        finally:
+            sink.discard()
+        artifact.seal(sink.failures, entries)
+    known = artifact.failures()
+    failed = tuple(known[clip] for clip in sources if clip in known and known[clip].source_sha256 == sources[clip])
+    return Outcome(
+        artifact.path, sink.computed, len(sources) - sink.computed - len(failed), sink.partial, failed,
+        counter.rows, counter.seconds if missing else 0.0, unit,
+    )  # fmt: skip
+
+
+def pending(artifact: Artifact, sources: Mapping[str, str], runtime: Runtime) -> list[str]:
+    """The clips to compute: not finished from this source, and not known to fail."""
+    finished = artifact.finished()
+    failed = {} if runtime.retry_failed else artifact.failures()
+    return [
+        clip
+        for clip, source in sources.items()
+        if finished.get(clip) != source and not (clip in failed and failed[clip].source_sha256 == source)
+    ]
+
+
+def check_numerics(artifact: Artifact, numerics: Numerics) -> None:
+    """Refuse to mix batch shapes, precisions or device classes in one artifact."""
+    recorded = artifact.stage.numerics
+    here = recorded_numerics(numerics)
+    mixed = [key for key in here if recorded.get(key) != here[key]]
+    if mixed:
+        was = ", ".join(f"{key} {recorded.get(key)}" for key in mixed)
+        now = ", ".join(f"{key} {here[key]}" for key in mixed)
+        raise UsageError(
+            f"{artifact.path} was made with {was}, not {now}: repeat those choices, or name another folder with --out"
+        )
+
+
+def recorded_numerics(numerics: Numerics) -> dict[str, Any]:
+    """Numerics as an artifact records them: the class of the device, not its number."""
+    return numerics.model_dump(mode="json") | {"device": numerics.device.split(":")[0]}
