@@ -1,0 +1,41 @@
+"""Clip and label tables: SOURCE arguments, manifests, labels, splits and predictions as CSV.
+
+All CSV files may have a byte-order mark, CRLF, quoted fields, blank lines, and headers in any case; ids and split
+names have one spelling (`clip_id`, `split_name`) wherever they come from.
+"""
+
+from __future__ import annotations
+
+from affectkit.manifest.alignment import Pooling, align, check_pooling
+from affectkit.manifest.clip_ids import clip_id, split_name, without_face
+from affectkit.manifest.crops import IMAGE_SUFFIXES, CropFrames, crop_frames
+from affectkit.manifest.csv_table import CsvTable, read_table
+from affectkit.manifest.label_match import LabelMatch, match_labels
+from affectkit.manifest.labels import read_labels
+from affectkit.manifest.manifest_csv import read_manifest
+from affectkit.manifest.predictions_csv import read_predictions, write_predictions
+from affectkit.manifest.source_paths import sources
+from affectkit.manifest.splits import read_splits, resolve_splits
+
+__all__ = [
+    "IMAGE_SUFFIXES",
+    "CropFrames",
+    "CsvTable",
+    "LabelMatch",
+    "Pooling",
+    "align",
+    "check_pooling",
+    "clip_id",
+    "crop_frames",
+    "match_labels",
+    "read_labels",
+    "read_manifest",
+    "read_predictions",
+    "read_splits",
+    "read_table",
+    "resolve_splits",
+    "sources",
+    "split_name",
+    "without_face",
+    "write_predictions",
+]

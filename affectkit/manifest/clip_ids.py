@@ -1,0 +1,84 @@
+"""Clip ids and split names: what is accepted, and the one spelling of each that is used everywhere."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+from affectkit.errors import UsageError
+from affectkit.types import SPLITS
+
+LONGEST_ID = 255
+_BREAKS = frozenset({"Cc", "Cs", "Zl", "Zp"})
+_FACE = re.compile(r"#[0-9]+$")
+_SYNONYMS = {
+    "training": "train",
+    "valid": "val",
+    "validation": "val",
+    "dev": "val",
+    "devel": "val",
+    "development": "val",
+    "testing": "test",
+}
+
+
+def clip_id(text: str) -> str:
+    """The id that `text` means: Unicode NFC, no spaces around it.
+
+    Ids are relative POSIX paths of at most 255 bytes that stay below their root. NFC makes one id of the two ways
+    to write an accented letter (file systems and spreadsheets differ); the file's own path is left as it is.
+    Raises UsageError for anything else.
+
+    >>> clip_id(" train/Zoe\u0308 ")
+    'train/Zo\xeb'
+    >>> clip_id("../secret")
+    Traceback (most recent call last):
+    affectkit.errors.UsageError: clip id '../secret' has the part '..': ids are plain relative paths such as day1/anna
+    """
+    name = unicodedata.normalize("NFC", text.strip())
+    problem = _problem(name)
+    if problem:
+        raise UsageError(f"clip id {_quoted(name)} {problem}: ids are plain relative paths such as day1/anna")
+    return name
+
+
+def without_face(name: str) -> str:
+    """The clip that a face of it belongs to: the face rule `all` numbers faces as `name#0`, `name#1`.
+
+    >>> without_face("anna#1")
+    'anna'
+    """
+    return _FACE.sub("", name)
+
+
+def split_name(text: str) -> str:
+    """train, val or test, in any case and by its usual other names (valid, validation, dev, devel, development).
+
+    >>> split_name("Devel")
+    'val'
+    """
+    name = text.strip().casefold()
+    name = _SYNONYMS.get(name, name)
+    if name not in SPLITS:
+        raise UsageError(f"unknown split '{text}' (accepted: {', '.join(SPLITS)}; also {', '.join(_SYNONYMS)})")
+    return name
+
+
+def _problem(name: str) -> str | None:
+    if not name:
+        return "is empty"
+    if any(unicodedata.category(character) in _BREAKS for character in name):
+        return "has control characters or is not valid Unicode"
+    if len(name.encode()) > LONGEST_ID:
+        return f"is longer than {LONGEST_ID} bytes"
+    if "\\" in name:
+        return "has a backslash"
+    if name.startswith("/"):
+        return "is an absolute path"
+    bad = next((part for part in name.split("/") if part in ("", ".", "..")), None)
+    return None if bad is None else f"has the part '{bad}'"
+
+
+def _quoted(name: str) -> str:
+    shown = name if len(name) <= 80 else name[:77] + "..."
+    return ascii(shown) if not shown.isprintable() else f"'{shown}'"

@@ -1,0 +1,156 @@
+"""A CSV file as bytes: its header, its lines, and which of them is wrong."""
+
+from __future__ import annotations
+
+import csv
+import io
+import stat
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from affectkit.errors import UsageError
+
+LARGEST_FILE = 2 << 30
+NOT_A_NUMBER = [
+    "", "nan", "NaN", "Nan", "NAN", "na", "Na", "NA", "n/a", "N/A", "null", "Null", "NULL", "none", "None", "NONE",
+]  # fmt: skip
+"""Cells that read as an empty cell where a number is expected."""
+
+_BOM = b"\xef\xbb\xbf"
+
+
+@dataclass(frozen=True, repr=False)
+class CsvText:
+    """`header` names without the spaces around them; `body` is the offset of what follows the header line."""
+
+    path: Path
+    raw: bytes
+    header: tuple[str, ...]
+    body: int
+    body_line: int
+
+    def find(self, what: str, wanted: Sequence[str], optional: frozenset[str]) -> dict[str, int]:
+        """The places of the columns `wanted` (`what` a table needs, for the message): by their very name, else in any
+        letter case. `start` and `end` come together. Raises UsageError for missing and ambiguous ones."""
+        twice = sorted({name for name in wanted if wanted.count(name) > 1})
+        if twice:
+            raise UsageError(f"a target may not be called {', '.join(twice)}: {what} use that column otherwise")
+        found = {name: place for name in wanted if (place := self._place(name)) is not None}
+        missing = [name for name in wanted if name not in found and name not in optional]
+        if missing:
+            needed = ", ".join(name for name in wanted if name not in optional)
+            also = ", ".join(name for name in wanted if name in optional)
+            raise UsageError(
+                f"{self.path}: no column {', '.join(missing)} among {', '.join(self.header)}{self._hint()}; "
+                f"{what} need {needed} (optional: {also or 'none'})"
+            )
+        if {"start", "end"} <= set(wanted) and ("start" in found) != ("end" in found):
+            raise UsageError(f"{self.path}: start and end come together (or neither, for whole clips)")
+        return found
+
+    def records(self) -> Iterator[tuple[int, list[str]]]:
+        """(line, cells) of every record below the header, blank ones too. Slow: only for messages.
+
+        Raises UsageError for text that is not UTF-8 and for unbalanced quotes.
+        """
+        reader = csv.reader(
+            io.StringIO(self.raw[self.body :].decode(errors="surrogateescape"), newline=""),
+            skipinitialspace=True,
+            strict=True,
+        )
+        line = self.body_line
+        try:
+            for cells in reader:
+                if any("\udc80" <= character <= "\udcff" for character in "".join(cells)):
+                    raise UsageError(f"{self.path}:{line}: not UTF-8 text; save the table as UTF-8")
+                yield line, cells
+                line = self.body_line + reader.line_num
+        except csv.Error as error:
+            raise UsageError(f"{self.path}:{line}: {error} (quotes do not match?)") from None
+
+    def line(self, record: int) -> int:
+        """The line that a record begins on, counted from 1."""
+        return next(line for number, (line, _) in enumerate(self.records()) if number == record)
+
+    def check(self, used: Sequence[int], numeric: Sequence[int]) -> None:
+        """Raises UsageError at the first line that has too many or too few cells, no cell that is used, or text in a
+        numeric column."""
+        for line, cells in self.records():
+            if not any(cell.strip() for cell in cells):
+                continue
+            if len(cells) != len(self.header):
+                columns = f"{len(self.header)} columns ({', '.join(self.header)})"
+                raise UsageError(f"{self.path}:{line}: {len(cells)} cells under {columns}")
+            if not any(cells[place].strip() for place in used):
+                raise UsageError(f"{self.path}:{line}: {', '.join(self.header[place] for place in used)} are empty")
+            for place in numeric:
+                if not _is_number(cells[place]):
+                    raise UsageError(f"{self.path}:{line}: {self.header[place]} is {cells[place]!r}, not a number")
+
+    def _place(self, name: str) -> int | None:
+        exact = [place for place, given in enumerate(self.header) if given == name]
+        places = exact or [place for place, given in enumerate(self.header) if given.casefold() == name.casefold()]
+        if len(places) > 1:
+            raise UsageError(f"{self.path}: {len(places)} columns are called {name}; keep one")
+        return places[0] if places else None
+
+    def _hint(self) -> str:
+        """What to say when the columns do not fit because the file is separated by something else."""
+        other = next((name for mark, name in ((";", "semicolons"), ("\t", "tabs")) if mark in "".join(self.header)), "")
+        return f" (the file seems to be separated by {other}; commas are read)" if other else ""
+
+
+def read_text(path: Path) -> CsvText:
+    """Read a CSV file whole. Raises UsageError: missing, unreadable, not a regular file, too large, not text, empty."""
+    raw = _bytes(path)
+    if b"\0" in raw or raw.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise UsageError(f"{path} is not UTF-8 text; save the table as comma-separated UTF-8")
+    begin = len(_BOM) if raw.startswith(_BOM) else 0
+    line = 1
+    while begin < len(raw):
+        end, body = _line_end(raw, begin)
+        if raw[begin:end].strip(b" \t,"):
+            return CsvText(path, raw, _names(path, raw[begin:end], line), body, line + 1)
+        begin, line = body, line + 1
+    raise UsageError(f"{path} is empty; a CSV table with a header line is needed")
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise UsageError(f"{path} is not a regular file; a CSV table is needed")
+        if status.st_size > LARGEST_FILE:
+            raise UsageError(f"{path} is larger than {LARGEST_FILE >> 30} GiB, too large for a CSV table")
+        return path.read_bytes()
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror}") from None
+
+
+def _line_end(raw: bytes, begin: int) -> tuple[int, int]:
+    """Where a line ends and where the next one begins; LF, CRLF and CR all end lines."""
+    ends = [place for mark in (b"\n", b"\r") if (place := raw.find(mark, begin, begin + (1 << 20))) >= 0]
+    end = min(ends, default=len(raw))
+    return end, end + (2 if raw[end : end + 2] == b"\r\n" else 1)
+
+
+def _names(path: Path, line: bytes, number: int) -> tuple[str, ...]:
+    try:
+        cells = next(csv.reader([line.decode()], skipinitialspace=True, strict=True))
+    except UnicodeDecodeError:
+        raise UsageError(f"{path}:{number}: not UTF-8 text; save the table as UTF-8") from None
+    except csv.Error as error:
+        raise UsageError(f"{path}:{number}: the header cannot be read: {error}") from None
+    return tuple(cell.strip() for cell in cells)
+
+
+def _is_number(cell: str) -> bool:
+    text = cell.strip()
+    if text in NOT_A_NUMBER:
+        return True
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return text.isascii() and "_" not in text

@@ -1,0 +1,141 @@
+"""Labels CSV: `clip[,start,end][,split][,subject],<targets>`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from affectkit.manifest.clip_ids import split_name
+from affectkit.manifest.csv_table import CsvTable, Words, read_table
+from affectkit.manifest.csv_text import NOT_A_NUMBER
+from affectkit.tasks import Task
+from affectkit.types import ClipLabels, Floats
+
+Times = NDArray[np.float64]
+_TOUCHING = 1e-3
+_OPTIONAL = ("start", "end", "split", "subject")
+
+
+def read_labels(path: Path, task: Task) -> dict[str, ClipLabels]:
+    """Labels by clip id, sorted; intervals of a clip sorted by time.
+
+    Regression and multilabel tasks have one column a target; multiclass ones have `label`, a class name or its index.
+    An empty cell is an invalid label (NaN). So is the whole row when a cell has one of the task's invalid markers
+    (-5, -1) and, for regression, when one target is empty: valence without arousal is not used.
+
+    Without times (or with both cells empty) a label holds for the whole clip, 0 to infinity; for a clip-level task it
+    always does. Intervals are half open. Ones that overlap by a millisecond or less (rounded times) are taken to touch.
+
+    Raises UsageError with file and line: wrong columns, text or infinity where a number is needed, an unknown class,
+    labels of a multilabel task other than 0 and 1, start >= end, two labels for one time, two splits or subjects for
+    one clip.
+    """
+    classes = task.kind == "multiclass"
+    table = read_table(
+        path,
+        f"labels for {task.name}",
+        text=("clip", "split", "subject", *(task.label_columns if classes else ())),
+        numbers=("start", "end", *(() if classes else task.label_columns)),
+        optional=_OPTIONAL,
+    )
+    values = _class_indices(table, task) if classes else _numbers(table, task)
+    start, end = table.intervals()
+    if task.level == "clip":
+        start, end = np.zeros(len(table)), np.full(len(table), np.inf)
+    clips = table.clips()
+    order = np.lexsort((start, clips.codes))
+    end = _without_overlaps(table, clips, order, start, end)
+    splits = _of_clip(table, "split", clips, split_name)
+    subjects = _of_clip(table, "subject", clips, str)
+    by_time = start[order], end[order], values[order]
+    bounds = np.searchsorted(clips.codes[order], np.arange(len(clips.values) + 1))
+    return {
+        name: ClipLabels(by_time[0][a:b], by_time[1][a:b], by_time[2][a:b], splits.get(name), subjects.get(name))
+        for name, a, b in zip(clips.values, bounds[:-1], bounds[1:], strict=True)
+    }
+
+
+def _numbers(table: CsvTable, task: Task) -> Floats:
+    """[N,K] targets of a regression or multilabel task."""
+    values = np.column_stack([table.numbers[name] for name in task.targets])
+    infinite = np.isinf(values)
+    marked = np.isin(values, task.invalid)
+    refused = infinite | (
+        ~np.isnan(values) & ~marked & ~np.isin(values, (0, 1)) if task.kind == "multilabel" else False
+    )
+    if refused.any():
+        row, column = (int(place) for place in np.argwhere(refused)[0])
+        accepted = "0 or 1" if task.kind == "multilabel" else "a finite number"
+        raise table.error(row, f"{task.targets[column]} is {values[row, column]:g}, needed is {accepted}")
+    dropped = marked.any(axis=1)
+    if task.kind == "regression":
+        dropped |= np.isnan(values).any(axis=1)
+    values[dropped] = np.nan
+    return values
+
+
+def _class_indices(table: CsvTable, task: Task) -> Floats:
+    """[N,1] class index; a name wins over an index where classes are called by numbers."""
+    words = table.text["label"]
+    indices = np.empty(len(words.values))
+    for code, text in enumerate(words.values):
+        index = _class_index(text, task)
+        if index is None:
+            accepted = ", ".join(f"{number} {name}" for number, name in enumerate(task.targets))
+            raise table.error(words.row_of(code), f"label '{text}' is no class of {task.name} (accepted: {accepted})")
+        indices[code] = index
+    return indices[words.codes][:, None]
+
+
+def _class_index(text: str, task: Task) -> float | None:
+    """The class meant by a cell, NaN for none, None for a mistake."""
+    if text in task.targets:
+        return task.targets.index(text)
+    alike = [index for index, name in enumerate(task.targets) if name.casefold() == text.casefold()]
+    if len(alike) == 1:
+        return alike[0]
+    if text in NOT_A_NUMBER:
+        return np.nan
+    try:
+        number = float(text)
+    except ValueError:
+        return None
+    if number in task.invalid or np.isnan(number):
+        return np.nan
+    return number if number in range(task.outputs) else None
+
+
+def _without_overlaps(table: CsvTable, clips: Words, order: NDArray[np.intp], start: Times, end: Times) -> Times:
+    """`end` with touching intervals trimmed; raises UsageError for real overlaps."""
+    this, following = order[:-1], order[1:]
+    same = clips.codes[this] == clips.codes[following]
+    overlap = end[this] - start[following]
+    shorter = np.minimum(end[this] - start[this], end[following] - start[following])
+    bad = same & (overlap > np.minimum(_TOUCHING, shorter / 2))
+    if bad.any():
+        place = int(np.argmax(bad))
+        first, second = sorted((int(this[place]), int(following[place])))
+        name = clips[first]
+        raise table.error(
+            second, f"clip '{name}' has two labels for one time (the other is on line {table.line(first)})"
+        )
+    trimmed = end.copy()
+    trimmed[this] = np.where(same, np.minimum(end[this], start[following]), end[this])
+    return trimmed
+
+
+def _of_clip(table: CsvTable, column: str, clips: Words, parse: Callable[[str], str]) -> Mapping[str, str]:
+    """The one value that a column has for each clip; empty cells say nothing."""
+    if column not in table.text:
+        return {}
+    words = table.words(column, lambda text: parse(text) if text else "")
+    pairs, rows = np.unique(clips.codes * len(words.values) + words.codes, return_index=True)
+    found: dict[str, str] = {}
+    for pair, row in zip(pairs.tolist(), rows.tolist(), strict=True):
+        name, value = clips.values[pair // len(words.values)], words.values[pair % len(words.values)]
+        if value and found.setdefault(name, value) != value:
+            raise table.error(row, f"clip '{name}' has two values of {column}: {found[name]} and {value}")
+    return found

@@ -1,0 +1,98 @@
+"""Predictions CSV: `clip[,start,end][,split],<columns>`."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+
+from affectkit.errors import UsageError
+from affectkit.manifest.clip_ids import split_name
+from affectkit.manifest.csv_table import CsvTable, read_table
+from affectkit.tasks import Task
+from affectkit.types import Floats, Predictions
+
+_ROUNDED = 0.05
+
+
+def read_predictions(path: Path, task: Task) -> Predictions:
+    """Predictions of a task, whoever made them: rows sorted by clip and time, columns in the task's order.
+
+    One column a target, found by name; columns of other names are ignored. Classes hold probabilities: 0 to 1, and for
+    multiclass tasks a sum of 1 (0.05 is left for rounding; nothing is rescaled). An empty cell is NaN, a row that
+    could not be predicted. Rows may overlap; without times a row holds for the whole clip.
+
+    Raises UsageError with file and line: missing columns, text, infinity, values that are no probabilities, two rows
+    for one clip and time, start >= end, unknown splits.
+    """
+    table = read_table(
+        path,
+        f"predictions for {task.name}",
+        text=("clip", "split"),
+        numbers=("start", "end", *task.targets),
+        optional=("start", "end", "split"),
+    )
+    scores = np.column_stack([table.numbers[name] for name in task.targets])
+    _check_scores(table, task, scores)
+    start, end = table.intervals()
+    clips = table.clips()
+    order = np.lexsort((end, start, clips.codes))
+    twice = np.all([np.diff(column[order]) == 0 for column in (clips.codes, start, _finite(end))], axis=0)
+    if twice.any():
+        first, second = sorted(order[int(np.argmax(twice)) :][:2].tolist())
+        raise table.error(second, f"clip '{clips[first]}' has two rows for one time (line {table.line(first)} as well)")
+    split = np.full(len(table), "", "U5")
+    if "split" in table.text:
+        words = table.words("split", lambda text: split_name(text) if text else "")
+        split = np.array(words.values, "U5")[words.codes]
+    clip = np.array(clips.values)[clips.codes]
+    return Predictions(clip[order], start[order], end[order], scores[order], task.targets, split[order])
+
+
+def write_predictions(predictions: Predictions, path: Path) -> None:
+    """Write predictions as CSV, whole or not at all, numbers with all their digits.
+
+    Times are left out if every row is for a whole clip, the split if no row has one. Raises UsageError if the file
+    cannot be written.
+    """
+    import pandas as pd
+
+    columns: dict[str, object] = {"clip": predictions.clip}
+    if (predictions.start != 0).any() or np.isfinite(predictions.end).any():
+        columns |= {"start": predictions.start, "end": np.where(np.isfinite(predictions.end), predictions.end, np.nan)}
+    if (predictions.split != "").any():
+        columns["split"] = predictions.split
+    columns |= {name: predictions.scores[:, place] for place, name in enumerate(predictions.columns)}
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        pd.DataFrame(columns).to_csv(part, index=False, lineterminator="\n")
+        part.replace(path)
+    except OSError as error:
+        raise UsageError(f"cannot write {path}: {error.strerror or error}") from None
+    finally:
+        with suppress(OSError):
+            part.unlink()
+
+
+def _check_scores(table: CsvTable, task: Task, scores: Floats) -> None:
+    bad = np.isinf(scores)
+    needed = "a finite number"
+    if task.kind != "regression":
+        bad |= (scores < 0) | (scores > 1)
+        needed = "a probability from 0 to 1 (scores before softmax or sigmoid are not)"
+    if bad.any():
+        row, column = (int(place) for place in np.argwhere(bad)[0])
+        raise table.error(row, f"{task.targets[column]} is {scores[row, column]:g}, needed is {needed}")
+    if task.kind == "multiclass":
+        total = scores.sum(axis=1)
+        off = np.abs(total - 1) > _ROUNDED
+        if off.any():
+            row = int(np.argmax(off))
+            raise table.error(row, f"the probabilities of {task.name} add up to {total[row]:g}, not 1")
+
+
+def _finite(end: Floats) -> Floats:
+    """Ends whose differences are numbers."""
+    return np.where(np.isinf(end), -1.0, end)

@@ -1,0 +1,126 @@
+"""SOURCE arguments of a command, as clips: files, directories, folders of crops, manifests, paths on stdin."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TextIO
+
+from affectkit.errors import UsageError
+from affectkit.manifest.clip_ids import clip_id
+from affectkit.manifest.crops import is_crop_name
+from affectkit.manifest.manifest_csv import read_manifest
+from affectkit.types import Clip
+
+
+def sources(items: Sequence[str], *, media_suffixes: Collection[str], stdin: TextIO | None = None) -> list[Clip]:
+    """The clips that the SOURCE arguments name, each once, in the order given (a directory's sorted by id).
+
+    - A file is one clip, whatever its suffix; its id is its name without the suffix.
+    - A directory gives the files below it that have a media suffix, hidden ones left out; ids are paths relative to
+      it, without suffix. Directories that hold images and no media are folders of crops: one clip each, whose `path`
+      is the folder. Links are followed.
+    - `*.csv` is a manifest (`read_manifest`).
+    - `-` reads one path a line from `stdin`; each counts as if it were given directly.
+
+    A file given twice is one clip. Raises UsageError for a path that does not exist, an id with two files, an id that
+    `clip_id` refuses, a directory or a command without clips.
+    """
+    suffixes = frozenset(suffix.lower() for suffix in media_suffixes)
+    found: dict[str, Clip] = {}
+    for item in _expand(items, stdin):
+        for clip in _clips_of(item, suffixes):
+            first = found.setdefault(clip.id, clip)
+            if first is not clip and not _same(first, clip):
+                raise UsageError(_clash(first, clip))
+    if not found:
+        raise UsageError("no clips given: name media files, a directory, a manifest CSV, or - for paths on stdin")
+    return list(found.values())
+
+
+def _expand(items: Iterable[str], stdin: TextIO | None) -> Iterator[str]:
+    for item in items:
+        if item == "-":
+            yield from (line.rstrip("\r\n") for line in (stdin or sys.stdin) if line.strip())
+        else:
+            yield item
+
+
+def _clips_of(item: str, suffixes: frozenset[str]) -> list[Clip]:
+    path = Path(item)
+    try:
+        if not item.strip() or not path.exists():
+            raise UsageError(f"no such file or directory: '{item}'")
+        if path.is_dir():
+            return _directory(path, suffixes)
+    except OSError as error:
+        raise UsageError(f"cannot read {error.filename or item}: {error.strerror}") from None
+    if path.suffix.lower() == ".csv":
+        return read_manifest(path)
+    return [Clip(_id_of(path.stem, path), path)]
+
+
+def _directory(root: Path, suffixes: frozenset[str]) -> list[Clip]:
+    """Clips below a directory, sorted by id. Raises OSError for directories that cannot be read."""
+    clips = []
+    for folder in _folders(root):
+        names = [entry.name for entry in os.scandir(folder) if not entry.name.startswith(".") and not entry.is_dir()]
+        media = [name for name in names if Path(name).suffix.lower() in suffixes]
+        if media:
+            clips += [_below(root, folder / name, (folder / name).with_suffix("")) for name in media]
+        elif any(is_crop_name(name) for name in names):
+            clips.append(_below(root, folder, folder))
+    if not clips:
+        accepted = ", ".join(sorted(suffixes))
+        raise UsageError(f"{root} holds no media files ({accepted}) and no folders of crops (.jpg, .jpeg, .png)")
+    return sorted(clips, key=lambda clip: clip.id)
+
+
+def _folders(root: Path) -> Iterator[Path]:
+    """Directories below `root`, itself first. A link is followed once, and not to where the walk comes anyway."""
+    inside, linked = root.resolve(), set()
+    waiting = [root]
+    while waiting:
+        folder = waiting.pop()
+        yield folder
+        for entry in sorted(os.scandir(folder), key=lambda entry: entry.name, reverse=True):
+            if entry.name.startswith(".") or not entry.is_dir():
+                continue
+            if entry.is_symlink():
+                target = Path(entry.path).resolve()
+                if target.is_relative_to(inside) or target in linked:
+                    continue
+                linked.add(target)
+            waiting.append(folder / entry.name)
+
+
+def _below(root: Path, path: Path, named: Path) -> Clip:
+    relative = named.relative_to(root)
+    name = relative.as_posix() if relative.parts else root.resolve().name
+    return Clip(_id_of(name, path), path)
+
+
+def _id_of(name: str, path: Path) -> str:
+    try:
+        return clip_id(name)
+    except UsageError as error:
+        raise UsageError(f"{ascii(str(path))[1:-1]}: {error}") from None
+
+
+def _same(first: Clip, second: Clip) -> bool:
+    if (first.start, first.end, first.split, first.subject, first.face) != (
+        second.start, second.end, second.split, second.subject, second.face,
+    ):  # fmt: skip
+        return False
+    return first.path == second.path or (
+        first.path.exists() and second.path.exists() and first.path.samefile(second.path)
+    )
+
+
+def _clash(first: Clip, second: Clip) -> str:
+    given = f"clip '{first.id}' has two contents"
+    if first.path == second.path:
+        return f"{given}: {first.path} with different times, split, subject or face rule; give each part its own id"
+    return f"{given}: {first.path} and {second.path}; give their common directory, or ids of your own in a manifest CSV"
