@@ -101,3 +101,23 @@ def _tensors(path: Path, loaded: Any) -> dict[str, torch.Tensor]:
     names = [str(name) for name in loaded]
     prefix = "module." if all(name.startswith("module.") for name in names) else ""
     return {name.removeprefix(prefix): tensor for name, tensor in zip(names, loaded.values(), strict=True)}
+
+
+def load_strictly(module: torch.nn.Module, tensors: dict[str, torch.Tensor], path: Path) -> None:
+    """Copy `tensors` into `module`; names and shapes must match one to one.
+
+    Batch norms' counts of batches may be absent: they matter to training only. Raises UsageError that says how many
+    tensors are missing, unknown or of another shape, with one example each.
+    """
+    wanted = module.state_dict()
+    counts = {name: tensor for name, tensor in wanted.items() if name.endswith("num_batches_tracked")}
+    tensors = counts | tensors
+    kinds = {
+        "missing": sorted(wanted.keys() - tensors.keys()),
+        "unknown": sorted(tensors.keys() - wanted.keys()),
+        "of another shape": sorted(n for n in wanted.keys() & tensors.keys() if wanted[n].shape != tensors[n].shape),
+    }
+    wrong = [f"{len(found)} {kind} ({found[0]})" for kind, found in kinds.items() if found]
+    if wrong:
+        raise UsageError(f"{path} holds other tensors than this network needs: {', '.join(wrong)}")
+    module.load_state_dict(tensors, strict=True)
