@@ -5,6 +5,7 @@ Shapes: T rows of one clip, D feature dimensions, N rows of many clips, K target
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -79,7 +80,7 @@ class FaceTrack:
     boxes: Floats
     landmarks: Floats
     score: Floats
-    crops: tuple[bytes, ...]
+    crops: Sequence[bytes]
     valid: Bools
     frame_index: NDArray[np.integer]
 
