@@ -1,6 +1,6 @@
 """Artifacts on disk: atomic parts, immutable memory-mapped HDF5 segments, provenance, per-clip digests."""
 
-from affectkit.store.artifact import Artifact, Failure, Stage, open_artifact
+from affectkit.store.artifact import Artifact, Failure, Stage, open_artifact, write_table
 from affectkit.store.cache import Cache
 from affectkit.store.schema import Column, Schema, faces_schema, features_schema, predictions_schema
 from affectkit.store.writing import PartWriter
@@ -17,4 +17,5 @@ __all__ = [
     "features_schema",
     "open_artifact",
     "predictions_schema",
+    "write_table",
 ]

@@ -9,49 +9,36 @@ processes on one artifact are safe.
 from __future__ import annotations
 
 import fcntl
-import json
+import re
 import time
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from affectkit.config import Config, fingerprint
 from affectkit.errors import HostileFile, UsageError
+from affectkit.store.atomic import explained, fsync
 from affectkit.store.schema import Schema
 from affectkit.store.sealing import Piece, pack, pieces
 from affectkit.store.segment import Record, Segment
-from affectkit.store.writing import PartWriter, fsync, write_text
+from affectkit.store.sidecars import (
+    STAGE_FILE,
+    Failure,
+    Stage,
+    read_clip_table,
+    read_failures,
+    read_stage,
+    write_clip_table,
+    write_failures,
+)  # fmt: skip
+from affectkit.store.writing import PartWriter
 from affectkit.types import FeatureSequence
 
-STAGE_FILE = "stage.json"
-FORMAT = 1
+__all__ = ["STAGE_FILE", "Artifact", "Failure", "Stage", "open_artifact", "write_table"]
 
-
-class Stage(Config):
-    """What `stage.json` says: the fingerprint's inputs, the schema, and how it was made."""
-
-    format: int = FORMAT
-    stage: str
-    name: str
-    fingerprint: str
-    inputs: dict[str, Any]
-    table: Schema | None = None
-    numerics: dict[str, Any] = {}
-    upstream: list[str] = []
-    provenance: dict[str, Any] = {}
-
-
-@dataclass(frozen=True)
-class Failure:
-    """A clip that could not be processed, by the digest of what it was."""
-
-    clip: str
-    source_sha256: str
-    cause: str
-    time: str = ""
+_SEGMENT = re.compile(r"data\.([1-9][0-9]{0,8})\.h5")
+_RACES = 10
 
 
 class Artifact:
@@ -59,7 +46,7 @@ class Artifact:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.stage = _read_stage(path)
+        self.stage = read_stage(path)
 
     def __repr__(self) -> str:
         return f"Artifact({self.path})"
@@ -120,45 +107,52 @@ class Artifact:
     @cached_property
     def segments(self) -> list[Segment]:
         """The sealed files, oldest first."""
-        return [Segment(path, self.schema) for path in self.segment_paths()]
+        for _ in range(_RACES):
+            try:
+                return [Segment(path, self.schema) for path in self.segment_paths()]
+            except FileNotFoundError:  # another process has just compacted them: look again
+                continue
+        raise HostileFile(f"{self.path} has segments that cannot be opened (broken links?)")
 
     @cached_property
     def _index(self) -> dict[str, Segment]:
-        return {clip: segment for segment in self.segments for clip in segment.ids}
+        index = {clip: segment for segment in self.segments for clip in segment.ids}
+        return {clip: segment for clip, segment in index.items() if not _is_stale_face(clip, index)}
 
     def segment_paths(self) -> list[Path]:
         """data.h5, data.1.h5, ... in the order they were sealed."""
         numbered = {0: self.path / "data.h5"}
-        numbered |= {int(p.suffixes[0][1:]): p for p in self.path.glob("data.*.h5") if p.suffixes[0][1:].isdigit()}
+        numbered |= {int(found[1]): p for p in self.path.glob("data.*.h5") if (found := _SEGMENT.fullmatch(p.name))}
         return [path for _, path in sorted(numbered.items()) if path.exists()]
 
     def clip_table(self) -> dict[str, dict[str, Any]]:
         """What the user said of each clip (path, split, subject); not part of any fingerprint."""
-        return _read_json(self.path / "clips.json", {})
+        return read_clip_table(self.path)
 
     def failures(self) -> dict[str, Failure]:
         """The clips that failed, by id."""
-        path = self.path / "failures.jsonl"
-        if not path.exists():
-            return {}
-        lines = (json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line)
-        return {line["clip"]: Failure(**line) for line in lines}
+        return read_failures(self.path)
 
     def part_paths(self) -> list[Path]:
-        """Finished parts that are not sealed yet."""
-        return sorted(p for p in (self.path / "parts").glob("*.h5") if not p.name.startswith("."))
+        """Finished parts that are not sealed yet, oldest first."""
+        found = []
+        for path in (self.path / "parts").glob("[!.]*.h5"):
+            with suppress(FileNotFoundError):  # another process has just sealed it
+                found.append((path.stat().st_mtime_ns, path))
+        return [path for _, path in sorted(found)]
 
     def finished(self) -> dict[str, str]:
         """Source digest of every finished clip, sealed or not."""
+        unsealed = [piece for path in self.part_paths() for piece in self._pieces_of(path)]
+        self._forget()  # a part that went meanwhile is in a segment now
         done = {clip: segment.source(clip) for clip, segment in self._index.items()}
-        for path in self.part_paths():
-            done |= {piece.clip: piece.source for piece in self._pieces_of(path)}
-        return done
+        return done | {piece.clip: piece.source for piece in unsealed}
 
     def new_part(self) -> PartWriter:
         """A writer of one more part."""
         folder = self.path / "parts"
-        folder.mkdir(exist_ok=True)
+        with explained(folder):
+            folder.mkdir(exist_ok=True)
         return PartWriter(folder, self.schema)
 
     def seal(self, failures: Iterable[Failure] = (), entries: Mapping[str, dict[str, Any]] | None = None) -> None:
@@ -172,7 +166,7 @@ class Artifact:
             for path in packed:
                 path.unlink(missing_ok=True)
             self._forget()
-            self._write_failures(failures)
+            self._write_failures(failures, fresh.keys())
             self._write_clip_table(entries or {})
 
     def compact(self) -> None:
@@ -194,15 +188,17 @@ class Artifact:
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Hold the artifact's lock; it goes with the process, so a crash leaves none behind."""
-        with (self.path / ".lock").open("a") as handle:
+        with explained(self.path):
+            handle = (self.path / ".lock").open("a")
+        with handle:
             fcntl.flock(handle, fcntl.LOCK_EX)
             yield
 
     def _fresh(self, parts: list[Path]) -> dict[str, Piece]:
         """The clips of the parts that no segment holds in the same version; the newest part wins."""
-        sealed = {clip: segment.source(clip) for clip, segment in self._index.items()}
-        found = [piece for path in sorted(parts, key=lambda p: p.stat().st_mtime_ns) for piece in self._pieces_of(path)]
-        return {piece.clip: piece for piece in found if sealed.get(piece.clip) != piece.source}
+        newest = {piece.clip: piece for path in parts for piece in self._pieces_of(path)}
+        sealed = {clip: segment.source(clip) for clip, segment in self._index.items() if clip in newest}
+        return {clip: piece for clip, piece in newest.items() if sealed.get(clip) != piece.source}
 
     def _pieces_of(self, path: Path) -> list[Piece]:
         try:
@@ -214,28 +210,44 @@ class Artifact:
         last = self.segment_paths()
         if not last:
             return self.path / "data.h5"
-        number = int(last[-1].suffixes[0][1:]) if len(last[-1].suffixes) > 1 else 0
-        return self.path / f"data.{number + 1}.h5"
+        found = _SEGMENT.fullmatch(last[-1].name)
+        return self.path / f"data.{int(found[1]) + 1 if found else 1}.h5"
 
-    def _write_failures(self, new: Iterable[Failure]) -> None:
+    def _write_failures(self, new: Iterable[Failure], packed: Collection[str]) -> None:
+        """The failures of before, less those of clips that were packed now, and the new ones."""
         now = time.strftime("%Y-%m-%dT%H:%M:%S%z")
-        failed = self.failures() | {f.clip: Failure(f.clip, f.source_sha256, f.cause, now) for f in new}
-        done = {clip: segment.source(clip) for clip, segment in self._index.items()}
-        kept = [f for f in failed.values() if done.get(f.clip) != f.source_sha256]
-        path = self.path / "failures.jsonl"
-        text = "".join(json.dumps(asdict(f), ensure_ascii=False) + "\n" for f in sorted(kept, key=lambda f: f.clip))
-        if text != (path.read_text(encoding="utf-8") if path.exists() else ""):
-            write_text(path, text)
+        old = self.failures()
+        failed = {clip: failure for clip, failure in old.items() if clip not in packed}
+        failed |= {f.clip: Failure(f.clip, f.source_sha256, f.cause, now) for f in new}
+        kept = {f.clip: f for f in failed.values() if f.clip not in self or self.source(f.clip) != f.source_sha256}
+        if kept != old:
+            write_failures(self.path, kept)
 
     def _write_clip_table(self, entries: Mapping[str, dict[str, Any]]) -> None:
         old = self.clip_table()
         merged = old | dict(entries)
         if merged != old:
-            write_text(self.path / "clips.json", json.dumps(merged, ensure_ascii=False, indent=0, sort_keys=True))
+            write_clip_table(self.path, merged)
 
     def _forget(self) -> None:
         for name in ("segments", "_index"):
             self.__dict__.pop(name, None)
+
+
+def write_table(folder: Path, schema: Schema, records: Iterable[tuple[str, str, Record]]) -> None:
+    """Write a whole table, data.h5, from (clip, source digest, columns): for artifacts that appear at once."""
+    writer = PartWriter(folder, schema)
+    try:
+        for clip, source, record in records:
+            scalars = {name: value for name, value in record.items() if schema.columns[name].per == "scalar"}
+            writer.append({name: value for name, value in record.items() if name not in scalars})
+            writer.end(clip, source, scalars)
+        part = writer.commit()
+    finally:
+        writer.discard()
+    if part is not None:
+        pack(pieces(part, schema, sealed=False), schema, folder / "data.h5")
+        part.unlink()
 
 
 def open_artifact(path: Path | str) -> Artifact:
@@ -243,25 +255,8 @@ def open_artifact(path: Path | str) -> Artifact:
     return Artifact(Path(path))
 
 
-def _read_stage(path: Path) -> Stage:
-    file = path / STAGE_FILE
-    try:
-        text = file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError):
-        raise UsageError(f"{path} is not an artifact: give a folder that an affectkit command printed") from None
-    try:
-        stage = Stage.model_validate_json(text)
-    except ValueError as error:
-        raise HostileFile(f"{file} is not a stage file: {error}") from None
-    if stage.format != FORMAT:
-        raise UsageError(f"{path} has cache format {stage.format}; this affectkit reads {FORMAT}")
-    if fingerprint(stage.inputs) != stage.fingerprint:
-        raise HostileFile(f"{file}: the fingerprint does not follow from its inputs (edited by hand?)")
-    return stage
-
-
-def _read_json(path: Path, default: Any) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return default
+def _is_stale_face(clip: str, index: dict[str, Segment]) -> bool:
+    """Whether `name#2` is left from an earlier version of its clip, which had more faces than `name#0` knows of."""
+    base, found, face = clip.rpartition("#")
+    first = index.get(f"{base}#0") if found and face.isdigit() else None
+    return first is not None and first.source(f"{base}#0") != index[clip].source(clip)

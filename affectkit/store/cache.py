@@ -18,9 +18,10 @@ from affectkit import __version__
 from affectkit.config import fingerprint
 from affectkit.digests import Digests
 from affectkit.errors import UsageError
-from affectkit.store.artifact import STAGE_FILE, Artifact, Stage
+from affectkit.store.artifact import Artifact
+from affectkit.store.atomic import TEMPORARY, explained, fsync, temporary_name, write_text
 from affectkit.store.schema import Schema
-from affectkit.store.writing import explained, fsync, temporary_name, write_text
+from affectkit.store.sidecars import STAGE_FILE, Stage
 
 DEFAULT_ROOT = ".affectkit"
 _RECORDED = ("av", "h5py", "librosa", "numpy", "onnxruntime", "scikit-learn", "timm", "torch", "transformers")
@@ -44,7 +45,7 @@ class Cache:
         """The artifact if it exists. Raises UsageError when `out` holds another recipe."""
         path = self.path(stage, name, inputs, out)
         if not (path / STAGE_FILE).exists():
-            if out and path.exists() and any(path.iterdir()):
+            if out and path.exists() and any(not p.name.startswith(TEMPORARY) for p in path.iterdir()):
                 raise UsageError(f"--out {path} is a folder with other things in it: name a new or an empty one")
             return None
         artifact = Artifact(path)
@@ -58,10 +59,13 @@ class Cache:
     def create(
         self, stage: str, name: str, inputs: dict[str, Any], table: Schema, *,
         numerics: dict[str, Any] | None = None, upstream: Sequence[Path] = (), out: Path | None = None,
+        extra: dict[str, Any] | None = None,
     ) -> Artifact:  # fmt: skip
-        """The artifact of a map stage, made empty where it does not exist."""
+        """The artifact of a map stage, made empty where it does not exist. `extra` joins its provenance."""
+        if (found := self.find(stage, name, inputs, out)) is not None:
+            return found
         path = self.path(stage, name, inputs, out)
-        text = stage_text(stage, name, inputs, table=table, numerics=numerics, upstream=upstream)
+        text = stage_text(stage, name, inputs, table=table, numerics=numerics, upstream=upstream, extra=extra)
         with explained(path):
             path.mkdir(parents=True, exist_ok=True)
             if not (path / STAGE_FILE).exists():
@@ -70,18 +74,20 @@ class Cache:
 
     def create_whole(
         self, stage: str, name: str, inputs: dict[str, Any], write: Callable[[Path], None], *,
-        upstream: Sequence[Path] = (), out: Path | None = None, provenance: Callable[[], dict[str, Any]] | None = None,
+        table: Schema | None = None, upstream: Sequence[Path] = (), out: Path | None = None,
+        extra: dict[str, Any] | None = None,
     ) -> Artifact:  # fmt: skip
         """The artifact of a fit stage: `write` fills a temporary folder, which appears whole under its name."""
         path = self.path(stage, name, inputs, out)
-        path.parent.mkdir(parents=True, exist_ok=True)
         temporary = temporary_name(path)
         try:
             with explained(path):
-                temporary.mkdir()
+                temporary.mkdir(parents=True)
                 write(temporary)
-                extra = provenance() if provenance else None
-                write_text(temporary / STAGE_FILE, stage_text(stage, name, inputs, upstream=upstream, extra=extra))
+                text = stage_text(stage, name, inputs, table=table, upstream=upstream, extra=extra)
+                write_text(temporary / STAGE_FILE, text)
+                for written in temporary.rglob("*"):
+                    fsync(written)
                 _appear(temporary, path)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)

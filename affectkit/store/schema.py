@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+from pydantic import field_validator, model_validator
 
 from affectkit.config import Config
 
 Per = Literal["row", "ragged", "clip", "scalar"]
 TEXT = "utf-8"
+LONGEST_TEXT = 4096  # bytes; as long as a path may be
+_NUMBER = re.compile(r"[<|]?(f[248]|[iu][1248])")
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")  # no slash: HDF5 would follow the links of a path
 
 
 class Column(Config):
@@ -26,10 +32,25 @@ class Column(Config):
     dtype: str = "<f4"
     shape: tuple[int, ...] = ()
 
-    @property
-    def row_bytes(self) -> int:
-        """Size of one element along the first axis."""
-        return int(np.dtype(self.dtype).itemsize * int(np.prod(self.shape, dtype=np.int64)))
+    @field_validator("dtype")
+    @classmethod
+    def _plain(cls, dtype: str) -> str:
+        if dtype != TEXT and not _NUMBER.fullmatch(dtype):
+            raise ValueError("a column holds little-endian numbers or utf-8")
+        return dtype
+
+    @field_validator("shape")
+    @classmethod
+    def _sized(cls, shape: tuple[int, ...]) -> tuple[int, ...]:
+        if any(length < 1 for length in shape) or math.prod(shape) >= 1 << 31:
+            raise ValueError("a shape has lengths of 1 and more, 2^31 - 1 elements at most")
+        return shape
+
+    @model_validator(mode="after")
+    def _text_is_scalar(self) -> Column:
+        if self.dtype == TEXT and (self.per != "scalar" or self.shape):
+            raise ValueError("text is one value a clip")
+        return self
 
 
 class Schema(Config):
@@ -38,6 +59,20 @@ class Schema(Config):
 
     columns: dict[str, Column]
     names: dict[str, list[str]] = {}
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Schema:
+        if bad := [name for name in self.columns if not _NAME.fullmatch(name)]:
+            raise ValueError(f"{bad[0]!r} cannot name a column")
+        stored = [item.name for item in self.stored()]
+        if len(set(stored)) != len(stored):
+            raise ValueError("two columns would have one name in the file")
+        if any(self.columns.get(name) != column for name, column in ROWS.items()):
+            raise ValueError(f"every table has the columns {', '.join(ROWS)}")
+        for name, labels in self.names.items():
+            if name not in self.columns or len(labels) != math.prod(self.columns[name].shape):
+                raise ValueError(f"the names of {name!r} do not match a column")
+        return self
 
     def stored(self) -> Iterator[Stored]:
         """Every HDF5 dataset of a segment, by the axis that its first dimension runs along."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -10,14 +11,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from affectkit.store.atomic import atomically
+from affectkit.store.output import OutputFile
 from affectkit.store.schema import Schema, Stored
 from affectkit.store.segment import Segment
-from affectkit.store.writing import atomically, clip_table
+from affectkit.store.writing import clip_table
 
 if TYPE_CHECKING:
     import h5py
 
 _BUFFER_BYTES = 1 << 23
+_OPEN_FILES = 8
 
 
 @dataclass(frozen=True)
@@ -45,15 +49,14 @@ def pieces(path: Path, schema: Schema, sealed: bool) -> list[Piece]:
 
 def pack(chosen: Iterable[Piece], schema: Schema, out: Path) -> None:
     """Write one segment that holds the chosen clips, sorted by id. Memory stays bounded."""
-    import h5py
-
     ordered = sorted(chosen, key=lambda piece: piece.clip)
-    with atomically(out) as temporary, h5py.File(temporary, "w") as file:
-        _write_clip_tables(file, schema, ordered)
-        streams = [_Stream(file, item, ordered) for item in schema.stored() if not item.axis.startswith("clips")]
+    with atomically(out) as temporary, OutputFile(temporary) as output:
+        _write_clip_tables(output.hdf5, schema, ordered)
+        streams = [_Stream(output.hdf5, i, ordered) for i in schema.stored() if not i.axis.startswith("clips")]
         for record in _records(ordered, schema):
             for stream in streams:
                 stream.write(record)
+            output.check()
         for stream in streams:
             stream.flush()
 
@@ -73,18 +76,19 @@ def _bounds(segment: Segment, axis: str) -> np.ndarray:
 
 
 def _records(ordered: list[Piece], schema: Schema) -> Iterator[tuple[Segment, str]]:
-    """Each clip with its open segment; at most one part is open (neighbours mostly share a part)."""
-    opened: Segment | None = None
+    """Each clip with its open segment; neighbours mostly share a file, so a few open ones do."""
+    opened: OrderedDict[Path, Segment] = OrderedDict()
     try:
         for piece in ordered:
-            if opened is None or opened.path != piece.path:
-                if opened is not None:
-                    opened.close()
-                opened = Segment(piece.path, schema, piece.sealed)
-            yield opened, piece.clip
+            if piece.path not in opened:
+                if len(opened) == _OPEN_FILES:
+                    opened.popitem(last=False)[1].close()
+                opened[piece.path] = Segment(piece.path, schema, piece.sealed)
+            opened.move_to_end(piece.path)
+            yield opened[piece.path], piece.clip
     finally:
-        if opened is not None:
-            opened.close()
+        for segment in opened.values():
+            segment.close()
 
 
 def _write_clip_tables(file: h5py.File, schema: Schema, ordered: list[Piece]) -> None:
@@ -93,8 +97,8 @@ def _write_clip_tables(file: h5py.File, schema: Schema, ordered: list[Piece]) ->
     for segment, clip in _records(ordered, schema):
         row = segment.clips[clip]
         for item in items:
-            value = segment.arrays[item.name][row]
-            columns[item.name].append(value.decode() if item.dtype is None else value)
+            is_text = item.dtype is None
+            columns[item.name].append(segment.text(clip, item.name) if is_text else segment.arrays[item.name][row])
     for item in items:
         file.create_dataset(item.name, data=clip_table(item, columns[item.name]))
     for item in schema.stored():

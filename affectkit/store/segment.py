@@ -6,6 +6,7 @@ inside the file. External, virtual, compressed and object datasets are refused.
 
 from __future__ import annotations
 
+import math
 import stat
 from itertools import pairwise
 from pathlib import Path
@@ -14,20 +15,22 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from affectkit.errors import HostileFile
-from affectkit.store.schema import Column, Schema, Stored
+from affectkit.store.schema import LONGEST_TEXT, Column, Schema, Stored
 
 if TYPE_CHECKING:
     import h5py
 
 Record = dict[str, Any]
-_LONGEST_TEXT = 1024
+_HELD_BYTES = 1 << 20
 
 
 class Segment:
     """One sealed file as arrays. `clips` gives the row of each clip id.
 
-    `Segment.part` reads a finished part instead: its columns are chunked, so they stay HDF5 datasets, which slice
-    like arrays, and the file stays open until `close`.
+    `Segment.part` reads a finished part instead: its columns are chunked, so the large ones stay HDF5 datasets, which
+    slice like arrays, and the file stays open until `close`.
+
+    Raises HostileFile; FileNotFoundError when there is no such file.
     """
 
     def __init__(self, path: Path, schema: Schema, sealed: bool = True) -> None:
@@ -36,16 +39,20 @@ class Segment:
         self._file = _open(path)
         try:
             self.arrays = _checked(self._file, path, schema, sealed)
-        except (OSError, RuntimeError, KeyError, TypeError, ValueError) as error:
+            self._check_lengths()
+            self.ids = [_text(value, path) for value in self.arrays["clip"]]
+            self.clips = {clip: row for row, clip in enumerate(self.ids)}
+            if len(self.clips) != len(self.ids):
+                raise HostileFile(f"{path}: a clip appears twice")
+            self._offsets: list[int] = self.arrays["offsets"].tolist()
+        except (OSError, RuntimeError, KeyError, TypeError, ValueError, OverflowError) as error:
             self._file.close()
-            raise HostileFile(f"{path} is not a readable segment: {error}") from error
+            raise HostileFile(f"{path} is not a readable segment: {_first_line(error)}") from error
+        except HostileFile:
+            self._file.close()
+            raise
         if sealed:
             self._file.close()
-        self._check_lengths()
-        self.ids = [_text(value, path) for value in self.arrays["clip"]]
-        self.clips = {clip: row for row, clip in enumerate(self.ids)}
-        if len(self.clips) != len(self.ids):
-            raise HostileFile(f"{path}: a clip appears twice")
 
     @classmethod
     def part(cls, path: Path, schema: Schema) -> Segment:
@@ -58,20 +65,24 @@ class Segment:
 
     def source(self, clip: str) -> str:
         """The digest of what the clip was made from."""
-        return _text(self.arrays["source_sha256"][self.clips[clip]], self.path)
+        return self.text(clip, "source_sha256")
 
     def digest(self, clip: str) -> str:
         """The digest of the clip's own bytes."""
-        return _text(self.arrays["sha256"][self.clips[clip]], self.path)
+        return self.text(clip, "sha256")
 
     def status(self, clip: str) -> str:
         """ok or partial."""
-        return _text(self.arrays["status"][self.clips[clip]], self.path)
+        return self.text(clip, "status")
+
+    def text(self, clip: str, name: str) -> str:
+        """The clip's entry in a column of text."""
+        return _text(self.arrays[name][self.clips[clip]], self.path)
 
     def length(self, clip: str) -> int:
         """Number of rows T of the clip."""
         row = self.clips[clip]
-        return int(self.arrays["offsets"][row + 1] - self.arrays["offsets"][row])
+        return self._offsets[row + 1] - self._offsets[row]
 
     def read(self, clip: str) -> Record:
         """The clip's columns; arrays are views into the memory map, ragged columns are lists of bytes views."""
@@ -81,11 +92,11 @@ class Segment:
         """One column of one clip."""
         row = self.clips[clip]
         column, values = self.schema.columns[name], self.arrays[name]
-        first, last = self.arrays["offsets"][row : row + 2]
+        first, last = self._offsets[row], self._offsets[row + 1]
         if column.per == "row":
             return values[first:last]
         if column.per == "ragged":
-            bounds = self.arrays[name + "_offsets"][first : last + 1]
+            bounds = self.arrays[name + "_offsets"][first : last + 1].tolist()
             return [values[a:b] for a, b in pairwise(bounds)]
         if column.per == "clip":
             a, b = self.arrays[name + "_offsets"][row : row + 2]
@@ -108,8 +119,9 @@ class Segment:
                 raise HostileFile(f"{self.path}: {stored.name} has {got} entries, {expected} are declared")
 
     def _ends(self, name: str, count: int) -> int:
-        offsets = self.arrays[name]
-        if len(offsets) != count + 1 or offsets[0] != 0 or (np.diff(offsets) < 0).any():
+        offsets = np.asarray(self.arrays[name])
+        # Compared, not subtracted: differences of hostile numbers overflow.
+        if len(offsets) != count + 1 or offsets[0] != 0 or (offsets[1:] < offsets[:-1]).any():
             raise HostileFile(f"{self.path}: {name} are not {count + 1} rising offsets from 0")
         return int(offsets[-1])
 
@@ -130,16 +142,37 @@ def _open(path: Path) -> h5py.File:
         raise HostileFile(f"{path} is not a regular file")
     try:
         return h5py.File(path, "r", locking=False)
-    except OSError as error:
-        raise HostileFile(f"{path} is not an HDF5 file: {error}") from error
+    except FileNotFoundError:
+        raise
+    except (OSError, RuntimeError) as error:
+        raise HostileFile(f"{path} is not an HDF5 file: {_first_line(error)}") from error
 
 
 def _checked(file: h5py.File, path: Path, schema: Schema, sealed: bool) -> dict[str, Any]:
-    size = path.stat().st_size
-    return {item.name: _array(file, path, item, size, sealed) for item in schema.stored()}
+    """Every dataset of the schema. Sealed: views into one memory map (each map would hold a file handle)."""
+    mapped = np.memmap(path, "u1", "r").view(np.ndarray) if sealed else None
+    size = path.stat().st_size if mapped is None else len(mapped)
+    return {item.name: _array(file, path, item, size, mapped) for item in schema.stored()}
 
 
-def _array(file: h5py.File, path: Path, item: Stored, size: int, sealed: bool) -> Any:
+def _array(file: h5py.File, path: Path, item: Stored, size: int, mapped: np.ndarray | None) -> Any:
+    dataset = _plain_dataset(file, path, item, mapped is not None)
+    nbytes = math.prod(dataset.shape) * dataset.dtype.itemsize
+    if nbytes > size:
+        raise HostileFile(f"{path}: {item.name} declares {nbytes} bytes in a file of {size}")
+    if not nbytes:
+        return np.zeros(dataset.shape, dataset.dtype)
+    if mapped is None:
+        if math.prod(dataset.chunks or ()) * dataset.dtype.itemsize > max(size, _HELD_BYTES):
+            raise HostileFile(f"{path}: {item.name} declares chunks larger than the file")
+        return dataset[()] if item.axis.startswith("clips") or nbytes <= _HELD_BYTES else dataset
+    offset = dataset.id.get_offset()
+    if offset is None or offset + nbytes > size:
+        raise HostileFile(f"{path}: {item.name} does not lie inside the file")
+    return mapped[offset : offset + nbytes].view(dataset.dtype).reshape(dataset.shape)
+
+
+def _plain_dataset(file: h5py.File, path: Path, item: Stored, sealed: bool) -> h5py.Dataset:
     import h5py
 
     if not isinstance(file.get(item.name, getlink=True), h5py.HardLink):
@@ -148,30 +181,21 @@ def _array(file: h5py.File, path: Path, item: Stored, size: int, sealed: bool) -
     if not isinstance(dataset, h5py.Dataset):
         raise HostileFile(f"{path}: {item.name} is not a dataset")
     plist = dataset.id.get_create_plist()
-    layout = plist.get_layout()
     allowed = {h5py.h5d.CONTIGUOUS} if sealed else {h5py.h5d.CONTIGUOUS, h5py.h5d.CHUNKED}
-    if layout not in allowed or plist.get_nfilters() or plist.get_external_count():
+    if plist.get_layout() not in allowed or plist.get_nfilters() or plist.get_external_count():
         raise HostileFile(f"{path}: {item.name} has a layout that is not read (external, virtual or compressed)")
     _check_type(path, item, dataset)
-    if dataset.nbytes > size:
-        raise HostileFile(f"{path}: {item.name} declares {dataset.nbytes} bytes in a file of {size}")
-    offset = dataset.id.get_offset()
-    if not dataset.size:
-        return np.zeros(dataset.shape, dataset.dtype)
-    if not sealed:
-        return dataset[()] if item.axis.startswith("clips") else dataset
-    if offset is None or offset + dataset.nbytes > size:
-        raise HostileFile(f"{path}: {item.name} does not lie inside the file")
-    return np.memmap(path, dataset.dtype, "r", offset, dataset.shape).view(np.ndarray)
+    return dataset
 
 
 def _check_type(path: Path, item: Stored, dataset: h5py.Dataset) -> None:
     dtype, shape = dataset.dtype, dataset.shape
-    text = dtype.kind == "S" and 0 < dtype.itemsize <= _LONGEST_TEXT
-    if not (text if item.dtype is None else dtype == item.dtype):
+    text = dtype.kind == "S" and 0 < dtype.itemsize <= LONGEST_TEXT
+    same = text if item.dtype is None else dtype == item.dtype
+    if not same or dataset.id.get_type().get_size() != dtype.itemsize:
         raise HostileFile(f"{path}: {item.name} has type {dtype}, {item.dtype or 'text'} is expected")
-    if shape[1:] != item.shape or len(shape) != 1 + len(item.shape):
-        raise HostileFile(f"{path}: {item.name} has shape {shape}, [*, {item.shape}] is expected")
+    if shape is None or len(shape) != 1 + len(item.shape) or shape[1:] != item.shape:
+        raise HostileFile(f"{path}: {item.name} has shape {shape}, [*, {list(item.shape)}] is expected")
 
 
 def _text(value: bytes, path: Path) -> str:
@@ -179,3 +203,7 @@ def _text(value: bytes, path: Path) -> str:
         return bytes(value).decode()
     except UnicodeDecodeError:
         raise HostileFile(f"{path}: text that is not UTF-8") from None
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0]

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from affectkit.errors import HostileFile, UsageError
-from affectkit.store.artifact import Artifact
+from affectkit.store.artifact import Artifact, Stage
+from affectkit.store.atomic import TEMPORARY
 from affectkit.store.cache import Cache
-from affectkit.store.writing import TEMPORARY, clip_digest
+from affectkit.store.writing import clip_digest
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,12 @@ def verify(artifact: Artifact) -> Iterator[tuple[str, str]]:
 
 def why_miss(artifact: Artifact, other: Artifact) -> list[tuple[str, Any, Any]]:
     """The fingerprint inputs in which two artifacts differ: (dotted key, here, there)."""
-    here, there = _flat(artifact.stage.inputs), _flat(other.stage.inputs)
+    return differing(artifact.stage, other.stage)
+
+
+def differing(one: Stage, other: Stage) -> list[tuple[str, Any, Any]]:
+    """The inputs in which two stages differ."""
+    here, there = _flat(one.inputs), _flat(other.inputs)
     missing = "(absent)"
     keys = sorted(here.keys() | there.keys())
     return [

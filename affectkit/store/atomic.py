@@ -1,0 +1,71 @@
+"""Files that appear whole or not at all, and errors of the disk as one line."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from affectkit.errors import AffectkitError
+
+TEMPORARY = ".tmp-"
+_FULL = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
+_DENIED = (errno.EACCES, errno.EPERM, errno.EROFS)
+
+
+def temporary_name(path: Path) -> Path:
+    """A name beside `path` that says who writes it, so that leftovers of dead processes can be told."""
+    return path.with_name(f"{TEMPORARY}{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex}-{path.name[-80:]}")
+
+
+@contextmanager
+def atomically(path: Path) -> Iterator[Path]:
+    """Yields a temporary path; when the block ends well, its bytes are fsynced and renamed to `path`.
+
+    Raises AffectkitError when the disk is full or may not be written.
+    """
+    temporary = temporary_name(path)
+    try:
+        with explained(path):
+            yield temporary
+            fsync(temporary)
+            temporary.replace(path)
+            fsync(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def explained(path: Path) -> Iterator[None]:
+    """Turn a full disk, or one that may not be written, into one line; whatever was finished stays."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _FULL:
+            raise AffectkitError(
+                f"no room to write {path}: free some space and repeat the command; finished clips are kept"
+            ) from error
+        if error.errno in _DENIED:
+            raise AffectkitError(
+                f"{path} cannot be written ({os.strerror(error.errno)}): name another folder with --cache or --out"
+            ) from error
+        raise
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a small text file atomically. Lone surrogates (names that are not UTF-8) become JSON escapes."""
+    with atomically(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
+
+
+def fsync(path: Path) -> None:
+    """Flush a file or a directory to the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,88 @@
+"""HDF5 files under construction, on a disk that may be full.
+
+HDF5 cannot close a file that it cannot flush: closing fails too, and the library crashes the process when it ends. So
+HDF5 writes through a file object that never fails: after the first error it swallows everything, and `check` or
+`close` raises that error. The file is worthless then; who writes it removes it.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import weakref
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import h5py
+
+_ALIGNMENT = 64
+
+
+class OutputFile:
+    """A new HDF5 file; as a context manager it is closed at the end, and given up after an error."""
+
+    def __init__(self, path: Path) -> None:
+        import h5py
+
+        self._disk = _Disk(os.fspath(path), "x+")
+        self.hdf5: h5py.File = h5py.File(self._disk, "w", alignment_threshold=_ALIGNMENT, alignment_interval=_ALIGNMENT)
+        # Also at exit: HDF5 would close the file later, when Python is no longer there to write it.
+        self._finish = weakref.finalize(self, _finish, self.hdf5, self._disk)
+
+    def check(self) -> None:
+        """Raise the error that a write met since the file was made."""
+        if self._disk.error is not None:
+            raise self._disk.error
+
+    def close(self) -> None:
+        """Flush and close. Raises what `check` does."""
+        self._finish()
+        self.check()
+
+    def give_up(self) -> None:
+        """Close without writing any more."""
+        self._disk.error = self._disk.error or OSError("the file was given up")
+        self._finish()
+
+    def __enter__(self) -> OutputFile:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        if error is None:
+            self.close()
+            return
+        cause = self._disk.error
+        self.give_up()
+        if cause is not None and isinstance(error, Exception):  # HDF5 may have stumbled over what was not written
+            raise cause from error
+
+
+class _Disk(io.FileIO):
+    """An unbuffered file whose writes never raise; HDF5 positions it before every access."""
+
+    error: BaseException | None = None
+
+    def write(self, data: Any, /) -> int:
+        view = memoryview(data).cast("B")
+        try:
+            done = 0
+            while self.error is None and done < len(view):
+                done += super().write(view[done:])
+        except BaseException as error:  # an interrupt too must not reach HDF5
+            self.error = error
+        return len(view)
+
+    def truncate(self, size: int | None = None, /) -> int:
+        try:
+            if self.error is None:
+                return super().truncate(size)
+        except OSError as error:
+            self.error = error
+        return size or 0
+
+
+def _finish(hdf5: h5py.File, disk: _Disk) -> None:
+    hdf5.close()
+    disk.close()
