@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from affectkit.config import Numerics, Runtime
 from affectkit.errors import UsageError
+from affectkit.manifest import without_face
 from affectkit.stages._progress import Meter, meter
 from affectkit.store import Artifact, Failure, PartWriter
 
@@ -41,7 +42,7 @@ class Sink:
 
     def __init__(self, artifact: Artifact, sources: Mapping[str, str], counter: Meter) -> None:
         self._artifact = artifact
-        self._sources = sources
+        self._sources = dict(sources)
         self._meter = counter
         self._part: PartWriter | None = None
         self._began = 0.0
@@ -59,14 +60,27 @@ class Sink:
 
     def end(self, clip: str, scalars: dict[str, Any] | None = None, status: str = "ok") -> None:
         """The clip under way is complete."""
-        if self._part is None:  # a clip without rows
-            self._part = self._artifact.new_part()
-        self._part.end(clip, self._sources[clip], scalars, status)
+        part = self._add(clip, clip, scalars, status)
         self.computed += 1
         self.partial += status == "partial"
         self._meter.advance(clips=1)
-        if self._part.nbytes >= _COMMIT_BYTES or time.monotonic() - self._began >= _COMMIT_SECONDS:
+        if part.nbytes >= _COMMIT_BYTES or time.monotonic() - self._began >= _COMMIT_SECONDS:
             self.commit()
+
+    def end_face(self, clip: str, face: int, scalars: dict[str, Any], status: str) -> None:
+        """The rows under way are one face of a clip with several; face 0 comes last and completes the clip."""
+        if face:
+            self._add(f"{clip}#{face}", clip, scalars, status)
+        else:
+            self._sources[f"{clip}#0"] = self._sources[clip]
+            self.end(f"{clip}#0", scalars, status)
+
+    def _add(self, name: str, clip: str, scalars: dict[str, Any] | None, status: str) -> PartWriter:
+        if self._part is None:  # a clip without rows
+            self._part = self._artifact.new_part()
+            self._began = time.monotonic()
+        self._part.end(name, self._sources[clip], scalars, status)
+        return self._part
 
     def fail(self, clip: str, cause: str) -> None:
         """The clip has no result; what was appended of it is dropped."""
@@ -127,14 +141,14 @@ def pending(artifact: Artifact, sources: Mapping[str, str], runtime: Runtime) ->
     return [
         clip
         for clip, source in sources.items()
-        if finished.get(clip) != source and not (clip in failed and failed[clip].source_sha256 == source)
+        if finished.get(clip, finished.get(f"{clip}#0")) != source
+        and not (clip in failed and failed[clip].source_sha256 == source)
     ]
 
 
-def check_numerics(artifact: Artifact, numerics: Numerics) -> None:
+def check_numerics(artifact: Artifact, here: dict[str, Any]) -> None:
     """Refuse to mix batch shapes, precisions or device classes in one artifact."""
     recorded = artifact.stage.numerics
-    here = recorded_numerics(numerics)
     mixed = [key for key in here if recorded.get(key) != here[key]]
     if mixed:
         was = ", ".join(f"{key} {recorded.get(key)}" for key in mixed)
@@ -147,3 +161,9 @@ def check_numerics(artifact: Artifact, numerics: Numerics) -> None:
 def recorded_numerics(numerics: Numerics) -> dict[str, Any]:
     """Numerics as an artifact records them: the class of the device, not its number."""
     return numerics.model_dump(mode="json") | {"device": numerics.device.split(":")[0]}
+
+
+def entries_of(upstream: Artifact, clips: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """What the upstream artifact's clip table says of these clips, to be carried along."""
+    wanted = {without_face(clip) for clip in clips}
+    return {clip: entry for clip, entry in upstream.clip_table().items() if clip in wanted}

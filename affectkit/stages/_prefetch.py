@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import queue
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeVar
+from contextlib import suppress
+from typing import Any, TypeVar
 
 from affectkit.config import Runtime
 
@@ -39,3 +42,43 @@ def ahead(items: Iterable[Item], prepare: Callable[[Item], Made], depth: int = 2
         finally:
             for _, future in waiting:
                 future.cancel()
+
+
+def prefetched(items: Iterable[Item], depth: int = 8) -> Iterator[Item]:
+    """The same items in order, made up to `depth` ahead in a background thread; its exception is raised here.
+
+    >>> list(prefetched(range(3)))
+    [0, 1, 2]
+    """
+    ready: queue.Queue[tuple[str, Any]] = queue.Queue(depth)
+    stopped = threading.Event()
+
+    def put(kind: str, value: Any) -> bool:
+        while not stopped.is_set():
+            with suppress(queue.Full):
+                ready.put((kind, value), timeout=0.1)
+                return True
+        return False
+
+    def work() -> None:
+        try:
+            for item in items:
+                if not put("item", item):
+                    return
+            put("end", None)
+        except BaseException as error:  # handed to the consumer, which raises it
+            put("error", error)
+
+    thread = threading.Thread(target=work, name="prefetch", daemon=True)
+    thread.start()
+    try:
+        while True:
+            kind, value = ready.get()
+            if kind == "end":
+                return
+            if kind == "error":
+                raise value
+            yield value
+    finally:
+        stopped.set()
+        thread.join()

@@ -42,12 +42,17 @@ class Meter:
 @contextmanager
 def meter(what: str, total: int, unit: str, show: bool | None = None) -> Iterator[Meter]:
     """A `Meter` over `total` clips; drawn when `show`, or by default when stderr is a terminal."""
-    if not (sys.stderr.isatty() if show is None else show):
+    if not shown(show):
         yield Meter(unit)
         return
     with bar() as progress:
         task = progress.add_task(what, total=total, note="")
         yield Meter(unit, progress, task)
+
+
+def shown(progress: bool | None) -> bool:
+    """Whether to draw: as asked, else where stderr is a terminal."""
+    return sys.stderr.isatty() if progress is None else progress
 
 
 def bar() -> Progress:

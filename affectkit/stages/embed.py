@@ -16,10 +16,11 @@ from affectkit import plugins
 from affectkit.config import Config, Numerics, Runtime
 from affectkit.errors import ClipError, UsageError
 from affectkit.stages._devices import resolved
-from affectkit.stages._map import Outcome, Sink, check_numerics, recorded_numerics, run
+from affectkit.stages._map import Outcome, Sink, check_numerics, entries_of, recorded_numerics, run
 from affectkit.stages._prefetch import ahead, worker_count
 from affectkit.store import Artifact, Cache, features_schema
 from affectkit.tracks import decode_crops
+from affectkit.weights import WeightsFile
 
 VERSION = 1
 
@@ -69,13 +70,14 @@ def embed(
         artifact = cache.create(
             "embed", name, inputs, features_schema(model.dim, config.dtype),
             numerics=recorded_numerics(numerics), upstream=[crops.path], out=out,
+            extra={"config": config.model_dump(mode="json"), "weights": describe_weights(weights)},
         )  # fmt: skip
     chosen = list(clips) if clips is not None else crops.clips
-    entries = {clip: entry for clip, entry in crops.clip_table().items() if clip in set(chosen)}
+    entries = entries_of(crops, chosen)
 
     def compute(missing: list[str], sink: Sink) -> None:
         chosen_numerics = resolved(numerics)
-        check_numerics(artifact, chosen_numerics)
+        check_numerics(artifact, recorded_numerics(chosen_numerics))
         backbone = model or plugin(options, weights, chosen_numerics)
         _embed_crops(crops, missing, backbone, chosen_numerics.batch_size, runtime, config.dtype, sink)
 
@@ -174,3 +176,14 @@ def _scatter(values: np.ndarray, valid: np.ndarray, dtype: str) -> np.ndarray:
     rows = np.zeros((len(valid), values.shape[1]), dtype)
     rows[np.asarray(valid, bool)] = values
     return rows
+
+
+def describe_weights(weights: WeightsFile) -> dict[str, str | None]:
+    """What the provenance says of a weight file."""
+    return {
+        "name": weights.name,
+        "path": str(weights.path) if weights.path else None,
+        "sha256": weights.sha256,
+        "licence": weights.licence,
+        "source": weights.source,
+    }

@@ -1,0 +1,84 @@
+"""Typer options from the stages' own config models: one description for the shell, validation and the fingerprint."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import types
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+import typer
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+
+from affectkit.config import Config, validate
+
+CacheOption = Annotated[
+    Path | None, typer.Option("--cache", help="cache folder (default: $AFFECTKIT_CACHE or .affectkit)")
+]
+OutOption = Annotated[Path | None, typer.Option("--out", help="name the artifact's folder by hand")]
+JsonOption = Annotated[bool, typer.Option("--json", help="print the result as JSON")]
+ClipsOption = Annotated[
+    str | None, typer.Option("--clips", help="only these clips: a file of ids, or a pattern like 'subject1/*'")
+]
+
+_SHORT = {"option": "-o"}
+
+
+def with_configs(**models: type[Config]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command the fields of config models as options; the function gets validated instances instead.
+
+    `@with_configs(config=EmbedConfig)` replaces the parameter `config` by one option a field.
+    """
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        own = inspect.signature(command, eval_str=True).parameters
+        parameters = [p for name, p in own.items() if name not in models]
+        for model in models.values():
+            parameters += [_parameter(name, field) for name, field in model.model_fields.items()]
+
+        @functools.wraps(command)
+        def wrapper(**given: Any) -> None:
+            for name, model in models.items():
+                values = {field: given.pop(field) for field in model.model_fields}
+                given[name] = validate(model, values, "option")
+            command(**given)
+
+        ordered = sorted(parameters, key=lambda p: p.default is not inspect.Parameter.empty)
+        wrapper.__signature__ = inspect.Signature(ordered)  # type: ignore[attr-defined]
+        wrapper.__annotations__ = {p.name: p.annotation for p in ordered}
+        return wrapper
+
+    return decorate
+
+
+def _parameter(name: str, field: FieldInfo) -> inspect.Parameter:
+    annotation = _shell_type(field.annotation)
+    default = inspect.Parameter.empty if field.is_required() else field.get_default(call_default_factory=True)
+    if default is PydanticUndefined:
+        default = inspect.Parameter.empty
+    if annotation is str and default is not inspect.Parameter.empty:
+        default = str(default)
+    flags = [f"--{name.replace('_', '-')}"] + ([_SHORT[name]] if name in _SHORT else [])
+    if annotation is bool:
+        flags[0] += f"/--no-{name.replace('_', '-')}"
+    option = typer.Option(*flags, help=field.description)
+    return inspect.Parameter(
+        name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[annotation, option]
+    )
+
+
+def _shell_type(annotation: Any) -> Any:
+    """What Typer can parse; anything richer goes in as text and is parsed by the model."""
+    origin, inner = get_origin(annotation), get_args(annotation)
+    if origin in (Union, types.UnionType):
+        kinds = [kind for kind in inner if kind is not type(None)]
+        shell = _shell_type(kinds[0]) if len(kinds) == 1 else str
+        return shell | None if len(kinds) < len(inner) else shell
+    if origin in (list, tuple):
+        return list[_shell_type(inner[0])]  # type: ignore[misc]
+    if origin is Literal and not all(isinstance(value, str) for value in inner):
+        return str
+    return annotation

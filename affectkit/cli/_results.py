@@ -1,0 +1,76 @@
+"""What commands print: results on stdout, everything else on stderr."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+import typer
+from rich.console import Console
+
+from affectkit.errors import UsageError
+from affectkit.stages._map import Outcome
+from affectkit.store import Failure
+
+SOME_FAILED = 3
+
+
+def log(message: str) -> None:
+    """A line for people, on stderr."""
+    Console(stderr=True, highlight=False, soft_wrap=True).print(message, markup=False)
+
+
+def finish(outcome: Outcome, as_json: bool, earlier: Sequence[Failure] = ()) -> None:
+    """Print the artifact's path (or JSON); list what failed, `earlier` included; exit with 3 if anything did."""
+    outcome = replace(outcome, failed=(*earlier, *outcome.failed))
+    if as_json:
+        typer.echo(json.dumps(_as_dict(outcome), ensure_ascii=False))
+    else:
+        typer.echo(str(outcome.path))
+    if sys.stderr.isatty():
+        log(_summary(outcome))
+    for failure in outcome.failed[:20]:
+        log(f"failed: {failure.clip}: {failure.cause}")
+    if outcome.failed:
+        more = f" (the first 20 of {len(outcome.failed)})" if len(outcome.failed) > 20 else ""
+        log(f"{len(outcome.failed)} clips failed{more}; causes are in {outcome.path / 'failures.jsonl'}")
+        raise typer.Exit(SOME_FAILED)
+
+
+def choose(pattern: str | None, known: list[str]) -> list[str] | None:
+    """The clips of `--clips FILE|GLOB` among `known`; None for all. Raises UsageError when none matches."""
+    if pattern is None:
+        return None
+    if Path(pattern).is_file():
+        wanted = [line.strip() for line in Path(pattern).read_text(encoding="utf-8").splitlines() if line.strip()]
+        missing = [clip for clip in wanted if clip not in set(known)]
+        if missing:
+            raise UsageError(f"--clips {pattern} names {len(missing)} unknown clips, the first: {missing[0]}")
+        return wanted
+    chosen = [clip for clip in known if fnmatchcase(clip, pattern)]
+    if not chosen:
+        raise UsageError(f"--clips '{pattern}' matches none of {len(known)} clips (and is no file)")
+    return chosen
+
+
+def _summary(outcome: Outcome) -> str:
+    partial = f", {outcome.partial} partial" if outcome.partial else ""
+    rate = f", {outcome.rate:,.0f} {outcome.unit}/s" if outcome.rows else ""
+    return f"{outcome.computed} clips computed{partial}, {outcome.cached} cached, {len(outcome.failed)} failed{rate}"
+
+
+def _as_dict(outcome: Outcome) -> dict[str, Any]:
+    return {
+        "artifact": str(outcome.path),
+        "computed": outcome.computed,
+        "cached": outcome.cached,
+        "partial": outcome.partial,
+        "failed": {failure.clip: failure.cause for failure in outcome.failed},
+        "rows": outcome.rows,
+        "seconds": round(outcome.seconds, 3),
+    }

@@ -1,0 +1,134 @@
+"""`affectkit cache` and `affectkit export`."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from affectkit.cli._options import CacheOption, ClipsOption, JsonOption
+from affectkit.cli._results import SOME_FAILED, choose, log
+from affectkit.store import Cache, open_artifact, upkeep
+from affectkit.store.export import FORMATS, export
+
+ArtifactArgument = Annotated[Path, typer.Argument(help="an artifact's folder", metavar="ARTIFACT")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    group = typer.Typer(no_args_is_help=True, help="Look at and look after artifacts.")
+    for name, command in (
+        ("ls", ls), ("show", show), ("verify", verify), ("why-miss", why_miss), ("compact", compact), ("gc", gc),
+    ):  # fmt: skip
+        group.command(name)(command)
+    app.add_typer(group, name="cache")
+    app.command("export")(export_artifact)
+
+
+def ls(cache: CacheOption = None, as_json: JsonOption = False) -> None:
+    """List the artifacts: stage, name, clips, failures, size."""
+    rows = []
+    for artifact in Cache(cache).artifacts():
+        has_table = artifact.stage.table is not None
+        rows.append({
+            "artifact": str(artifact.path), "stage": artifact.stage.stage, "name": artifact.stage.name,
+            "clips": len(artifact) if has_table else None, "failed": len(artifact.failures()),
+            "unsealed": len(artifact.part_paths()), "bytes": upkeep.size(artifact.path),
+        })  # fmt: skip
+    if as_json:
+        typer.echo(json.dumps(rows))
+        return
+    table = Table("artifact", "clips", "failed", "unsealed parts", "size", box=None)
+    for row in rows:
+        clips = "" if row["clips"] is None else str(row["clips"])
+        table.add_row(str(row["artifact"]), clips, str(row["failed"] or ""), str(row["unsealed"] or ""),
+                      megabytes(int(str(row["bytes"]))))  # fmt: skip
+    Console(soft_wrap=True).print(table)
+
+
+def show(artifact: ArtifactArgument) -> None:
+    """Print what an artifact is and how it was made."""
+    opened = open_artifact(artifact)
+    about = opened.stage.model_dump(mode="json", exclude={"table"})
+    if opened.stage.table is not None:
+        about["clips"] = len(opened)
+        about["rows"] = sum(segment.length(clip) for segment in opened.segments for clip in segment.ids)
+        about["partial"] = [clip for clip in opened.clips if opened.status(clip) == "partial"]
+        about["failed"] = {clip: failure.cause for clip, failure in opened.failures().items()}
+    typer.echo(json.dumps(about, indent=2, ensure_ascii=False))
+
+
+def verify(artifact: ArtifactArgument) -> None:
+    """Recompute every clip's digest; exit 3 if any byte has changed."""
+    problems = list(upkeep.verify(open_artifact(artifact)))
+    for clip, problem in problems:
+        log(f"damaged: {clip or artifact}: {problem}")
+    typer.echo(f"{len(problems)} damaged")
+    if problems:
+        raise typer.Exit(SOME_FAILED)
+
+
+def why_miss(
+    artifact: ArtifactArgument,
+    other: Annotated[Path | None, typer.Argument(help="compare with this one (default: the most similar)")] = None,
+    cache: CacheOption = None,
+) -> None:
+    """Print the fingerprint inputs in which two artifacts differ: why the second was not reused for the first."""
+    here = open_artifact(artifact)
+    there = open_artifact(other) if other else upkeep.nearest(here, Cache(cache))
+    differences = upkeep.why_miss(here, there)
+    typer.echo(f"{here.path}\n{there.path}")
+    for key, mine, theirs in differences:
+        typer.echo(f"  {key}: {mine!r} -> {theirs!r}")
+    if not differences:
+        typer.echo("  the recipes are the same")
+
+
+def compact(artifact: ArtifactArgument) -> None:
+    """Merge the segments of an artifact into one; rows that were replaced are dropped."""
+    open_artifact(artifact).compact()
+    typer.echo(str(artifact))
+
+
+def gc(
+    cache: CacheOption = None,
+    older_than: Annotated[float | None, typer.Option(help="also remove artifacts not written to for N days")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="only say what would go")] = False,
+) -> None:
+    """Remove what dead processes left behind and, with --older-than, old artifacts."""
+    total = 0
+    for leftover in upkeep.leftovers(Cache(cache), older_than, time.time()):
+        total += leftover.nbytes
+        log(f"{'would remove' if dry_run else 'removed'} {leftover.path} ({leftover.why})")
+        if not dry_run:
+            upkeep.remove(leftover)
+    typer.echo(f"{megabytes(total)} {'to free' if dry_run else 'freed'}")
+
+
+def export_artifact(
+    artifact: ArtifactArgument,
+    to: Annotated[str, typer.Option("--to", help=", ".join(FORMATS))] = "csv",
+    out: Annotated[Path | None, typer.Option("--out", help="file to write (default: <artifact name>.<format>)")] = None,
+    clips: ClipsOption = None,
+) -> None:
+    """Write an artifact's table to csv, parquet or npz.
+
+    Example: `affectkit export "$P" --to csv --out predictions.csv`
+    """
+    opened = open_artifact(artifact)
+    target = out or Path(f"{opened.path.name}.{to}")
+    typer.echo(str(export(opened, to, target, choose(clips, opened.clips))))
+
+
+def megabytes(nbytes: int) -> str:
+    """A size for people.
+
+    >>> megabytes(2_500_000)
+    '2.5 MB'
+    """
+    return f"{nbytes / 1e6:,.1f} MB"

@@ -1,0 +1,88 @@
+"""`affectkit extract` and `affectkit embed`: from media to cached features."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from affectkit.cli._options import CacheOption, ClipsOption, JsonOption, OutOption, with_configs
+from affectkit.cli._results import choose, finish
+from affectkit.config import Numerics, Runtime
+from affectkit.stages.embed import EmbedConfig
+from affectkit.stages.embed import embed as run_embed
+from affectkit.stages.faces import FacesConfig, extract_faces
+from affectkit.stages.sources import CropTimes, clips_of
+from affectkit.store import Cache, open_artifact
+
+SourceArgument = Annotated[
+    list[str],
+    typer.Argument(help="media files, a folder, folders of crops, a manifest CSV, or - (paths on stdin)"),
+]
+DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    group = typer.Typer(no_args_is_help=True, help="Decode media: face tracks.")
+    group.command("faces")(faces)
+    app.add_typer(group, name="extract")
+    app.command("embed")(embed)
+
+
+@with_configs(config=FacesConfig, runtime=Runtime)
+def faces(
+    source: SourceArgument,
+    config: FacesConfig,
+    runtime: Runtime,
+    device: DeviceOption = "auto",
+    videos: Annotated[Path | None, typer.Option(help="for folders of crops: the videos their times come from")] = None,
+    source_fps: Annotated[
+        float | None, typer.Option(help="for folders of crops: their rate, recorded as assumed")
+    ] = None,
+    cache: CacheOption = None,
+    out: OutOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Find, track and crop the face of each clip.
+
+    Every sampled frame is a row; a frame without a face stays as a row with valid = 0.
+
+    Examples:
+
+    `affectkit extract faces clips/ --detector centerface --fps 5`
+
+    `affectkit extract faces talk.mp4 --frames 32 --face nearest --margin 10px --shape letterbox`
+
+    `affectkit extract faces cropped_aligned/ --videos videos/`
+    """
+    times = CropTimes(videos, source_fps)
+    done = extract_faces(Cache(cache), clips_of(source), config, runtime, device=device, times=times, out=out)
+    finish(done, as_json)
+
+
+@with_configs(config=EmbedConfig, numerics=Numerics, runtime=Runtime)
+def embed(
+    artifact: Annotated[Path, typer.Argument(help="what extract faces printed", metavar="ARTIFACT")],
+    config: EmbedConfig,
+    numerics: Numerics,
+    runtime: Runtime,
+    clips: ClipsOption = None,
+    cache: CacheOption = None,
+    out: OutOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Run a frozen backbone over cached crops and keep the embeddings.
+
+    Examples:
+
+    `affectkit embed "$FACES" --backbone resnet50.tv_in1k`
+
+    `affectkit embed "$FACES" --backbone vgg16 -o layer=fc2 --dtype float16`
+
+    `affectkit embed "$FACES" --backbone efficientnet-lite0 --device cuda --precision bfloat16`
+    """
+    crops = open_artifact(artifact)
+    chosen = choose(clips, crops.clips)
+    finish(run_embed(Cache(cache), crops, config, numerics, runtime, clips=chosen, out=out), as_json)

@@ -1,0 +1,174 @@
+"""`affectkit train-head`, `predict`, `fuse` and `evaluate`: from cached features to scores."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from affectkit.cli._options import CacheOption, ClipsOption, JsonOption, OutOption, with_configs
+from affectkit.cli._results import choose, finish, log
+from affectkit.cli.data import DeviceOption
+from affectkit.config import Runtime
+from affectkit.errors import UsageError
+from affectkit.stages.evaluate import EvaluateConfig
+from affectkit.stages.evaluate import evaluate as run_evaluate
+from affectkit.stages.fuse import FuseConfig
+from affectkit.stages.fuse import fuse as run_fuse
+from affectkit.stages.predict import predict as run_predict
+from affectkit.stages.predict import replay
+from affectkit.stages.sources import clips_of
+from affectkit.stages.train import TrainConfig, train
+from affectkit.store import Cache, open_artifact
+from affectkit.store.artifact import STAGE_FILE
+
+LabelsOption = Annotated[
+    Path, typer.Option("--labels", help="CSV: clip[,start,end][,split][,subject],<targets>", show_default=False)
+]
+SplitsOption = Annotated[
+    Path | None, typer.Option("--splits", help="CSV clip,split that overrides the labels' and the manifest's splits")
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command("train-head")(train_head)
+    app.command("predict")(predict)
+    app.command("fuse")(fuse)
+    app.command("evaluate")(evaluate)
+
+
+@with_configs(config=TrainConfig, runtime=Runtime)
+def train_head(
+    features: Annotated[list[Path], typer.Argument(help="feature artifacts (several for heads with several inputs)")],
+    labels: LabelsOption,
+    config: TrainConfig,
+    runtime: Runtime,
+    splits: SplitsOption = None,
+    device: DeviceOption = "auto",
+    cache: CacheOption = None,
+    out: OutOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Train a light head on cached features: fitted on split train, selected on split val.
+
+    Examples:
+
+    `affectkit train-head "$FEATURES" --labels va.csv --task va --head transformer`
+
+    `affectkit train-head "$FEATURES" --labels eri.csv --task eri --head lstm -o hidden=64 --seeds 3`
+    """
+    opened = [open_artifact(path) for path in features]
+    done = train(Cache(cache), opened, labels, config, runtime, device=device, splits=splits, out=out)
+    score = done.report["val_score"]
+    for warning in done.report["clips"]["left_out"]:
+        log(warning)
+    log(f"val {score['metric']} {score['mean']:.4f}" + (f" ± {score['deviation']:.4f}" if config.seeds > 1 else ""))
+    _print(done.artifact.path, {"cached": done.cached, "val_score": score, "clips": done.report["clips"]}, as_json)
+
+
+@with_configs(runtime=Runtime)
+def predict(
+    head: Annotated[Path, typer.Argument(help="what train-head printed")],
+    inputs: Annotated[list[str], typer.Argument(help="the features, or media: then the head's recipe is replayed")],
+    runtime: Runtime,
+    clips: ClipsOption = None,
+    weights: Annotated[
+        list[str] | None, typer.Option(help="for media: faces=PATH or embed=PATH where a weight file has moved")
+    ] = None,
+    device: DeviceOption = "auto",
+    cache: CacheOption = None,
+    out: OutOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Predict for every clip of the features given, or for new media in one go.
+
+    Examples:
+
+    `affectkit predict "$HEAD" "$FEATURES"`
+
+    `affectkit predict "$HEAD" new_video.mp4 --json`
+    """
+    store, opened = Cache(cache), open_artifact(head)
+    failed = []
+    if all((Path(item) / STAGE_FILE).exists() for item in inputs):
+        features = [open_artifact(item) for item in inputs]
+        chosen = choose(clips, features[0].clips)
+    else:
+        media = clips_of(inputs)
+        features, outcomes = replay(store, opened, media, runtime, device=device, weights=_moved(weights))
+        failed = [failure for outcome in outcomes for failure in outcome.failed]
+        chosen = [clip.id for clip in media if all(clip.id in one for one in features)]
+    outcome = run_predict(store, opened, features, runtime, device=device, clips=chosen, out=out)
+    finish(outcome, as_json, earlier=failed)
+
+
+@with_configs(config=FuseConfig)
+def fuse(
+    predictions: Annotated[list[Path], typer.Argument(help="two or more prediction artifacts or CSV files")],
+    labels: LabelsOption,
+    config: FuseConfig,
+    splits: SplitsOption = None,
+    cache: CacheOption = None,
+    out: OutOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Combine the predictions of several models; fitted on the validation clips only.
+
+    Example:
+
+    `affectkit fuse "$A" "$B" --labels va.csv --task va --method dwf -o draws=2000`
+    """
+    done = run_fuse(Cache(cache), predictions, labels, config, splits=splits, out=out)
+    for name, value in done.report["in_sample"].items():
+        log(f"{value:.4f}  {name}  (on the rows it was fitted on: optimistic)")
+    _print(done.artifact.path, {"cached": done.cached, **done.report}, as_json)
+
+
+@with_configs(config=EvaluateConfig)
+def evaluate(
+    predictions: Annotated[Path, typer.Argument(help="a prediction artifact or a CSV file")],
+    labels: LabelsOption,
+    config: EvaluateConfig,
+    splits: SplitsOption = None,
+    cache: CacheOption = None,
+    out: OutOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Score predictions against labels, on split test if there is one, else on val.
+
+    Example:
+
+    `affectkit evaluate "$FUSED" --labels va.csv --task va --json`
+    """
+    done = run_evaluate(Cache(cache), predictions, labels, config, splits=splits, out=out)
+    Console(stderr=True).print(_score_table(done.report))
+    _print(done.artifact.path, done.report, as_json)
+
+
+def _score_table(report: dict[str, Any]) -> Table:
+    dropped = f"{report['rows_without_label']} rows without a label, {report['rows_without_score']} without a score"
+    table = Table(
+        "score", "pooled", "mean over clips", box=None,
+        title=f"{report['task']}, split {report['split']}: {report['clips']} clips, {report['rows']} rows ({dropped})",
+    )  # fmt: skip
+    for name, value in report["scores"].items():
+        if not name.startswith("clip-mean/"):
+            per_clip = report["scores"].get(f"clip-mean/{name}")
+            table.add_row(name, f"{value:.4f}", "" if per_clip is None else f"{per_clip:.4f}")
+    return table
+
+
+def _print(path: Path, about: dict[str, Any], as_json: bool) -> None:
+    typer.echo(json.dumps({"artifact": str(path), **about}, ensure_ascii=False) if as_json else str(path))
+
+
+def _moved(given: list[str] | None) -> dict[str, str]:
+    moved = dict(item.partition("=")[::2] for item in given or [])
+    if set(moved) - {"faces", "embed"} or not all(moved.values()):
+        raise UsageError(f"--weights {' '.join(given or [])} is not faces=PATH or embed=PATH")
+    return moved

@@ -1,0 +1,109 @@
+"""`affectkit list`, `status`, `weights` and `demo`: what is here, and seeing it work."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from affectkit import plugins, tasks, weights
+from affectkit.cli._options import CacheOption, JsonOption
+from affectkit.errors import unknown
+from affectkit.stages.status import status as look_around
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command("list")(list_plugins)
+    app.command("status")(status)
+    app.command("demo")(demo)
+    group = typer.Typer(no_args_is_help=True, help="Weight files: what they are, their licences, fetching them.")
+    group.command("ls")(weights_ls)
+    group.command("fetch")(weights_fetch)
+    app.add_typer(group, name="weights")
+
+
+def list_plugins(
+    group: Annotated[str, typer.Argument(help="detectors, backbones, heads, fusers, datasets or tasks")],
+    name: Annotated[str | None, typer.Argument(help="one plugin: print its options")] = None,
+) -> None:
+    """List plugins, or the options of one.
+
+    Examples: `affectkit list heads`, `affectkit list heads transformer`
+    """
+    if group == "tasks":
+        for task in tasks.BUILT_IN.values():
+            typer.echo(f"{task.name}\t{task.kind}, {task.level} level, {task.metric}: {', '.join(task.targets)}")
+        return
+    known = next((one for one in plugins.GROUPS if one == group), None)
+    if known is None:
+        raise unknown("group", group, [*plugins.GROUPS, "tasks"])
+    if name is None:
+        for plugin in plugins.names(known):
+            typer.echo(f"{plugin}\t{_first_line(plugins.get(known, plugin))}")
+        return
+    _print_options(plugins.get(known, name), name)
+
+
+def status(cache: CacheOption = None, as_json: JsonOption = False) -> None:
+    """Devices, extras, weights at hand, cache size."""
+    about = look_around(cache)
+    if as_json:
+        typer.echo(json.dumps(about))
+        return
+    table = Table(box=None, show_header=False)
+    for topic, lines in about.items():
+        for row, (key, value) in enumerate(lines.items()):
+            table.add_row(topic if row == 0 else "", key, str(value))
+    Console(soft_wrap=True).print(table)
+
+
+def weights_ls() -> None:
+    """List the weight files that affectkit knows: where each comes from, its licence, whether it is here."""
+    table = Table("name", "state", "licence", "used by", "source", box=None)
+    for entry, state in weights.available():
+        table.add_row(entry.name, state, entry.licence, entry.used_by, entry.origin)
+    Console(soft_wrap=True).print(table)
+
+
+def weights_fetch(name: Annotated[str, typer.Argument(help="a name of affectkit weights ls")]) -> None:
+    """Download a weight file and check its digest, for machines that will have no network later."""
+    typer.echo(str(weights.fetch(name).path))
+
+
+def demo(
+    folder: Annotated[Path, typer.Argument(help="where the clips and the cache go")] = Path("affectkit-demo"),
+    as_json: JsonOption = False,
+) -> None:
+    """Make a small labelled data set from one photograph and run the whole pipeline on it, offline.
+
+    The clips are synthetic: one public-domain portrait, animated by known valence and arousal curves. The scores show
+    that the pipeline works, not how well anything recognises emotion.
+    """
+    from affectkit.stages.demo import run_demo, table_of
+
+    report = run_demo(folder)
+    if as_json:
+        typer.echo(json.dumps(report))
+        return
+    Console(soft_wrap=True).print(table_of(report))
+
+
+def _print_options(plugin: Any, name: str) -> None:
+    options = plugin.Options.model_fields
+    if not options:
+        typer.echo(f"{name} has no options")
+        return
+    table = Table("option", "default", "what it is", box=None)
+    for key, field in options.items():
+        default = "(required)" if field.is_required() else str(field.get_default(call_default_factory=True))
+        table.add_row(key, default, field.description or "")
+    Console(soft_wrap=True).print(table)
+
+
+def _first_line(plugin: type) -> str:
+    return (plugin.__doc__ or "").strip().partition("\n")[0]

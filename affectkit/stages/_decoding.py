@@ -1,0 +1,39 @@
+"""Frames of many clips from one background thread: the next clip is decoded while the last one is finished."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from affectkit.errors import ClipError
+from affectkit.media import Frame, Sampling, VideoReader
+from affectkit.types import Clip
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """One step of a clip's decoding: a frame, the end (with its reader), or the error that ended it."""
+
+    clip: str
+    frame: Frame | None = None
+    reader: VideoReader | None = None
+    error: ClipError | None = None
+
+
+def decode_all(
+    clips: Iterable[Clip], sampling: Sampling, threads: int, on_truncated: Literal["keep", "fail"]
+) -> Iterator[Decoded]:
+    """All sampled frames of all clips, in order; a clip that cannot be decoded ends with its error."""
+    for clip in clips:
+        try:
+            reader = VideoReader(
+                clip.path, sampling, start=clip.start, end=clip.end, threads=threads, on_truncated=on_truncated
+            )
+            for frame in reader:
+                yield Decoded(clip.id, frame)
+            yield Decoded(clip.id, reader=reader)
+        except ClipError as error:
+            yield Decoded(clip.id, error=error)
+        except OSError as error:
+            yield Decoded(clip.id, error=ClipError(f"{clip.path} cannot be read: {error.strerror or error}"))

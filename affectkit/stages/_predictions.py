@@ -1,0 +1,141 @@
+"""Predictions as artifacts: reading them (or a CSV of anybody's), and bringing several models to common rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from hashlib import sha256
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from affectkit.errors import UsageError
+from affectkit.manifest import Pooling, align, read_predictions
+from affectkit.store import Artifact, open_artifact
+from affectkit.tasks import Task
+from affectkit.types import ClipLabels, Floats, Predictions
+
+
+def load(path: Path, task: Task) -> Predictions:
+    """Predictions of an artifact folder or a CSV file, columns in the task's order. Raises UsageError."""
+    if path.is_file():
+        return read_predictions(path, task)
+    artifact = open_artifact(path)
+    if "scores" not in artifact.schema.columns:
+        raise UsageError(f"{path} is a {artifact.stage.stage} artifact; predictions are made by predict and fuse")
+    columns = artifact.schema.names["scores"]
+    if sorted(columns) != sorted(task.targets):
+        raise UsageError(
+            f"{path} predicts {', '.join(columns)}; task {task.name} has {', '.join(task.targets)}: "
+            "give the --task that its head was trained for"
+        )
+    order = [columns.index(target) for target in task.targets]
+    parts = [(clip, artifact.read(clip)) for clip in artifact.clips]
+    return Predictions(
+        np.repeat(np.array([clip for clip, _ in parts], dtype=np.str_), [len(r["start"]) for _, r in parts]),
+        _joined(parts, "start"),
+        _joined(parts, "end"),
+        np.concatenate([r["scores"] for _, r in parts])[:, order].astype(float) if parts else np.zeros((0, len(order))),
+        tuple(task.targets),
+        np.repeat(np.array([r["split"] for _, r in parts], dtype=np.str_), [len(r["start"]) for _, r in parts]),
+    )
+
+
+def identity(path: Path) -> str:
+    """What a prediction set is: the digest of a CSV's bytes, or of an artifact's recipe and clips."""
+    if path.is_file():
+        return sha256(path.read_bytes()).hexdigest()
+    artifact = open_artifact(path)
+    return _hashed([artifact.stage.fingerprint, *(f"{clip} {artifact.digest(clip)}" for clip in artifact.clips)])
+
+
+def records(predictions: Predictions) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """(clip, source digest, columns) for `store.write_table`; the source is the scores' own digest."""
+    for clip, rows in by_clip(predictions).items():
+        scores = np.asarray(predictions.scores[rows], np.float32)
+        record = {
+            "start": predictions.start[rows],
+            "end": predictions.end[rows],
+            "valid": np.isfinite(scores).all(axis=1),
+            "scores": scores,
+            "split": str(predictions.split[rows][0]),
+        }
+        yield clip, sha256(scores.tobytes()).hexdigest(), record
+
+
+def by_clip(predictions: Predictions) -> dict[str, slice]:
+    """Where each clip's rows lie. Raises UsageError when a clip's rows are not together."""
+    changes = np.flatnonzero(predictions.clip[1:] != predictions.clip[:-1]) + 1
+    bounds = [0, *changes.tolist(), len(predictions)] if len(predictions) else []
+    found = {str(predictions.clip[a]): slice(a, b) for a, b in pairwise(bounds)}
+    if len(found) < len(bounds) - 1:
+        raise UsageError("the rows of a clip are not next to each other: sort the predictions by clip")
+    return found
+
+
+def common_rows(sets: Sequence[Predictions]) -> tuple[Predictions, Floats]:
+    """All models' scores [M,N,K] at the rows of the first set that every set has a clip for.
+
+    A set with other times is interpolated linearly between the middles of its rows (held at the ends); rows of a
+    clip that have no valid score at all are NaN.
+    """
+    first = sets[0]
+    places = [by_clip(one) for one in sets]
+    shared = [clip for clip in places[0] if all(clip in place for place in places)]
+    if not shared:
+        raise UsageError("the prediction sets have no clip in common")
+    rows = np.concatenate([np.arange(places[0][clip].start, places[0][clip].stop) for clip in shared])
+    base = first.select(rows)
+    targets = by_clip(base)
+    scores = np.full((len(sets), len(base), len(base.columns)), np.nan)
+    for model, (one, place) in enumerate(zip(sets, places, strict=True)):
+        for clip in shared:
+            scores[model, targets[clip]] = _at(one, place[clip], base, targets[clip])
+    return base, scores
+
+
+def truth(
+    predictions: Predictions, labels: Mapping[str, ClipLabels], task: Task, pooling: Pooling = "midpoint"
+) -> Floats:
+    """[N,K] (multiclass [N,1]) the label of each row; NaN where there is none. Raises UsageError when none is."""
+    values = np.full((len(predictions), len(task.label_columns)), np.nan)
+    for clip, rows in by_clip(predictions).items():
+        if clip in labels:
+            values[rows] = align(labels[clip], predictions.start[rows], predictions.end[rows], pooling)
+    if len(values) and np.isnan(values).any(axis=1).all():
+        raise UsageError("no row of the predictions has a label: do the clip names and times agree?")
+    return values
+
+
+def splits_of(predictions: Predictions, table: Mapping[str, str]) -> Predictions:
+    """The same predictions with the split of each clip taken from `table` where it has one."""
+    pairs = zip(predictions.clip, predictions.split, strict=True)
+    split = np.array([table.get(str(clip), str(old)) for clip, old in pairs], np.str_)
+    return Predictions(
+        predictions.clip, predictions.start, predictions.end, predictions.scores, predictions.columns, split
+    )
+
+
+def _at(one: Predictions, rows: slice, base: Predictions, wanted: slice) -> Floats:
+    start, end, scores = one.start[rows], one.end[rows], one.scores[rows]
+    if len(start) == wanted.stop - wanted.start and np.array_equal(start, base.start[wanted]):
+        return scores
+    middle, target = (start + end) / 2, (base.start[wanted] + base.end[wanted]) / 2
+    keep = np.isfinite(scores).all(axis=1)
+    if not keep.any():
+        return np.full((len(target), scores.shape[1]), np.nan)
+    return np.stack([np.interp(target, middle[keep], column[keep]) for column in scores.T], axis=1)
+
+
+def _joined(parts: list[tuple[str, dict[str, Any]]], name: str) -> Floats:
+    return np.concatenate([record[name] for _, record in parts]) if parts else np.zeros(0)
+
+
+def _hashed(texts: list[str]) -> str:
+    return sha256("\n".join(texts).encode()).hexdigest()
+
+
+def artifact_paths(paths: Sequence[Path]) -> list[Path]:
+    """Those of the prediction sets that are artifacts, for the upstream record."""
+    return [Artifact(path).path for path in paths if path.is_dir()]

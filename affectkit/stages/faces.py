@@ -1,0 +1,205 @@
+"""`affectkit extract faces`: media -> face tracks with encoded crops."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import groupby
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import Field, model_validator
+
+from affectkit import plugins
+from affectkit.config import Runtime
+from affectkit.errors import ClipError, UsageError
+from affectkit.media import Frame, Sampling, VideoReader, decoder_version
+from affectkit.media.sampling import Rate
+from affectkit.plugins import Detector
+from affectkit.stages._decoding import Decoded, decode_all
+from affectkit.stages._devices import resolve
+from affectkit.stages._map import Outcome, Sink, check_numerics, run
+from affectkit.stages._precropped import add_crops
+from affectkit.stages._prefetch import prefetched, worker_count
+from affectkit.stages._spool import FileSpool
+from affectkit.stages.embed import describe_weights
+from affectkit.stages.sources import CropTimes, are_crops, clip_entries, crop_sources, media_sources
+from affectkit.store import Cache, faces_schema
+from affectkit.tracks import CropConfig, FaceRule, FaceTracker, LinkConfig, detect_every, face_rule
+from affectkit.types import Clip, Detections, FaceTrack
+
+VERSION = 1
+_ROWS_AT_ONCE = 256
+
+
+class FacesConfig(CropConfig, LinkConfig):
+    """What is computed; every field is part of the fingerprint."""
+
+    fps: Rate | Literal["native"] | None = Field(None, description="frames a second, or native  [default: 5]")
+    frames: int | None = Field(None, ge=1, le=1_000_000, description="or: frames a clip, spread evenly")
+    face: FaceRule = Field("largest", description="which face a clip is about")
+    detector: str = Field("retinaface", description="a detector (affectkit list detectors)")
+    option: list[str] = Field([], description="an option of the detector, key=value (repeatable)")
+    weights: str = Field("auto", description="the detector's weights: auto or a file")
+    detect_every: int = Field(1, ge=1, le=100, description="detect on every k-th sampled frame, interpolate between")
+    on_truncated: Literal["keep", "fail"] = Field(
+        "keep", description="a damaged file: keep what decodes and mark the clip partial, or fail"
+    )
+
+    @model_validator(mode="after")
+    def _one_sampling(self) -> FacesConfig:
+        if self.fps is not None and self.frames is not None:
+            raise ValueError("give either fps or frames")
+        return self
+
+    @property
+    def sampling(self) -> Sampling:
+        """The frames to look at."""
+        return Sampling(frames=self.frames) if self.frames else Sampling(fps=self.fps or 5.0)
+
+    def recipe(self) -> dict[str, Any]:
+        """The fields as the fingerprint takes them; detector and weights enter by what they are."""
+        fields = self.model_dump(mode="json", exclude={"detector", "option", "weights", "fps", "frames"})
+        return fields | {"sampling": self.sampling.model_dump(mode="json", exclude_none=True)}
+
+
+def extract_faces(
+    cache: Cache, clips: Sequence[Clip], config: FacesConfig, runtime: Runtime, *,
+    device: str = "auto", times: CropTimes | None = None, out: Path | None = None,
+) -> Outcome:  # fmt: skip
+    """One face track a clip (one a face with `--face all`): a row a sampled frame, valid = 0 where no face is.
+
+    Folders of crops are taken as they are: no detector runs, and times come from `times`.
+    """
+    if are_crops(clips):
+        return _take_crops(cache, clips, config, runtime, times or CropTimes(), out)
+    plugin = plugins.get("detectors", config.detector)
+    options = plugins.parse_options(plugin, config.option, config.detector)
+    weights = plugin.weights(options, config.weights)
+    inputs = {
+        "stage": "faces",
+        "version": VERSION,
+        "config": config.recipe(),
+        "detector": {"name": config.detector, "version": plugin.version, "options": plugins.describe(options)},
+        "weights": weights.sha256,
+        "decoder": decoder_version(),
+    }
+    artifact = cache.find("faces", config.detector, inputs, out)
+    if artifact is None:
+        device = resolve(device)
+        artifact = cache.create(
+            "faces", config.detector, inputs, faces_schema(), numerics=_numerics(device), out=out,
+            extra={"config": config.model_dump(mode="json"), "weights": describe_weights(weights)},
+        )  # fmt: skip
+    listed = {clip.id: clip for clip in clips}
+
+    def compute(missing: list[str], sink: Sink) -> None:
+        where = resolve(device)
+        check_numerics(artifact, _numerics(where))
+        extractor = _Extractor(plugin(options, weights, where), config, runtime, artifact.path)
+        extractor.run([listed[clip] for clip in missing], sink)
+
+    sources = media_sources(clips, cache.digests(runtime.rehash))
+    return run(artifact, sources, compute, runtime, what="extract faces", unit="frames", entries=clip_entries(clips))
+
+
+def _numerics(device: str) -> dict[str, Any]:
+    return {"device": device.split(":")[0]}
+
+
+class _Extractor:
+    """Detects, tracks and cuts, clip after clip, in bounded memory."""
+
+    def __init__(self, detector: Detector, config: FacesConfig, runtime: Runtime, folder: Path) -> None:
+        self._detector = detector
+        self._config = config
+        self._runtime = runtime
+        self._folder = folder
+
+    def run(self, clips: Sequence[Clip], sink: Sink) -> None:
+        rules = {clip.id: face_rule(clip.face) if clip.face else self._config.face for clip in clips}
+        decoded = decode_all(clips, self._config.sampling, self._runtime.workers, self._config.on_truncated)
+        with ThreadPoolExecutor(worker_count(self._runtime)) as pool:
+            for clip, steps in groupby(prefetched(decoded), key=lambda step: step.clip):
+                try:
+                    self._one(clip, steps, rules[clip], pool, sink)
+                except ClipError as error:
+                    sink.fail(clip, str(error))
+
+    def _one(self, clip: str, steps: Iterator[Decoded], rule: FaceRule, pool: ThreadPoolExecutor, sink: Sink) -> None:
+        ended: list[VideoReader] = []
+        with FileSpool(self._folder) as spool:
+            tracker = FaceTracker(rule, self._config, self._config, pool=pool, spool=spool)
+            found = detect_every(
+                _frames(steps, ended), self._detect, self._config.detect_every,
+                time=lambda frame: frame.start, rule=rule,
+            )  # fmt: skip
+            for frame, faces in found:
+                tracker.add(frame.start, frame.end, frame.index, frame.image, faces)
+            (reader,) = ended
+            status = "partial" if reader.partial else "ok"
+            scalars = {"origin": reader.origin}
+            tracks = tracker.finish()
+            for face in reversed(range(len(tracks))):
+                append_track(sink, tracks[face])
+                if rule == "all":
+                    sink.end_face(clip, face, scalars, status)
+                else:
+                    sink.end(clip, scalars, status)
+
+    def _detect(self, frames: list[Frame]) -> Sequence[Detections]:
+        return self._detector(np.stack([frame.image for frame in frames]))
+
+
+def append_track(sink: Sink, track: FaceTrack) -> None:
+    """Write a track's rows, a few at a time: its crops may lie on the disk."""
+    for first in range(0, len(track), _ROWS_AT_ONCE):
+        rows = slice(first, first + _ROWS_AT_ONCE)
+        sink.append({
+            "start": track.start[rows], "end": track.end[rows], "valid": track.valid[rows],
+            "image": list(track.crops[rows]), "boxes": track.boxes[rows], "landmarks": track.landmarks[rows],
+            "score": track.score[rows], "frame_index": track.frame_index[rows],
+        })  # fmt: skip
+
+
+def _frames(steps: Iterable[Decoded], ended: list[VideoReader]) -> Iterator[Frame]:
+    """The frames of one clip; its reader goes to `ended`. Raises the clip's ClipError."""
+    for step in steps:
+        if step.error is not None:
+            raise step.error
+        if step.reader is not None:
+            ended.append(step.reader)
+        if step.frame is not None:
+            yield step.frame
+
+
+def _take_crops(
+    cache: Cache, clips: Sequence[Clip], config: FacesConfig, runtime: Runtime, times: CropTimes, out: Path | None
+) -> Outcome:
+    if (times.videos is None) == (times.source_fps is None):
+        raise UsageError("folders of crops carry no times: give --videos DIR (exact), or --source-fps RATE (assumed)")
+    fields = config.recipe()
+    inputs = {
+        "stage": "faces",
+        "version": VERSION,
+        "config": {key: fields[key] for key in ("sampling", "size", "format", "quality")},
+        "detector": {"name": "precropped"},
+        "times": {"source_fps": times.source_fps} if times.source_fps else "videos",
+        "decoder": decoder_version(),
+    }
+    artifact = cache.create(
+        "faces", "precropped", inputs, faces_schema(), out=out,
+        extra={"config": config.model_dump(mode="json"), "times_assumed": times.source_fps is not None},
+    )  # fmt: skip
+    listed = {clip.id: clip for clip in clips}
+
+    def compute(missing: list[str], sink: Sink) -> None:
+        for clip in missing:
+            try:
+                add_crops(listed[clip], config, config.sampling, times, sink)
+            except ClipError as error:
+                sink.fail(clip, str(error))
+
+    sources = crop_sources(clips, cache.digests(runtime.rehash), times)
+    return run(artifact, sources, compute, runtime, what="take crops", unit="frames", entries=clip_entries(clips))

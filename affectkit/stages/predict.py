@@ -1,0 +1,140 @@
+"""`affectkit predict`: a head on cached features, or on new media by replaying the recipe of its features."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from affectkit import metrics
+from affectkit.config import Numerics, Runtime
+from affectkit.errors import UsageError
+from affectkit.plugins import Example
+from affectkit.stages._devices import resolve
+from affectkit.stages._map import Outcome, Sink, run
+from affectkit.stages.embed import EmbedConfig, embed
+from affectkit.stages.faces import FacesConfig, extract_faces
+from affectkit.stages.train import load_heads, read_report, sequences, stored_task
+from affectkit.store import Artifact, Cache, predictions_schema, upkeep
+from affectkit.tasks import Task
+from affectkit.types import Clip, FeatureSequence
+
+VERSION = 1
+_AT_ONCE = 64
+
+
+def predict(
+    cache: Cache, head: Artifact, features: Sequence[Artifact], runtime: Runtime, *,
+    device: str = "auto", clips: Iterable[str] | None = None, out: Path | None = None,
+) -> Outcome:  # fmt: skip
+    """Scores of every clip given: values, or probabilities for classes, averaged over the head's seeds.
+
+    Refuses features that were made by another recipe than those the head was trained on.
+    """
+    report = read_report(head)
+    task = stored_task(report)
+    _check_recipe(head, features)
+    inputs = {
+        "stage": "predict",
+        "version": VERSION,
+        "head": head.stage.fingerprint,
+        "upstream": [artifact.stage.fingerprint for artifact in features],
+    }
+    artifact = cache.create(
+        "predict", head.stage.name, inputs, predictions_schema(list(task.targets)),
+        upstream=[head.path, *(one.path for one in features)], out=out,
+    )  # fmt: skip
+    shared = [clip for clip in features[0].clips if all(clip in other for other in features[1:])]
+    chosen = list(clips) if clips is not None else shared
+    table = features[0].clip_table()
+    split = {clip: report["splits"].get(clip) or table.get(clip, {}).get("split") or "" for clip in chosen}
+
+    def compute(missing: list[str], sink: Sink) -> None:
+        heads = load_heads(head, task)
+        where = resolve(device)
+        for first in range(0, len(missing), _AT_ONCE):
+            some = missing[first : first + _AT_ONCE]
+            examples = [Example(clip, sequences(features, clip)) for clip in some]
+            for example, scores in zip(examples, _average(heads, examples, task, where), strict=True):
+                sink.append(_rows(example.inputs[0], scores, task))
+                sink.end(example.clip, {"split": split[example.clip]})
+
+    sources = {clip: _source(features, clip, split[clip]) for clip in chosen}
+    entries = {clip: entry for clip, entry in table.items() if clip in set(chosen)}
+    return run(artifact, sources, compute, runtime, what=f"predict {head.stage.name}", unit="rows", entries=entries)
+
+
+def replay(
+    cache: Cache, head: Artifact, clips: Sequence[Clip], runtime: Runtime, *, device: str = "auto",
+    weights: dict[str, str] | None = None,
+) -> tuple[list[Artifact], list[Outcome]]:  # fmt: skip
+    """Make the features that a head needs from media, by the recipe in its provenance.
+
+    `weights` (stage name -> path) stands in for weight files that have moved. Raises UsageError when this
+    installation cannot reproduce the recipe.
+    """
+    made, outcomes = [], []
+    for chain in head.stage.provenance["features"]:
+        current: Artifact | None = None
+        for step in chain:
+            config = dict(step["config"]) | (
+                {"weights": weights[step["stage"]]} if weights and step["stage"] in weights else {}
+            )
+            if step["stage"] == "faces":
+                outcome = extract_faces(cache, clips, FacesConfig.model_validate(config), runtime, device=device)
+            else:
+                assert current is not None, "a recipe begins with media"
+                numerics = Numerics.model_validate(step["numerics"] | {"device": device})
+                done = [clip.id for clip in clips if clip.id in current]
+                outcome = embed(cache, current, EmbedConfig.model_validate(config), numerics, runtime, clips=done)
+            current = Artifact(outcome.path)
+            _check_step(current, step)
+            outcomes.append(outcome)
+        assert current is not None
+        made.append(current)
+    return made, outcomes
+
+
+def _check_step(artifact: Artifact, step: dict[str, Any]) -> None:
+    if artifact.stage.fingerprint == step["fingerprint"]:
+        return
+    other = artifact.stage.model_copy(update={"inputs": step["inputs"]})
+    differs = [f"{key}: {then!r} -> {now!r}" for key, now, then in upkeep.differing(artifact.stage, other)]
+    raise UsageError(
+        f"this installation does not reproduce the head's {step['stage']} recipe ({'; '.join(differs)}): "
+        "make the features again with train-head, or install what the recipe names"
+    )
+
+
+def _check_recipe(head: Artifact, features: Sequence[Artifact]) -> None:
+    wanted = head.stage.inputs["upstream"]
+    if len(features) != len(wanted):
+        raise UsageError(f"{head.path} takes {len(wanted)} feature artifacts; {len(features)} given")
+    for artifact, fingerprint in zip(features, wanted, strict=True):
+        if artifact.stage.fingerprint != fingerprint:
+            raise UsageError(
+                f"{artifact.path} was made by another recipe than the features that {head.path} was trained on "
+                f"({artifact.stage.fingerprint[:12]}, not {fingerprint[:12]}); affectkit cache why-miss says how"
+            )
+
+
+def _average(heads: list[Any], examples: list[Example], task: Task, device: str) -> list[np.ndarray]:
+    """Mean over seeds, of probabilities where the task has classes."""
+    per_seed = [[metrics.probabilities(task, raw) for raw in head.predict(examples, device=device)] for head in heads]
+    return [np.mean(np.stack(scores), axis=0) for scores in zip(*per_seed, strict=True)]
+
+
+def _rows(sequence: FeatureSequence, scores: np.ndarray, task: Task) -> dict[str, Any]:
+    start, end = np.asarray(sequence.start), np.asarray(sequence.end)
+    if task.level == "clip":
+        start, end = (start[:1], end[-1:]) if len(sequence) else (np.zeros(1), np.zeros(1))
+    return {"start": start, "end": end, "valid": np.isfinite(scores).all(axis=1), "scores": scores}
+
+
+def _source(features: Sequence[Artifact], clip: str, split: str) -> str:
+    """A clip's predictions are current while its features and its split are."""
+    from hashlib import sha256
+
+    return sha256(" ".join([*(one.digest(clip) for one in features), split]).encode()).hexdigest()

@@ -1,0 +1,108 @@
+"""SOURCE arguments as clips, and what each clip is made from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from affectkit.config import canonical_json
+from affectkit.digests import Digests
+from affectkit.errors import ClipError, UsageError
+from affectkit.manifest import crop_frames, sources
+from affectkit.media import VIDEO_SUFFIXES
+from affectkit.types import Clip
+
+UNREADABLE = "unreadable"
+_PERSONS = ("_left", "_right")
+
+
+@dataclass(frozen=True)
+class CropTimes:
+    """Where the times of folders of crops come from: the video of each, or a rate that is assumed for all."""
+
+    videos: Path | None = None
+    source_fps: float | None = None
+
+    def video_of(self, clip: Clip) -> Path:
+        """The clip's video: its id, without Aff-Wild2's `_left` or `_right`, and a video suffix. Raises ClipError."""
+        assert self.videos is not None
+        names = [clip.id, *(clip.id.removesuffix(person) for person in _PERSONS if clip.id.endswith(person))]
+        for name in names:
+            for suffix in sorted(VIDEO_SUFFIXES):
+                path = self.videos / f"{name}{suffix}"
+                if path.is_file():
+                    return path
+        raise ClipError(f"no video {names[-1]} ({', '.join(sorted(VIDEO_SUFFIXES))}) in {self.videos}")
+
+
+def clips_of(items: Sequence[str]) -> list[Clip]:
+    """The clips that SOURCE arguments name. Raises UsageError for none, unknown paths, ids with two contents."""
+    return sources(items, media_suffixes=VIDEO_SUFFIXES)
+
+
+def are_crops(clips: Sequence[Clip]) -> bool:
+    """Whether the clips are folders of crops. Raises UsageError for a mixture with media."""
+    folders = [clip for clip in clips if clip.path.is_dir()]
+    if folders and len(folders) < len(clips):
+        media = next(clip for clip in clips if not clip.path.is_dir())
+        raise UsageError(f"media ({media.path}) and folders of crops ({folders[0].path}) in one command: use two")
+    return bool(folders)
+
+
+def media_sources(clips: Iterable[Clip], digests: Digests) -> dict[str, str]:
+    """Digest of what each clip is: its file's bytes and how it is cut from it."""
+    listed = list(clips)
+    readable = {clip.path for clip in listed if clip.path.is_file()}
+    found = _many(digests, readable)
+    return {clip.id: _of(found.get(clip.path, UNREADABLE), clip) for clip in listed}
+
+
+def crop_sources(clips: Iterable[Clip], digests: Digests, times: CropTimes) -> dict[str, str]:
+    """Digest of each folder of crops: names and bytes of its images, and of the video its times come from."""
+    found = {}
+    for clip in clips:
+        try:
+            files = list(crop_frames(clip.path).paths)
+            listing = [f"{path.name} {digest}" for path, digest in _many(digests, files).items()]
+            video = _many(digests, [times.video_of(clip)]) if times.videos else {}
+            found[clip.id] = _of(_sha(listing + list(video.values())), clip)
+        except ClipError:
+            found[clip.id] = UNREADABLE
+    return found
+
+
+def clip_entries(clips: Iterable[Clip]) -> dict[str, dict[str, Any]]:
+    """What the user said of each clip, for the artifact's clip table."""
+    return {
+        clip.id: {"path": str(clip.path), "split": clip.split, "subject": clip.subject, "start": clip.start,
+                  "end": clip.end}
+        for clip in clips
+    }  # fmt: skip
+
+
+def _of(content: str, clip: Clip) -> str:
+    if content == UNREADABLE or (clip.start, clip.end, clip.face) == (None, None, None):
+        return content
+    return _sha([canonical_json([content, clip.start, clip.end, clip.face])])
+
+
+def _many(digests: Digests, paths: Iterable[Path]) -> dict[Path, str]:
+    """Digests of the files that can be read."""
+    listed = list(paths)
+    try:
+        return digests.many(listed)
+    except OSError:
+        found = {}
+        for path in listed:
+            try:
+                found[path] = digests(path)
+            except OSError:
+                continue
+        return found
+
+
+def _sha(lines: list[str]) -> str:
+    return sha256("\n".join(lines).encode()).hexdigest()
