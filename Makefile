@@ -1,0 +1,38 @@
+# Everything runs in a virtual environment of its own, made on first use.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PYTEST_ARGS ?=
+
+.PHONY: demo test slow lint docs check clean
+
+demo: $(VENV)/.has-demo  ## make a small data set and run the whole pipeline on it, offline
+	$(BIN)/affectkit demo
+
+test: $(VENV)/.has-dev  ## the fast tests
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+slow: $(VENV)/.has-dev  ## the slow tests: every crash moment, long clips
+	$(BIN)/python -m pytest -m slow
+
+lint: $(VENV)/.has-dev  ## style, types, layers, generated docs
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python docs/generate_cli.py --check
+
+docs: $(VENV)/.has-dev  ## write docs/cli.md from --help
+	$(BIN)/python docs/generate_cli.py
+
+check: test lint
+
+clean:
+	rm -rf $(VENV) affectkit-demo
+
+$(VENV)/.has-%: pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "affectkit needs Python 3.11 or newer")'
+	test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --upgrade pip
+	$(BIN)/pip install --quiet --editable '.[$*]'
+	touch $@
