@@ -86,7 +86,8 @@ class RetinaFace:
         """uint8 [n,H,W,3] -> float32 [B,3,h,w] on the device, frame by frame: 4K frames as floats are large."""
         import torch
 
-        pixels = torch.from_numpy(np.ascontiguousarray(frames)).to(self._device).permute(0, 3, 1, 2)
+        writable = np.require(frames, requirements=["C", "W"])  # torch takes no other array
+        pixels = torch.from_numpy(writable).to(self._device).permute(0, 3, 1, 2)
         shape = (self._options.batch_size, where.padded_height, where.padded_width, 3)
         batch = torch.zeros(shape, device=self._device).permute(0, 3, 1, 2)  # channels last in memory
         for i in range(len(frames)):
