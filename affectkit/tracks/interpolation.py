@@ -35,7 +35,8 @@ def detect_every(
 
     `frames` are opaque: `time` gives the moment of one (s), `detect` the faces of a list of them. No more than
     max(`buffer`, `every`) frames are held at once or passed to one call. With `every` = 1 all frames are detected,
-    `buffer` at a time. An error that `frames` raises comes out before the frames held at that moment.
+    `buffer` at a time. If `frames` raises, the frames held at that moment are lost: a source that may break off in the
+    middle, such as a truncated file, must end instead.
     """
     if every < 1 or buffer < 1:
         raise ValueError(f"every ({every}) and buffer ({buffer}) are at least 1")
