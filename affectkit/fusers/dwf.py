@@ -50,9 +50,11 @@ class DirichletWeightedFusion:
                 self.weights, self.score = weights, score
 
     def combine(self, scores: Floats) -> Floats:
-        """[M,N,K] -> [N,K]."""
+        """[M,N,K] -> [N,K]. Class scores are divided by their sum: weights of a class apart, they are no longer
+        probabilities; the winning class stays."""
         assert self.weights is not None, "fit first"
-        return weighted(scores, self.weights)
+        fused = weighted(scores, self.weights)
+        return fused / fused.sum(axis=1, keepdims=True) if self.task.kind == "multiclass" else fused
 
     def state(self) -> dict[str, Any]:
         """The weights [M,K] and the score that they have on the rows they were chosen on (optimistic)."""
