@@ -1,0 +1,90 @@
+"""Scaling of features. Fitted on the training split only, and stored with the head."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from affectkit.errors import HostileFile
+from affectkit.heads._options import Normalise
+from affectkit.types import Bools, Floats
+
+
+@dataclass(frozen=True, repr=False)
+class Normaliser:
+    """(values - shift) / scale for each of D dimensions; the per-clip kinds take both from the clip itself.
+
+    `standard`: mean and population deviation; `min-max`: smallest value and range. A dimension that is constant has
+    scale 1. Only valid rows count.
+    """
+
+    kind: Normalise
+    shift: Floats
+    scale: Floats
+
+    @staticmethod
+    def fit(kind: Normalise, clips: Iterable[Floats], dim: int) -> Normaliser:
+        """From the valid rows of the training clips, each [T,D]; a clip may be empty.
+
+        >>> Normaliser.fit("standard", [np.array([[0.0], [2.0]]), np.array([[4.0]])], dim=1).shift
+        array([2.], dtype=float32)
+        """
+        if kind == "standard":
+            shift, scale = _standard(clips, dim)
+        elif kind == "min-max":
+            shift, scale = _min_max(clips, dim)
+        else:
+            shift, scale = np.zeros(dim), np.ones(dim)
+        return Normaliser(kind, shift.astype(np.float32), scale.astype(np.float32))
+
+    @staticmethod
+    def of(kind: Normalise, tensors: dict[str, Floats], dim: int) -> Normaliser:
+        """The normaliser that `tensors` wrote, taken out of a head's tensors. Raises HostileFile."""
+        shift, scale = (tensors.pop(f"normaliser.{name}", np.zeros(0)) for name in ("shift", "scale"))
+        if shift.shape != (dim,) or scale.shape != (dim,) or not (np.isfinite(shift).all() and (scale > 0).all()):
+            raise HostileFile(f"a saved head's normaliser is not for {dim} feature dimensions")
+        return Normaliser(kind, shift, scale)
+
+    def tensors(self) -> dict[str, Floats]:
+        """What to save."""
+        return {"normaliser.shift": self.shift, "normaliser.scale": self.scale}
+
+    def apply(self, values: Floats, valid: Bools) -> None:
+        """Scale one clip in place: values [T,D], valid [T]. Rows that are not valid come out as rubbish."""
+        if self.kind == "none" or not valid.any():
+            return
+        shift, scale = self.shift, self.scale
+        if self.kind.startswith("per-clip"):
+            own = _standard if self.kind == "per-clip-standard" else _min_max
+            shift, scale = (part.astype(np.float32) for part in own([values[valid]], values.shape[1]))
+        values -= shift
+        values /= scale
+
+
+def _standard(clips: Iterable[Floats], dim: int) -> tuple[Floats, Floats]:
+    """Mean and deviation over all clips, one pass: moments of clips are merged (Chan et al. 1983), which stays exact
+    where a sum of squares would cancel."""
+    count, mean, squares = 0, np.zeros(dim), np.zeros(dim)
+    low, high = np.full(dim, np.inf), np.full(dim, -np.inf)
+    for values in clips:
+        n = len(values)
+        if not n:
+            continue
+        own = values.mean(axis=0, dtype=np.float64)
+        delta = own - mean
+        squares += np.square(values - own).sum(axis=0) + delta**2 * count * n / (count + n)
+        mean += delta * n / (count + n)
+        count += n
+        low, high = np.minimum(low, values.min(axis=0)), np.maximum(high, values.max(axis=0))
+    scale = np.sqrt(squares / max(count, 1))
+    return mean, np.where((high > low) & (scale > 0), scale, 1.0)  # a constant's rounding noise is no deviation
+
+
+def _min_max(clips: Iterable[Floats], dim: int) -> tuple[Floats, Floats]:
+    low, high = np.full(dim, np.inf), np.full(dim, -np.inf)
+    for values in clips:
+        if len(values):
+            low, high = np.minimum(low, values.min(axis=0)), np.maximum(high, values.max(axis=0))
+    return np.where(np.isfinite(low), low, 0.0), np.where(high > low, high - low, 1.0)

@@ -1,0 +1,83 @@
+"""A head on disk: `head.json` (what to build) beside `head.safetensors` (what was learnt). Never a pickle."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, ValidationError
+
+from affectkit.config import Config, explain
+from affectkit.errors import HostileFile, UsageError
+from affectkit.tasks import Task
+
+HEADER = "head.json"
+TENSORS = "head.safetensors"
+LARGEST_HEADER = 1 << 20  # bytes
+
+H = TypeVar("H", bound="Header")
+
+
+class Header(Config):
+    """What every saved head says of itself. A head's own header adds what it needs to be built again."""
+
+    version: int
+    task: Task
+    options: dict[str, Any]
+    inputs: int = Field(ge=1, le=1 << 20, description="feature dimensions")
+
+
+def write(folder: Path, header: Header, tensors: Mapping[str, NDArray[Any]]) -> None:
+    """Write both files into an existing folder."""
+    from safetensors.numpy import save_file
+
+    save_file({name: np.ascontiguousarray(values) for name, values in tensors.items()}, folder / TENSORS)
+    (folder / HEADER).write_text(header.model_dump_json(indent=2) + "\n", encoding="utf-8")
+
+
+def read(folder: Path, model: type[H], version: int, task: Task) -> tuple[H, dict[str, NDArray[Any]]]:
+    """The header and the tensors.
+
+    Raises UsageError for a missing file, another version or another task; HostileFile for a file that is not what it
+    claims.
+    """
+    header = _header(folder / HEADER, model)
+    if header.version != version:
+        raise UsageError(
+            f"{folder} holds a head of version {header.version}; this is version {version}: train it again"
+        )
+    if any(getattr(header.task, field) != getattr(task, field) for field in ("kind", "level", "targets")):
+        raise UsageError(f"{folder} holds a head for task {header.task.name}, which is not task {task.name}")
+    return header, _tensors(folder / TENSORS)
+
+
+def _header(path: Path, model: type[H]) -> H:
+    _exists(path)
+    if path.stat().st_size > LARGEST_HEADER:
+        raise HostileFile(f"{path} is {path.stat().st_size} bytes; a head's header is smaller than {LARGEST_HEADER}")
+    try:
+        return model.model_validate(json.loads(path.read_bytes()))
+    except ValidationError as error:
+        raise HostileFile(f"{path}: {explain(error)}") from None
+    except (ValueError, RecursionError) as error:
+        raise HostileFile(f"{path} is not JSON: {error}") from None
+
+
+def _tensors(path: Path) -> dict[str, NDArray[Any]]:
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    _exists(path)
+    try:
+        return load_file(path)
+    except (SafetensorError, KeyError, ValueError) as error:
+        raise HostileFile(f"{path} is not a safetensors file: {error}") from None
+
+
+def _exists(path: Path) -> None:
+    if not path.is_file():
+        raise UsageError(f"no head in {path.parent}: {path.name} is missing")

@@ -1,0 +1,180 @@
+"""The training loop and scoring of windows. Imports torch: import this module inside functions only."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from affectkit import metrics
+from affectkit.errors import UsageError
+from affectkit.heads._losses import LossFunction
+from affectkit.heads._options import TrainingOptions
+from affectkit.heads._sequences import Table
+from affectkit.heads._windows import Indices, Windows, shuffled
+from affectkit.plugins import Epoch, Monitor
+from affectkit.tasks import Metric
+from affectkit.types import Floats
+
+FINAL_RATE = 0.02  # the cosine ends at this share of the peak (SUN: 5e-3 -> 1e-4)
+
+
+@dataclass(frozen=True, repr=False)
+class Batch:
+    """B windows padded to L steps: x [B,L,D], mask [B,L], labels [B,L,K] or, at clip level, [B,1,K]."""
+
+    x: Tensor
+    mask: Tensor
+    labels: Tensor
+
+
+class WindowTable:
+    """A table and its windows as tensors, on the device where they fit, gathered into batches by index."""
+
+    def __init__(self, table: Table, windows: Windows, device: str) -> None:
+        self.windows, self.level, self.device = windows, table.level, device
+        self.padding = table.padding
+        home = device if _fits(table.values.nbytes, device) else "cpu"
+        self.values = torch.from_numpy(table.values).to(home)
+        self.labels = torch.from_numpy(table.labels).to(device)
+
+    def batch(self, which: Indices) -> Batch:
+        """The chosen windows."""
+        rows = torch.from_numpy(self.windows.padded(which, self.padding))
+        there = rows.to(self.device, non_blocking=True)
+        x = self.values.index_select(0, rows.flatten().to(self.values.device, non_blocking=True))
+        x = x.view(*rows.shape, -1).to(self.device, non_blocking=True)
+        if self.level == "clip":
+            labels = self.labels[torch.from_numpy(self.windows.clip[which]).to(self.device)].unsqueeze(1)
+        else:
+            labels = self.labels[there]
+        return Batch(x, there != self.padding, labels)
+
+
+def _fits(size: int, device: str) -> bool:
+    if not device.startswith("cuda"):
+        return True
+    free, _ = torch.cuda.mem_get_info(torch.device(device))
+    return size < free // 2
+
+
+@contextmanager
+def seeded(seed: int, device: str) -> Iterator[np.random.Generator]:
+    """torch's generators seeded inside and put back after; yields a numpy generator with the same seed."""
+    cuda = device.startswith("cuda")
+    index = (torch.device(device).index or 0) if cuda else 0
+    with torch.random.fork_rng(devices=[index] if cuda else []):
+        torch.default_generator.manual_seed(seed)
+        if cuda:
+            with torch.cuda.device(index):
+                torch.cuda.manual_seed(seed)
+        yield np.random.default_rng(seed)
+
+
+def optimise(
+    network: nn.Module,
+    train: WindowTable,
+    loss: LossFunction,
+    validate: Callable[[], float],
+    *,
+    options: TrainingOptions,
+    metric: Metric,
+    monitor: Monitor,
+    rng: np.random.Generator,
+) -> list[Epoch]:
+    """Train with AdamW, stop when `validate` no longer improves, and leave the best weights in the network.
+
+    Raises UsageError when the loss is no longer finite.
+    """
+    optimiser = torch.optim.AdamW(
+        network.parameters(), options.learning_rate, weight_decay=options.weight_decay, fused=True
+    )
+    lengths = train.windows.lengths
+    total = options.epochs * -(-len(lengths) // options.batch_size)
+    history: list[Epoch] = []
+    best: Epoch | None = None
+    weights: dict[str, Tensor] = {}
+    step = 0
+    for epoch in range(1, options.epochs + 1):
+        batches = shuffled(lengths, options.batch_size, rng)
+        mean_loss = _epoch(network, train, batches, loss, optimiser, options, step, total)
+        step += len(batches)
+        score = validate()
+        better = best is None or metrics.is_better(metric, score, best.score)
+        history.append(Epoch(epoch, options.epochs, mean_loss, score, score if best is None or better else best.score))
+        if better:
+            best = history[-1]
+            weights = {name: value.detach().clone() for name, value in network.state_dict().items()}
+        monitor(history[-1])
+        if best is not None and epoch - best.epoch >= options.patience:
+            break
+    network.load_state_dict(weights)
+    network.eval()
+    return history
+
+
+def _epoch(
+    network: nn.Module,
+    train: WindowTable,
+    batches: list[Indices],
+    loss: LossFunction,
+    optimiser: torch.optim.Optimizer,
+    options: TrainingOptions,
+    step: int,
+    total: int,
+) -> float:
+    """One pass over the batches: the mean loss."""
+    network.train()
+    summed = torch.zeros((), device=train.device)  # stays on the device: reading it would wait for every step
+    for number, which in enumerate(batches, start=step):
+        for group in optimiser.param_groups:
+            group["lr"] = learning_rate(number, total, options)
+        batch = train.batch(which)
+        value = loss(network(batch.x, batch.mask), batch.labels)
+        optimiser.zero_grad(set_to_none=True)
+        value.backward()
+        if options.clip_norm:
+            nn.utils.clip_grad_norm_(network.parameters(), options.clip_norm)
+        optimiser.step()
+        summed += value.detach()
+    mean = float(summed) / len(batches)
+    if not math.isfinite(mean):
+        raise UsageError(f"training diverged (loss {mean}): lower option learning_rate={options.learning_rate:g}")
+    return mean
+
+
+def learning_rate(step: int, total: int, options: TrainingOptions) -> float:
+    """The rate of one step of `total`: linear warm-up to the peak, then cosine down to its `FINAL_RATE`."""
+    warmup = min(options.warmup_steps, total // 10)
+    if step < warmup:
+        return options.learning_rate * (step + 1) / (warmup + 1)
+    done = (step - warmup) / max(1, total - warmup)
+    return options.learning_rate * (FINAL_RATE + (1 - FINAL_RATE) * (1 + math.cos(math.pi * done)) / 2)
+
+
+@torch.inference_mode()
+def scores(network: nn.Module, table: WindowTable, batches: Iterable[Indices], outputs: int) -> Floats:
+    """Raw scores of each row [R,K] (time level) or clip [C,K]: the mean over all windows that hold it.
+
+    NaN where no window does. The mean is taken on the CPU, in the order of the batches, so that it is reproducible.
+    """
+    network.eval()
+    summed = torch.zeros(len(table.labels), outputs)
+    count = torch.zeros(len(table.labels))
+    for which in batches:
+        batch = table.batch(which)
+        found = network(batch.x, batch.mask).float().cpu()
+        if table.level == "clip":
+            found, target = found[:, 0], torch.from_numpy(table.windows.clip[which])
+        else:
+            rows = torch.from_numpy(table.windows.padded(which, table.padding))
+            there = rows != table.padding
+            found, target = found[there], rows[there]
+        summed.index_add_(0, target, found)
+        count.index_add_(0, target, torch.ones(len(target)))
+    return np.asarray((summed / count[:, None]).numpy())  # 0 / 0 is NaN
