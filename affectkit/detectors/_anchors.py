@@ -6,13 +6,11 @@ Source: Deng et al., RetinaFace, arXiv 1905.00641, with the sizes of the public 
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    import torch
+from affectkit.types import Floats
 
 STRIDES = (8, 16, 32)
 SIZES = ((16, 32), (64, 128), (256, 512))
@@ -38,16 +36,14 @@ def priors(width: int, height: int) -> NDArray[np.float32]:
     return found
 
 
-def decode_boxes(offsets: torch.Tensor, anchors: torch.Tensor) -> torch.Tensor:
+def decode_boxes(offsets: Floats, anchors: Floats) -> Floats:
     """Regressions [M,4] at anchors [M,4] -> boxes [M,4] (x0, y0, x1, y1 in pixels)."""
-    import torch
-
     centre = anchors[:, :2] + offsets[:, :2] * VARIANCES[0] * anchors[:, 2:]
-    size = anchors[:, 2:] * torch.exp(offsets[:, 2:] * VARIANCES[1])
+    size = anchors[:, 2:] * np.exp(offsets[:, 2:] * VARIANCES[1])
     low = centre - size / 2
-    return torch.cat([low, low + size], dim=1)
+    return np.concatenate([low, low + size], axis=1)
 
 
-def decode_landmarks(offsets: torch.Tensor, anchors: torch.Tensor) -> torch.Tensor:
+def decode_landmarks(offsets: Floats, anchors: Floats) -> Floats:
     """Regressions [M,10] at anchors [M,4] -> points [M,5,2] (x, y in pixels)."""
     return anchors[:, None, :2] + offsets.reshape(-1, 5, 2) * VARIANCES[0] * anchors[:, None, 2:]

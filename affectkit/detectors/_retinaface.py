@@ -1,4 +1,4 @@
-"""RetinaFace, whatever its backbone: batched resizing, normalisation, forward pass and decoding on the device."""
+"""RetinaFace, whatever its backbone: batches are resized, normalised, run and thresholded on the device."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pydantic import Field
 from affectkit.checkpoints import load_strictly, state_dict
 from affectkit.detectors._anchors import decode_boxes, decode_landmarks, priors
 from affectkit.detectors._boxes import DetectorOptions, Fit, detections, fit, require_frames
-from affectkit.types import Detections
+from affectkit.types import Detections, Floats
 from affectkit.weights import WeightsFile
 
 if TYPE_CHECKING:
@@ -70,35 +70,32 @@ class RetinaFace:
         return found
 
     def _batch(self, frames: NDArray[np.uint8], where: Fit) -> list[Detections]:
+        import torch
+
         offsets, classes, points = self._network(self._input(frames, where))
         scores = classes.softmax(dim=-1)[: len(frames), :, 1]  # [n,P], without the padding of the batch
         frame, anchor = (scores > self._options.threshold).nonzero(as_tuple=True)
-        anchors = self._anchors(where)[anchor]
-        boxes = decode_boxes(offsets[frame, anchor], anchors).cpu().numpy()
-        landmarks = decode_landmarks(points[frame, anchor], anchors).cpu().numpy()
-        kept, of = scores[frame, anchor].cpu().numpy(), frame.cpu().numpy()
-        return [
-            detections(boxes[of == i], kept[of == i], landmarks[of == i], where, self._options.nms)
-            for i in range(len(frames))
-        ]
+        every = torch.cat([scores[..., None], offsets[: len(frames)], points[: len(frames)]], dim=2)  # [n,P,15]
+        rows, of, at = (each.cpu().numpy() for each in (every[frame, anchor], frame, anchor))
+        anchors = priors(where.padded_width, where.padded_height)[at]
+        return [self._decode(rows[of == i], anchors[of == i], where) for i in range(len(frames))]
+
+    def _decode(self, rows: Floats, anchors: Floats, where: Fit) -> Detections:
+        """One frame at a time, so that rounding cannot depend on how many faces the others have."""
+        boxes, landmarks = decode_boxes(rows[:, 1:5], anchors), decode_landmarks(rows[:, 5:], anchors)
+        return detections(boxes, rows[:, 0], landmarks, where, self._options.nms)
 
     def _input(self, frames: NDArray[np.uint8], where: Fit) -> torch.Tensor:
         """uint8 [n,H,W,3] -> float32 [B,3,h,w] on the device, frame by frame: 4K frames as floats are large."""
         import torch
 
-        writable = np.require(frames, requirements=["C", "W"])  # torch takes no other array
-        pixels = torch.from_numpy(writable).to(self._device).permute(0, 3, 1, 2)
+        pixels = torch.from_numpy(frames.copy()).to(self._device).permute(0, 3, 1, 2)
         shape = (self._options.batch_size, where.padded_height, where.padded_width, 3)
         batch = torch.zeros(shape, device=self._device).permute(0, 3, 1, 2)  # channels last in memory
         for i in range(len(frames)):
             image = _resized(pixels[i : i + 1], where)[0, self._channels]
             batch[i, :, : where.height, : where.width] = (image - self._mean) / self._std
         return batch
-
-    def _anchors(self, where: Fit) -> torch.Tensor:
-        import torch
-
-        return torch.tensor(priors(where.padded_width, where.padded_height), device=self._device)
 
 
 def _resized(pixels: torch.Tensor, where: Fit) -> torch.Tensor:
