@@ -14,6 +14,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 if TYPE_CHECKING:
     import h5py
 
@@ -28,8 +30,23 @@ class OutputFile:
 
         self._disk = _Disk(os.fspath(path), "x+")
         self.hdf5: h5py.File = h5py.File(self._disk, "w", alignment_threshold=_ALIGNMENT, alignment_interval=_ALIGNMENT)
+        self._begin: dict[str, int] = {}
         # Also at exit: HDF5 would close the file later, when Python is no longer there to write it.
         self._finish = weakref.finalize(self, _finish, self.hdf5, self._disk)
+
+    def reserve(self, name: str, shape: tuple[int, ...], dtype: np.dtype) -> None:
+        """A contiguous dataset, to be filled by `write`."""
+        import h5py
+
+        plist = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+        plist.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
+        plist.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
+        self._begin[name] = self.hdf5.create_dataset(name, shape, dtype, dcpl=plist).id.get_offset() or 0
+
+    def write(self, name: str, row: int, data: np.ndarray) -> None:
+        """Put rows into a reserved dataset, past HDF5: it takes microseconds where HDF5 takes a hundred."""
+        self._disk.seek(self._begin[name] + row * data[:1].nbytes)
+        self._disk.write(np.ascontiguousarray(data))
 
     def check(self) -> None:
         """Raise the error that a write met since the file was made."""

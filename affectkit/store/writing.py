@@ -6,6 +6,7 @@ it is there whole or not at all. Nothing is ever appended to a finished file.
 
 from __future__ import annotations
 
+import math
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["PartWriter", "atomically", "clip_digest", "clip_table", "explained", "write_text"]
 
 _CHUNK_BYTES, _CHUNK_ROWS = 1 << 18, 1 << 10
+_BUFFER_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ class PartWriter:
             self._output = OutputFile(self._temporary)
         self._is_open = True
         with self._writing() as file:
-            self._streams = {i.name: _stream(file, i) for i in schema.stored() if _is_streamed(i)}
+            self._streams = {i.name: _Stream(file, i) for i in schema.stored() if _is_streamed(i)}
         self._hashes = self._no_hashes()
         self._empty = self._lengths()
 
@@ -95,8 +97,7 @@ class PartWriter:
             return
         with self._writing():
             for name, length in self._begun().items():
-                if self._streams[name].shape[0] != length:
-                    self._streams[name].resize(length, axis=0)
+                self._streams[name].cut(length)
         self._hashes = self._no_hashes()
 
     def commit(self) -> Path | None:
@@ -107,6 +108,8 @@ class PartWriter:
         if not self._is_open:
             return None
         with self._writing() as file:
+            for stream in self._streams.values():
+                stream.flush()
             for item in self.schema.stored():
                 if item.axis == "clips":
                     file.create_dataset(item.name, data=clip_table(item, [e.values[item.name] for e in self._ended]))
@@ -146,7 +149,7 @@ class PartWriter:
         return {name: sha256() for name in self.schema.columns}
 
     def _lengths(self) -> dict[str, int]:
-        return {name: stream.shape[0] for name, stream in self._streams.items()}
+        return {name: stream.length for name, stream in self._streams.items()}
 
     def _begun(self) -> dict[str, int]:
         """Lengths of the streams where the current clip began."""
@@ -166,12 +169,12 @@ class PartWriter:
 
     def _append(self, name: str, column: Column, value: Any) -> None:
         if column.per == "ragged":
-            ends = np.cumsum([len(item) for item in value], dtype="<i8") + self._streams[name].shape[0]
-            _extend(self._streams[name + "_offsets"], ends)
+            ends = np.cumsum([len(item) for item in value], dtype="<i8") + self._streams[name].length
+            self._streams[name + "_offsets"].append(ends)
             data = np.frombuffer(b"".join(value), "u1")
         else:
             data = value
-        _extend(self._streams[name], data)
+        self._streams[name].append(data)
         self.nbytes += data.nbytes
         self._hashes[name].update(column_bytes(column, value))
 
@@ -207,7 +210,7 @@ def _checked(name: str, column: Column, value: Any) -> Any:
         return [bytes(item) for item in value]
     given = np.asarray(value)
     with np.errstate(over="ignore"):
-        data = np.ascontiguousarray(given, dtype=column.dtype)
+        data = np.array(given, dtype=column.dtype, order="C", ndmin=1)  # a copy: it is written later
     if not data.size:
         data = data.reshape(0, *column.shape)
     if data.shape[1:] != column.shape or data.ndim != 1 + len(column.shape):
@@ -234,19 +237,37 @@ def _is_streamed(item: Stored) -> bool:
     return item not in FIXED and item.axis not in ("clips", "clips+1")
 
 
-def _stream(file: h5py.File, item: Stored) -> h5py.Dataset:
-    first = 1 if item.axis == "rows+1" else 0
-    row_bytes = item.dtype.itemsize * int(np.prod(item.shape, dtype=int))  # type: ignore[union-attr]
-    rows = _CHUNK_BYTES // 4 if item.axis.startswith("bytes:") else min(_CHUNK_ROWS, _CHUNK_BYTES // row_bytes)
-    chunk = (max(1, rows), *item.shape)
-    return file.create_dataset(
-        item.name, (first, *item.shape), item.dtype, maxshape=(None, *item.shape), chunks=chunk, fillvalue=0
-    )
+class _Stream:
+    """One growing dataset; short pieces are joined before HDF5 sees them."""
 
+    def __init__(self, file: h5py.File, item: Stored) -> None:
+        first = 1 if item.axis == "rows+1" else 0
+        row_bytes = item.dtype.itemsize * math.prod(item.shape)  # type: ignore[union-attr]
+        rows = _CHUNK_BYTES // 4 if item.axis.startswith("bytes:") else min(_CHUNK_ROWS, _CHUNK_BYTES // row_bytes)
+        self._dataset = file.create_dataset(
+            item.name, (first, *item.shape), item.dtype,
+            maxshape=(None, *item.shape), chunks=(max(1, rows), *item.shape), fillvalue=0,
+        )  # fmt: skip
+        self.length = self._written = first
+        self._waiting: list[np.ndarray] = []
+        self._bytes = 0
 
-def _extend(dataset: h5py.Dataset, data: np.ndarray) -> None:
-    if not len(data):
-        return
-    first = dataset.shape[0]
-    dataset.resize(first + len(data), axis=0)
-    dataset[first:] = data
+    def append(self, data: np.ndarray) -> None:
+        self._waiting.append(data)
+        self.length += len(data)
+        self._bytes += data.nbytes
+        if self._bytes >= _BUFFER_BYTES:
+            self.flush()
+
+    def flush(self) -> None:
+        if self.length > self._written:
+            self._dataset.resize(self.length, axis=0)
+            self._dataset[self._written :] = np.concatenate(self._waiting)
+        self._written = self.length
+        self._waiting, self._bytes = [], 0
+
+    def cut(self, length: int) -> None:
+        if length != self.length:
+            self.flush()
+            self._dataset.resize(length, axis=0)
+            self.length = self._written = length
