@@ -15,7 +15,7 @@ from affectkit.manifest.labels import read_labels
 from affectkit.manifest.manifest_csv import read_manifest
 from affectkit.manifest.predictions_csv import read_predictions, write_predictions
 from affectkit.manifest.source_paths import sources
-from affectkit.manifest.splits import read_splits, resolve_splits
+from affectkit.manifest.splits import SplitRequest, read_splits, resolve_splits
 
 __all__ = [
     "IMAGE_SUFFIXES",
@@ -23,6 +23,7 @@ __all__ = [
     "CsvTable",
     "LabelMatch",
     "Pooling",
+    "SplitRequest",
     "align",
     "check_pooling",
     "clip_id",

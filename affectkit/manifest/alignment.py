@@ -90,7 +90,10 @@ def _mean(rows: NDArray[np.intp], values: Floats, shared: Floats, total: int) ->
 
 def _mode(rows: NDArray[np.intp], values: Floats, shared: Floats, total: int) -> Floats:
     distinct, code = np.unique(values, return_inverse=True)
-    if not len(distinct):
-        return np.full(total, np.nan)
-    time = np.bincount(rows * len(distinct) + code, shared, total * len(distinct)).reshape(total, -1)
-    return np.where(time.any(axis=1), distinct[time.argmax(axis=1)], np.nan)
+    pairs, place = np.unique(rows * len(distinct) + code, return_inverse=True)
+    time = np.bincount(place, shared, len(pairs)).round(9)  # equal shares stay equal
+    row, code = np.divmod(pairs, max(len(distinct), 1))
+    order = np.lexsort((-code, time, row))
+    found = np.full(total, np.nan)
+    found[row[order]] = distinct[code[order]]  # of several values for one row the last one stays: the longest
+    return found

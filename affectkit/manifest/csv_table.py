@@ -114,14 +114,16 @@ def read_table(
     """
     source = read_text(path)
     places = source.find(what, [*text, *numbers], frozenset(optional))
-    used, numeric = list(places.values()), [places[name] for name in numbers if name in places]
-    frame = _parse(source, used, numeric)
+    numeric = [places[name] for name in numbers if name in places]
+    wording = [places[name] for name in text if name in places]
+    frame = _parse(source, wording, numeric)
     words = {name: _words(frame[str(places[name])]) for name in text if name in places}
     values = {name: frame[str(places[name])].to_numpy(np.float64) for name in numbers if name in places}
     keep = _filled(len(frame), words, values)
-    # Rows that are too short come without a complaint from pandas; ones that are too long do not.
-    if source.raw.count(b",", source.body) != len(keep) * (len(source.header) - 1):
-        source.check(used, numeric)
+    # pandas passes over cells that are missing at the end of a line. In plain files, commas count the cells.
+    commas = source.raw.count(b",", source.body)
+    if b'"' in source.raw or len(keep) < len(frame) or commas != len(keep) * (len(source.header) - 1):
+        source.check(wording, numeric)
     if not len(keep):
         raise UsageError(f"{path} has no rows below its header: {what} are needed")
     return CsvTable(
@@ -132,31 +134,43 @@ def read_table(
     )
 
 
-def _parse(source: CsvText, used: list[int], numeric: list[int]) -> pd.DataFrame:
+def _parse(source: CsvText, wording: list[int], numeric: list[int]) -> pd.DataFrame:
+    """Columns by place: numbers, categories of text; the rest is split off only."""
+    import pandas as pd
+
+    try:
+        frame = _read_csv(source, numeric, "category")
+        # pandas makes numbers of categories that all look like numbers: the clip 007 would become 7.
+        if not all(isinstance(value, str) for place in wording for value in frame[str(place)].cat.categories):
+            frame = _read_csv(source, numeric, "str").astype({str(place): "category" for place in wording})
+    except (pd.errors.ParserError, pd.errors.ParserWarning, ValueError) as error:
+        source.check(wording, numeric)
+        raise UsageError(f"{source.path} cannot be read as CSV: {error}") from None
+    return frame
+
+
+def _read_csv(source: CsvText, numeric: list[int], words: str) -> pd.DataFrame:
     import pandas as pd
 
     file = io.BytesIO(source.raw)
     file.seek(source.body)
     numbers = [str(place) for place in numeric]
     names = [str(place) for place in range(len(source.header))]
-    dtypes: dict[Hashable, Any] = {name: "float64" if name in numbers else "category" for name in names}
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", pd.errors.ParserWarning)
-            return pd.read_csv(
-                file,
-                header=None,
-                names=names,
-                index_col=False,
-                dtype=dtypes,
-                keep_default_na=False,
-                na_values=dict.fromkeys(numbers, NOT_A_NUMBER),
-                skip_blank_lines=False,
-                skipinitialspace=True,
-            )
-    except (pd.errors.ParserError, pd.errors.ParserWarning, ValueError) as error:
-        source.check(used, numeric)
-        raise UsageError(f"{source.path} cannot be read as CSV: {error}") from None
+    dtypes: dict[Hashable, Any] = {name: "float64" if name in numbers else words for name in names}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", pd.errors.ParserWarning)
+        return pd.read_csv(
+            file,
+            header=None,
+            names=names,
+            index_col=False,
+            dtype=dtypes,
+            keep_default_na=False,
+            na_values=dict.fromkeys(numbers, NOT_A_NUMBER),
+            skip_blank_lines=False,
+            skipinitialspace=True,
+            low_memory=False,
+        )
 
 
 def _words(column: pd.Series) -> Words:

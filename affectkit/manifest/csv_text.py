@@ -22,7 +22,8 @@ _BOM = b"\xef\xbb\xbf"
 
 @dataclass(frozen=True, repr=False)
 class CsvText:
-    """`header` names without the spaces around them; `body` is the offset of what follows the header line."""
+    """`header` names without the spaces around them; `body` is the offset of what follows the header line. Blank lines
+    at the end are cut off."""
 
     path: Path
     raw: bytes
@@ -73,20 +74,21 @@ class CsvText:
         """The line that a record begins on, counted from 1."""
         return next(line for number, (line, _) in enumerate(self.records()) if number == record)
 
-    def check(self, used: Sequence[int], numeric: Sequence[int]) -> None:
-        """Raises UsageError at the first line that has too many or too few cells, no cell that is used, or text in a
-        numeric column."""
+    def check(self, words: Sequence[int], numbers: Sequence[int]) -> None:
+        """Raises UsageError at the first line that has too many or too few cells, nothing in the columns that are used
+        (text at the places `words`, numbers at `numbers`) though elsewhere, or text where a number belongs."""
         for line, cells in self.records():
-            if not any(cell.strip() for cell in cells):
+            if not any(cell.strip() for cell in cells) and len(cells) <= len(self.header):
                 continue
+            where = f"{self.path}:{line}"
             if len(cells) != len(self.header):
                 columns = f"{len(self.header)} columns ({', '.join(self.header)})"
-                raise UsageError(f"{self.path}:{line}: {len(cells)} cells under {columns}")
-            if not any(cells[place].strip() for place in used):
-                raise UsageError(f"{self.path}:{line}: {', '.join(self.header[place] for place in used)} are empty")
-            for place in numeric:
+                raise UsageError(f"{where}: {len(cells)} cells under {columns}")
+            for place in numbers:
                 if not _is_number(cells[place]):
-                    raise UsageError(f"{self.path}:{line}: {self.header[place]} is {cells[place]!r}, not a number")
+                    raise UsageError(f"{where}: {self.header[place]} is {cells[place]!r}, not a number")
+            if not any(cells[place].strip() for place in words) and all(_is_empty(cells[place]) for place in numbers):
+                raise UsageError(f"{where}: {', '.join(self.header[place] for place in (*words, *numbers))} are empty")
 
     def _place(self, name: str) -> int | None:
         exact = [place for place, given in enumerate(self.header) if given == name]
@@ -123,7 +125,7 @@ def _bytes(path: Path) -> bytes:
             raise UsageError(f"{path} is not a regular file; a CSV table is needed")
         if status.st_size > LARGEST_FILE:
             raise UsageError(f"{path} is larger than {LARGEST_FILE >> 30} GiB, too large for a CSV table")
-        return path.read_bytes()
+        return path.read_bytes().rstrip()
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}") from None
 
@@ -146,11 +148,15 @@ def _names(path: Path, line: bytes, number: int) -> tuple[str, ...]:
 
 
 def _is_number(cell: str) -> bool:
-    text = cell.strip()
-    if text in NOT_A_NUMBER:
+    if _is_empty(cell):
         return True
+    text = cell.strip()
     try:
         float(text)
     except ValueError:
         return False
     return text.isascii() and "_" not in text
+
+
+def _is_empty(cell: str) -> bool:
+    return cell.strip() in NOT_A_NUMBER

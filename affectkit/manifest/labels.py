@@ -47,13 +47,12 @@ def read_labels(path: Path, task: Task) -> dict[str, ClipLabels]:
         start, end = np.zeros(len(table)), np.full(len(table), np.inf)
     clips = table.clips()
     order = np.lexsort((start, clips.codes))
-    end = _without_overlaps(table, clips, order, start, end)
-    splits = _of_clip(table, "split", clips, split_name)
-    subjects = _of_clip(table, "subject", clips, str)
-    by_time = start[order], end[order], values[order]
-    bounds = np.searchsorted(clips.codes[order], np.arange(len(clips.values) + 1))
+    code, start, end, values = clips.codes[order], start[order], end[order], values[order]
+    _trim_touching(table, clips, order, start, end)
+    splits, subjects = _of_clip(table, "split", clips, split_name), _of_clip(table, "subject", clips, str)
+    bounds = np.searchsorted(code, np.arange(len(clips.values) + 1))
     return {
-        name: ClipLabels(by_time[0][a:b], by_time[1][a:b], by_time[2][a:b], splits.get(name), subjects.get(name))
+        name: ClipLabels(start[a:b], end[a:b], values[a:b], splits.get(name), subjects.get(name))
         for name, a, b in zip(clips.values, bounds[:-1], bounds[1:], strict=True)
     }
 
@@ -108,23 +107,19 @@ def _class_index(text: str, task: Task) -> float | None:
     return number if number in range(task.outputs) else None
 
 
-def _without_overlaps(table: CsvTable, clips: Words, order: NDArray[np.intp], start: Times, end: Times) -> Times:
-    """`end` with touching intervals trimmed; raises UsageError for real overlaps."""
-    this, following = order[:-1], order[1:]
-    same = clips.codes[this] == clips.codes[following]
-    overlap = end[this] - start[following]
-    shorter = np.minimum(end[this] - start[this], end[following] - start[following])
-    bad = same & (overlap > np.minimum(_TOUCHING, shorter / 2))
+def _trim_touching(table: CsvTable, clips: Words, order: NDArray[np.intp], start: Times, end: Times) -> None:
+    """End intervals (sorted by clip and time, `order` their rows in the table) where the next one begins; raises
+    UsageError for real overlaps."""
+    follows = np.flatnonzero((end[:-1] > start[1:]) & (clips.codes[order[:-1]] == clips.codes[order[1:]]))
+    overlap = end[follows] - start[follows + 1]
+    shorter = np.minimum(end[follows] - start[follows], end[follows + 1] - start[follows + 1])
+    bad = overlap > np.minimum(_TOUCHING, shorter / 2)
     if bad.any():
-        place = int(np.argmax(bad))
-        first, second = sorted((int(this[place]), int(following[place])))
-        name = clips[first]
-        raise table.error(
-            second, f"clip '{name}' has two labels for one time (the other is on line {table.line(first)})"
-        )
-    trimmed = end.copy()
-    trimmed[this] = np.where(same, np.minimum(end[this], start[following]), end[this])
-    return trimmed
+        place = follows[np.argmax(bad)]
+        first, second = sorted(order[place : place + 2].tolist())
+        where = f"the other is on line {table.line(first)}"
+        raise table.error(second, f"clip '{clips[first]}' has two labels for one time ({where})")
+    end[follows] = start[follows + 1]
 
 
 def _of_clip(table: CsvTable, column: str, clips: Words, parse: Callable[[str], str]) -> Mapping[str, str]:

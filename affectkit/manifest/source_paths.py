@@ -85,15 +85,16 @@ def _folders(root: Path) -> Iterator[Path]:
     while waiting:
         folder = waiting.pop()
         yield folder
-        for entry in sorted(os.scandir(folder), key=lambda entry: entry.name, reverse=True):
-            if entry.name.startswith(".") or not entry.is_dir():
-                continue
+        below = []
+        entries = [entry for entry in os.scandir(folder) if not entry.name.startswith(".") and entry.is_dir()]
+        for entry in sorted(entries, key=lambda entry: entry.name):
             if entry.is_symlink():
                 target = Path(entry.path).resolve()
                 if target.is_relative_to(inside) or target in linked:
                     continue
                 linked.add(target)
-            waiting.append(folder / entry.name)
+            below.append(folder / entry.name)
+        waiting += reversed(below)
 
 
 def _below(root: Path, path: Path, named: Path) -> Clip:

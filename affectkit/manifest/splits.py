@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 
 from affectkit.errors import UsageError
 from affectkit.manifest.clip_ids import split_name, without_face
 from affectkit.manifest.csv_table import read_table
-from affectkit.types import Clip, ClipLabels
+from affectkit.types import ClipLabels
 
 
 def read_splits(path: Path) -> dict[str, str]:
@@ -29,34 +31,39 @@ def read_splits(path: Path) -> dict[str, str]:
     return found
 
 
+@dataclass(frozen=True)
+class SplitRequest:
+    """What the command line says of splits: a splits CSV; the share of the training clips (of all clips where nothing
+    gives a split) to draw for validation, by clip or by subject, and the seed of the draw."""
+
+    file: Path | None = None
+    val_fraction: float | None = None
+    by: Literal["clip", "subject"] = "clip"
+    seed: int = 0
+
+
 def resolve_splits(
     clips: Collection[str],
-    *,
-    splits_file: Path | None = None,
-    labels: Mapping[str, ClipLabels] | None = None,
-    manifest: Iterable[Clip] = (),
-    val_fraction: float | None = None,
-    seed: int = 0,
+    labels: Mapping[str, ClipLabels],
+    manifest: Mapping[str, Mapping[str, Any]],
+    request: SplitRequest,
 ) -> dict[str, str]:
-    """The split of each of `clips`, sorted by id.
+    """The split of each of `clips`, sorted by id; `manifest` has `split` and `subject` of a clip where they are known.
 
-    The first that names any split decides for all clips: the file, the labels, the manifest; clips that it leaves out
-    are in no split and absent from the result. A face `name#1` is in the split of `name` unless listed itself.
-    `val_fraction` makes the validation split where there is none: that share of the training clips (of all clips if
-    there are no splits), drawn with `seed`, subjects kept whole where they are known and faces of one clip together.
+    The first that names any split decides for all clips: the file, the labels, the manifest. Clips that it leaves out
+    are in no split and absent from the result. A face `name#1` is in the split of `name` unless listed itself, and
+    faces of one clip are drawn together.
 
-    Raises UsageError: no splits and no `val_fraction`; both a validation split and `val_fraction`; splits that name
-    none of the clips; a subject in two splits.
+    Raises UsageError: no splits and no fraction; a fraction where there is a validation split; splits that name none
+    of the clips; a draw by subject where a subject is unknown; a subject in two splits.
     """
-    labels = labels or {}
-    listed = list(manifest)
-    subjects = {clip.id: clip.subject for clip in listed if clip.subject}
+    subjects = {name: entry["subject"] for name, entry in manifest.items() if entry.get("subject")}
     subjects |= {name: label.subject for name, label in labels.items() if label.subject}
-    splits = _given(clips, splits_file, labels, listed)
-    if val_fraction is not None:
+    splits = _given(clips, labels, manifest, request.file)
+    if request.val_fraction is not None:
         if "val" in splits.values():
             raise UsageError("a validation split is given already: leave out the fraction for validation")
-        splits = _draw(splits or dict.fromkeys(clips, "train"), subjects, val_fraction, seed)
+        splits = _draw(splits or dict.fromkeys(clips, "train"), subjects, request)
     elif not splits:
         raise UsageError(
             "no clip has a split: give a splits CSV (clip,split), a column split in the labels or the manifest, or a "
@@ -67,48 +74,46 @@ def resolve_splits(
 
 
 def _given(
-    clips: Collection[str], splits_file: Path | None, labels: Mapping[str, ClipLabels], manifest: Collection[Clip]
+    clips: Collection[str],
+    labels: Mapping[str, ClipLabels],
+    manifest: Mapping[str, Mapping[str, Any]],
+    file: Path | None,
 ) -> dict[str, str]:
     """The splits of the first table that names any; empty if none does."""
     tables = (
-        (splits_file, read_splits(splits_file) if splits_file else {}),
+        (file, read_splits(file) if file else {}),
         ("the labels", {name: label.split for name, label in labels.items() if label.split}),
-        ("the manifest", {clip.id: clip.split for clip in manifest if clip.split}),
+        ("the manifest", {name: split_name(entry["split"]) for name, entry in manifest.items() if entry.get("split")}),
     )
-    for source, table in tables:
-        if table:
-            found = {name: split for name in clips if (split := table.get(name) or table.get(without_face(name)))}
-            if clips and not found:
-                raise UsageError(
-                    f"{source} names none of the {len(clips)} clips: '{min(table)}' against '{min(clips)}'"
-                )
-            return found
-    return {}
+    source, table = next(((source, table) for source, table in tables if table), (None, {}))
+    found = {name: split for name in clips if (split := table.get(name) or table.get(without_face(name)))}
+    if clips and table and not found:
+        raise UsageError(
+            f"{source} gives a split to none of the {len(clips)} clips ('{min(table)}', not '{min(clips)}')"
+        )
+    return found
 
 
-def _draw(splits: dict[str, str], subjects: Mapping[str, str], fraction: float, seed: int) -> dict[str, str]:
+def _draw(splits: dict[str, str], subjects: Mapping[str, str], request: SplitRequest) -> dict[str, str]:
+    fraction = request.val_fraction or 0
     if not 0 < fraction < 1:
         raise UsageError(f"the fraction for validation is {fraction:g}; needed is a number between 0 and 1")
-    groups: dict[tuple[bool, str], list[str]] = defaultdict(list)
-    for name, split in splits.items():
-        if split == "train":
-            groups[_group(name, subjects)].append(name)
+    groups: dict[str, list[str]] = defaultdict(list)
+    for name in (name for name, split in splits.items() if split == "train"):
+        group = without_face(name) if request.by == "clip" else _subject(name, subjects)
+        if group is None:
+            raise UsageError(f"clip '{name}' has no subject: fill the column subject, or draw validation clips by clip")
+        groups[group].append(name)
     keys = sorted(groups)
     if len(keys) < 2:
-        raise UsageError(f"{len(keys)} training clip or subject cannot be divided into train and val; two are needed")
+        raise UsageError(f"{len(keys)} training {request.by} cannot be divided into train and val; two are needed")
     count = min(max(round(fraction * len(keys)), 1), len(keys) - 1)
-    drawn = np.random.default_rng(seed).permutation(len(keys))[:count]
+    drawn = np.random.default_rng(request.seed).permutation(len(keys))[:count]
     return splits | {name: "val" for place in drawn for name in groups[keys[place]]}
 
 
 def _subject(name: str, subjects: Mapping[str, str]) -> str | None:
     return subjects.get(name) or subjects.get(without_face(name))
-
-
-def _group(name: str, subjects: Mapping[str, str]) -> tuple[bool, str]:
-    """What must not be divided: a subject, else a clip with all its faces."""
-    subject = _subject(name, subjects)
-    return (True, subject) if subject else (False, without_face(name))
 
 
 def _check_subjects(splits: Mapping[str, str], subjects: Mapping[str, str]) -> None:
@@ -121,5 +126,5 @@ def _check_subjects(splits: Mapping[str, str], subjects: Mapping[str, str]) -> N
         if splits[other] != splits[name]:
             raise UsageError(
                 f"subject '{subject}' is in two splits: clip '{other}' in {splits[other]}, '{name}' in {splits[name]}; "
-                "scores would be too good"
+                "scores would be too good: keep subjects whole (a fraction for validation can be drawn by subject)"
             )
