@@ -141,7 +141,7 @@ def pending(artifact: Artifact, sources: Mapping[str, str], runtime: Runtime) ->
     return [
         clip
         for clip, source in sources.items()
-        if finished.get(clip, finished.get(f"{clip}#0")) != source
+        if source not in (finished.get(clip), finished.get(f"{clip}#0"))
         and not (clip in failed and failed[clip].source_sha256 == source)
     ]
 

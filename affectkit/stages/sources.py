@@ -11,7 +11,7 @@ from typing import Any
 from affectkit.config import canonical_json
 from affectkit.digests import Digests
 from affectkit.errors import ClipError, UsageError
-from affectkit.manifest import crop_frames, sources
+from affectkit.manifest import crop_frames, sources, without_face
 from affectkit.media import VIDEO_SUFFIXES
 from affectkit.types import Clip
 
@@ -39,8 +39,18 @@ class CropTimes:
 
 
 def clips_of(items: Sequence[str]) -> list[Clip]:
-    """The clips that SOURCE arguments name. Raises UsageError for none, unknown paths, ids with two contents."""
-    return sources(items, media_suffixes=VIDEO_SUFFIXES)
+    """The clips that SOURCE arguments name.
+
+    Raises UsageError for none, unknown paths, ids with two contents, ids that look like those of faces.
+    """
+    clips = sources(items, media_suffixes=VIDEO_SUFFIXES)
+    for clip in clips:
+        if without_face(clip.id) != clip.id:
+            raise UsageError(
+                f"clip id '{clip.id}' ({clip.path}) ends in # and a number, as --face all names the faces of a clip: "
+                "rename the file, or give it another id in a manifest CSV"
+            )
+    return clips
 
 
 def are_crops(clips: Sequence[Clip]) -> bool:

@@ -117,7 +117,10 @@ class Artifact:
     @cached_property
     def _index(self) -> dict[str, Segment]:
         index = {clip: segment for segment in self.segments for clip in segment.ids}
-        return {clip: segment for clip, segment in index.items() if not _is_stale_face(clip, index)}
+        if self.stage.stage != "faces" or not any("#" in clip for clip in index):
+            return index
+        current = _current_faces((clip, segment.source(clip)) for segment in self.segments for clip in segment.ids)
+        return {clip: segment for clip, segment in index.items() if clip in current}
 
     def segment_paths(self) -> list[Path]:
         """data.h5, data.1.h5, ... in the order they were sealed."""
@@ -177,7 +180,7 @@ class Artifact:
             if len(old) < 2:
                 return
             newest = {piece.clip: piece for path in old for piece in pieces(path, self.schema, sealed=True)}
-            pack(newest.values(), self.schema, self._next_segment())
+            pack((newest[clip] for clip in self._index), self.schema, self._next_segment())
             merged = self.segment_paths()[-1]
             for path in old[1:]:
                 path.unlink()
@@ -196,7 +199,11 @@ class Artifact:
 
     def _fresh(self, parts: list[Path]) -> dict[str, Piece]:
         """The clips of the parts that no segment holds in the same version; the newest part wins."""
-        newest = {piece.clip: piece for path in parts for piece in self._pieces_of(path)}
+        found = [piece for path in parts for piece in self._pieces_of(path)]
+        newest = {piece.clip: piece for piece in found}
+        if self.stage.stage == "faces":
+            current = _current_faces((piece.clip, piece.source) for piece in found)
+            newest = {clip: piece for clip, piece in newest.items() if clip in current}
         sealed = {clip: segment.source(clip) for clip, segment in self._index.items() if clip in newest}
         return {clip: piece for clip, piece in newest.items() if sealed.get(clip) != piece.source}
 
@@ -255,8 +262,18 @@ def open_artifact(path: Path | str) -> Artifact:
     return Artifact(Path(path))
 
 
-def _is_stale_face(clip: str, index: dict[str, Segment]) -> bool:
-    """Whether `name#2` is left from an earlier version of its clip, which had more faces than `name#0` knows of."""
-    base, found, face = clip.rpartition("#")
-    first = index.get(f"{base}#0") if found and face.isdigit() else None
-    return first is not None and first.source(f"{base}#0") != index[clip].source(clip)
+def _current_faces(versions: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """Of (id, source digest), from the oldest to the newest, those that were made from what their clip is now.
+
+    All faces of a clip have one source; what differs is left from an earlier version of it, which had more faces, or
+    another face rule (`name` beside `name#0`).
+    """
+    sources, latest = {}, {}
+    for name, source in versions:
+        sources[name] = latest[_clip_of(name)] = source
+    return {name: source for name, source in sources.items() if latest[_clip_of(name)] == source}
+
+
+def _clip_of(name: str) -> str:
+    base, found, face = name.rpartition("#")
+    return base if found and face.isdigit() else name
