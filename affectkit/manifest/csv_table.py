@@ -7,19 +7,18 @@ complain about are the lines read again, one by one, to say where.
 
 from __future__ import annotations
 
-import io
-import warnings
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from affectkit.errors import UsageError
 from affectkit.manifest.clip_ids import clip_id
-from affectkit.manifest.csv_text import NOT_A_NUMBER, CsvText, read_text
+from affectkit.manifest.csv_frame import parse
+from affectkit.manifest.csv_text import read_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -116,7 +115,7 @@ def read_table(
     places = source.find(what, [*text, *numbers], frozenset(optional))
     numeric = [places[name] for name in numbers if name in places]
     wording = [places[name] for name in text if name in places]
-    frame = _parse(source, wording, numeric)
+    frame = parse(source, wording, numeric)
     words = {name: _words(frame[str(places[name])]) for name in text if name in places}
     values = {name: frame[str(places[name])].to_numpy(np.float64) for name in numbers if name in places}
     keep = _filled(len(frame), words, values)
@@ -132,45 +131,6 @@ def read_table(
         {name: column[keep] for name, column in values.items()},
         keep,
     )
-
-
-def _parse(source: CsvText, wording: list[int], numeric: list[int]) -> pd.DataFrame:
-    """Columns by place: numbers, categories of text; the rest is split off only."""
-    import pandas as pd
-
-    try:
-        frame = _read_csv(source, numeric, "category")
-        # pandas makes numbers of categories that all look like numbers: the clip 007 would become 7.
-        if not all(isinstance(value, str) for place in wording for value in frame[str(place)].cat.categories):
-            frame = _read_csv(source, numeric, "str").astype({str(place): "category" for place in wording})
-    except (pd.errors.ParserError, pd.errors.ParserWarning, ValueError) as error:
-        source.check(wording, numeric)
-        raise UsageError(f"{source.path} cannot be read as CSV: {error}") from None
-    return frame
-
-
-def _read_csv(source: CsvText, numeric: list[int], words: str) -> pd.DataFrame:
-    import pandas as pd
-
-    file = io.BytesIO(source.raw)
-    file.seek(source.body)
-    numbers = [str(place) for place in numeric]
-    names = [str(place) for place in range(len(source.header))]
-    dtypes: dict[Hashable, Any] = {name: "float64" if name in numbers else words for name in names}
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", pd.errors.ParserWarning)
-        return pd.read_csv(
-            file,
-            header=None,
-            names=names,
-            index_col=False,
-            dtype=dtypes,
-            keep_default_na=False,
-            na_values=dict.fromkeys(numbers, NOT_A_NUMBER),
-            skip_blank_lines=False,
-            skipinitialspace=True,
-            low_memory=False,
-        )
 
 
 def _words(column: pd.Series) -> Words:
