@@ -1,16 +1,38 @@
-"""The `affectkit` command: parse, call a stage, print where the result lies."""
+"""The `affectkit` command: parse, call a stage, print where the result lies.
+
+A command's module, and with it numpy, pydantic and the stages, is imported when the command is called. What
+`affectkit --help` says of it stands here.
+"""
 
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from importlib import import_module
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
+from typer.main import get_group
 
 from affectkit import __version__
 from affectkit.errors import AffectkitError
 
 INTERRUPTED = 130
+COMMANDS = {
+    "extract": ("data", "Decode media: face tracks."),
+    "embed": ("data", "Run a frozen backbone over cached crops and keep the embeddings."),
+    "train-head": ("models", "Train a light head on cached features."),
+    "predict": ("models", "Predict for every clip of the features given, or for new media in one go."),
+    "fuse": ("models", "Combine the predictions of several models."),
+    "evaluate": ("models", "Score predictions against labels."),
+    "cache": ("cache", "Look at and look after artifacts."),
+    "export": ("cache", "Write an artifact's table to csv, parquet or npz."),
+    "list": ("workspace", "List plugins, or the options of one."),
+    "status": ("workspace", "Devices, extras, weights at hand, cache size."),
+    "demo": ("workspace", "Make a small labelled data set from one photograph and run the whole pipeline on it."),
+    "weights": ("workspace", "Weight files: what they are, their licences, fetching them."),
+}
+"""The module of each command in this package, and what it does."""
 
 
 def main() -> None:
@@ -29,17 +51,33 @@ def main() -> None:
 
 
 def build_app() -> typer.Typer:
-    """The application with all its commands."""
-    from affectkit.cli import cache, data, models, workspace
-
+    """The application: every command by name, its module still to be imported."""
     app = typer.Typer(
-        name="affectkit", no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode="markdown",
-        context_settings={"help_option_names": ["-h", "--help"]},
+        name="affectkit", cls=_Commands, no_args_is_help=True, pretty_exceptions_enable=False,
+        rich_markup_mode=None, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
     )  # fmt: skip
     app.callback()(_root)
-    for room in (data, models, cache, workspace):
-        room.register(app)
+    for name, (_, summary) in COMMANDS.items():
+        app.command(name, short_help=summary)(_not_loaded)
     return app
+
+
+def load(name: str) -> Any:
+    """The command or group of commands itself, as Typer makes it."""
+    app = typer.Typer(pretty_exceptions_enable=False, rich_markup_mode="markdown")
+    import_module(f"affectkit.cli.{COMMANDS[name][0]}").register(app)
+    return get_group(app).commands[name]
+
+
+class _Commands(TyperGroup):
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """The command that is called, loaded."""
+        name, known, rest = super().resolve_command(ctx, args)
+        return name, load(name) if name else known, rest
+
+
+def _not_loaded() -> None:
+    raise AssertionError("commands are loaded when they are resolved")
 
 
 def _version(given: bool) -> None:
