@@ -91,7 +91,8 @@ def _input(frame: NDArray[np.uint8], where: Fit) -> NDArray[np.float32]:
     from PIL import Image
 
     if where.resized:
-        frame = np.asarray(Image.fromarray(frame).resize((where.width, where.height), Image.Resampling.BILINEAR))
+        size = (where.width, where.height)  # the gap: whole factors by averaging first, which is several times faster
+        frame = np.asarray(Image.fromarray(frame).resize(size, Image.Resampling.BILINEAR, reducing_gap=1.0))
     batch = np.zeros((1, 3, where.padded_height, where.padded_width), np.float32)
     batch[0, :, : where.height, : where.width] = frame.transpose(2, 0, 1)
     return batch

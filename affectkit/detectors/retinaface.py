@@ -46,7 +46,7 @@ class RetinaFaceResNet50:
         return weight_files.release(NAME) if choice == "auto" else weight_files.local(Path(choice), NAME)
 
     def __init__(self, options: ResNet50Options, weights: WeightsFile, device: str) -> None:
-        self._detector = RetinaFace(_network(), weights, options, device, order="rgb", mean=MEAN, std=STD)
+        self._detector = RetinaFace(_network(), weights, options, device, mean=MEAN, std=STD)
 
     def __call__(self, frames: NDArray[np.uint8]) -> list[Detections]:
         """frames [N,H,W,3] RGB -> N `Detections`."""

@@ -49,7 +49,7 @@ class RetinaFaceMobileNet:
 
     def __init__(self, options: MobileNetOptions, weights: WeightsFile, device: str) -> None:
         self._detector = RetinaFace(
-            _network(), weights, options, device, order="bgr", mean=(104.0, 117.0, 123.0), std=(1.0, 1.0, 1.0)
+            _network(), weights, options, device, mean=(123.0, 117.0, 104.0), std=(1.0, 1.0, 1.0), bgr=True
         )
 
     def __call__(self, frames: NDArray[np.uint8]) -> list[Detections]:
