@@ -50,7 +50,7 @@ def embed(
     filled across clips, so a clip's features do not depend on its neighbours.
     """
     if crops.stage.stage != "faces":
-        raise UsageError(f"{crops.path} is a {crops.stage.stage} artifact; embed takes one of extract faces")
+        raise UsageError(f"{crops.path} was made by {crops.stage.stage}; embed takes what extract faces made")
     name, plugin, options = plugins.backbone(config.backbone, config.option)
     weights = plugin.weights(options, config.weights)
     inputs = {
