@@ -2,7 +2,8 @@
 
 HDF5 cannot close a file that it cannot flush: closing fails too, and the library crashes the process when it ends. So
 HDF5 writes through a file object that never fails: after the first error it swallows everything, and `check` or
-`close` raises that error. The file is worthless then; who writes it removes it.
+`close` raises that error. The file is worthless then; who writes it removes it. An interrupt that came up inside that
+object would crash HDF5 too; Python raises interrupts in the main thread, so HDF5 is called in another.
 """
 
 from __future__ import annotations
@@ -10,15 +11,18 @@ from __future__ import annotations
 import io
 import os
 import weakref
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
 if TYPE_CHECKING:
     import h5py
 
+T = TypeVar("T")
 _ALIGNMENT = 64
 
 
@@ -29,10 +33,21 @@ class OutputFile:
         import h5py
 
         self._disk = _Disk(os.fspath(path), "x+")
-        self.hdf5: h5py.File = h5py.File(self._disk, "w", alignment_threshold=_ALIGNMENT, alignment_interval=_ALIGNMENT)
+        self._thread = ThreadPoolExecutor(1, "hdf5")
+        self._hdf5: h5py.File = self.call(
+            h5py.File, self._disk, "w", alignment_threshold=_ALIGNMENT, alignment_interval=_ALIGNMENT
+        )
         self._begin: dict[str, int] = {}
         # Also at exit: HDF5 would close the file later, when Python is no longer there to write it.
-        self._finish = weakref.finalize(self, _finish, self.hdf5, self._disk)
+        self._finish = weakref.finalize(self, _finish, self._hdf5, self._disk, self._thread)
+
+    def call(self, function: Callable[..., T], *args: Any, **options: Any) -> T:
+        """Run something that may make HDF5 write: whatever changes the file or a dataset."""
+        return self._thread.submit(function, *args, **options).result()
+
+    def create(self, name: str, *args: Any, **options: Any) -> h5py.Dataset:
+        """`h5py.Group.create_dataset`."""
+        return self.call(self._hdf5.create_dataset, name, *args, **options)
 
     def reserve(self, name: str, shape: tuple[int, ...], dtype: np.dtype) -> None:
         """A contiguous dataset, to be filled by `write`."""
@@ -41,7 +56,7 @@ class OutputFile:
         plist = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
         plist.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
         plist.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
-        self._begin[name] = self.hdf5.create_dataset(name, shape, dtype, dcpl=plist).id.get_offset() or 0
+        self._begin[name] = self.create(name, shape, dtype, dcpl=plist).id.get_offset() or 0
 
     def write(self, name: str, row: int, data: np.ndarray) -> None:
         """Put rows into a reserved dataset, past HDF5: it takes microseconds where HDF5 takes a hundred."""
@@ -100,6 +115,10 @@ class _Disk(io.FileIO):
         return size or 0
 
 
-def _finish(hdf5: h5py.File, disk: _Disk) -> None:
-    hdf5.close()
+def _finish(hdf5: h5py.File, disk: _Disk, thread: ThreadPoolExecutor) -> None:
+    try:
+        thread.submit(hdf5.close).result()
+    except RuntimeError:  # at exit no thread is left to do it
+        hdf5.close()
+    thread.shutdown()
     disk.close()

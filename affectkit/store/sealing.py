@@ -82,9 +82,9 @@ def _prepare(output: OutputFile, schema: Schema, ordered: list[Piece], bounds: B
     streamed = []
     for item in schema.stored():
         if item.axis == "clips":
-            output.hdf5.create_dataset(item.name, data=clip_table(item, [p.entries[item.name] for p in ordered]))
+            output.create(item.name, data=clip_table(item, [p.entries[item.name] for p in ordered]))
         elif item.axis == "clips+1":
-            output.hdf5.create_dataset(item.name, data=bounds[_axis(item)])
+            output.create(item.name, data=bounds[_axis(item)])
         else:
             length = int(bounds[_axis(item)][-1]) + (item.axis == "rows+1")
             output.reserve(item.name, (length, *item.shape), np.dtype(item.dtype))

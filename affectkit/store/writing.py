@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -22,9 +22,6 @@ from affectkit.store.atomic import atomically, explained, fsync, temporary_name,
 from affectkit.store.output import OutputFile
 from affectkit.store.schema import FIXED, LONGEST_TEXT, TEXT, Column, Schema, Stored
 from affectkit.store.segment import column_bytes
-
-if TYPE_CHECKING:
-    import h5py
 
 __all__ = ["PartWriter", "atomically", "clip_digest", "clip_table", "explained", "write_text"]
 
@@ -57,8 +54,8 @@ class PartWriter:
         with explained(self._final):
             self._output = OutputFile(self._temporary)
         self._is_open = True
-        with self._writing() as file:
-            self._streams = {i.name: _Stream(file, i) for i in schema.stored() if _is_streamed(i)}
+        with self._writing():
+            self._streams = {i.name: _Stream(self._output, i) for i in schema.stored() if _is_streamed(i)}
         self._hashes = self._no_hashes()
         self._empty = self._lengths()
 
@@ -107,15 +104,15 @@ class PartWriter:
         self.rollback()
         if not self._is_open:
             return None
-        with self._writing() as file:
+        with self._writing():
             for stream in self._streams.values():
                 stream.flush()
             for item in self.schema.stored():
                 if item.axis == "clips":
-                    file.create_dataset(item.name, data=clip_table(item, [e.values[item.name] for e in self._ended]))
+                    self._output.create(item.name, data=clip_table(item, [e.values[item.name] for e in self._ended]))
                 elif item.axis == "clips+1":
                     ends = [0, *(e.lengths[_axis_source(item.name)] for e in self._ended)]
-                    file.create_dataset(item.name, data=np.asarray(ends, "<i8"))
+                    self._output.create(item.name, data=np.asarray(ends, "<i8"))
             self._output.close()
             fsync(self._temporary)
             self._temporary.replace(self._final)
@@ -131,14 +128,14 @@ class PartWriter:
             self._temporary.unlink(missing_ok=True)
 
     @contextmanager
-    def _writing(self) -> Iterator[h5py.File]:
+    def _writing(self) -> Iterator[None]:
         """Any error in here leaves HDF5 in an unknown state: the part is given up."""
         if not self._is_open:
             raise RuntimeError("this part was finished or given up")
         try:
             with explained(self._final):
                 try:
-                    yield self._output.hdf5
+                    yield
                 finally:
                     self._output.check()
         except BaseException:
@@ -240,11 +237,12 @@ def _is_streamed(item: Stored) -> bool:
 class _Stream:
     """One growing dataset; short pieces are joined before HDF5 sees them."""
 
-    def __init__(self, file: h5py.File, item: Stored) -> None:
+    def __init__(self, output: OutputFile, item: Stored) -> None:
         first = 1 if item.axis == "rows+1" else 0
         row_bytes = item.dtype.itemsize * math.prod(item.shape)  # type: ignore[union-attr]
         rows = _CHUNK_BYTES // 4 if item.axis.startswith("bytes:") else min(_CHUNK_ROWS, _CHUNK_BYTES // row_bytes)
-        self._dataset = file.create_dataset(
+        self._output = output
+        self._dataset = output.create(
             item.name, (first, *item.shape), item.dtype,
             maxshape=(None, *item.shape), chunks=(max(1, rows), *item.shape), fillvalue=0,
         )  # fmt: skip
@@ -261,13 +259,13 @@ class _Stream:
 
     def flush(self) -> None:
         if self.length > self._written:
-            self._dataset.resize(self.length, axis=0)
-            self._dataset[self._written :] = np.concatenate(self._waiting)
+            self._output.call(self._dataset.resize, self.length, axis=0)
+            self._output.call(self._dataset.write_direct, np.concatenate(self._waiting), None, np.s_[self._written :])
         self._written = self.length
         self._waiting, self._bytes = [], 0
 
     def cut(self, length: int) -> None:
         if length != self.length:
             self.flush()
-            self._dataset.resize(length, axis=0)
+            self._output.call(self._dataset.resize, length, axis=0)
             self.length = self._written = length
