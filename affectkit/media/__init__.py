@@ -1,0 +1,39 @@
+"""Decoding of video files: which frames, when exactly they are shown, and their pixels.
+
+    reader = VideoReader("clip.mp4", Sampling(fps=5))
+    for frame in reader:
+        frame.image, frame.start, frame.end, frame.index
+
+Files are untrusted: only regular files, only the container formats in `ACCEPTED`, and FFmpeg may open nothing but the
+file itself. Whatever is wrong with one file is a `ClipError` with its cause.
+"""
+
+from affectkit.media.container import (
+    ACCEPTED,
+    AUDIO_SUFFIXES,
+    MEDIA_SUFFIXES,
+    VIDEO_SUFFIXES,
+    decoder_version,
+    open_media,
+)
+from affectkit.media.index import PacketIndex, scan
+from affectkit.media.reader import Frame, MediaInfo, VideoReader, probe
+from affectkit.media.sampling import Sampling
+from affectkit.media.write import write_video
+
+__all__ = [
+    "ACCEPTED",
+    "AUDIO_SUFFIXES",
+    "MEDIA_SUFFIXES",
+    "VIDEO_SUFFIXES",
+    "Frame",
+    "MediaInfo",
+    "PacketIndex",
+    "Sampling",
+    "VideoReader",
+    "decoder_version",
+    "open_media",
+    "probe",
+    "scan",
+    "write_video",
+]

@@ -1,0 +1,142 @@
+"""The decoding pass: frames with their presentation times, in order, whatever state the file is in."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from affectkit.errors import ClipError
+from affectkit.media.container import open_media
+from affectkit.media.index import PacketIndex, read_packets, video_stream
+from affectkit.media.plan import Plan
+
+if TYPE_CHECKING:
+    from av import Packet, VideoFrame
+    from av.video.stream import VideoStream
+
+MAX_PIXELS = 2**26
+"""Frames that declare more pixels (8192 x 8192) are refused before memory is taken for them."""
+
+Timed = tuple[int, "VideoFrame"]
+_SEEKABLE = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm")
+
+
+class Findings:
+    """What is wrong with a clip: each cause once, with its count. With `fail`, the first one is a ClipError."""
+
+    def __init__(self, known: tuple[str, ...], *, assumed_times: bool, fail: bool) -> None:
+        self.assumed_times = assumed_times
+        self._known, self._fail = known, fail
+        self._counts: dict[str, int] = {}
+        for what in known:
+            self._count(what)
+
+    def report(self, what: str) -> None:
+        if what not in self._known:
+            self._count(what)
+
+    def _count(self, what: str) -> None:
+        if self._fail:
+            raise ClipError(what)
+        self._counts[what] = self._counts.get(what, 0) + 1
+
+    def __bool__(self) -> bool:
+        return bool(self._counts)
+
+    def __str__(self) -> str:
+        return "; ".join(what if n == 1 else f"{what} ({n} times)" for what, n in self._counts.items())
+
+
+def decoded(
+    path: Path, index: PacketIndex, plan: Plan, threads: int, findings: Findings
+) -> Generator[Timed, None, None]:
+    """(presentation tick, frame) in strictly rising order: at least the plan's needed frames, and some before.
+
+    A clip that is cut out of a longer file is entered at the key frame before it, if the file can be entered there;
+    otherwise decoding starts at the file's beginning.
+    """
+    enter = plan.entry > index.zero and index.container in _SEEKABLE and not index.damage and not index.assumed_times
+    for entry in (plan.entry, None) if enter else (None,):
+        with closing(_run(path, index, plan, threads, findings, entry)) as frames:
+            first = next(frames, None)
+            if entry is not None and (first is None or first[0] > entry):
+                continue
+            if first is not None:
+                yield first
+                yield from frames
+            return
+
+
+def _run(
+    path: Path, index: PacketIndex, plan: Plan, threads: int, findings: Findings, entry: int | None
+) -> Generator[Timed, None, None]:
+    from av.error import FFmpegError
+
+    with open_media(path) as container:
+        stream = video_stream(container)
+        stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
+        stream.codec_context.thread_count = threads
+        # Frame threads report an error some packets late, and can lose good frames to it.
+        stream.codec_context.thread_type = "SLICE" if index.damage else "AUTO"
+        if entry is not None:
+            try:
+                container.seek(entry, stream=stream)
+            except FFmpegError:
+                return
+        packets = read_packets(container, stream, findings.report)
+        if entry is not None:
+            packets = _from_key_frame(packets, entry)
+        yield from _timed(_frames(packets, stream, index, plan, findings), index, findings)
+
+
+def _from_key_frame(packets: Iterator[Packet], entry: int) -> Iterator[Packet]:
+    """The packets, if the first one is a key frame shown at `entry` or before; else none.
+
+    Frames decoded after a key frame and shown before it may depend on what was left out.
+    """
+    first = next(packets, None)
+    if first is not None and first.is_keyframe and first.pts is not None and first.pts <= entry:
+        yield first
+        yield from packets
+
+
+def _frames(
+    packets: Iterator[Packet], stream: VideoStream, index: PacketIndex, plan: Plan, findings: Findings
+) -> Iterator[VideoFrame]:
+    from av.error import FFmpegError
+
+    context = stream.codec_context
+    for packet in packets:
+        if plan.needed is not None:
+            needed = packet.pts in plan.needed
+            if index.independent and not needed:
+                continue
+            context.skip_frame = "DEFAULT" if needed or not index.droppable else "NONREF"
+        try:
+            yield from context.decode(packet)
+        except FFmpegError as error:
+            findings.report(f"frames do not decode: {error.strerror}")
+    try:
+        yield from context.decode(None)
+    except FFmpegError as error:
+        findings.report(f"frames do not decode: {error.strerror}")
+
+
+def _timed(frames: Iterator[VideoFrame], index: PacketIndex, findings: Findings) -> Iterator[Timed]:
+    last: int | None = None
+    for number, frame in enumerate(frames):
+        tick = frame.pts
+        if index.assumed_times and number < len(index):
+            tick = int(index.ticks[number])  # decoders give frames in the order in which they are shown
+        if tick is None:
+            findings.assumed_times = True
+            tick = index.zero if last is None else last + index.step
+        if frame.is_corrupt:
+            findings.report("damaged pictures left out")
+        elif last is None or tick > last:
+            last = tick
+            yield tick, frame
+        elif tick < last:
+            findings.report("frames left out because presentation times go back")

@@ -1,0 +1,218 @@
+"""What a video's packets say before anything is decoded: when each frame is shown, and whether the file is whole."""
+
+from __future__ import annotations
+
+from array import array
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from affectkit.errors import ClipError
+from affectkit.media.container import open_media, regular_file
+from affectkit.media.layout import layout
+from affectkit.media.sampling import TICK
+from affectkit.types import Floats
+
+if TYPE_CHECKING:
+    from av import Packet
+    from av.container import InputContainer
+    from av.video.stream import VideoStream
+
+LONGEST = 30 * 24 * 3600.0
+"""Clips said to last longer than this (s) are refused: their presentation times are garbage."""
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class PacketIndex:
+    """Presentation times of a file's video frames, from one pass over its packets.
+
+    ticks [T]: sorted, one a frame, in units of `tick` seconds; `stop`: when the last one stops being shown;
+    `step`: the median interval. `assumed_times`: packets carry no (true) presentation times. `damage`: what is
+    wrong with the file, as far as its packets tell.
+    """
+
+    container: str
+    codec: str
+    ticks: NDArray[np.int64]
+    stop: int
+    step: int
+    tick: Fraction
+    independent: bool
+    droppable: bool
+    has_audio: bool
+    assumed_times: bool
+    damage: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.ticks)
+
+    @property
+    def zero(self) -> int:
+        return int(self.ticks[0])
+
+    @property
+    def origin(self) -> float:
+        """Presentation time of the first video frame on the file's own clock (s), which audio shares."""
+        return float(self.zero * self.tick)
+
+    @property
+    def duration(self) -> float:
+        """From the first frame's appearance to the end of the last one's (s)."""
+        return self.seconds(self.stop)
+
+    def seconds(self, ticks: int) -> float:
+        """Ticks as seconds from the first video frame."""
+        return (ticks - self.zero) * self.tick.numerator / self.tick.denominator
+
+    @property
+    def times(self) -> Floats:
+        """[T] presentation times in seconds from the first video frame."""
+        times: Floats = (self.ticks - self.zero) * (self.tick.numerator / self.tick.denominator)
+        return times
+
+    def number(self, ticks: int) -> int:
+        """The number of the frame shown at `ticks`, counted from 0 in order of presentation."""
+        return bisect_left(self.ticks, ticks)
+
+    def following(self, ticks: int) -> int:
+        """When the frame after the one at `ticks` is shown, or the last one ends."""
+        after = bisect_right(self.ticks, ticks)
+        return int(self.ticks[after]) if after < len(self.ticks) else max(self.stop, ticks + 1)
+
+    def cut(self, start: float, end: float | None) -> tuple[int, int]:
+        """Numbers [first, last) of the frames with start <= time < end (None: all to the last); if there is none, of
+        the one on show at `start`. Raises ClipError where the video has ended by then."""
+        if start > self.duration - TICK:
+            raise ClipError(f"the clip starts at {start:g} s, but the video ends at {self.duration:g} s")
+        first = int(np.searchsorted(self.times, start - TICK))
+        last = len(self) if end is None else int(np.searchsorted(self.times, end - TICK))
+        return (first, last) if first < last else (max(first - 1, 0), max(first, 1))
+
+    def __repr__(self) -> str:
+        return f"PacketIndex({len(self)} frames, {self.duration:g} s, {self.codec})"
+
+
+def scan(path: Path) -> PacketIndex:
+    """The index of a file's best video stream (cover pictures apart). Demuxes all of it, decodes nothing.
+
+    Raises ClipError: unreadable, refused, no video stream, no packet. The last few indices are remembered, because
+    segments of one long file are often read one after the other.
+    """
+    path = Path(path).absolute()
+    return _scan(path, *regular_file(path))
+
+
+@lru_cache(maxsize=4)
+def _scan(path: Path, size: int, mtime_ns: int) -> PacketIndex:
+    with open_media(path) as container:
+        stream = video_stream(container)
+        context = stream.codec_context
+        damage: list[str] = []
+        if missing := layout(path).missing:
+            damage.append(f"cut off: the file ends {missing:,} bytes early")
+        packets = read_packets(container, stream, damage.append)
+        guessed = container.format.name == "avi" and context.has_b_frames
+        stamps = ((p.pts, p.dts, p.duration) for p in packets if not p.is_discard)
+        ticks, stop, step, assumed = presentation_ticks(stamps, _nominal_step(stream), guessed=guessed)
+        tick = Fraction(stream.time_base or 0)
+        if tick <= 0 or (stop - int(ticks[0])) * tick > LONGEST:
+            raise ClipError(f"presentation times make no sense: {len(ticks)} frames, {float(stop * tick):g} s")
+        return PacketIndex(
+            container=container.format.name,
+            codec=context.codec.canonical_name,
+            ticks=ticks,
+            stop=stop,
+            step=step,
+            tick=tick,
+            independent=context.codec.intra_only,
+            droppable=context.codec.canonical_name == "h264" and context.field_order in (0, 1),
+            has_audio=bool(container.streams.audio),
+            assumed_times=assumed,
+            damage=tuple(damage),
+        )
+
+
+def video_stream(container: InputContainer) -> VideoStream:
+    """The stream that FFmpeg holds for the main one; the demuxer drops all others. Raises ClipError without one."""
+    from av.stream import Discard, Disposition
+    from av.video.stream import VideoStream
+
+    stream = container.streams.best("video")
+    if not isinstance(stream, VideoStream) or stream.disposition & Disposition.attached_pic:
+        kinds = sorted({other.type or "unknown" for other in container.streams if other is not stream})
+        raise ClipError(f"no video stream (streams: {', '.join(kinds) or 'none'})")
+    if stream.codec_context is None:
+        raise ClipError("no decoder for the video stream")
+    for other in container.streams:
+        if other is not stream:
+            other.discard = Discard.all
+    return stream
+
+
+def read_packets(container: InputContainer, stream: VideoStream, report: Callable[[str], None]) -> Iterator[Packet]:
+    """The stream's packets that hold data, as far as they can be read; what stops them goes to `report`.
+
+    A torn last packet is left out: a decoder would make half a picture of it.
+    """
+    from av.error import FFmpegError
+
+    held: Packet | None = None
+    try:
+        for packet in container.demux(stream):
+            if packet.size:
+                if held is not None:
+                    yield held
+                held = packet
+    except FFmpegError as error:
+        report(f"reading stops early: {error.strerror}")
+    except IndexError:  # PyAV 18, at the very end: a stream that it did not know at first (MPEG-TS)
+        pass
+    if held is not None and held.is_corrupt:
+        report("cut off: the last frame's data is incomplete")
+    elif held is not None:
+        yield held
+
+
+def _nominal_step(stream: VideoStream) -> int:
+    rate = stream.guessed_rate or stream.average_rate or Fraction(25)
+    return max(1, round(1 / (rate * stream.time_base))) if stream.time_base else 1
+
+
+def presentation_ticks(
+    packets: Iterable[tuple[int | None, int | None, int | None]], nominal_step: int, *, guessed: bool = False
+) -> tuple[NDArray[np.int64], int, int, bool]:
+    """Sorted presentation times [T], the end of the last, the median interval, and whether any time was assumed.
+
+    Packets are (pts, dts, duration) in ticks. Without a pts the dts stands in, and without either the previous
+    time + the nominal step. `guessed`: the container stores no presentation times, and the codec reorders frames; if
+    the times still rise from packet to packet, they are not those of presentation. The last frame lasts as long as its
+    packet says, else the median interval (of a single frame: the nominal step). Raises ClipError where there is no
+    packet.
+
+    >>> presentation_ticks([(0, 0, 0), (20, 10, 0), (10, 20, 0)], 9)
+    (array([ 0, 10, 20]), 30, 10, False)
+    """
+    ticks = array("q")
+    stop, missing, rising = 0, False, True
+    for pts, dts, duration in packets:
+        if pts is None:
+            missing = True
+            pts = dts if dts is not None else ticks[-1] + nominal_step if ticks else 0
+        rising &= not ticks or pts > ticks[-1]
+        ticks.append(pts)
+        stop = max(stop, pts + (duration or 0)) if len(ticks) > 1 else pts + (duration or 0)
+    if not ticks:
+        raise ClipError("no video frame in the file")
+    ordered = np.sort(np.frombuffer(ticks, np.int64))
+    intervals = np.diff(ordered)
+    intervals = intervals[intervals > 0]
+    step = max(1, round(float(np.median(intervals)))) if len(intervals) else nominal_step
+    last = int(ordered[-1])
+    return ordered, stop if stop > last else last + step, step, missing or (guessed and rising and len(ticks) > 1)
