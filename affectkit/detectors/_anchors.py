@@ -39,7 +39,8 @@ def priors(width: int, height: int) -> NDArray[np.float32]:
 def decode_boxes(offsets: Floats, anchors: Floats) -> Floats:
     """Regressions [M,4] at anchors [M,4] -> boxes [M,4] (x0, y0, x1, y1 in pixels)."""
     centre = anchors[:, :2] + offsets[:, :2] * VARIANCES[0] * anchors[:, 2:]
-    size = anchors[:, 2:] * np.exp(offsets[:, 2:] * VARIANCES[1])
+    with np.errstate(over="ignore"):  # boxes that are not finite are dropped later
+        size = anchors[:, 2:] * np.exp(offsets[:, 2:] * VARIANCES[1])
     low = centre - size / 2
     return np.concatenate([low, low + size], axis=1)
 

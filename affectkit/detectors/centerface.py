@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 INPUT = "input.1"
 HEAT, SIZE, OFFSET, LANDMARKS = "537", "538", "539", "540"
 STRIDE = 4  # input pixels a cell of the heat map
+MAX_BYTES = 1 << 28  # the real file has 7 MB
 
 log = logging.getLogger(__name__)
 
@@ -79,7 +80,8 @@ def decode(
     """
     row, column = np.nonzero(heat[0] > threshold)
     cell = np.stack([row, column], axis=1)
-    extent = np.exp(size[:, row, column].T) * STRIDE  # [K,2] height, width
+    with np.errstate(over="ignore"):  # boxes that are not finite are dropped later
+        extent = np.exp(size[:, row, column].T) * STRIDE  # [K,2] height, width
     low = (cell + offset[:, row, column].T + 0.5) * STRIDE - extent / 2
     points = low[:, None] + landmark[:, row, column].T.reshape(-1, 5, 2) * extent[:, None]
     boxes = np.concatenate([low[:, ::-1], (low + extent)[:, ::-1]], axis=1)
@@ -107,7 +109,7 @@ def _session(weights: WeightsFile, device: str) -> onnxruntime.InferenceSession:
     settings.intra_op_num_threads = int(os.environ.get("OMP_NUM_THREADS") or len(os.sched_getaffinity(0)))
     settings.add_session_config_entry("session.intra_op.allow_spinning", "0")  # decoding threads need the cores too
     try:
-        model = with_input_shape(weights.path.read_bytes(), INPUT, (1, 3, "height", "width"))
+        model = with_input_shape(_bytes(weights.path), INPUT, (1, 3, "height", "width"))
         session = onnxruntime.InferenceSession(model, settings, providers=_providers(device))
     except Exception as error:  # onnxruntime raises its own types, one for each kind of broken model
         raise UsageError(f"{weights.path} is not a CenterFace model: {_first_line(error)}") from None
@@ -115,6 +117,14 @@ def _session(weights: WeightsFile, device: str) -> onnxruntime.InferenceSession:
     if missing:
         raise UsageError(f"{weights.path} is not a CenterFace model: it lacks the outputs {', '.join(sorted(missing))}")
     return session
+
+
+def _bytes(path: Path) -> bytes:
+    with path.open("rb") as file:
+        content = file.read(MAX_BYTES + 1)
+    if len(content) > MAX_BYTES:
+        raise ValueError(f"more than {MAX_BYTES} bytes")
+    return content
 
 
 def _providers(device: str) -> list[Any]:
