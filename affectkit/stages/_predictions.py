@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from hashlib import sha256
 from itertools import pairwise
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from affectkit.errors import UsageError
-from affectkit.manifest import Pooling, align, read_predictions
+from affectkit.manifest import Pooling, align, read_predictions, read_splits
 from affectkit.store import Artifact, open_artifact
 from affectkit.tasks import Task
 from affectkit.types import ClipLabels, Floats, Predictions
@@ -108,13 +109,14 @@ def truth(
     return values
 
 
-def splits_of(predictions: Predictions, table: Mapping[str, str]) -> Predictions:
-    """The same predictions with the split of each clip taken from `table` where it has one."""
-    pairs = zip(predictions.clip, predictions.split, strict=True)
-    split = np.array([table.get(str(clip), str(old)) for clip, old in pairs], np.str_)
-    return Predictions(
-        predictions.clip, predictions.start, predictions.end, predictions.scores, predictions.columns, split
-    )
+def with_splits(predictions: Predictions, labels: Mapping[str, ClipLabels], splits: Path | None) -> Predictions:
+    """The same predictions with the split of each clip by the first table that names any, as in training: the splits
+    file, the labels, else what the predictions say themselves."""
+    table = read_splits(splits) if splits else {clip: entry.split for clip, entry in labels.items() if entry.split}
+    if not table:
+        return predictions
+    split = np.array([table.get(str(clip), "") for clip in predictions.clip], np.str_)
+    return replace(predictions, split=split)
 
 
 def _at(one: Predictions, rows: slice, base: Predictions, wanted: slice) -> Floats:

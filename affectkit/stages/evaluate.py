@@ -13,7 +13,7 @@ from pydantic import Field
 from affectkit import metrics, tasks
 from affectkit.config import Config
 from affectkit.errors import UsageError
-from affectkit.manifest import Pooling, read_labels, read_splits
+from affectkit.manifest import Pooling, read_labels
 from affectkit.stages import _predictions as rows
 from affectkit.store import Artifact, Cache
 from affectkit.store.atomic import write_text
@@ -68,9 +68,7 @@ def evaluate(
 
 def _score(task: Task, predictions: Path, labels: Path, config: EvaluateConfig, splits: Path | None) -> dict[str, Any]:
     known = read_labels(labels, task)
-    given = rows.load(predictions, task)
-    table = {clip: entry.split for clip, entry in known.items() if entry.split}
-    given = rows.splits_of(given, table | (read_splits(splits) if splits else {}))
+    given = rows.with_splits(rows.load(predictions, task), known, splits)
     split = config.split or _default_split(given)
     chosen = given.select(given.split == split) if split else given
     if not len(chosen):

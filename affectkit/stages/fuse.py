@@ -14,7 +14,7 @@ from pydantic import Field
 from affectkit import metrics, plugins, tasks
 from affectkit.config import Config
 from affectkit.errors import UsageError
-from affectkit.manifest import read_labels, read_splits
+from affectkit.manifest import read_labels
 from affectkit.stages import _predictions as rows
 from affectkit.store import Artifact, Cache, predictions_schema, write_table
 from affectkit.store.atomic import write_text
@@ -83,8 +83,7 @@ def _fit(
 ) -> tuple[Predictions, dict[str, Any]]:
     known = read_labels(labels, task)
     base, scores = rows.common_rows([rows.load(path, task) for path in sets])
-    table = {clip: entry.split for clip, entry in known.items() if entry.split}
-    base = rows.splits_of(base, table | (read_splits(splits) if splits else {}))
+    base = rows.with_splits(base, known, splits)
     wanted = rows.truth(base, known, task)
     has_score = np.asarray(np.isfinite(scores).any(axis=0)).all(axis=1)
     fit = (base.split == "val") & np.isfinite(wanted).all(axis=1) & has_score
