@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import os
 import sqlite3
-from collections.abc import Iterable
-from contextlib import closing
+import stat
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
+from affectkit.errors import AffectkitError
+
 _CHUNK = 1 << 20
+Key = tuple[bytes, int, int]
 
 
 def sha256_file(path: Path) -> str:
@@ -35,35 +41,48 @@ class Digests:
         return self.many([path])[path]
 
     def many(self, paths: Iterable[Path]) -> dict[Path, str]:
-        """Digests of many files: known ones by one stat each, the rest are read. Raises OSError."""
-        keys = {path: self._key(path) for path in paths}
-        known = {} if self._rehash else self._lookup()
-        found = {path: known.get(key) or sha256_file(path) for path, key in keys.items()}
-        self._store([(*keys[path], digest) for path, digest in found.items() if keys[path] not in known])
+        """Digests of many files: known ones by one stat each, the rest are read.
+
+        Raises OSError for a file that cannot be read or is not a regular one, AffectkitError for a damaged memo.
+        """
+        keys = {path: _key(path) for path in paths}
+        known = {} if self._rehash else self._lookup(keys)
+        found = {path: known.get(path) or sha256_file(path) for path in keys}
+        self._store([(*key, found[path]) for path, key in keys.items() if path not in known])
         return found
 
-    @staticmethod
-    def _key(path: Path) -> tuple[str, int, int]:
-        status = path.stat()
-        return str(path.absolute()), status.st_size, status.st_mtime_ns
+    @contextmanager
+    def _connected(self) -> Iterator[sqlite3.Connection]:
+        try:
+            self._memo.parent.mkdir(parents=True, exist_ok=True)
+            with closing(sqlite3.connect(self._memo, timeout=60)) as connection, connection:
+                connection.execute(
+                    "CREATE TABLE IF NOT EXISTS digest "
+                    "(path BLOB PRIMARY KEY, size INTEGER, mtime_ns INTEGER, sha256 TEXT)"
+                )
+                yield connection
+        except (sqlite3.Error, OSError) as error:
+            raise AffectkitError(
+                f"the memo of digests {self._memo} cannot be used ({error}): "
+                "make room, allow writing to its folder, or remove it if it is damaged"
+            ) from error
 
-    def _connect(self) -> sqlite3.Connection:
-        self._memo.parent.mkdir(parents=True, exist_ok=True)
-        connection = sqlite3.connect(self._memo, timeout=60)
-        connection.execute(
-            "CREATE TABLE IF NOT EXISTS digest (path TEXT PRIMARY KEY, size INTEGER, mtime_ns INTEGER, sha256 TEXT)"
-        )
-        return connection
-
-    def _lookup(self) -> dict[tuple[str, int, int], str]:
+    def _lookup(self, keys: dict[Path, Key]) -> dict[Path, str]:
         if not self._memo.exists():
             return {}
-        with closing(self._connect()) as connection:
-            rows = connection.execute("SELECT path, size, mtime_ns, sha256 FROM digest")
-            return {(path, size, mtime): digest for path, size, mtime, digest in rows}
+        select = "SELECT sha256 FROM digest WHERE path = ? AND size = ? AND mtime_ns = ?"
+        with self._connected() as connection:
+            rows = {path: connection.execute(select, key).fetchone() for path, key in keys.items()}
+        return {path: row[0] for path, row in rows.items() if row}
 
-    def _store(self, rows: list[tuple[str, int, int, str]]) -> None:
-        if not rows:
-            return
-        with closing(self._connect()) as connection, connection:
-            connection.executemany("INSERT OR REPLACE INTO digest VALUES (?, ?, ?, ?)", rows)
+    def _store(self, rows: list[tuple[bytes, int, int, str]]) -> None:
+        if rows:
+            with self._connected() as connection:
+                connection.executemany("INSERT OR REPLACE INTO digest VALUES (?, ?, ?, ?)", rows)
+
+
+def _key(path: Path) -> Key:
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
+    return os.fsencode(path.absolute()), status.st_size, status.st_mtime_ns

@@ -7,7 +7,6 @@ against all that is known about it, or raises a `UsageError` that says what to d
 from __future__ import annotations
 
 import os
-import sqlite3
 import stat
 from dataclasses import dataclass, field
 from functools import cache
@@ -19,7 +18,7 @@ from typing import Literal
 
 from affectkit.digests import Digests, sha256_file
 from affectkit.downloads import TIMEOUT, Progress, download, replace_text, require_host
-from affectkit.errors import MissingExtra, UsageError, unknown
+from affectkit.errors import AffectkitError, MissingExtra, UsageError, unknown
 
 State = Literal["at hand", "not fetched", "package missing", "by path only"]
 
@@ -221,7 +220,7 @@ def _digest(path: Path) -> str:
             raise UsageError(f"weights {path} is not a regular file")
         try:
             return Digests(user_dir() / "digests.sqlite")(path)
-        except (sqlite3.Error, OSError):  # no cache folder to write to: read the file again each time
+        except (AffectkitError, OSError):  # no cache folder to write to: read the file again each time
             return sha256_file(path)
     except OSError as error:
         raise UsageError(f"weights {path} cannot be read: {error.strerror or error}") from None
