@@ -21,15 +21,9 @@ INTRO = "# Command line\n\nMade from `--help` by `make docs`; do not edit.\n"
 def pages() -> list[tuple[str, ...]]:
     """Every command path, groups before their commands."""
     found: list[tuple[str, ...]] = [()]
-
-    def walk(command: object, path: tuple[str, ...]) -> None:
-        for name, inner in getattr(command, "commands", {}).items():
-            found.append((*path, name))
-            walk(inner, (*path, name))
-
     for name in COMMANDS:
         found.append((name,))
-        walk(load(name), (name,))
+        found += [(name, inner) for inner in getattr(load(name), "commands", {})]
     return found
 
 

@@ -35,9 +35,8 @@ def with_configs(**models: type[Config]) -> Callable[[Callable[..., None]], Call
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         own = inspect.signature(command, eval_str=True).parameters
-        parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for name, p in own.items() if name not in models]
-        for model in models.values():
-            parameters += [_parameter(name, field) for name, field in model.model_fields.items()]
+        parameters = [_parameter(*item) for model in models.values() for item in model.model_fields.items()]
+        parameters += [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for name, p in own.items() if name not in models]
 
         @functools.wraps(command)
         def wrapper(**given: Any) -> None:

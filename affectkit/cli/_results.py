@@ -12,6 +12,7 @@ from typing import Any
 
 import typer
 from rich.console import Console
+from rich.table import Table
 
 from affectkit.errors import UsageError
 from affectkit.stages._map import Outcome
@@ -23,6 +24,14 @@ SOME_FAILED = 3
 def log(message: str) -> None:
     """A line for people, on stderr."""
     Console(stderr=True, highlight=False, soft_wrap=True).print(message, markup=False)
+
+
+def columns(*headers: str) -> Table:
+    """A plain table that folds long cells and cuts none."""
+    table = Table(box=None, show_header=any(headers))
+    for header in headers:
+        table.add_column(header, overflow="fold")
+    return table
 
 
 def finish(outcome: Outcome, as_json: bool, earlier: Sequence[Failure] = ()) -> None:

@@ -9,10 +9,9 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from affectkit.cli._options import CacheOption, ClipsOption, JsonOption
-from affectkit.cli._results import SOME_FAILED, choose, log
+from affectkit.cli._results import SOME_FAILED, choose, columns, log
 from affectkit.store import Cache, open_artifact, upkeep
 from affectkit.store.export import FORMATS, export
 
@@ -43,12 +42,12 @@ def ls(cache: CacheOption = None, as_json: JsonOption = False) -> None:
     if as_json:
         typer.echo(json.dumps(rows))
         return
-    table = Table("artifact", "clips", "failed", "unsealed parts", "size", box=None)
+    table = columns("artifact", "clips", "failed", "unsealed parts", "size")
     for row in rows:
         clips = "" if row["clips"] is None else str(row["clips"])
         table.add_row(str(row["artifact"]), clips, str(row["failed"] or ""), str(row["unsealed"] or ""),
                       megabytes(int(str(row["bytes"]))))  # fmt: skip
-    Console(soft_wrap=True).print(table)
+    Console().print(table)
 
 
 def show(artifact: ArtifactArgument) -> None:

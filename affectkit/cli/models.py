@@ -23,7 +23,7 @@ from affectkit.stages.predict import predict as run_predict
 from affectkit.stages.predict import replay
 from affectkit.stages.sources import clips_of
 from affectkit.stages.train import TrainConfig, train
-from affectkit.store import Cache, open_artifact
+from affectkit.store import Cache, Failure, open_artifact
 from affectkit.store.artifact import STAGE_FILE
 
 LabelsOption = Annotated[
@@ -94,15 +94,13 @@ def predict(
     `affectkit predict "$HEAD" new_video.mp4 --json`
     """
     store, opened = Cache(cache), open_artifact(head)
-    failed = []
+    failed: list[Failure] = []
     if all((Path(item) / STAGE_FILE).exists() for item in inputs):
         features = [open_artifact(item) for item in inputs]
         chosen = choose(clips, features[0].clips)
     else:
-        media = clips_of(inputs)
-        features, outcomes = replay(store, opened, media, runtime, device=device, weights=_moved(weights))
-        failed = [failure for outcome in outcomes for failure in outcome.failed]
-        chosen = [clip.id for clip in media if all(clip.id in one for one in features)]
+        made = replay(store, opened, clips_of(inputs), runtime, device=device, weights=_moved(weights))
+        features, chosen, failed = made.features, choose(clips, made.clips) or made.clips, made.failed
     outcome = run_predict(store, opened, features, runtime, device=device, clips=chosen, out=out)
     finish(outcome, as_json, earlier=failed)
 

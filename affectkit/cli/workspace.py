@@ -8,10 +8,10 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from affectkit import plugins, tasks, weights
 from affectkit.cli._options import CacheOption, JsonOption
+from affectkit.cli._results import columns
 from affectkit.errors import unknown
 from affectkit.stages.status import status as look_around
 
@@ -55,19 +55,19 @@ def status(cache: CacheOption = None, as_json: JsonOption = False) -> None:
     if as_json:
         typer.echo(json.dumps(about))
         return
-    table = Table(box=None, show_header=False)
+    table = columns("", "", "")
     for topic, lines in about.items():
         for row, (key, value) in enumerate(lines.items()):
             table.add_row(topic if row == 0 else "", key, str(value))
-    Console(soft_wrap=True).print(table)
+    Console().print(table)
 
 
 def weights_ls() -> None:
     """List the weight files that affectkit knows: where each comes from, its licence, whether it is here."""
-    table = Table("name", "state", "licence", "used by", "source", box=None)
+    table = columns("name", "state", "licence", "used by", "source")
     for entry, state in weights.available():
         table.add_row(entry.name, state, entry.licence, entry.used_by, entry.origin)
-    Console(soft_wrap=True).print(table)
+    Console().print(table)
 
 
 def weights_fetch(name: Annotated[str, typer.Argument(help="a name of affectkit weights ls")]) -> None:
@@ -90,7 +90,7 @@ def demo(
     if as_json:
         typer.echo(json.dumps(report))
         return
-    Console(soft_wrap=True).print(table_of(report))
+    Console().print(table_of(report))
 
 
 def _print_options(plugin: Any, name: str) -> None:
@@ -98,11 +98,11 @@ def _print_options(plugin: Any, name: str) -> None:
     if not options:
         typer.echo(f"{name} has no options")
         return
-    table = Table("option", "default", "what it is", box=None)
+    table = columns("option", "default", "what it is")
     for key, field in options.items():
         default = "(required)" if field.is_required() else str(field.get_default(call_default_factory=True))
         table.add_row(key, default, field.description or "")
-    Console(soft_wrap=True).print(table)
+    Console().print(table)
 
 
 def _first_line(plugin: type) -> str:

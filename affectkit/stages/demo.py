@@ -84,7 +84,8 @@ def table_of(report: dict[str, Any]) -> Table:
     for name, values in report["scores"].items():
         columns = (values[key] for key in ("ccc/valence", "ccc/arousal", "ccc"))
         scores.add_row(name, *(f"{value:.3f}" for value in columns))
-    steps = Table("step", "seconds", "rate", "where", box=None)
+    steps = Table("step", "seconds", "rate", box=None)
+    steps.add_column("where", overflow="fold")
     for row in report["steps"]:
         rate = f"{row['rate']:,.0f} {row['unit']}/s" if row.get("rows") else "cached" if row.get("cached") else ""
         steps.add_row(row["step"], f"{row['seconds']:.1f}", rate, row["path"])
