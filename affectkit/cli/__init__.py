@@ -6,6 +6,7 @@ A command's module, and with it numpy, pydantic and the stages, is imported when
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib import import_module
 from typing import Annotated, Any
@@ -37,6 +38,8 @@ COMMANDS = {
 
 def main() -> None:
     """Run the command line; errors that a user can act on are one line on stderr and exit code 2."""
+    # Before torch loads: its idle threads must not spin on the cores that decode (several times slower if they do).
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     try:
         build_app()()
     except AffectkitError as error:
