@@ -66,8 +66,8 @@ def resolve_splits(
         splits = _draw(splits or dict.fromkeys(clips, "train"), subjects, request)
     elif not splits:
         raise UsageError(
-            "no clip has a split: give a splits CSV (clip,split), a column split in the labels or the manifest, or a "
-            "fraction for validation"
+            "no clip has a split: give --splits FILE (clip,split), a column split in the labels or the manifest, or a "
+            "fraction for validation (--val-fraction)"
         )
     _check_subjects(splits, subjects)
     return dict(sorted(splits.items()))

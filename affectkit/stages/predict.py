@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,14 @@ import numpy as np
 from affectkit import metrics
 from affectkit.config import Numerics, Runtime
 from affectkit.errors import UsageError
+from affectkit.manifest import without_face
 from affectkit.plugins import Example
 from affectkit.stages._devices import resolve
 from affectkit.stages._map import Outcome, Sink, run
 from affectkit.stages.embed import EmbedConfig, embed
 from affectkit.stages.faces import FacesConfig, extract_faces
 from affectkit.stages.train import load_heads, read_report, sequences, stored_task
-from affectkit.store import Artifact, Cache, predictions_schema, upkeep
+from affectkit.store import Artifact, Cache, Failure, predictions_schema, upkeep
 from affectkit.tasks import Task
 from affectkit.types import Clip, FeatureSequence
 
@@ -66,35 +68,60 @@ def predict(
     return run(artifact, sources, compute, runtime, what=f"predict {head.stage.name}", unit="rows", entries=entries)
 
 
+@dataclass(frozen=True)
+class Replayed:
+    """Features made from media: the artifacts, the ids that all of them hold now, and what failed on the way."""
+
+    features: list[Artifact]
+    clips: list[str]
+    failed: list[Failure]
+
+
 def replay(
     cache: Cache, head: Artifact, clips: Sequence[Clip], runtime: Runtime, *, device: str = "auto",
-    weights: dict[str, str] | None = None,
-) -> tuple[list[Artifact], list[Outcome]]:  # fmt: skip
+    weights: Mapping[str, str] | None = None,
+) -> Replayed:  # fmt: skip
     """Make the features that a head needs from media, by the recipe in its provenance.
 
     `weights` (stage name -> path) stands in for weight files that have moved. Raises UsageError when this
-    installation cannot reproduce the recipe.
+    installation cannot reproduce the recipe, before anything is computed.
     """
-    made, outcomes = [], []
-    for chain in head.stage.provenance["features"]:
-        current: Artifact | None = None
-        for step in chain:
-            config = dict(step["config"]) | (
-                {"weights": weights[step["stage"]]} if weights and step["stage"] in weights else {}
-            )
-            if step["stage"] == "faces":
-                outcome = extract_faces(cache, clips, FacesConfig.model_validate(config), runtime, device=device)
-            else:
-                assert current is not None, "a recipe begins with media"
-                numerics = Numerics.model_validate(step["numerics"] | {"device": device})
-                done = [clip.id for clip in clips if clip.id in current]
-                outcome = embed(cache, current, EmbedConfig.model_validate(config), numerics, runtime, clips=done)
-            current = Artifact(outcome.path)
-            _check_step(current, step)
-            outcomes.append(outcome)
-        assert current is not None
-        made.append(current)
-    return made, outcomes
+    chains = head.stage.provenance["features"]
+    for chain in chains:
+        _replay(cache, chain, [], runtime, device, weights or {})
+    done = [_replay(cache, chain, clips, runtime, device, weights or {}) for chain in chains]
+    names = [name for name in done[0].clips if all(name in one.clips for one in done)]
+    return Replayed([one.features[0] for one in done], names, [failure for one in done for failure in one.failed])
+
+
+def _replay(
+    cache: Cache, chain: Sequence[dict[str, Any]], clips: Sequence[Clip], runtime: Runtime, device: str,
+    weights: Mapping[str, str],
+) -> Replayed:  # fmt: skip
+    current: Artifact | None = None
+    names = [clip.id for clip in clips]
+    failed: list[Failure] = []
+    for step in chain:
+        config = step["config"] | ({"weights": weights[step["stage"]]} if step["stage"] in weights else {})
+        if step["stage"] == "faces":
+            if step["inputs"]["detector"]["name"] == "precropped":
+                raise UsageError(
+                    "the head was trained on folders of crops, which no recipe makes from media: "
+                    "extract faces and embed, then predict from those features"
+                )
+            outcome = extract_faces(cache, clips, FacesConfig.model_validate(config), runtime, device=device)
+        else:
+            assert current is not None, "a recipe begins with media"
+            numerics = Numerics.model_validate(step["numerics"] | {"device": device})
+            outcome = embed(cache, current, EmbedConfig.model_validate(config), numerics, runtime, clips=names)
+        current = Artifact(outcome.path)
+        _check_step(current, step)
+        failed += outcome.failed
+        lost = {failure.clip for failure in outcome.failed}  # the cache may hold them as they were before
+        wanted = set(names) - lost
+        names = [name for name in current.clips if name in wanted or without_face(name) in wanted]
+    assert current is not None, "a recipe begins with media"
+    return Replayed([current], names, failed)
 
 
 def _check_step(artifact: Artifact, step: dict[str, Any]) -> None:

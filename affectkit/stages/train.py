@@ -13,7 +13,7 @@ import numpy as np
 from pydantic import Field
 
 from affectkit import plugins, tasks
-from affectkit.config import Config, Runtime
+from affectkit.config import Config, Runtime, canonical_json
 from affectkit.errors import UsageError
 from affectkit.manifest import Pooling, SplitRequest, align, check_pooling, match_labels, read_labels, resolve_splits
 from affectkit.plugins import Epoch, Example
@@ -149,6 +149,7 @@ def _digest(data: _Data, features: Sequence[Artifact]) -> str:
         digests = " ".join(artifact.digest(example.clip) for artifact in features)
         total.update(f"{example.clip} {data.splits[example.clip]} {digests} ".encode())
         total.update(np.ascontiguousarray(example.labels, "<f8").tobytes())
+    total.update(canonical_json(data.splits).encode())  # of all clips: the head stores the table
     return total.hexdigest()
 
 
