@@ -20,10 +20,10 @@ lint: $(VENV)/.has-dev  ## style, types, layers, generated docs
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python docs/generate_cli.py --check
+	$(BIN)/python docs/generate.py --check
 
-docs: $(VENV)/.has-dev  ## write docs/cli.md from --help
-	$(BIN)/python docs/generate_cli.py
+docs: $(VENV)/.has-dev  ## write docs/cli.md and docs/weights.md
+	$(BIN)/python docs/generate.py
 
 check: test lint
 
