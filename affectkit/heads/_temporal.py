@@ -93,12 +93,14 @@ class TemporalHead(ABC):
         with _training.seeded(seed, device) as rng:
             network = self._build(learn.dim, output)
             _outputs.scale(network.output, self.task, learn.labels)
-            self.fitted = Fitted(network.to(device), normaliser, learn.dim, steps, output)
+            network.to(device)
             seen, held = (self._window_table(table, steps, device) for table in (learn, check))
-            return _training.optimise(
+            history = _training.optimise(
                 network, seen, loss, self._scorer(network, held, check),
                 options=self.options, metric=self.task.metric, monitor=monitor, rng=rng,
             )  # fmt: skip
+        self.fitted = Fitted(network, normaliser, learn.dim, steps, output)
+        return history
 
     def predict(self, examples: Sequence[Example], *, device: str) -> list[Floats]:
         """See `affectkit.plugins.Head.predict`. Raises UsageError for features that cannot be read or are not of the

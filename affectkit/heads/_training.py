@@ -45,15 +45,14 @@ class WindowTable:
 
     def batch(self, which: Indices) -> Batch:
         """The chosen windows."""
-        rows = torch.from_numpy(self.windows.padded(which, self.padding))
-        there = rows.to(self.device, non_blocking=True)
-        x = self.values.index_select(0, rows.flatten().to(self.values.device, non_blocking=True))
-        x = x.view(*rows.shape, -1).to(self.device, non_blocking=True)
+        rows = torch.from_numpy(self.windows.padded(which, self.padding)).to(self.values.device, non_blocking=True)
+        x = self.values.index_select(0, rows.flatten()).view(*rows.shape, -1).to(self.device, non_blocking=True)
+        rows = rows.to(self.device, non_blocking=True)
         if self.level == "clip":
             labels = self.labels[torch.from_numpy(self.windows.clip[which]).to(self.device)].unsqueeze(1)
         else:
-            labels = self.labels[there]
-        return Batch(x, there != self.padding, labels)
+            labels = self.labels[rows]
+        return Batch(x, rows != self.padding, labels)
 
 
 def _fits(size: int, device: str) -> bool:

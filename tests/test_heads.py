@@ -1,0 +1,770 @@
+"""Every head of the registry under one contract; the shared reading, windows and training; what is the heads' own."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from functools import cache
+
+import numpy as np
+import pytest
+
+from affectkit import metrics, plugins, tasks
+from affectkit.errors import HostileFile, UsageError
+from affectkit.heads import _missing, _outputs, _saved, _windows
+from affectkit.heads._normalise import Normaliser
+from affectkit.heads._options import TrainingOptions
+from affectkit.heads._sequences import gather
+from affectkit.plugins import Epoch, Example
+from affectkit.types import FeatureSequence
+
+torch = pytest.importorskip("torch")
+torch.set_num_threads(1)
+
+HEADS = plugins.names("heads")
+DIM = 16
+SMALL = {"window": 2, "epochs": 2, "batch_size": 8}
+
+
+def quiet(epoch: Epoch) -> None:
+    pass
+
+
+def sequence(values, valid=None, fps=5.0) -> FeatureSequence:
+    start = np.arange(len(values)) / fps
+    valid = np.ones(len(values), bool) if valid is None else np.asarray(valid, bool)
+    return FeatureSequence(start, start + 1 / fps, np.asarray(values, np.float32), valid)
+
+
+def planted(task, clips, seed, steps=(12, 20)) -> list[Example]:
+    """Clips in which slow curves (time level) or constants (clip level) are mixed into noisy features."""
+    rng = np.random.default_rng(seed)
+    mix = np.random.default_rng(99).normal(size=(task.outputs, DIM))
+    examples = []
+    for c in range(clips):
+        t = np.arange(rng.integers(*steps)) / 5
+        if task.level == "time":
+            hidden = np.sin(2 * np.pi * (t[:, None] / rng.uniform(3, 6, task.outputs) + rng.random(task.outputs)))
+        else:
+            hidden = np.repeat(rng.uniform(-1, 1, size=(1, task.outputs)), len(t), axis=0)
+        shown = hidden if task.level == "time" else hidden[:1]
+        if task.kind == "multiclass":
+            labels = shown.argmax(axis=1)[:, None].astype(float)
+        elif task.kind == "multilabel":
+            labels = (shown > 0).astype(float)
+        else:
+            labels = (shown + 1) / 2 if task.name == "eri" else shown * 0.8
+        values = hidden @ mix + rng.normal(size=(len(t), DIM)) * 0.3
+        examples.append(Example(f"clip{c}", (sequence(values),), labels))
+    return examples
+
+
+def make(name, task, **options):
+    plugin = plugins.get("heads", name)
+    known = {key: value for key, value in options.items() if key in plugin.Options.model_fields}
+    return plugin(plugin.Options(**known), task)
+
+
+@cache
+def fitted(name, task_name):
+    """A head after two epochs, for what does not need a good one."""
+    task = tasks.get(task_name)
+    head = make(name, task, **SMALL)
+    head.fit(planted(task, 6, seed=1), planted(task, 3, seed=2), seed=0, device="cpu", monitor=quiet)
+    return head
+
+
+def both_levels(test):
+    return pytest.mark.parametrize("name", HEADS)(pytest.mark.parametrize("task_name", ["va", "compound"])(test))
+
+
+# ---- the contract of every head
+
+
+@pytest.mark.parametrize("name", HEADS)
+@pytest.mark.parametrize(
+    ("task_name", "enough"), [("va", 0.8), ("expr", 0.8), ("eri", 0.8), ("compound", 0.6), ("au", 0.8)]
+)
+def test_learns_a_planted_signal(name, task_name, enough):
+    full = tasks.get(task_name)
+    task = full.model_copy(update={"targets": full.targets[:3]})
+    head = make(name, task, window=2, layers=1, epochs=20, batch_size=8, learning_rate=5e-3, dropout=0.1)
+    clips = 25 if task.level == "time" else 60
+    history = head.fit(planted(task, clips, 1), planted(task, 10, 2), seed=0, device="cpu", monitor=quiet)
+    test = planted(task, 30, 3)
+    scores = metrics.probabilities(task, np.concatenate(head.predict(test, device="cpu")))
+    assert metrics.main(task, np.concatenate([example.labels for example in test]), scores) > enough
+    assert history[-1].loss < history[0].loss
+
+
+@both_levels
+def test_history_is_reported_as_it_grows(name, task_name):
+    task, seen = tasks.get(task_name), []
+    head = make(name, task, **SMALL)
+    history = head.fit(planted(task, 6, 1), planted(task, 3, 2), seed=0, device="cpu", monitor=seen.append)
+    assert seen == history and history[-1].best == max(epoch.score for epoch in history)
+
+
+@both_levels
+def test_same_seed_same_scores(name, task_name):
+    task, test = tasks.get(task_name), planted(tasks.get(task_name), 2, 3)
+    runs = []
+    for seed in (0, 0, 1):
+        torch.rand(1)  # what others draw in between must not matter
+        head = make(name, task, **SMALL)
+        head.fit(planted(task, 6, 1), planted(task, 3, 2), seed=seed, device="cpu", monitor=quiet)
+        runs.append(np.concatenate(head.predict(test, device="cpu")))
+    np.testing.assert_array_equal(runs[0], runs[1])
+    assert not np.array_equal(runs[0], runs[2])
+
+
+@both_levels
+def test_fit_leaves_global_generators_alone(name, task_name):
+    task = tasks.get(task_name)
+    torch.manual_seed(5)
+    before = torch.get_rng_state(), np.random.get_state()[1].tolist()  # noqa: NPY002
+    make(name, task, **SMALL).fit(planted(task, 6, 1), planted(task, 3, 2), seed=0, device="cpu", monitor=quiet)
+    assert torch.equal(torch.get_rng_state(), before[0])
+    assert np.random.get_state()[1].tolist() == before[1]  # noqa: NPY002
+
+
+@both_levels
+def test_save_and_load_give_identical_scores(name, task_name, tmp_path):
+    head, task = fitted(name, task_name), tasks.get(task_name)
+    head.save(tmp_path)
+    assert not [path for path in tmp_path.iterdir() if path.suffix not in (".json", ".safetensors")]
+    loaded = type(head).load(tmp_path, task)
+    test = planted(task, 3, 3)
+    for ours, theirs in zip(head.predict(test, device="cpu"), loaded.predict(test, device="cpu"), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    again = tmp_path / "again"
+    again.mkdir()
+    loaded.save(again)
+    for path in again.iterdir():
+        assert path.read_bytes() == (tmp_path / path.name).read_bytes()
+
+
+@both_levels
+def test_scores_do_not_depend_on_the_other_clips(name, task_name):
+    head = fitted(name, task_name)
+    test = planted(tasks.get(task_name), 5, 3, steps=(3, 60))
+    together = head.predict(test, device="cpu")
+    for example, scores in zip(test, together, strict=True):
+        np.testing.assert_array_equal(head.predict([example], device="cpu")[0], scores)
+
+
+@both_levels
+@pytest.mark.parametrize("steps", [1, 2, 9, 10, 11, 47])
+def test_any_length_is_predicted(name, task_name, steps):
+    task = tasks.get(task_name)
+    example = planted(task, 1, 3, steps=(steps, steps + 1))[0]
+    (scores,) = fitted(name, task_name).predict([example], device="cpu")
+    assert scores.shape == (steps if task.level == "time" else 1, task.outputs)
+    assert np.isfinite(scores).all()
+
+
+@both_levels
+def test_a_clip_without_a_valid_row_is_nan(name, task_name):
+    head, task = fitted(name, task_name), tasks.get(task_name)
+    blank = Example("blank", (sequence(np.zeros((7, DIM)), valid=np.zeros(7)),))
+    (scores,) = head.predict([blank], device="cpu")
+    assert scores.shape == (7 if task.level == "time" else 1, task.outputs) and np.isnan(scores).all()
+    empty = Example("empty", (sequence(np.zeros((0, DIM))),))
+    assert np.isnan(head.predict([empty], device="cpu")[0]).all()
+
+
+@both_levels
+def test_what_stands_in_an_invalid_row_does_not_matter(name, task_name):
+    head = fitted(name, task_name)
+    example = planted(tasks.get(task_name), 1, 3, steps=(20, 21))[0]
+    valid = np.arange(20) % 4 > 0
+    clean = replace(example, inputs=(sequence(np.where(valid[:, None], example.inputs[0].values, 0), valid),))
+    dirty = replace(example, inputs=(sequence(np.where(valid[:, None], example.inputs[0].values, np.nan), valid),))
+    np.testing.assert_array_equal(*(head.predict([one], device="cpu")[0] for one in (clean, dirty)))
+
+
+@both_levels
+def test_labels_do_not_reach_predictions(name, task_name):
+    head, test = fitted(name, task_name), planted(tasks.get(task_name), 2, 3)
+    bare = [replace(example, labels=None) for example in test]
+    for ours, theirs in zip(head.predict(test, device="cpu"), head.predict(bare, device="cpu"), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+@both_levels
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_nan_features_name_the_clip(name, task_name, bad):
+    head, task = fitted(name, task_name), tasks.get(task_name)
+    example = planted(task, 1, 3)[0]
+    values = example.inputs[0].values.copy()
+    values[3, 2] = bad
+    broken = replace(example, clip="broken", inputs=(sequence(values),))
+    with pytest.raises(UsageError, match="clip 'broken' has NaN or infinity"):
+        head.predict([broken], device="cpu")
+    with pytest.raises(UsageError, match="clip 'broken' has NaN or infinity"):
+        make(name, task, **SMALL).fit([broken], [example], seed=0, device="cpu", monitor=quiet)
+
+
+@both_levels
+def test_bad_training_input_is_one_clear_line(name, task_name):
+    task = tasks.get(task_name)
+    good = planted(task, 2, 1)
+    unlabelled = [replace(example, labels=np.full_like(example.labels, np.nan)) for example in good]
+    wide = Example("wide", (sequence(np.zeros((5, DIM + 1))),), good[0].labels)
+    short = replace(good[0], labels=np.concatenate([good[0].labels] * 2))
+
+    def fit(train, val):
+        make(name, task, **SMALL).fit(train, val, seed=0, device="cpu", monitor=quiet)
+
+    for train, val, message in [
+        ([], good, "the train split has no clips"),
+        (good, [], "the val split has no clips"),
+        (unlabelled, good, "the train split .* has no labelled row"),
+        (good, unlabelled, "the val split .* has no labelled row"),
+        ([good[0], wide], good, f"clip 'wide' has {DIM + 1} feature dimensions where {DIM}"),
+        (good, [wide], f"clip 'wide' has {DIM + 1} feature dimensions where {DIM}"),
+        ([short], good, "labels of clip 'clip0' are"),
+    ]:
+        with pytest.raises(UsageError, match=message):
+            fit(train, val)
+    if task.kind == "multiclass":
+        for wrong in (0.5, -1, task.outputs):
+            with pytest.raises(UsageError, match="labels of clip 'clip0' hold a value other than"):
+                fit([replace(good[0], labels=good[0].labels * 0 + wrong)], good)
+    with pytest.raises(UsageError, match=f"where {DIM} are expected"):
+        fitted(name, task_name).predict([wide], device="cpu")
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_unlabelled_rows_and_clips_are_left_out(name):
+    task = tasks.get("va")
+    train, val = planted(task, 5, 1), planted(task, 3, 2)
+    for example in (*train, *val):
+        example.labels[::3] = np.nan
+        example.labels[1, 0] = np.nan
+    train[0] = replace(train[0], labels=None)
+    head = make(name, task, **SMALL)
+    history = head.fit(train, val, seed=0, device="cpu", monitor=quiet)
+    truth = np.concatenate([example.labels for example in val])
+    rows = np.isfinite(truth).all(axis=1)
+    scores = np.concatenate(head.predict(val, device="cpu"))
+    assert metrics.main(task, truth[rows], scores[rows]) == pytest.approx(history[-1].best, abs=1e-5)
+
+
+@pytest.mark.parametrize("name", HEADS)
+@pytest.mark.parametrize(("field", "value"), [("kind", "regression"), ("level", "time"), ("targets", tuple("abcdefg"))])
+def test_loading_for_another_task_is_refused(name, field, value, tmp_path):
+    fitted(name, "compound").save(tmp_path)
+    other = tasks.get("compound").model_copy(update={field: value, "name": "other"})
+    with pytest.raises(UsageError, match="is not task other"):
+        plugins.get("heads", name).load(tmp_path, other)
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_a_missing_head_is_a_usage_error(name, tmp_path):
+    with pytest.raises(UsageError, match=r"no head in .*: head.json is missing"):
+        plugins.get("heads", name).load(tmp_path, tasks.get("va"))
+    with pytest.raises(RuntimeError, match="fit or load"):
+        make(name, tasks.get("va")).predict([], device="cpu")
+
+
+def test_options_of_all_heads_load_without_torch():
+    code = (
+        "import sys; from affectkit import plugins\n"
+        "for name in plugins.names('heads'): plugins.get('heads', name).Options()\n"
+        "heavy = {'torch', 'sklearn', 'scipy', 'pandas', 'safetensors'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+# ---- heads that are a torch network
+
+NETWORKS = [name for name in HEADS if hasattr(plugins.get("heads", name), "network")]
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("task_name", ["va", "compound"])
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("options", [{}, {"bidirectional": True, "layers": 2}])
+def test_padding_cannot_change_a_network(name, task_name, training, options):
+    task = tasks.get(task_name)
+    net = make(name, task, dropout=0, **options).network(DIM, task.outputs).train(training)
+    lengths = [5, 9, 1]
+    mask = torch.arange(9) < torch.tensor(lengths)[:, None]
+    x = torch.randn(3, 9, DIM, generator=torch.Generator().manual_seed(0))
+    clean = net(torch.where(mask[..., None], x, torch.zeros(())), mask)
+    wide = torch.cat([torch.where(mask[..., None], x, torch.full((), 50.0)), torch.full((3, 4, DIM), -70.0)], dim=1)
+    dirty = net(wide, torch.cat([mask, torch.zeros(3, 4, dtype=torch.bool)], dim=1))
+    if task.level == "time":
+        clean, dirty = clean[mask], dirty[:, :9][mask]
+    else:
+        assert clean.shape == (3, 1, task.outputs)
+    torch.testing.assert_close(dirty, clean, atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("policy", ["hold", "skip"])
+def test_overlapping_windows_are_averaged(name, policy):
+    """Against a plain loop over windows of 10 steps every 4, one at a time."""
+    task = tasks.get("va")
+    head = make(name, task, window=2, stride=0.8, epochs=1, missing=policy)
+    head.fit(planted(task, 4, 1), planted(task, 2, 2), seed=0, device="cpu", monitor=quiet)
+    values = planted(task, 1, 3, steps=(27, 28))[0].inputs[0].values
+    valid = np.arange(27) != 6
+    (scores,) = head.predict([Example("x", (sequence(values, valid),))], device="cpu")
+
+    ready = (values - head.fitted.normaliser.shift) / head.fitted.normaliser.scale
+    if policy == "hold":
+        ready[6], rows = ready[5], np.arange(27)
+    else:
+        rows = np.flatnonzero(valid)
+    ready = torch.tensor(ready[rows])
+    total, count = np.zeros((len(rows), 2)), np.zeros((len(rows), 1))
+    for start in sorted({*range(0, len(rows) - 10, 4), len(rows) - 10}):
+        with torch.no_grad():
+            window = head.fitted.network(ready[None, start : start + 10], torch.ones(1, 10, dtype=torch.bool))
+        total[start : start + 10] += window[0].numpy()
+        count[start : start + 10] += 1
+    assert count.max() > 1
+    np.testing.assert_allclose(scores[rows], total / count, atol=1e-6)
+    assert np.isnan(scores[6]).all() == (policy == "skip")
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_windows_of_a_clip_level_task_are_averaged(name):
+    task = tasks.get("compound")
+    head = fitted(name, "compound")
+    example = planted(task, 1, 3, steps=(25, 26))[0]
+    (scores,) = head.predict([example], device="cpu")
+    ready = torch.tensor((example.inputs[0].values - head.fitted.normaliser.shift) / head.fitted.normaliser.scale)
+    with torch.no_grad():
+        each = [
+            head.fitted.network(ready[None, s : s + 10], torch.ones(1, 10, dtype=torch.bool)) for s in (0, 5, 10, 15)
+        ]
+    np.testing.assert_allclose(scores, torch.cat(each).mean(dim=0).numpy(), atol=1e-6)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_the_normaliser_knows_the_training_split_only(name):
+    task = tasks.get("va")
+    train, val = planted(task, 4, 1), planted(task, 2, 2)
+    hidden = train[0].inputs[0]
+    train[0] = replace(train[0], inputs=(replace(hidden, valid=np.arange(len(hidden)) > 2),))
+    far = [replace(e, inputs=(sequence(e.inputs[0].values * 50 + 100),)) for e in val]
+    head = make(name, task, **SMALL)
+    head.fit(train, far, seed=0, device="cpu", monitor=quiet)
+    rows = np.concatenate([e.inputs[0].values[e.inputs[0].valid] for e in train]).astype(np.float64)
+    np.testing.assert_allclose(head.fitted.normaliser.shift, rows.mean(axis=0), atol=1e-5)
+    np.testing.assert_allclose(head.fitted.normaliser.scale, rows.std(axis=0), rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_two_inputs_are_refused(name):
+    example = planted(tasks.get("va"), 1, 1)[0]
+    double = replace(example, inputs=example.inputs * 2)
+    with pytest.raises(UsageError, match="takes one feature artifact; clip 'clip0' comes with 2"):
+        make(name, tasks.get("va")).fit([double], [double], seed=0, device="cpu", monitor=quiet)
+    with pytest.raises(UsageError, match="takes one feature artifact"):
+        fitted(name, "va").predict([double], device="cpu")
+
+
+@pytest.mark.gpu
+@both_levels
+def test_a_head_trained_on_the_gpu_agrees_on_the_cpu(name, task_name):
+    task, test = tasks.get(task_name), planted(tasks.get(task_name), 4, 3)
+    head = make(name, task, **SMALL)
+    head.fit(planted(task, 6, 1), planted(task, 3, 2), seed=0, device="cuda", monitor=quiet)
+    for there, here in zip(head.predict(test, device="cuda"), head.predict(test, device="cpu"), strict=True):
+        np.testing.assert_allclose(there, here, atol=2e-3)
+
+
+# ---- saved heads are untrusted
+
+
+@pytest.fixture
+def saved(tmp_path):
+    fitted("lstm", "va").save(tmp_path)
+    return tmp_path
+
+
+def load(folder):
+    return plugins.get("heads", "lstm").load(folder, tasks.get("va"))
+
+
+def edit(folder, **changes):
+    path = folder / _saved.HEADER
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def test_a_pickle_is_not_loaded(saved):
+    torch.save({"x": torch.zeros(1)}, saved / _saved.TENSORS)
+    with pytest.raises(HostileFile, match="not a safetensors file"):
+        load(saved)
+
+
+@pytest.mark.parametrize("text", ["", "[1", "{}", "[" * 100_000, "\xff"])
+def test_a_broken_header_is_refused(saved, text):
+    (saved / _saved.HEADER).write_bytes(text.encode("latin1"))
+    with pytest.raises(HostileFile, match=r"head\.json"):
+        load(saved)
+
+
+def test_a_huge_header_is_not_read(saved):
+    (saved / _saved.HEADER).write_bytes(b" " * (_saved.LARGEST_HEADER + 1))
+    with pytest.raises(HostileFile, match="a head's header is smaller"):
+        load(saved)
+
+
+def test_sizes_that_a_header_claims_take_no_memory(saved):
+    options = json.loads((saved / _saved.HEADER).read_text())["options"]
+    edit(saved, options=options | {"hidden": 8192, "layers": 8})  # 17 GB, were they allocated
+    with pytest.raises(HostileFile, match=r"does not fit head\.json"):
+        load(saved)
+    edit(saved, options=options, inputs=1 << 20)
+    with pytest.raises(HostileFile, match="normaliser is not for"):
+        load(saved)
+    edit(saved, options=options | {"hidden": 10**9})
+    with pytest.raises(UsageError, match="hidden"):
+        load(saved)
+
+
+def test_another_version_is_refused(saved):
+    edit(saved, version=99)
+    with pytest.raises(UsageError, match="version 99; this is version 1: train it again"):
+        load(saved)
+
+
+def test_missing_tensors_are_refused(saved):
+    from safetensors.numpy import load_file, save_file
+
+    tensors = load_file(saved / _saved.TENSORS)
+    tensors.pop(next(name for name in tensors if name.startswith("network")))
+    save_file(tensors, saved / _saved.TENSORS)
+    with pytest.raises(HostileFile, match=r"does not fit head\.json"):
+        load(saved)
+    (saved / _saved.TENSORS).unlink()
+    with pytest.raises(UsageError, match=r"head\.safetensors is missing"):
+        load(saved)
+
+
+# ---- SUN's transformer, ERI's LSTM
+
+
+def reference_position(steps, width):
+    """Vaswani et al. (2017), section 3.5, number by number."""
+    table = np.zeros((steps, width))
+    for t in range(steps):
+        for i in range(0, width, 2):
+            table[t, i] = np.sin(t / 10000 ** (i / width))
+            table[t, i + 1] = np.cos(t / 10000 ** (i / width))
+    return torch.tensor(table, dtype=torch.float32)
+
+
+def test_transformer_is_sun_v3():
+    """Parameter count and forward pass against torch's own layers, put together from the facts."""
+    from torch import nn
+
+    width, steps = 256, 20
+    net = make("transformer", tasks.get("va")).network(width, 2).eval()
+    layers = [nn.TransformerEncoderLayer(width, 8, width, 0.1, batch_first=True).eval() for _ in range(3)]
+    norm, out = nn.BatchNorm1d(width).eval(), nn.Linear(width, 2)
+    theirs = [norm, *layers, out]
+    count = sum(p.numel() for module in theirs for p in module.parameters())
+    assert sum(p.numel() for p in net.parameters()) == count == 1_188_354
+
+    norm.running_mean.normal_()
+    norm.running_var.uniform_(0.5, 2)
+    rename = {
+        "attention_in": "self_attn.in_proj_", "attention_out": "self_attn.out_proj.",
+        "feedforward_in": "linear1.", "feedforward_out": "linear2.", "norm1": "norm1.", "norm2": "norm2.",
+    }  # fmt: skip
+    state = {f"blocks.1.{key}": value for key, value in norm.state_dict().items() if "num_batches" not in key}
+    for n, layer in enumerate(layers, start=2):
+        for here, there in rename.items():
+            for part in ("weight", "bias"):
+                state[f"blocks.{n}.{here}.{part}"] = layer.state_dict()[f"{there}{part}"]
+    state |= {f"blocks.6.{key}": value for key, value in out.state_dict().items()}
+    net.load_state_dict(state)
+
+    x = torch.randn(3, steps, width)
+    mask = torch.arange(steps) < torch.tensor([20, 13, 1])[:, None]
+    with torch.no_grad():
+        y = norm(x.flatten(0, 1)).view_as(x)
+        for layer in layers:
+            y = layer(y + reference_position(steps, width), src_key_padding_mask=~mask)
+        torch.testing.assert_close(net(x, mask)[mask], out(y)[mask], atol=2e-5, rtol=1e-4)
+
+
+def test_transformer_width():
+    task = tasks.get("va")
+    with pytest.raises(UsageError, match="100 features cannot be shared by 8 attention heads: set option width=96"):
+        make("transformer", task).network(100, 2)
+    projected = make("transformer", task, width=32).network(100, 2)
+    assert projected(torch.zeros(1, 4, 100), torch.ones(1, 4, dtype=torch.bool)).shape == (1, 4, 2)
+
+
+@pytest.mark.parametrize("bidirectional", [False, True])
+@pytest.mark.parametrize("kind", ["lstm", "gru"])
+def test_recurrent_equals_torch_on_each_sequence_alone(kind, bidirectional):
+    from affectkit.heads import _layers
+
+    ours = _layers.Recurrent(kind, 6, 5, 2, bidirectional)
+    lengths = [7, 3, 1]
+    x = torch.randn(3, 7, 6)
+    mask = torch.arange(7) < torch.tensor(lengths)[:, None]
+    with torch.no_grad():
+        states = ours(x, mask)
+        last = _layers.LastState(bidirectional)(states, mask)
+        for row, n in enumerate(lengths):
+            alone, final = ours.net(x[row : row + 1, :n])
+            final = final[0] if kind == "lstm" else final  # [layers * directions, 1, 5]
+            torch.testing.assert_close(states[row, :n], alone[0])
+            top = torch.cat(list(final[-2:, 0])) if bidirectional else final[-1, 0]
+            torch.testing.assert_close(last[row, 0], top)
+
+
+def test_batch_norm_equals_torch_on_the_valid_steps():
+    from affectkit.heads import _layers
+
+    ours, theirs = _layers.BatchNorm(6), torch.nn.BatchNorm1d(6)
+    mask = torch.arange(9) < torch.tensor([9, 4, 1])[:, None]
+    for _ in range(3):
+        x = torch.randn(3, 9, 6) * 3 + 1
+        torch.testing.assert_close(ours(x, mask)[mask], theirs(x[mask]))
+    torch.testing.assert_close(ours.running_mean, theirs.running_mean)
+    torch.testing.assert_close(ours.running_var, theirs.running_var)
+    torch.testing.assert_close(ours.eval()(x, mask)[mask], theirs.eval()(x[mask]))
+
+
+def test_sinusoid_of_an_odd_width():
+    from affectkit.heads._layers import sinusoid
+
+    torch.testing.assert_close(sinusoid(torch.zeros(1, 5, 8)), reference_position(5, 8))
+    assert sinusoid(torch.zeros(1, 5, 7)).shape == (5, 7)
+
+
+# ---- windows
+
+
+def test_seconds_become_steps_by_the_median_hop():
+    options = TrainingOptions(window=4)
+    five = sequence(np.zeros((40, 1)))
+    dropped = FeatureSequence(
+        *(np.delete(part, [3, 4, 9], axis=0) for part in (five.start, five.end, five.values, five.valid))
+    )
+    assert _windows.plan(options, "time", [dropped]) == _windows.Plan(20, 10)
+    assert _windows.plan(options, "clip", [sequence(np.zeros((40, 1)), fps=25)]) == _windows.Plan(100, 50)
+    assert _windows.plan(TrainingOptions(window=4, stride=1), "time", [five]) == _windows.Plan(20, 5)
+    assert _windows.plan(TrainingOptions(window=0.01), "time", [five]) == _windows.Plan(1, 1)
+    assert _windows.plan(TrainingOptions(), "time", [five]) == _windows.Plan(20, 10)
+    assert _windows.plan(TrainingOptions(), "clip", [five]).steps is None
+    assert _windows.plan(TrainingOptions(window="clip"), "time", [five]).steps is None
+
+
+def test_a_clip_of_one_row_counts_by_its_length():
+    assert _windows.median_hop([sequence(np.zeros((1, 1)), fps=2)] * 3) == pytest.approx(0.5)
+    assert _windows.median_hop([]) == 1.0
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"window": 2, "stride": 3}, "stride=3 is longer than window=2"),
+        ({"window": "clip", "stride": 1}, "not the whole clip"),
+    ],
+)
+def test_impossible_windows_are_refused(given, message):
+    with pytest.raises(UsageError, match=message):
+        _windows.plan(TrainingOptions(**given), "time", [sequence(np.zeros((4, 1)))])
+
+
+def test_window_options_from_the_command_line():
+    plugin = plugins.get("heads", "transformer")
+    assert plugins.parse_options(plugin, ["window=4", "stride=1.5"], "transformer").window == 4.0
+    assert plugins.parse_options(plugin, ["window=clip"], "transformer").window == "clip"
+    for wrong in ("window=0", "window=long", "patience=0", "epochs=x"):
+        with pytest.raises(UsageError, match="options of transformer"):
+            plugins.parse_options(plugin, [wrong], "transformer")
+
+
+@pytest.mark.parametrize(("steps", "stride"), [(4, 2), (4, 3), (5, 5), (1, 1), (None, 1)])
+def test_windows_cover_every_row_of_their_own_clip(steps, stride):
+    counts = np.array([9, 0, 3, 4, 1])
+    offsets = np.concatenate([[0], np.cumsum(counts)])
+    windows = _windows.slide(offsets, steps, stride)
+    owner = np.repeat(np.arange(5), counts)
+    assert set(windows.rows) == set(range(17))
+    for w in range(len(windows)):
+        rows = windows.rows[windows.offsets[w] : windows.offsets[w + 1]]
+        assert (owner[rows] == windows.clip[w]).all() and (np.diff(rows) == 1).all()
+        assert len(rows) == (counts[windows.clip[w]] if steps is None else min(steps, counts[windows.clip[w]]))
+
+
+def test_windows_can_be_chosen():
+    windows = _windows.slide(np.array([0, 5, 7]), steps=4, stride=2)
+    marks = np.zeros(7, bool)
+    marks[[0, 6]] = True
+    assert windows.any(marks).tolist() == [True, False, True]
+    kept = windows.where(windows.any(marks))
+    assert kept.padded(np.arange(2), -1).tolist() == [[0, 1, 2, 3], [5, 6, -1, -1]]
+
+
+def test_batches_hold_each_window_once_and_are_even():
+    lengths = np.random.default_rng(0).integers(1, 30, size=203)
+    batches = _windows.shuffled(lengths, 16, np.random.default_rng(1))
+    assert sorted(np.concatenate(batches)) == list(range(203))
+    assert {len(batch) for batch in batches} == {15, 16}
+    assert [b.tolist() for b in batches] == [
+        b.tolist() for b in _windows.shuffled(lengths, 16, np.random.default_rng(1))
+    ]
+    scoring = list(_windows.by_length(lengths, budget=64))
+    assert sorted(np.concatenate(scoring)) == list(range(203))
+    assert all(len(b) * lengths[b].max() <= 64 for b in scoring)
+
+
+# ---- missing rows, normalisation, outputs
+
+
+@pytest.mark.parametrize(
+    ("policy", "expected"),
+    [("hold", [1, 1, 1, 1, 5, 5]), ("interpolate", [1, 1, 2, 3, 5, 5]), ("zero", [0, 1, 0, 0, 5, 0])],
+)
+def test_missing_rows_are_filled(policy, expected):
+    values = np.array([[7.0], [1], [7], [7], [5], [7]], np.float32)
+    valid = np.array([0, 1, 0, 0, 1, 0], bool)
+    time = np.array([0, 1, 2, 3, 5, 6.0])  # the gap is 4 s wide: a quarter and a half of it
+    _missing.fill(values, valid, time, policy)
+    assert values[:, 0].tolist() == expected
+    assert _missing.kept(valid, policy).all() and not _missing.kept(valid & False, policy).any()
+
+
+def test_skipped_rows_are_not_there():
+    example = Example("x", (sequence([[1], [0], [3]], [1, 0, 1]),), np.array([[0.1, 0.1], [0.2, 0.2], [0.3, 0.3]]))
+    table = gather([example], tasks.get("va"), "skip")
+    assert table.values[:, 0].tolist() == [1, 3, 0] and table.kept.tolist() == [0, 2]
+    np.testing.assert_allclose(table.labels[:2, 0], [0.1, 0.3], atol=1e-7)
+    assert table.labelled.tolist() == [True, True, False]
+
+
+def test_float16_features_are_read_as_float32():
+    example = Example("x", (replace(sequence(np.zeros((2, 1))), values=np.full((2, 1), 0.1, np.float16)),))
+    assert gather([example], tasks.get("eri"), "hold").values.dtype == np.float32
+
+
+def test_clips_without_rows_are_not_labelled():
+    task = tasks.get("compound")
+    blank = Example("blank", (sequence(np.zeros((3, 1)), np.zeros(3)),), np.array([[1.0]]))
+    seen = Example("seen", (sequence(np.zeros((1, 1))),), np.array([[1.0]]))
+    assert gather([blank, seen, blank], task, "hold").labelled.tolist() == [False, True, False]
+
+
+def test_normaliser_merges_clips_exactly():
+    rng = np.random.default_rng(0)
+    clips = [rng.normal(size=(n, 3)) * 2 + 1e4 for n in (5, 0, 1, 40)]
+    rows = np.concatenate(clips)
+    fit = Normaliser.fit("standard", clips, 3)
+    np.testing.assert_allclose(fit.shift, rows.mean(axis=0), rtol=1e-6)
+    np.testing.assert_allclose(fit.scale, rows.std(axis=0), rtol=1e-6)
+    fit = Normaliser.fit("min-max", clips, 3)
+    np.testing.assert_allclose(fit.shift, rows.min(axis=0), rtol=1e-6)
+    np.testing.assert_allclose(fit.scale, np.ptp(rows, axis=0), rtol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["standard", "min-max", "per-clip-standard", "per-clip-min-max"])
+def test_a_constant_dimension_becomes_zero(kind):
+    values = np.full((50, 1), 0.1, np.float32)
+    Normaliser.fit(kind, [values], 1).apply(values, np.ones(50, bool))
+    np.testing.assert_allclose(values, 0, atol=1e-6)
+
+
+def test_per_clip_scaling_uses_the_valid_rows_of_the_clip():
+    values = np.array([[1.0], [3], [99]], np.float32)
+    valid = np.array([1, 1, 0], bool)
+    for kind, expected in [("per-clip-standard", [-1, 1]), ("per-clip-min-max", [0, 1]), ("none", [1, 3])]:
+        own = values.copy()
+        Normaliser.fit(kind, [np.full((4, 1), 7.0)], 1).apply(own, valid)
+        np.testing.assert_allclose(own[valid, 0], expected, atol=1e-6)
+
+
+def test_output_follows_the_range_of_the_labels():
+    va, rng = tasks.get("va"), np.random.default_rng(0)
+    unit = rng.random((9, 2))
+    unit[3] = np.nan
+    assert _outputs.choose("auto", va, unit) == "sigmoid"
+    assert _outputs.choose("auto", va, unit * 2 - 1) == "tanh"
+    assert _outputs.choose("auto", va, unit * 9) == "linear"
+    assert _outputs.choose("tanh", va, unit) == "tanh"
+    assert _outputs.choose("auto", tasks.get("expr"), unit) == "linear"
+    with pytest.raises(UsageError, match="output=sigmoid cannot reach labels from"):
+        _outputs.choose("sigmoid", va, unit * 2 - 1)
+    with pytest.raises(UsageError, match="scores are logits"):
+        _outputs.choose("tanh", tasks.get("expr"), unit)
+
+
+def test_ratings_on_another_scale_are_learnt():
+    va = tasks.get("va").model_copy(update={"name": "sam", "targets": ("pleasure", "energy"), "metric": "mae"})
+    clips = [replace(example, labels=example.labels * 4 + 5) for example in planted(va, 12, 1)]
+    head = make("lstm", va, window=4, epochs=15, learning_rate=5e-3, batch_size=4)
+    history = head.fit(clips[:8], clips[8:], seed=0, device="cpu", monitor=quiet)
+    assert head.fitted.output == "linear"
+    assert history[-1].best < 1.2  # of labels that deviate by 2.3 around 5
+
+
+# ---- the training loop
+
+
+def test_training_stops_early_and_keeps_the_best_weights():
+    from affectkit.heads import _training
+
+    task, val = tasks.get("va"), iter([0.1, 0.5, 0.3, 0.5, 0.2])
+    table = gather(planted(task, 3, 1), task, "hold")
+    data = _training.WindowTable(table, _windows.slide(table.offsets, 10, 5), "cpu")
+    net = make("lstm", task).network(DIM, 2)
+    states = []
+
+    def monitor(epoch):
+        states.append({k: v.clone() for k, v in net.state_dict().items()})
+
+    history = _training.optimise(
+        net, data, lambda scores, labels: scores.square().mean(), lambda: next(val),
+        options=TrainingOptions(patience=3, epochs=9), metric="ccc", monitor=monitor, rng=np.random.default_rng(0),
+    )  # fmt: skip
+    assert [epoch.score for epoch in history] == [0.1, 0.5, 0.3, 0.5, 0.2]
+    assert [epoch.best for epoch in history] == [0.1, 0.5, 0.5, 0.5, 0.5]
+    assert all(torch.equal(value, states[1][name]) for name, value in net.state_dict().items())
+    assert not torch.equal(net.state_dict()["blocks.0.weight"], states[-1]["blocks.0.weight"])
+
+
+def test_diverging_training_says_so():
+    task = tasks.get("compound")
+    train = planted(task, 6, 1)
+    loud = [replace(e, inputs=(sequence(e.inputs[0].values * 1e30),)) for e in train]
+    head = make("transformer", task, normalise="none", epochs=3)
+    with pytest.raises(UsageError, match=r"training diverged .*lower option learning_rate=0\.001"):
+        head.fit(loud, loud, seed=0, device="cpu", monitor=quiet)
+
+
+def test_learning_rate_warms_up_and_falls_like_a_cosine():
+    from affectkit.heads._training import FINAL_RATE, learning_rate
+
+    options = TrainingOptions(learning_rate=1.0, warmup_steps=9)
+    rates = [learning_rate(step, 100, options) for step in range(100)]
+    np.testing.assert_allclose(rates[:9], np.arange(1, 10) / 10)
+    assert rates[9] == 1.0 and np.all(np.diff(rates[9:]) < 0)
+    assert rates[-1] == pytest.approx(FINAL_RATE, abs=1e-3)
+    assert learning_rate(0, 5, options) == 1.0  # too short for a warm-up
+
+
+def test_padding_is_gathered_as_zeros_without_labels():
+    from affectkit.heads import _training
+
+    task = tasks.get("va")
+    table = gather(planted(task, 2, 1, steps=(3, 4)) + planted(task, 1, 2, steps=(8, 9)), task, "hold")
+    windows = _windows.slide(table.offsets, 5, 5)
+    batch = _training.WindowTable(table, windows, "cpu").batch(np.arange(len(windows)))
+    assert batch.mask.sum(dim=1).tolist() == [3, 3, 5, 5]
+    assert (batch.x[~batch.mask] == 0).all() and batch.labels[~batch.mask].isnan().all()
+    np.testing.assert_array_equal(batch.x[3], table.values[9:14])
