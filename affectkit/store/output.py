@@ -35,7 +35,7 @@ class OutputFile:
         self._disk = _Disk(os.fspath(path), "x+")
         self._thread = ThreadPoolExecutor(1, "hdf5")
         self._hdf5: h5py.File = self.call(
-            h5py.File, self._disk, "w", alignment_threshold=_ALIGNMENT, alignment_interval=_ALIGNMENT
+            h5py.File, self._disk, "w", alignment_threshold=1, alignment_interval=_ALIGNMENT
         )
         self._begin: dict[str, int] = {}
         # Also at exit: HDF5 would close the file later, when Python is no longer there to write it.

@@ -15,6 +15,7 @@ from affectkit.config import Config
 
 Per = Literal["row", "ragged", "clip", "scalar"]
 TEXT = "utf-8"
+STATUSES = ("ok", "partial")
 LONGEST_TEXT = 4096  # bytes; as long as a path may be
 _NUMBER = re.compile(r"[<|]?(f[248]|[iu][1248])")
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")  # no slash: HDF5 would follow the links of a path

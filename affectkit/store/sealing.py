@@ -96,9 +96,10 @@ def _prepare(output: OutputFile, schema: Schema, ordered: list[Piece], bounds: B
 
 def _runs(places: list[tuple[int, Piece]]) -> Iterator[_Run]:
     """Clips that follow each other both in their file and in the new segment are copied together."""
-    for _, group in groupby(places, key=lambda place: place[0] - place[1].row):
-        run = list(group)
-        yield _Run(run[0][1].row, run[-1][1].row + 1, run[0][0])
+    counted = ((place - count, piece.row - count, place, piece.row) for count, (place, piece) in enumerate(places))
+    for _, group in groupby(counted, key=lambda item: item[:2]):
+        run = [item[2:] for item in group]
+        yield _Run(run[0][1], run[-1][1] + 1, run[0][0])
 
 
 def _blocks(

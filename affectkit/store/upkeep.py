@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import socket
+import stat
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +17,11 @@ from affectkit.errors import HostileFile, UsageError
 from affectkit.store.artifact import Artifact, Stage
 from affectkit.store.atomic import TEMPORARY
 from affectkit.store.cache import Cache
+from affectkit.store.schema import STATUSES
+from affectkit.store.segment import Segment
 from affectkit.store.writing import clip_digest
+
+_TEMPORARY = re.compile(re.escape(TEMPORARY) + r"(?P<host>.+)-(?P<pid>[0-9]{1,9})-[0-9a-f]{32}-")
 
 
 @dataclass(frozen=True)
@@ -28,9 +35,12 @@ class Leftover:
 
 def size(path: Path) -> int:
     """Bytes of all files below a folder (or of one file)."""
-    if path.is_file():
-        return path.stat().st_size
-    return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+    total = 0
+    for file in (path, *path.rglob("*")):
+        with suppress(FileNotFoundError):  # running commands come and go with temporary files
+            status = file.lstat()
+            total += status.st_size if stat.S_ISREG(status.st_mode) else 0
+    return total
 
 
 def verify(artifact: Artifact) -> Iterator[tuple[str, str]]:
@@ -42,8 +52,20 @@ def verify(artifact: Artifact) -> Iterator[tuple[str, str]]:
         return
     for segment in segments:
         for clip in segment.ids:
-            if clip_digest(segment.schema, segment.read(clip)) != segment.digest(clip):
-                yield clip, f"{segment.path.name}: the bytes do not match the digest"
+            try:
+                problem = _problem(segment, clip)
+            except HostileFile as error:
+                problem = str(error)
+            if problem:
+                yield clip, f"{segment.path.name}: {problem}"
+
+
+def _problem(segment: Segment, clip: str) -> str:
+    if clip_digest(segment.schema, segment.read(clip)) != segment.digest(clip):
+        return "the bytes do not match the digest"
+    if segment.status(clip) not in STATUSES:
+        return f"the status is {segment.status(clip)!r}"
+    return ""
 
 
 def why_miss(artifact: Artifact, other: Artifact) -> list[tuple[str, Any, Any]]:
@@ -80,27 +102,23 @@ def leftovers(cache: Cache, unused_days: float | None = None, now: float = 0.0) 
     if unused_days is None:
         return
     for artifact in cache.artifacts():
-        age = (now - max(f.stat().st_mtime for f in artifact.path.iterdir())) / 86400
+        age = (now - max(f.lstat().st_mtime for f in artifact.path.iterdir())) / 86400
         if age > unused_days:
             yield Leftover(artifact.path, f"not written to for {age:.0f} days", size(artifact.path))
 
 
 def remove(leftover: Leftover) -> None:
     """Delete a leftover."""
-    if leftover.path.is_dir():
+    if leftover.path.is_dir() and not leftover.path.is_symlink():
         shutil.rmtree(leftover.path)
     else:
         leftover.path.unlink(missing_ok=True)
 
 
 def _writer_is_dead(name: str) -> bool:
-    """Names are made by `writing.temporary_name`: .tmp-<host>-<pid>-<uuid>-<final name>."""
-    rest = name.removeprefix(TEMPORARY)
-    host = socket.gethostname()
-    if not rest.startswith(host + "-"):
-        return False
-    pid = rest.removeprefix(host + "-").split("-")[0]
-    return pid.isdigit() and not _alive(int(pid))
+    """Names are made by `atomic.temporary_name`."""
+    found = _TEMPORARY.match(name)
+    return found is not None and found["host"] == socket.gethostname() and not _alive(int(found["pid"]))
 
 
 def _alive(pid: int) -> bool:
