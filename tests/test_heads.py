@@ -475,6 +475,10 @@ def test_transformer_is_sun_v3():
     count = sum(p.numel() for module in theirs for p in module.parameters())
     assert sum(p.numel() for p in net.parameters()) == count == 1_188_354
 
+    torch.manual_seed(0)
+    for module in theirs:
+        for parameter in module.parameters():  # torch starts norms at 1 and 0, which would hide a mix-up
+            parameter.data += 0.1 * torch.randn_like(parameter)
     norm.running_mean.normal_()
     norm.running_var.uniform_(0.5, 2)
     rename = {
