@@ -122,6 +122,8 @@ def fuse(
     `affectkit fuse "$A" "$B" --labels va.csv --task va --method dwf -o draws=2000`
     """
     done = run_fuse(Cache(cache), predictions, labels, config, splits=splits, out=out)
+    if done.report["left_out"]:
+        log(f"{_listed(done.report['left_out'])} not in every prediction set: left out")
     for name, value in done.report["in_sample"].items():
         log(f"{value:.4f}  {name}  (on the rows it was fitted on: optimistic)")
     _print(done.artifact.path, {"cached": done.cached, **done.report}, as_json)
@@ -144,8 +146,14 @@ def evaluate(
     `affectkit evaluate "$FUSED" --labels va.csv --task va --json`
     """
     done = run_evaluate(Cache(cache), predictions, labels, config, splits=splits, out=out)
+    if done.report["clips_without_prediction"]:
+        log(f"{_listed(done.report['clips_without_prediction'])} labelled, without a prediction: not scored")
     Console(stderr=True).print(_score_table(done.report))
     _print(done.artifact.path, done.report, as_json)
+
+
+def _listed(clips: list[str]) -> str:
+    return f"{len(clips)} clips ({', '.join(clips[:3])}{', ...' if len(clips) > 3 else ''})"
 
 
 def _score_table(report: dict[str, Any]) -> Table:

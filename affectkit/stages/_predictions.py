@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from affectkit.digests import sha256_file
 from affectkit.errors import UsageError
-from affectkit.manifest import Pooling, align, read_predictions, read_splits
+from affectkit.manifest import Pooling, align, read_predictions, read_splits, without_face
 from affectkit.store import Artifact, open_artifact
 from affectkit.tasks import Task
 from affectkit.types import ClipLabels, Floats, Predictions
@@ -20,7 +21,7 @@ from affectkit.types import ClipLabels, Floats, Predictions
 
 def load(path: Path, task: Task) -> Predictions:
     """Predictions of an artifact folder or a CSV file, columns in the task's order. Raises UsageError."""
-    if path.is_file():
+    if not path.is_dir():
         return read_predictions(path, task)
     artifact = open_artifact(path)
     if "scores" not in artifact.schema.columns:
@@ -44,9 +45,12 @@ def load(path: Path, task: Task) -> Predictions:
 
 
 def identity(path: Path) -> str:
-    """What a prediction set is: the digest of a CSV's bytes, or of an artifact's recipe and clips."""
-    if path.is_file():
-        return sha256(path.read_bytes()).hexdigest()
+    """What a table is: the digest of a CSV's bytes, or of an artifact's recipe and clips. Raises UsageError."""
+    if not path.is_dir():
+        try:
+            return sha256_file(path)
+        except OSError as error:
+            raise UsageError(f"cannot read {path}: {error.strerror or error}") from None
     artifact = open_artifact(path)
     return _hashed([artifact.stage.fingerprint, *(f"{clip} {artifact.digest(clip)}" for clip in artifact.clips)])
 
@@ -112,11 +116,21 @@ def truth(
 def with_splits(predictions: Predictions, labels: Mapping[str, ClipLabels], splits: Path | None) -> Predictions:
     """The same predictions with the split of each clip by the first table that names any, as in training: the splits
     file, the labels, else what the predictions say themselves."""
-    table = read_splits(splits) if splits else {clip: entry.split for clip, entry in labels.items() if entry.split}
+    table = split_table(labels, splits)
     if not table:
         return predictions
-    split = np.array([table.get(str(clip), "") for clip in predictions.clip], np.str_)
+    split = np.array([split_in(table, clip) for clip in predictions.clip.tolist()], np.str_)
     return replace(predictions, split=split)
+
+
+def split_table(labels: Mapping[str, ClipLabels], splits: Path | None) -> dict[str, str]:
+    """The splits of a file, else those that the labels give."""
+    return read_splits(splits) if splits else {clip: entry.split for clip, entry in labels.items() if entry.split}
+
+
+def split_in(table: Mapping[str, str], clip: str) -> str:
+    """A clip's split; a face `name#1` is in the split of `name` unless listed itself."""
+    return table.get(clip) or table.get(without_face(clip)) or ""
 
 
 def _at(one: Predictions, rows: slice, base: Predictions, wanted: slice) -> Floats:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,12 @@ from pydantic import Field
 from affectkit import metrics, tasks
 from affectkit.config import Config
 from affectkit.errors import UsageError
-from affectkit.manifest import Pooling, read_labels
+from affectkit.manifest import Pooling, check_pooling, read_labels
 from affectkit.stages import _predictions as rows
 from affectkit.store import Artifact, Cache
 from affectkit.store.atomic import write_text
 from affectkit.tasks import Task
-from affectkit.types import Predictions
+from affectkit.types import ClipLabels, Predictions
 
 VERSION = 1
 
@@ -45,6 +46,7 @@ def evaluate(
 ) -> Evaluation:  # fmt: skip
     """Score one prediction set: pooled over all rows and, beside it and labelled so, the mean over clips."""
     task = tasks.get(config.task)
+    check_pooling(config.label_pooling, task)
     inputs = {
         "stage": "evaluate",
         "version": VERSION,
@@ -89,9 +91,17 @@ def _score(task: Task, predictions: Path, labels: Path, config: EvaluateConfig, 
         "scores": metrics.score(task, truth, scores) | per_clip,
         "rows": int(used.sum()),
         "clips": len(np.unique(chosen.clip[used])),
+        "clips_without_prediction": _unpredicted(given, known, split, splits),
         "rows_without_label": int((~labelled).sum()),
         "rows_without_score": int((labelled & ~chosen.valid).sum()),
     }
+
+
+def _unpredicted(given: Predictions, known: Mapping[str, ClipLabels], split: str, splits: Path | None) -> list[str]:
+    """Labelled clips of the split that no prediction is for: they do not enter the score."""
+    table, predicted = rows.split_table(known, splits), set(given.clip.tolist())
+    absent = [clip for clip in known if clip not in predicted]
+    return [clip for clip in absent if not table or rows.split_in(table, clip) == split]
 
 
 def _default_split(predictions: Predictions) -> str:

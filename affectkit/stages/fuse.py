@@ -82,7 +82,8 @@ def _fit(
     task: Task, fuser: Any, sets: Sequence[Path], labels: Path, splits: Path | None, seed: int
 ) -> tuple[Predictions, dict[str, Any]]:
     known = read_labels(labels, task)
-    base, scores = rows.common_rows([rows.load(path, task) for path in sets])
+    given = [rows.load(path, task) for path in sets]
+    base, scores = rows.common_rows(given)
     base = rows.with_splits(base, known, splits)
     wanted = rows.truth(base, known, task)
     has_score = np.asarray(np.isfinite(scores).any(axis=0)).all(axis=1)
@@ -94,6 +95,7 @@ def _fit(
     fused = Predictions(base.clip, base.start, base.end, combined, base.columns, base.split)
     report = {
         "fitted_on": {"split": "val", "rows": int(fit.sum()), "clips": len(np.unique(base.clip[fit]))},
+        "left_out": sorted(set().union(*(one.clip.tolist() for one in given)) - set(base.clip.tolist())),
         "in_sample": _compare(task, wanted[fit], scores[:, fit], combined[fit], [str(path) for path in sets]),
         "fuser": fuser.state(),
     }
@@ -109,5 +111,6 @@ def _compare(task: Task, wanted: Floats, scores: Floats, fused: Floats, names: S
         ("fused", fused),
     ]:
         ok = np.isfinite(one).all(axis=1)
-        found[name] = metrics.main(task, wanted[ok], one[ok]) if ok.any() else float("nan")
+        if ok.any():
+            found[name] = metrics.main(task, wanted[ok], one[ok])
     return found
