@@ -14,6 +14,9 @@ from numpy.typing import NDArray
 
 Image = NDArray[np.uint8]
 
+B_FRAMES = {"preset": "veryfast", "bf": "3", "g": "30"}
+"""Encoder options: frames out of order, a key frame a second."""
+
 BITS = 12
 CORNERS = ((220, 30, 30), (30, 200, 30), (30, 30, 220), (220, 220, 220))
 """Colours of the top row of cells, from left to right."""

@@ -17,7 +17,8 @@ from affectkit.media.container import (
     open_media,
 )
 from affectkit.media.index import PacketIndex, scan
-from affectkit.media.reader import Frame, MediaInfo, VideoReader, probe
+from affectkit.media.info import MediaInfo, probe
+from affectkit.media.reader import Frame, VideoReader
 from affectkit.media.sampling import Sampling
 from affectkit.media.write import write_video
 

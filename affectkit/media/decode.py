@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from affectkit.errors import ClipError
 from affectkit.media.container import open_media
-from affectkit.media.index import PacketIndex, read_packets, video_stream
+from affectkit.media.index import PacketIndex
+from affectkit.media.packets import read_packets, video_stream
 from affectkit.media.plan import Plan
 
 if TYPE_CHECKING:
