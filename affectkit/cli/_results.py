@@ -34,6 +34,11 @@ def columns(*headers: str) -> Table:
     return table
 
 
+def print_table(table: Table) -> None:
+    """Print a table on stdout; in full width where it goes to a file or a pipe."""
+    Console(width=None if sys.stdout.isatty() else 1000).print(table)
+
+
 def finish(outcome: Outcome, as_json: bool, earlier: Sequence[Failure] = ()) -> None:
     """Print the artifact's path (or JSON); list what failed, `earlier` included; exit with 3 if anything did."""
     outcome = replace(outcome, failed=(*earlier, *outcome.failed))

@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from affectkit.cli._options import CacheOption, ClipsOption, JsonOption
-from affectkit.cli._results import SOME_FAILED, choose, columns, log
+from affectkit.cli._results import SOME_FAILED, choose, columns, log, print_table
 from affectkit.store import Cache, open_artifact, upkeep
 from affectkit.store.export import FORMATS, export
 
@@ -47,7 +46,7 @@ def ls(cache: CacheOption = None, as_json: JsonOption = False) -> None:
         clips = "" if row["clips"] is None else str(row["clips"])
         table.add_row(str(row["artifact"]), clips, str(row["failed"] or ""), str(row["unsealed"] or ""),
                       megabytes(int(str(row["bytes"]))))  # fmt: skip
-    Console().print(table)
+    print_table(table)
 
 
 def show(artifact: ArtifactArgument) -> None:

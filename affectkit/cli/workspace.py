@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 
 from affectkit import plugins, tasks, weights
 from affectkit.cli._options import CacheOption, JsonOption
-from affectkit.cli._results import columns
+from affectkit.cli._results import columns, print_table
 from affectkit.errors import unknown
 from affectkit.stages.status import status as look_around
 
@@ -59,7 +58,7 @@ def status(cache: CacheOption = None, as_json: JsonOption = False) -> None:
     for topic, lines in about.items():
         for row, (key, value) in enumerate(lines.items()):
             table.add_row(topic if row == 0 else "", key, str(value))
-    Console().print(table)
+    print_table(table)
 
 
 def weights_ls() -> None:
@@ -67,7 +66,7 @@ def weights_ls() -> None:
     table = columns("name", "state", "licence", "used by", "source")
     for entry, state in weights.available():
         table.add_row(entry.name, state, entry.licence, entry.used_by, entry.origin)
-    Console().print(table)
+    print_table(table)
 
 
 def weights_fetch(name: Annotated[str, typer.Argument(help="a name of affectkit weights ls")]) -> None:
@@ -90,7 +89,7 @@ def demo(
     if as_json:
         typer.echo(json.dumps(report))
         return
-    Console().print(table_of(report))
+    print_table(table_of(report))
 
 
 def _print_options(plugin: Any, name: str) -> None:
@@ -102,7 +101,7 @@ def _print_options(plugin: Any, name: str) -> None:
     for key, field in options.items():
         default = "(required)" if field.is_required() else str(field.get_default(call_default_factory=True))
         table.add_row(key, default, field.description or "")
-    Console().print(table)
+    print_table(table)
 
 
 def _first_line(plugin: type) -> str:

@@ -19,9 +19,9 @@ FORMATS = ("csv", "parquet", "npz")
 def export(artifact: Artifact, to: str, out: Path, clips: Sequence[str] | None = None) -> Path:
     """Write the rows of an artifact (or of some clips) to one file, which appears whole; returns its path.
 
-    csv and parquet have a row a table row: `clip,start,end`, then `split,<targets>` for predictions (the CSV that `fuse`
-    and `evaluate` read), else `valid` and the components of each column. npz has an array a column, with `clip` and
-    `offsets`; it loads without pickle. Encoded crops are not exported. Raises UsageError, MissingExtra (parquet).
+    csv and parquet have `clip,start,end`, then `split,<targets>` for predictions (the CSV that `fuse` and `evaluate`
+    read), else `valid` and the components of each column. npz has an array a column, with `clip` and `offsets`; it
+    loads without pickle. Encoded crops are not exported. Raises UsageError, MissingExtra (parquet).
     """
     if to not in FORMATS:
         raise unknown("format", to, FORMATS)
