@@ -72,7 +72,7 @@ class FaceTrack:
     """One person's face through a clip: a row per sampled frame, valid = 0 where there is no face.
 
     start, end [T] (s); boxes [T,4]; landmarks [T,5,2]; score [T]; crops: T encoded images (JPEG or PNG bytes,
-    empty where invalid); valid [T]; frame_index [T], the frame's number in decoding order.
+    empty where invalid); valid [T]; frame_index [T], the frame's number in the file, in order of presentation.
     """
 
     start: Floats
