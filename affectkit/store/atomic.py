@@ -14,7 +14,7 @@ from affectkit.errors import AffectkitError
 
 TEMPORARY = ".tmp-"
 _FULL = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
-_DENIED = (errno.EACCES, errno.EPERM, errno.EROFS)
+_DENIED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG)
 
 
 def temporary_name(path: Path) -> Path:
