@@ -529,8 +529,8 @@ def test_labels_and_features_are_matched_and_leftovers_told():
     match = match_labels(["a", "b", "c"], ["b", "c", "d", "e", "f", "g"])
     assert match.clips == ("b", "c") and match.without_labels == ("a",)
     assert match.warnings == [
-        "4 clips have labels but no features (d, e, f, ...): left out",
-        "1 clips have features but no labels (a): left out",
+        "left out, labels but no features: 4 (d, e, f, ...)",
+        "left out, features but no labels: 1 (a)",
     ]
     assert match_labels("a", "a").warnings == []
     with pytest.raises(UsageError, match=r"none of the 1 labelled clips.*such as 'x/a', labels 'a\.mp4'"):

@@ -8,10 +8,9 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from affectkit.cli._options import CacheOption, ClipsOption, JsonOption, OutOption, with_configs
-from affectkit.cli._results import choose, finish, log
+from affectkit.cli._results import choose, columns, finish, log
 from affectkit.cli.data import DeviceOption
 from affectkit.config import Runtime
 from affectkit.errors import UsageError
@@ -148,7 +147,7 @@ def evaluate(
     done = run_evaluate(Cache(cache), predictions, labels, config, splits=splits, out=out)
     if done.report["clips_without_prediction"]:
         log(f"{_listed(done.report['clips_without_prediction'])} labelled, without a prediction: not scored")
-    Console(stderr=True).print(_score_table(done.report))
+    _print_scores(done.report)
     _print(done.artifact.path, done.report, as_json)
 
 
@@ -156,17 +155,18 @@ def _listed(clips: list[str]) -> str:
     return f"{len(clips)} clips ({', '.join(clips[:3])}{', ...' if len(clips) > 3 else ''})"
 
 
-def _score_table(report: dict[str, Any]) -> Table:
-    dropped = f"{report['rows_without_label']} rows without a label, {report['rows_without_score']} without a score"
-    table = Table(
-        "score", "pooled", "mean over clips", box=None,
-        title=f"{report['task']}, split {report['split']}: {report['clips']} clips, {report['rows']} rows ({dropped})",
-    )  # fmt: skip
+def _print_scores(report: dict[str, Any]) -> None:
+    dropped = f"{report['rows_without_label']} rows without a label and {report['rows_without_score']} without a score"
+    log(
+        f"{report['task']}, split {report['split']}: {report['rows']} rows of {report['clips']} clips "
+        f"({dropped} left out)"
+    )
+    table = columns("score", "pooled", "mean over clips")
     for name, value in report["scores"].items():
         if not name.startswith("clip-mean/"):
             per_clip = report["scores"].get(f"clip-mean/{name}")
             table.add_row(name, f"{value:.4f}", "" if per_clip is None else f"{per_clip:.4f}")
-    return table
+    Console(stderr=True).print(table)
 
 
 def _print(path: Path, about: dict[str, Any], as_json: bool) -> None:

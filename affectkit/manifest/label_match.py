@@ -20,7 +20,7 @@ class LabelMatch:
     def warnings(self) -> list[str]:
         """A line for each side that has clips left over."""
         return [
-            f"{len(left)} clips have {what} ({', '.join(left[:3])}{', ...' if len(left) > 3 else ''}): left out"
+            f"left out, {what}: {len(left)} ({', '.join(left[:3])}{', ...' if len(left) > 3 else ''})"
             for left, what in (
                 (self.without_features, "labels but no features"),
                 (self.without_labels, "features but no labels"),
