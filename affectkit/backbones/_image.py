@@ -11,9 +11,9 @@ MKL and oneDNN on 1 to 12 threads), so other sizes are padded up to one: an embe
 a batch it was computed and beside whatever. A batch of 1 stays 1.
 
 **Numerics.** float32 means float32: TF32 is off within the forward pass, and so is cuDNN's autotuning, whose choice of
-algorithm varies from run to run. Relative L2 distance to it, over a batch of embeddings: channels_last, compile, another
-batch shape or device within 1e-4 (measured on CPU: 1e-6); float16 within 2e-2 (7e-3 on EfficientNet-Lite0, 1e-3 on ResNet
-and ViT); bfloat16 within 1e-1 (6e-2 and 7e-3).
+algorithm varies from run to run. Relative L2 distance to it, over a batch of embeddings: channels_last, compile,
+another batch shape or device within 1e-4 (measured on CPU: 1e-6); float16 within 2e-2 (7e-3 on EfficientNet-Lite0,
+1e-3 on ResNet and ViT); bfloat16 within 1e-1 (6e-2 and 7e-3).
 """
 
 from __future__ import annotations
@@ -68,14 +68,14 @@ class Preprocessing:
 class ImageNetwork:
     """A network on its device: uint8 images in, embeddings out.
 
-    `forward` runs `module` on a preprocessed batch. `dim` is the embedding's dimension. Raises UsageError when the
-    device is absent, or when `forward` gives anything but one vector an image.
+    `forward` runs `module` on a preprocessed batch. `dim` is the embedding's dimension. Raises UsageError when
+    `forward` gives anything but one vector an image.
     """
 
     def __init__(self, module: nn.Module, forward: Forward, preprocessing: Preprocessing, numerics: Numerics) -> None:
         import torch
 
-        self._device = place(numerics.device)
+        self._device = torch.device(numerics.device)
         self._format = torch.channels_last if numerics.channels_last else torch.contiguous_format
         self._precision = numerics.precision
         self._preprocessing = preprocessing
@@ -120,9 +120,14 @@ class ImageNetwork:
     def _probe(self) -> int:
         import torch
 
-        with arithmetic(self._device, self._precision):
-            blank = self.prepare(torch.zeros((1, 3, *self._preprocessing.size), dtype=torch.uint8))
-            shape = tuple(self._forward(blank).shape)
+        height, width = self._preprocessing.size
+        blank = torch.zeros((1, 3, height, width), dtype=torch.uint8)
+        try:
+            with arithmetic(self._device, self._precision):
+                shape = tuple(self._forward(self.prepare(blank)).shape)
+        except (RuntimeError, AssertionError, ValueError, ZeroDivisionError) as error:
+            reason = str(error).partition("\n")[0]
+            raise UsageError(f"the network cannot embed an image of {width} x {height} pixels: {reason}") from None
         if len(shape) != 2 or shape[0] != 1:
             raise UsageError(f"the layer gives {list(shape)} for one image, not one vector: choose another layer")
         return shape[1]
@@ -138,28 +143,16 @@ def fixed_rows(batch_size: int) -> int:
 
 
 def as_batch(images: Any) -> Tensor:
-    """uint8 [N,3,H,W], numpy or torch, as a tensor; copied only where numpy forbids sharing. Raises ValueError."""
+    """uint8 [N,3,H,W], numpy or torch, as a tensor; copied only where torch cannot share it. Raises ValueError."""
     import torch
 
     if isinstance(images, np.ndarray):
-        images = torch.from_numpy(images if images.flags.writeable else images.copy())
+        shareable = images.flags.writeable and all(stride >= 0 for stride in images.strides)
+        images = torch.from_numpy(images if shareable else images.copy())
     if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] != 3:
         raise ValueError(f"images are uint8 [N,3,H,W], not {images.dtype} {list(images.shape)}")
     batch: Tensor = images
     return batch
-
-
-def place(device: str) -> torch.device:
-    """The device by name: auto, cpu, cuda or cuda:N. Raises UsageError when it is not there."""
-    import torch
-
-    count = torch.cuda.device_count()
-    known = ["cpu", *(["cuda"] if count else []), *(f"cuda:{index}" for index in range(count))]
-    if device == "auto":
-        return torch.device("cuda" if count else "cpu")
-    if device not in known:
-        raise UsageError(f"device '{device}' is not here: accepted are auto, {', '.join(known)}")
-    return torch.device(device)
 
 
 @contextmanager

@@ -93,13 +93,14 @@ def build(weights: WeightsFile) -> nn.Module:
     """The network, from either layout of names; every key is used and none left over. Raises UsageError."""
     import timm
 
-    from affectkit.backbones import _checkpoint
+    from affectkit.backbones._random import seeded
+    from affectkit.checkpoints import load_strictly, state_dict
 
-    with _checkpoint.seeded():
+    with seeded():
         module: nn.Module = timm.create_model("tf_efficientnet_lite0")
     if weights.path is not None:
-        state = {timm_name(key): tensor for key, tensor in _checkpoint.read(weights.path).items()}
-        _checkpoint.load(module, state, weights.path)
+        tensors = {timm_name(key): tensor for key, tensor in state_dict(weights.path).items()}
+        load_strictly(module, tensors, weights.path)
     return module
 
 

@@ -83,7 +83,9 @@ def preprocessing(module: nn.Module, input_size: int | None) -> Preprocessing:
 
     config = resolve_model_data_config(module)
     height, width = (input_size, input_size) if input_size else config["input_size"][1:]
-    mode: Literal["bilinear", "bicubic"] = "bilinear" if config["interpolation"] == "bilinear" else "bicubic"
+    mode = config["interpolation"]
+    if mode not in ("bilinear", "bicubic"):
+        raise UsageError(f"this model wants its images resized by '{mode}'; bilinear and bicubic are here")
     return Preprocessing((height, width), tuple(config["mean"]), tuple(config["std"]), mode)
 
 
@@ -93,25 +95,26 @@ def build(options: TimmOptions, weights: WeightsFile) -> nn.Module:
     timm itself brings a checkpoint into its own layout (torchvision's VGG, position embeddings of another input size).
     The number of classes is that of the file; a file without a classifier serves every layer but `logits`.
     """
-    from affectkit.backbones import _checkpoint
+    from affectkit.checkpoints import load_strictly, state_dict
 
     if weights.path is None:
         return _create(options)
-    state = _checkpoint.read(weights.path)
+    state = state_dict(weights.path)
+    reason = ""
     for classes in _classes(options, state):
         try:
             return _create(options, state, classes)
-        except (RuntimeError, KeyError, ValueError, AttributeError, IndexError, TypeError):
-            continue  # what timm's converters raise for a file of another architecture
-    wrong = _checkpoint.mismatch(_create(options), state) or "timm cannot bring them into its layout"
-    raise UsageError(f"weights {weights.path} do not fit {options.model} ({options.layer}): {wrong}")
+        except (RuntimeError, KeyError, ValueError, AttributeError, IndexError, TypeError) as error:
+            reason = str(error).partition("\n")[0]  # timm's converters may raise any for a foreign file
+    load_strictly(_create(options), state, weights.path)  # says what does not fit
+    raise UsageError(f"timm cannot load {weights.path} into {options.model}: {reason}")
 
 
 def _create(options: TimmOptions, state: dict[str, Tensor] | None = None, classes: int | None = None) -> nn.Module:
     """The network with random weights, or with those of `state` for a number of classes."""
     import timm
 
-    from affectkit.backbones._checkpoint import seeded
+    from affectkit.backbones._random import seeded
 
     config = timm.get_pretrained_cfg(options.model)
     arguments: dict[str, Any] = {}
@@ -122,8 +125,11 @@ def _create(options: TimmOptions, state: dict[str, Tensor] | None = None, classe
         if config and classes != config.num_classes:
             overlay["label_offset"] = 0
         arguments |= {"pretrained": True, "pretrained_cfg_overlay": overlay, "num_classes": classes}
-    with seeded():
-        module: Any = timm.create_model(options.model, **arguments)
+    try:
+        with seeded():
+            module: Any = timm.create_model(options.model, **arguments)
+    except AssertionError as error:
+        raise UsageError(f"{options.model} cannot be built for input_size={options.input_size}: {error}") from None
     module.pretrained_cfg.pop("state_dict", None)  # else the tensors are held twice
     return cast("nn.Module", module)
 
