@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from affectkit.errors import UsageError
+from affectkit.errors import UsageError, unknown
 
 Device = str
 C = TypeVar("C", bound="Config")
+_UNION_MEMBER = re.compile(r"int|float|str|bool|none|.*[^A-Za-z0-9_].*")  # pydantic ends a path with the member
 Precision = Literal["float32", "bfloat16", "float16"]
 
 
@@ -58,13 +60,18 @@ def fingerprint(inputs: dict[str, Any]) -> str:
 
 
 def explain(error: ValidationError) -> str:
-    """A pydantic error as one line: each field, what it got and what it takes."""
-    parts = []
+    """A pydantic error as one line: each field, what it takes and what it got; of a union, all that it takes."""
+    takes: dict[tuple[str, str], list[str]] = {}
     for item in error.errors():
-        where = ".".join(str(key) for key in item["loc"]) or "config"
-        given = "" if item["type"] == "missing" else f" (given {item['input']!r})"
-        parts.append(f"{where}: {item['msg'].removeprefix('Value error, ')}{given}")
-    return "; ".join(parts)
+        path = [str(key) for key in item["loc"]]
+        if len(path) > 1 and _UNION_MEMBER.fullmatch(path[-1]):
+            path.pop()
+        given = "" if item["type"] == "missing" or not path else f" (given {item['input']!r})"
+        message = "no such key" if item["type"] == "extra_forbidden" else item["msg"].removeprefix("Value error, ")
+        takes.setdefault((".".join(path), given), []).append(message)
+    return "; ".join(
+        f"{path}: {' or '.join(messages)}{given}" if path else messages[0] for (path, given), messages in takes.items()
+    )
 
 
 def validate(model: type[C], values: dict[str, Any], what: str) -> C:
@@ -72,5 +79,8 @@ def validate(model: type[C], values: dict[str, Any], what: str) -> C:
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        known = ", ".join(model.model_fields) or "none"
-        raise UsageError(f"{what}: {explain(error)} (options: {known})") from None
+        strangers = [str(e["loc"][0]) for e in error.errors() if e["type"] == "extra_forbidden" and len(e["loc"]) == 1]
+        if strangers:
+            kind = what.replace("options", "option", 1) if what.startswith("option") else f"key in {what}"
+            raise unknown(kind, strangers[0], model.model_fields) from None
+        raise UsageError(f"{what}: {explain(error)}") from None

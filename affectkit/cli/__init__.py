@@ -18,7 +18,7 @@ from typer.main import get_group
 from affectkit import __version__
 from affectkit.errors import AffectkitError
 
-INTERRUPTED = 130
+USAGE, INTERRUPTED = 2, 130
 COMMANDS = {
     "extract": ("data", "Decode media: face tracks."),
     "embed": ("data", "Run a frozen backbone over cached crops and keep the embeddings."),
@@ -41,16 +41,28 @@ def main() -> None:
     # Before torch loads: its idle threads must not spin on the cores that decode (several times slower if they do).
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     try:
-        build_app()()
+        code = build_app()(standalone_mode=False, prog_name="affectkit")
     except AffectkitError as error:
         print(f"affectkit: {error}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
+        code = USAGE
+    except Exception as error:
+        if not hasattr(error, "format_message"):
+            raise
+        _explain(error)
+        code = USAGE
+    if code == INTERRUPTED:  # Typer has caught the KeyboardInterrupt
         print("affectkit: interrupted; finished clips are kept, repeat the command to go on", file=sys.stderr)
-        sys.exit(INTERRUPTED)
-    except BrokenPipeError:
-        sys.stderr.close()
-        sys.exit(1)
+    sys.exit(code or 0)
+
+
+def _explain(error: Any) -> None:
+    """What click found wrong with the command line, as one line; a command without arguments prints its help."""
+    if type(error).__name__ == "NoArgsIsHelpError":
+        error.show()
+        return
+    command = getattr(getattr(error, "ctx", None), "command_path", "affectkit")
+    message = " ".join(error.format_message().split()).removesuffix(".")
+    print(f"{command}: {message} (see {command} --help)", file=sys.stderr)
 
 
 def build_app() -> typer.Typer:
