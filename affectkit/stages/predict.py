@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from affectkit.errors import UsageError
 from affectkit.manifest import without_face
 from affectkit.plugins import Example
 from affectkit.stages._devices import resolve
-from affectkit.stages._map import Outcome, Sink, run
+from affectkit.stages._map import Outcome, Sink, entries_of, run
 from affectkit.stages.embed import EmbedConfig, embed
 from affectkit.stages.faces import FacesConfig, extract_faces
 from affectkit.stages.train import load_heads, read_report, sequences, stored_task
@@ -51,7 +52,8 @@ def predict(
     shared = [clip for clip in features[0].clips if all(clip in other for other in features[1:])]
     chosen = list(clips) if clips is not None else shared
     table = features[0].clip_table()
-    split = {clip: report["splits"].get(clip) or table.get(clip, {}).get("split") or "" for clip in chosen}
+    said = {clip: table.get(without_face(clip), {}).get("split") for clip in chosen}
+    split = {clip: report["splits"].get(clip) or said[clip] or "" for clip in chosen}
 
     def compute(missing: list[str], sink: Sink) -> None:
         heads = load_heads(head, task)
@@ -64,7 +66,7 @@ def predict(
                 sink.end(example.clip, {"split": split[example.clip]})
 
     sources = {clip: _source(features, clip, split[clip]) for clip in chosen}
-    entries = {clip: entry for clip, entry in table.items() if clip in set(chosen)}
+    entries = entries_of(features[0], chosen)
     return run(artifact, sources, compute, runtime, what=f"predict {head.stage.name}", unit="rows", entries=entries)
 
 
@@ -162,6 +164,4 @@ def _rows(sequence: FeatureSequence, scores: np.ndarray, task: Task) -> dict[str
 
 def _source(features: Sequence[Artifact], clip: str, split: str) -> str:
     """A clip's predictions are current while its features and its split are."""
-    from hashlib import sha256
-
     return sha256(" ".join([*(one.digest(clip) for one in features), split]).encode()).hexdigest()
