@@ -82,3 +82,20 @@ def assert_same(schema: Schema, found: Record, expected: Record) -> None:
             assert found[name].dtype == wanted.dtype
             assert found[name].shape == wanted.shape
             assert found[name].tobytes() == wanted.tobytes()
+
+
+# A run of many clips, as a stage does it, for tests that disturb it
+
+CLIPS = 36
+RUN_SCHEMA = SCHEMAS["faces"]
+
+
+def every(count: int = CLIPS) -> dict[str, Record]:
+    """The clips of one run, in the order of the run."""
+    return {f"clip {n * 5 % count:02d}": record(RUN_SCHEMA, 40 + n % 7, n) for n in range(count)}
+
+
+def missing(table: Artifact) -> list[str]:
+    """The clips that a run still has to compute."""
+    done = table.finished()
+    return [clip for clip in every() if done.get(clip) != "s" + clip]
