@@ -101,8 +101,8 @@ def get(name: str) -> Task:
 def _from_toml(path: Path) -> Task:
     try:
         return Task.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
-    except FileNotFoundError:
-        raise UsageError(f"no task file {path}") from None
+    except OSError as error:
+        raise UsageError(f"cannot read the task file {path}: {error.strerror or error}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"{path} is not TOML: {error}") from None
     except ValidationError as error:

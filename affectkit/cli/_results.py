@@ -51,8 +51,10 @@ def finish(outcome: Outcome, as_json: bool, earlier: Sequence[Failure] = ()) -> 
     for failure in outcome.failed[:20]:
         log(f"failed: {failure.clip}: {failure.cause}")
     if outcome.failed:
-        more = f" (the first 20 of {len(outcome.failed)})" if len(outcome.failed) > 20 else ""
-        log(f"{len(outcome.failed)} clips failed{more}; causes are in {outcome.path / 'failures.jsonl'}")
+        count = "1 clip" if len(outcome.failed) == 1 else f"{len(outcome.failed)} clips"
+        more = ", the first 20 are listed" if len(outcome.failed) > 20 else ""
+        where = outcome.path / "failures.jsonl"
+        log(f"{count} failed{more}" + (f"; causes are in {where}" if len(outcome.failed) > len(earlier) else ""))
         raise typer.Exit(SOME_FAILED)
 
 
@@ -61,7 +63,7 @@ def choose(pattern: str | None, known: list[str]) -> list[str] | None:
     if pattern is None:
         return None
     if Path(pattern).is_file():
-        wanted = [line.strip() for line in Path(pattern).read_text(encoding="utf-8").splitlines() if line.strip()]
+        wanted = _lines(Path(pattern))
         missing = [clip for clip in wanted if clip not in set(known)]
         if missing:
             raise UsageError(f"--clips {pattern} names {len(missing)} unknown clips, the first: {missing[0]}")
@@ -70,6 +72,14 @@ def choose(pattern: str | None, known: list[str]) -> list[str] | None:
     if not chosen:
         raise UsageError(f"--clips '{pattern}' matches none of {len(known)} clips (and is no file)")
     return chosen
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"--clips {path} is no list of ids, one a line: {error}") from None
+    return [line.strip() for line in text.splitlines() if line.strip()]
 
 
 def _summary(outcome: Outcome) -> str:

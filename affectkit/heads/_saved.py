@@ -32,10 +32,10 @@ class Header(Config):
 
 
 def write(folder: Path, header: Header, tensors: Mapping[str, NDArray[Any]]) -> None:
-    """Write both files into an existing folder."""
-    from safetensors.numpy import save_file
+    """Write both files into an existing folder. Raises OSError, which safetensors' own writer hides."""
+    from safetensors.numpy import save
 
-    save_file({name: np.ascontiguousarray(values) for name, values in tensors.items()}, folder / TENSORS)
+    (folder / TENSORS).write_bytes(save({name: np.ascontiguousarray(values) for name, values in tensors.items()}))
     (folder / HEADER).write_text(header.model_dump_json(indent=2) + "\n", encoding="utf-8")
 
 
