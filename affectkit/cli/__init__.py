@@ -27,7 +27,7 @@ COMMANDS = {
     "fuse": ("models", "Combine the predictions of several models."),
     "evaluate": ("models", "Score predictions against labels."),
     "cache": ("cache", "Look at and look after artifacts."),
-    "export": ("cache", "Write an artifact's table to csv, parquet or npz."),
+    "export": ("cache", "Write an artifact's table to csv, parquet or npz, or its crops to image files."),
     "list": ("workspace", "List plugins, or the options of one."),
     "status": ("workspace", "Devices, extras, weights at hand, cache size."),
     "demo": ("workspace", "Make a small labelled data set from one photograph and run the whole pipeline on it."),

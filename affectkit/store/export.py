@@ -1,9 +1,10 @@
-"""Tables out of the cache: csv, parquet and npz."""
+"""Tables out of the cache: csv, parquet, npz, and crops as image files."""
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,34 +12,47 @@ import numpy as np
 
 from affectkit.errors import MissingExtra, UsageError, unknown
 from affectkit.store.artifact import Artifact
-from affectkit.store.atomic import atomically
+from affectkit.store.atomic import atomically, explained
+from affectkit.store.crops import write_crops
+from affectkit.store.npz import write_npz
 
-FORMATS = ("csv", "parquet", "npz")
+Rows = dict[str, np.ndarray]  # [T] each
+_GROUP_ROWS = 1 << 16
 
 
 def export(artifact: Artifact, to: str, out: Path, clips: Sequence[str] | None = None) -> Path:
-    """Write the rows of an artifact (or of some clips) to one file, which appears whole; returns its path.
+    """Write an artifact (or some of its clips) to one file, which appears whole; returns its path.
 
-    csv and parquet have `clip,start,end`, then `split,<targets>` for predictions (the CSV that `fuse` and `evaluate`
-    read), else `valid` and the components of each column. npz has an array a column, with `clip` and `offsets`; it
-    loads without pickle. Encoded crops are not exported. Raises UsageError, MissingExtra (parquet).
+    csv, parquet: `clip,start,end`, then `split,<targets>` for predictions (the CSV that `fuse` and `evaluate` read),
+    else `valid` and the components of each column that has rows (`values_0`, `values_1`, ...). An empty cell is NaN.
+    npz: an array a column, with `clip` [N] and `offsets` [N+1]; a column of bytes or of samples has its own
+    `<column>_offsets`. It loads without pickle.
+    images: a folder with one folder a clip, which holds crop t of 1, 2, ... as `%05d.jpg` (or .png); rows without a
+    face have none.
+
+    Clips are taken one at a time, so memory does not grow with their number. Raises UsageError, MissingExtra (parquet).
     """
     if to not in FORMATS:
         raise unknown("format", to, FORMATS)
     chosen = list(clips) if clips is not None else artifact.clips
     if not chosen:
         raise UsageError(f"{artifact.path} holds no clips to export")
-    {"csv": _csv, "parquet": _parquet, "npz": _npz}[to](artifact, chosen, out)
+    for clip in chosen:
+        artifact.segment(clip)
+    with explained(out):
+        out.parent.mkdir(parents=True, exist_ok=True)
+        FORMATS[to](artifact, chosen, out)
     return out
 
 
 def _csv(artifact: Artifact, clips: Sequence[str], out: Path) -> None:
     with atomically(out) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        for number, (clip, columns) in enumerate(_tables(artifact, clips)):
-            if number == 0:
-                writer.writerow(["clip", *columns])
-            writer.writerows([clip, *row] for row in zip(*(_texts(value) for value in columns.values()), strict=True))
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["clip", *_header(artifact)])
+        for clip, rows in _tables(artifact, clips):
+            writer.writerows(
+                [clip, *cells] for cells in zip(*(_cells(values) for values in rows.values()), strict=True)
+            )
 
 
 def _parquet(artifact: Artifact, clips: Sequence[str], out: Path) -> None:
@@ -47,67 +61,67 @@ def _parquet(artifact: Artifact, clips: Sequence[str], out: Path) -> None:
         import pyarrow.parquet as pq
     except ImportError:
         raise MissingExtra("pyarrow", "parquet", "export to parquet") from None
-    with atomically(out) as temporary:
-        writer = None
-        for clip, columns in _tables(artifact, clips):
-            rows = len(columns["start"])
-            table = pa.table(
-                {"clip": pa.array([clip] * rows, pa.string()), **{k: pa.array(v) for k, v in columns.items()}}
-            )
-            writer = writer or pq.ParquetWriter(temporary, table.schema)
-            writer.write_table(table)
-        assert writer is not None
-        writer.close()
+    schema = pa.schema([("clip", pa.string())] + [(n, pa.from_numpy_dtype(d)) for n, d in _header(artifact).items()])
+    with atomically(out) as temporary, pq.ParquetWriter(temporary, schema) as writer:
+        waiting: list[Any] = []
+        for clip, rows in _tables(artifact, clips):
+            columns = [pa.array([clip] * len(rows["start"]), pa.string()), *map(pa.array, rows.values())]
+            waiting.append(pa.table(columns, schema=schema))
+            if sum(map(len, waiting)) >= _GROUP_ROWS:
+                writer.write_table(pa.concat_tables(waiting))
+                waiting = []
+        if waiting:
+            writer.write_table(pa.concat_tables(waiting))
 
 
-def _npz(artifact: Artifact, clips: Sequence[str], out: Path) -> None:
-    parts: dict[str, list[Any]] = {name: [] for name in _exported(artifact)}
+FORMATS: dict[str, Callable[[Artifact, Sequence[str], Path], None]] = {
+    "csv": _csv, "parquet": _parquet, "npz": write_npz, "images": write_crops,
+}  # fmt: skip
+
+
+def _is_prediction(artifact: Artifact) -> bool:
+    return {"scores", "split"} <= artifact.schema.columns.keys()
+
+
+def _header(artifact: Artifact) -> dict[str, np.dtype]:
+    """Names and types of the columns after `clip`."""
+    columns = artifact.schema.columns
+    header: dict[str, np.dtype] = {"start": np.dtype("f8"), "end": np.dtype("f8")}
+    header |= {"split": np.dtype("U1")} if _is_prediction(artifact) else {"valid": np.dtype("u1")}
+    for name, column in columns.items():
+        if column.per == "row" and name not in ("start", "end", "valid"):
+            for label in _labels(artifact, name):
+                if label in header or label == "clip":
+                    raise UsageError(f"{artifact.path}: two columns would be named {label!r}; export to npz instead")
+                header[label] = np.dtype(column.dtype)
+    return header
+
+
+def _labels(artifact: Artifact, name: str) -> list[str]:
+    """What the components of a column are called."""
+    shape = artifact.schema.columns[name].shape
+    given = artifact.schema.names.get(name)
+    return given or ([f"{name}_{index}" for index in range(math.prod(shape))] if shape else [name])
+
+
+def _tables(artifact: Artifact, clips: Sequence[str]) -> Iterator[tuple[str, Rows]]:
+    """Each clip's columns as in the header."""
+    names = [n for n, c in artifact.schema.columns.items() if c.per == "row" and n not in ("start", "end", "valid")]
     for clip in clips:
-        for name, values in parts.items():
-            values.append(np.asarray(artifact.column(clip, name)))
-    lengths = [len(start) for start in parts["start"]]
-    arrays: dict[str, Any] = {name: np.concatenate(values) for name, values in parts.items()}
-    arrays["clip"] = np.array(list(clips), np.str_)
-    arrays["offsets"] = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-    if "split" in artifact.schema.columns:
-        arrays["split"] = np.array([artifact.column(clip, "split") for clip in clips], np.str_)
-    with atomically(out) as temporary, temporary.open("wb") as file:
-        np.savez(file, **arrays)
-
-
-def _exported(artifact: Artifact) -> list[str]:
-    return [name for name, column in artifact.schema.columns.items() if column.per == "row"]
-
-
-def _tables(artifact: Artifact, clips: Sequence[str]) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
-    """(clip, columns [T]) one clip at a time; columns of several components are spread."""
-    names = _exported(artifact)
-    is_prediction = "scores" in names
-    for clip in clips:
-        record = {name: np.asarray(artifact.column(clip, name)) for name in names}
-        columns = {"start": record.pop("start"), "end": record.pop("end")}
-        valid = record.pop("valid")
-        if is_prediction:
-            columns["split"] = np.full(len(valid), artifact.column(clip, "split"))
+        rows = {"start": artifact.column(clip, "start"), "end": artifact.column(clip, "end")}
+        if _is_prediction(artifact):
+            rows["split"] = np.full(len(rows["start"]), artifact.column(clip, "split"))
         else:
-            columns["valid"] = valid
-        for name, values in record.items():
-            columns |= _spread(name, values, artifact.schema.names.get(name))
-        yield clip, columns
+            rows["valid"] = artifact.column(clip, "valid")
+        for name in names:
+            labels = _labels(artifact, name)
+            values = artifact.column(clip, name).reshape(len(rows["start"]), len(labels))
+            rows |= {label: np.ascontiguousarray(values[:, index]) for index, label in enumerate(labels)}
+        yield clip, rows
 
 
-def _spread(name: str, values: np.ndarray, labels: list[str] | None) -> dict[str, np.ndarray]:
-    if values.ndim == 1:
-        return {name: values}
-    flat = (
-        values.reshape(len(values), -1) if len(values) else np.zeros((0, int(np.prod(values.shape[1:]))), values.dtype)
-    )
-    names = labels or [f"{name}_{index}" for index in range(flat.shape[1])]
-    return dict(zip(names, flat.T, strict=True))
-
-
-def _texts(values: np.ndarray) -> list[Any]:
-    """Cells of a CSV: shortest text that reads back equal; empty for NaN."""
+def _cells(values: np.ndarray) -> list[Any]:
+    """Cells of a CSV: the shortest text that reads back equal; empty for NaN."""
     if values.dtype.kind != "f":
         return list(values.tolist())
     return ["" if np.isnan(value) else str(value) for value in values]
