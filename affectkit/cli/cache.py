@@ -111,7 +111,10 @@ def gc(
 def export_artifact(
     artifact: ArtifactArgument,
     to: Annotated[str, typer.Option("--to", help=", ".join(FORMATS))] = "csv",
-    out: Annotated[Path | None, typer.Option("--out", help="file or, for images, folder to write (default: named after the artifact)")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="file or, for images, folder to write (default: named after the artifact)"),
+    ] = None,
     clips: ClipsOption = None,
 ) -> None:
     """Write an artifact's table to csv, parquet or npz, or its crops to image files.
