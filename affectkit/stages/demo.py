@@ -7,7 +7,7 @@ pipeline works from end to end; they say nothing about recognising anybody's emo
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from rich.table import Table
 
 from affectkit.config import Numerics, Runtime
 from affectkit.errors import MissingExtra
-from affectkit.stages._demo_clips import DemoSet, make_demo_clips
+from affectkit.stages._demo_clips import CLIPS, DemoSet, make_demo_clips
 from affectkit.stages._map import Outcome
 from affectkit.stages._progress import bar, shown
 from affectkit.stages.embed import EmbedConfig, embed
@@ -34,46 +34,55 @@ HEADS = {
 NOTICE = "Synthetic clips of one animated portrait: this shows that the pipeline works, not that it recognises emotion."
 
 
-def run_demo(folder: Path, runtime: Runtime | None = None) -> dict[str, Any]:
+def run_demo(
+    folder: Path, runtime: Runtime | None = None, *, clips: Mapping[str, int] = CLIPS, seconds: float = 7.0
+) -> dict[str, Any]:
     """Make the clips, then extract faces, embed, train two heads, predict, fuse and evaluate; all of it cached.
 
     Returns the scores on the test clips, and time, rate and place of every step. Raises MissingExtra.
     """
     _require_extras()
     runtime = runtime or Runtime()
-    steps = _Steps()
-    demo = steps("make clips", lambda: _clips(folder, runtime))
-    cache = Cache(folder / "cache")
-    faces = steps("extract faces", lambda: _faces(cache, demo, runtime))
-    features = steps("embed", lambda: _embed(cache, faces, runtime))
-    predictions = {name: _head(cache, name, features, demo, runtime, steps) for name in HEADS}
+    cache, step = Cache(folder / "cache"), _Steps()
+    demo = step("make clips", _clips, folder, runtime, clips, seconds)
+    media = clips_of([str(demo.clips)])
+    faces = step("extract faces", extract_faces, cache, media, FacesConfig(detector="centerface", fps=5.0), runtime)
+    lite = EmbedConfig(backbone="efficientnet-lite0")
+    features = step("embed", embed, cache, faces, lite, Numerics(), runtime)
+    predictions = {}
+    for name, options in HEADS.items():
+        config = TrainConfig(task="va", head=name, option=options)
+        head = step(f"train {name}", train, cache, [features], demo.labels, config, runtime)
+        predictions[name] = step(f"predict {name}", predict, cache, head, [features], runtime)
     paths = [artifact.path for artifact in predictions.values()]
-    fused = steps("fuse dwf", lambda: fuse(cache, paths, demo.labels, FuseConfig(task="va")).artifact)
+    predictions["fused"] = step("fuse dwf", fuse, cache, paths, demo.labels, FuseConfig(task="va"))
     scores = {}
-    for name, artifact in {**predictions, "fused": fused}.items():
-        config = EvaluateConfig(task="va", split="test")
-        done = steps(f"evaluate {name}", lambda a=artifact, c=config: evaluate(cache, a.path, demo.labels, c))  # type: ignore[misc]
-        scores[name] = done.report["scores"]
-    return {"notice": NOTICE, "split": "test", "scores": scores, "steps": steps.report, "folder": str(folder)}
+    for name, artifact in predictions.items():
+        scoring = EvaluateConfig(task="va", split="test")
+        step(f"evaluate {name}", evaluate, cache, artifact.path, demo.labels, scoring)
+        scores[name] = step.last.report["scores"]
+    return {"notice": NOTICE, "split": "test", "scores": scores, "steps": step.report, "folder": str(folder)}
 
 
 class _Steps:
-    """Runs steps one after the other and keeps time, rate and place of each."""
+    """Runs steps one after the other, keeps time, rate and place of each, and hands on the artifact that it made."""
 
     def __init__(self) -> None:
         self.report: list[dict[str, Any]] = []
+        self.last: Any = None
 
-    def __call__(self, name: str, step: Callable[[], Any]) -> Any:
+    def __call__(self, name: str, function: Callable[..., Any], *arguments: Any) -> Any:
         began = time.monotonic()
-        made = step()
+        self.last = made = function(*arguments)
         row: dict[str, Any] = {"step": name, "seconds": round(time.monotonic() - began, 2)}
+        if isinstance(made, DemoSet):
+            self.report.append(row | {"path": str(made.clips)})
+            return made
         if isinstance(made, Outcome):
             row |= {"rows": made.rows, "rate": round(made.rate, 1), "unit": made.unit, "cached": made.cached}
-            made = Artifact(made.path)
-        path = made.path if isinstance(made, Artifact) else getattr(getattr(made, "artifact", None), "path", None)
-        row["path"] = str(path or getattr(made, "clips", ""))
-        self.report.append(row)
-        return made
+        artifact = Artifact(made.path) if isinstance(made, Outcome) else made.artifact
+        self.report.append(row | {"path": str(artifact.path)})
+        return artifact
 
 
 def table_of(report: dict[str, Any]) -> Table:
@@ -106,25 +115,13 @@ def _require_extras() -> None:
             raise MissingExtra(package, "demo", "the demo")
 
 
-def _clips(folder: Path, runtime: Runtime) -> DemoSet:
+def _clips(folder: Path, runtime: Runtime, clips: Mapping[str, int], seconds: float) -> DemoSet:
     if not shown(runtime.progress):
-        return make_demo_clips(folder)
+        return make_demo_clips(folder, clips=clips, seconds=seconds)
     with bar() as progress:
         task = progress.add_task("make clips", total=None, note="")
-        return make_demo_clips(folder, progress=lambda done, total: progress.update(task, completed=done, total=total))
 
+        def advance(done: int, total: int) -> None:
+            progress.update(task, completed=done, total=total)
 
-def _faces(cache: Cache, demo: DemoSet, runtime: Runtime) -> Outcome:
-    config = FacesConfig(detector="centerface", fps=5.0)
-    return extract_faces(cache, clips_of([str(demo.clips)]), config, runtime)
-
-
-def _embed(cache: Cache, faces: Artifact, runtime: Runtime) -> Outcome:
-    return embed(cache, faces, EmbedConfig(backbone="efficientnet-lite0"), Numerics(), runtime)
-
-
-def _head(cache: Cache, name: str, features: Artifact, demo: DemoSet, runtime: Runtime, steps: _Steps) -> Artifact:
-    config = TrainConfig(task="va", head=name, option=HEADS[name])
-    head = steps(f"train {name}", lambda: train(cache, [features], demo.labels, config, runtime).artifact)
-    made: Artifact = steps(f"predict {name}", lambda: predict(cache, head, [features], runtime))
-    return made
+        return make_demo_clips(folder, clips=clips, seconds=seconds, progress=advance)

@@ -1,0 +1,67 @@
+"""The code in the docs runs as it stands."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from affectkit import plugins, tasks
+from affectkit.config import Numerics
+from affectkit.store import Cache, features_schema, open_artifact
+
+DOCS = Path(__file__).parents[1] / "docs"
+PLACE = ".affectkit/embed/resnet50.tv_in1k-0123456789ab"
+
+
+def _blocks(page: str, language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", (DOCS / page).read_text(encoding="utf-8"), re.S)
+
+
+def test_plain_h5py_and_affectkit_read_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    artifact = Cache().create("embed", "resnet50", {"stage": "embed"}, features_schema(4), out=Path(PLACE))
+    part = artifact.new_part()
+    for clip, rows in (("train-00", 3), ("val-00", 2)):
+        times = np.arange(rows + 1) / 5
+        values = np.random.default_rng(rows).normal(size=(rows, 4))
+        part.append({"start": times[:-1], "end": times[1:], "valid": np.ones(rows), "values": values})
+        part.end(clip, "source")
+    part.commit()
+    artifact.seal()
+    by_h5py, by_affectkit = _blocks("cache-format.md", "python")
+    seen: dict = {}
+    exec(by_h5py, seen)
+    exec(by_affectkit, seen)
+    np.testing.assert_array_equal(seen["values"], seen["sequence"].values)
+    assert len(seen["start"]) == len(seen["valid"]) == 3
+    assert open_artifact(PLACE).clips == ["train-00", "val-00"]
+
+
+def test_the_example_backbone_keeps_the_contract() -> None:
+    (code,) = _blocks("plugins.md", "python")
+    module: dict = {"__name__": "contrast"}
+    exec(code, module)
+    plugin = module["PLUGIN"]
+    options = plugins.parse_options(plugin, [], "contrast")
+    model = plugin(options, plugin.weights(options, "auto"), Numerics())
+    images = np.random.default_rng(0).integers(0, 256, (4, 3, 8, 8), dtype=np.uint8)
+    np.testing.assert_allclose(model(images), images.std(axis=(2, 3)) / 255, rtol=1e-6)
+    assert model(images).shape == (4, plugin.dim)
+
+
+def test_the_example_task_is_accepted(tmp_path: Path) -> None:
+    _, toml = _blocks("plugins.md", "toml")
+    file = tmp_path / "engagement.toml"
+    file.write_text(toml, encoding="utf-8")
+    task = tasks.get(str(file))
+    assert (task.name, task.invalid) == ("engagement", (-1,))
+
+
+def test_links_between_pages_lead_somewhere() -> None:
+    root = DOCS.parent
+    for page in [root / "README.md", *DOCS.glob("*.md")]:
+        for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
+            assert (page.parent / target).exists(), f"{page.name} links to {target}"
