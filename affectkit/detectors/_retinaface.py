@@ -54,8 +54,8 @@ class RetinaFace:
         self._network = network.to(memory_format=torch.channels_last).to(torch.device(device))
         self._options = options
         self._device = torch.device(device)
-        self._mean = torch.tensor(mean, device=device).reshape(3, 1, 1)
-        self._gain = 1 / torch.tensor(std, device=device).reshape(3, 1, 1)
+        self._mean = torch.tensor(mean, device=device)
+        self._gain = None if set(std) == {1.0} else 1 / torch.tensor(std, device=device)
 
     def __call__(self, frames: NDArray[np.uint8]) -> list[Detections]:
         """frames [N,H,W,3] RGB -> N `Detections`."""
@@ -92,12 +92,14 @@ class RetinaFace:
 
         pixels = torch.from_numpy(frames.copy()).to(self._device).permute(0, 3, 1, 2)
         shape = (self._options.batch_size, where.padded_height, where.padded_width, 3)
-        batch = torch.zeros(shape, device=self._device).permute(0, 3, 1, 2)  # channels last in memory
-        inner = batch[: len(frames), :, : where.height, : where.width]
+        batch = torch.empty(shape, device=self._device)
+        batch[len(frames) :] = batch[:, where.height :] = batch[:, :, where.width :] = 0
         for i in range(len(frames)):
-            inner[i] = _resized(pixels[i : i + 1], where)[0]
-        inner.sub_(self._mean).mul_(self._gain)
-        return batch
+            inner = batch[i, : where.height, : where.width]  # [h,w,3]: normalised in one pass over the memory
+            torch.sub(_resized(pixels[i : i + 1], where)[0].permute(1, 2, 0), self._mean, out=inner)
+            if self._gain is not None:
+                inner.mul_(self._gain)
+        return batch.permute(0, 3, 1, 2)
 
 
 def _resized(pixels: torch.Tensor, where: Fit) -> torch.Tensor:
