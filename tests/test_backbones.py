@@ -154,11 +154,12 @@ class TestContract:
 
 @pytest.mark.usefixtures("two_threads")
 def test_odd_batch_sizes_run_as_multiples_of_8() -> None:
-    """Else a row's last digit depends on its position (seen on CPU with 5 rows and two threads)."""
-    odd = build("timm", batch_size=5)
+    """Else the last digit of a matrix product depends on the row's position, on CPU with two threads."""
+    given = ["model=test_resnet", "input_size=32", "layer=logits"]
+    odd = build("timm", given, batch_size=5)
     first = odd(IMAGES[:5])
     np.testing.assert_array_equal(odd(IMAGES[4::-1])[::-1], first)
-    np.testing.assert_array_equal(first, build("timm")(IMAGES)[:5])
+    np.testing.assert_array_equal(first, build("timm", given)(IMAGES)[:5])
 
 
 class TestRandomWeights:
@@ -271,7 +272,7 @@ class TestLayers:
 
     def test_maps_of_channels_last_networks(self) -> None:
         network = torch.nn.Module()
-        network.output_fmt = "NHWC"  # type: ignore[assignment]
+        network.output_fmt = "NHWC"
         maps = torch.rand(2, 4, 5, 6)
         torch.testing.assert_close(pool(network, torch.nn.Identity(), maps), maps.mean((1, 2)))
         torch.testing.assert_close(pool(network, torch.nn.Conv2d(1, 1, 1), maps), maps.mean((2, 3)))
@@ -404,7 +405,7 @@ class TestCheckpoints:
         from affectkit.backbones.timm import build as build_network
 
         file = saved(resnet.state_dict(), tmp_path / "w.safetensors")
-        network = build_network(plugin.Options(model="test_resnet"), file)
+        network: Any = build_network(plugin.Options(model="test_resnet"), file)
         assert "state_dict" not in network.pretrained_cfg
 
     def test_position_embeddings_of_another_input_size(self, tmp_path: Path) -> None:
@@ -555,23 +556,25 @@ class TestEfficientNetLite0:
             assert name == "coffee" or len(classes & set(best)) >= 2, (name, best)
 
     def test_the_stem_sees_the_variance_that_it_was_trained_on(self) -> None:
-        """Running statistics need no labels: ImageNet's mean and deviation would be 3.6 times off."""
-        backbone = lite0(layer="conv_stem")
-        stem = backbone.network._forward.__closure__  # the network is inside the forward function
-        network = next(cell.cell_contents for cell in stem if isinstance(cell.cell_contents, torch.nn.Module))
-        tensors = [backbone.network.prepare(torch.from_numpy(photograph(n)[None])) for n in (*PHOTOGRAPHS, "astronaut")]
+        """Running statistics need no labels: ImageNet's mean and deviation would be three times off."""
+        images = np.stack([photograph(name, 0.5)[:, :96, :96] for name in (*PHOTOGRAPHS, "astronaut")])
+        backbone = lite0(layer="conv_stem", input_size=96)
+        batch = backbone.network.prepare(torch.from_numpy(images))
+        state = torch.load(lite0_file(), weights_only=True)
 
-        def ratio(batch: Any) -> float:
-            measured = torch.nn.functional.conv2d(
-                torch.nn.functional.pad(batch, (0, 1, 0, 1)), network.conv_stem.weight, stride=2
-            ).var((0, 2, 3))
-            return float(((measured + 1e-6).log() - (network.bn1.running_var + 1e-6).log()).mean().exp())
+        def stem(pixels: Any) -> Any:
+            """TensorFlow pads an even size at the bottom and the right only."""
+            padded = torch.nn.functional.pad(pixels, (0, 1, 0, 1))
+            return torch.nn.functional.conv2d(padded, state["_conv_stem.weight"], stride=2)
 
-        batch = torch.cat(tensors)
+        def ratio(pixels: Any) -> float:
+            measured, kept = stem(pixels).var((0, 2, 3)), state["_bn0.running_var"]
+            return float(((measured + 1e-6).log() - (kept + 1e-6).log()).mean().exp())
+
+        np.testing.assert_allclose(backbone(images), stem(batch).mean((2, 3)).numpy(), atol=1e-5)
         mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
-        theirs = (batch * STD[0] + MEAN[0] - mean) / std
         assert 0.6 < ratio(batch) < 1.7
-        assert ratio(theirs) > 2.5
+        assert ratio((batch * STD[0] + MEAN[0] - mean) / std) > 2.2
 
     def test_every_key_has_a_place_of_its_own(self) -> None:
         state = torch.load(lite0_file(), weights_only=True)
@@ -649,7 +652,6 @@ class TestNumerics:
             ({"batch_size": 1}, 1e-4),
             pytest.param({"precision": "bfloat16", "channels_last": True}, 1e-1, marks=pytest.mark.slow),
             pytest.param({"precision": "float16"}, 2e-2, marks=pytest.mark.slow),
-            pytest.param({"compile": True}, 1e-4, marks=pytest.mark.slow),
         ],
         ids=str,
     )
