@@ -2,14 +2,34 @@
 
 from __future__ import annotations
 
+import ctypes
 import re
+from functools import cache
 
 from affectkit.config import Numerics
 from affectkit.errors import UsageError
 
+_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # malloc.h
+
+
+@cache
+def keep_memory() -> None:
+    """Have glibc keep freed memory instead of giving it back to the kernel at once.
+
+    A network frees and takes tens of megabytes in every layer. Given back, they are zeroed page by page again for the
+    next batch, which costs more than the arithmetic (docs/benchmarks.md). Elsewhere than on glibc this does nothing.
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError):
+        return
+    mallopt(_M_MMAP_MAX, 0)
+    mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
+
 
 def resolve(device: str) -> str:
     """cpu, cuda or cuda:N for what the user typed; auto is CUDA where torch sees one. Raises UsageError."""
+    keep_memory()
     if device == "cpu":
         return device
     if device != "auto" and not re.fullmatch(r"cuda(:\d+)?", device):

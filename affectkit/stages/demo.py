@@ -48,7 +48,7 @@ def run_demo(
     media = clips_of([str(demo.clips)])
     faces = step("extract faces", extract_faces, cache, media, FacesConfig(detector="centerface", fps=5.0), runtime)
     lite = EmbedConfig(backbone="efficientnet-lite0")
-    features = step("embed", embed, cache, faces, lite, Numerics(), runtime)
+    features = step("embed", embed, cache, faces, lite, Numerics(channels_last=True), runtime)
     predictions = {}
     for name, options in HEADS.items():
         config = TrainConfig(task="va", head=name, option=options)
