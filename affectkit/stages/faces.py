@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import groupby
 from pathlib import Path
@@ -74,6 +74,7 @@ def extract_faces(
     """
     if are_crops(clips):
         return _take_crops(cache, clips, config, runtime, times or CropTimes(), out)
+    rules = {clip.id: face_rule(clip.face) if clip.face else config.face for clip in clips}
     plugin = plugins.get("detectors", config.detector)
     options = plugins.parse_options(plugin, config.option, config.detector)
     weights = plugin.weights(options, config.weights)
@@ -98,7 +99,7 @@ def extract_faces(
         where = resolve(device)
         check_numerics(artifact, _numerics(where))
         extractor = _Extractor(plugin(options, weights, where), config, runtime, artifact.path)
-        extractor.run([listed[clip] for clip in missing], sink)
+        extractor.run([listed[clip] for clip in missing], rules, sink)
 
     sources = media_sources(clips, cache.digests(runtime.rehash))
     return run(artifact, sources, compute, runtime, what="extract faces", unit="frames", entries=clip_entries(clips))
@@ -117,8 +118,7 @@ class _Extractor:
         self._runtime = runtime
         self._folder = folder
 
-    def run(self, clips: Sequence[Clip], sink: Sink) -> None:
-        rules = {clip.id: face_rule(clip.face) if clip.face else self._config.face for clip in clips}
+    def run(self, clips: Sequence[Clip], rules: Mapping[str, FaceRule], sink: Sink) -> None:
         decoded = decode_all(clips, self._config.sampling, self._runtime.workers, self._config.on_truncated)
         with ThreadPoolExecutor(worker_count(self._runtime)) as pool:
             for clip, steps in groupby(prefetched(decoded), key=lambda step: step.clip):

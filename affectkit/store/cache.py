@@ -44,7 +44,9 @@ class Cache:
     def find(self, stage: str, name: str, inputs: dict[str, Any], out: Path | None = None) -> Artifact | None:
         """The artifact if it exists. Raises UsageError when `out` holds another recipe."""
         path = self.path(stage, name, inputs, out)
-        if not (path / STAGE_FILE).exists():
+        with explained(path):
+            exists = (path / STAGE_FILE).exists()
+        if not exists:
             if out and path.exists() and any(not p.name.startswith(TEMPORARY) for p in path.iterdir()):
                 raise UsageError(f"--out {path} is a folder with other things in it: name a new or an empty one")
             return None
