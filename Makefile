@@ -10,7 +10,7 @@ demo: $(VENV)/.has-demo  ## make a small data set and run the whole pipeline on 
 	$(BIN)/affectkit demo
 
 test: $(VENV)/.has-dev  ## the fast tests
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -n auto $(PYTEST_ARGS)
 
 slow: $(VENV)/.has-dev  ## the slow tests: every crash moment, long clips
 	$(BIN)/python -m pytest -m slow
