@@ -161,10 +161,12 @@ def names(group: Group) -> list[str]:
 
 
 def get(group: Group, name: str) -> type[Any]:
-    """The plugin class. Raises UsageError with the nearest accepted name."""
+    """The plugin class. Raises UsageError with the nearest accepted name, or for a package's plugin that is broken."""
     modules = _modules(group)
     if name not in modules:
         raise unknown(group.removesuffix("s"), name, modules)
+    if not modules[name].startswith(f"{__package__}."):
+        return _outside(group, name, modules[name])
     plugin = import_module(modules[name]).PLUGIN
     assert isinstance(plugin, type)
     return plugin
@@ -204,6 +206,17 @@ def _set(tree: dict[str, Any], path: list[str], value: str, item: str) -> None:
     tree[leaf] = value
 
 
+def _outside(group: Group, name: str, module: str) -> type[Any]:
+    """The plugin of another package, whose mistakes are not ours."""
+    try:
+        plugin = import_module(module).PLUGIN
+    except (ImportError, AttributeError, SyntaxError) as error:
+        raise UsageError(f"{group.removesuffix('s')} '{name}' ({module}) cannot be loaded: {error}") from error
+    if not isinstance(plugin, type):
+        raise UsageError(f"{group.removesuffix('s')} '{name}' ({module}): its PLUGIN is not a class")
+    return plugin
+
+
 def _modules(group: Group) -> dict[str, str]:
     package = import_module(f"affectkit.{group}")
     found = {
@@ -212,5 +225,5 @@ def _modules(group: Group) -> dict[str, str]:
         if not info.name.startswith("_")
     }
     for point in entry_points(group=f"affectkit.{group}"):
-        found.setdefault(point.name, point.value)
+        found.setdefault(point.name, point.module)
     return found

@@ -11,7 +11,7 @@ import typer
 from affectkit import plugins, tasks, weights
 from affectkit.cli._options import CacheOption, JsonOption
 from affectkit.cli._results import columns, print_table
-from affectkit.errors import unknown
+from affectkit.errors import UsageError, unknown
 from affectkit.stages.status import status as look_around
 
 
@@ -43,7 +43,7 @@ def list_plugins(
         raise unknown("group", group, [*plugins.GROUPS, "tasks"])
     if name is None:
         for plugin in plugins.names(known):
-            typer.echo(f"{plugin}\t{_first_line(plugins.get(known, plugin))}")
+            typer.echo(f"{plugin}\t{_summary(known, plugin)}")
         return
     _print_options(plugins.get(known, name), name)
 
@@ -104,5 +104,10 @@ def _print_options(plugin: Any, name: str) -> None:
     print_table(table)
 
 
-def _first_line(plugin: type) -> str:
-    return (plugin.__doc__ or "").strip().partition("\n")[0]
+def _summary(group: plugins.Group, name: str) -> str:
+    """The first line of a plugin's docstring, or why it cannot be loaded: that must not hide the others."""
+    try:
+        text = plugins.get(group, name).__doc__ or ""
+    except UsageError as error:
+        return f"({error})"
+    return text.strip().partition("\n")[0]
