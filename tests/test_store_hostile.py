@@ -395,6 +395,7 @@ def refuse_part(table: Artifact) -> None:
         with pytest.raises(HostileFile) as caught:
             use(open_artifact(table.path))
         assert "\n" not in str(caught.value)
+        assert "remove this part" in str(caught.value)
     assert tracemalloc.get_traced_memory()[1] < 20e6
     tracemalloc.stop()
     assert open_artifact(table.path).clips == []

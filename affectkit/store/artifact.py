@@ -212,6 +212,8 @@ class Artifact:
             return pieces(path, self.schema, sealed=False)
         except FileNotFoundError:  # another process has just sealed it
             return []
+        except HostileFile as error:
+            raise HostileFile(f"{error} (remove this part, and its clips are computed again)") from error
 
     def _next_segment(self) -> Path:
         last = self.segment_paths()
