@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import stat
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cache
 from http.client import HTTPException
 from importlib.machinery import PathFinder
@@ -33,6 +33,10 @@ class WeightsFile:
     sha256: str
     licence: str
     source: str
+
+    def about(self) -> dict[str, str | None]:
+        """What an artifact's provenance says of it."""
+        return asdict(self) | {"path": str(self.path) if self.path else None}
 
 
 @dataclass(frozen=True)

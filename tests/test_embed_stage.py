@@ -15,7 +15,7 @@ from stage_factory import clips_in, crop_folder, portrait
 from affectkit.backbones.mean_pixel import MeanPixel
 from affectkit.config import Numerics, Runtime
 from affectkit.errors import UsageError
-from affectkit.stages import embed as stage
+from affectkit.stages import _crop_batches as crop_batches
 from affectkit.stages._map import Outcome
 from affectkit.stages.embed import EmbedConfig, embed
 from affectkit.stages.faces import FacesConfig, extract_faces
@@ -282,7 +282,7 @@ def test_only_faces_are_embedded(cache: Cache, crops: Artifact) -> None:
 
 
 def test_rows_are_cut_into_batches_across_clips(cache: Cache, crops: Artifact) -> None:
-    batches = list(stage._batches(crops, crops.clips, 4))
+    batches = list(crop_batches._batches(crops, crops.clips, 4))
     sizes = [len(batch.images) for batch in batches]
     assert sizes[:-1] == [4] * (len(sizes) - 1)
     assert sum(sizes) == sum(int(np.sum(crops.column(clip, "valid"))) for clip in crops.clips)

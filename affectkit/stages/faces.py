@@ -23,7 +23,6 @@ from affectkit.stages._map import Outcome, Sink, check_numerics, run
 from affectkit.stages._precropped import add_crops
 from affectkit.stages._prefetch import prefetched, worker_count
 from affectkit.stages._spool import FileSpool
-from affectkit.stages.embed import describe_weights
 from affectkit.stages.sources import CropTimes, are_crops, clip_entries, crop_sources, media_sources
 from affectkit.store import Cache, faces_schema
 from affectkit.tracks import CropConfig, FaceRule, FaceTracker, LinkConfig, detect_every, face_rule
@@ -91,7 +90,7 @@ def extract_faces(
         device = resolve(device)
         artifact = cache.create(
             "faces", config.detector, inputs, faces_schema(), numerics=_numerics(device), out=out,
-            extra={"config": config.model_dump(mode="json"), "weights": describe_weights(weights)},
+            extra={"config": config.model_dump(mode="json"), "weights": weights.about()},
         )  # fmt: skip
     listed = {clip.id: clip for clip in clips}
 
