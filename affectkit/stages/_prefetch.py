@@ -23,16 +23,16 @@ def worker_count(runtime: Runtime) -> int:
 
 
 def ahead(items: Iterable[Item], prepare: Callable[[Item], Made], depth: int = 2) -> Iterator[tuple[Item, Made]]:
-    """Yields (item, prepare(item)) in order, preparing up to `depth` items ahead in one thread.
+    """Yields (item, prepare(item)) in order, preparing up to `depth` items ahead, each in a thread of its own.
 
     >>> list(ahead([1, 2, 3], lambda n: n * n))
     [(1, 1), (2, 4), (3, 9)]
     """
     waiting: deque[tuple[Item, Future[Made]]] = deque()
-    with ThreadPoolExecutor(1) as thread:
+    with ThreadPoolExecutor(depth) as threads:
         try:
             for item in items:
-                waiting.append((item, thread.submit(prepare, item)))
+                waiting.append((item, threads.submit(prepare, item)))
                 if len(waiting) > depth:
                     first, future = waiting.popleft()
                     yield first, future.result()
