@@ -124,7 +124,7 @@ def test_items_are_made_while_the_consumer_works() -> None:
     assert here not in makers
     prepared = [made for _, made in ahead(range(3), lambda _: threading.get_ident())]
     assert here not in prepared
-    assert len(set(prepared)) == 1
+    assert len(set(prepared)) <= 2  # its depth
 
 
 def test_workers_as_asked_or_one_a_core() -> None:
