@@ -1,9 +1,9 @@
 """The embed stage against its model's bare forward passes, and the stage alone around a backbone that does nothing.
 
-Reference = the network's forward passes on one prepared batch that stays on the device: same model, device, batch shape and
-numerics, same process (so both profit from how affectkit sets up the memory allocator). Stage = reading crops from
-the artifact, decoding their JPEGs, batches in the fixed shape, copying to the device, normalising, the same passes, and
-writing, hashing and sealing the features. Making the model is in neither.
+Reference = the network's forward passes on one prepared batch that stays on the device: same model, device, batch
+shape and numerics, same process (so both profit from how affectkit sets up the memory allocator). Stage = reading crops
+from the artifact, decoding their JPEGs, batches in the fixed shape, copying to the device, normalising, the same
+passes, and writing, hashing and sealing the features. Making the model is in neither.
 """
 
 from __future__ import annotations

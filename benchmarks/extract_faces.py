@@ -2,8 +2,8 @@
 
 Reference = every frame of the file decoded by PyAV, nothing done with them (no conversion to RGB), plus the
 detector's network on the sampled frames, prepared as its input beforehand, at the stage's batch size, nothing done
-with what it says. Stage = what `affectkit extract faces` does: digest of the file, scan, decoding, conversion, resizing, the
-same passes, candidates to boxes, linking, cutting and encoding every crop, digests, writing and sealing.
+with what it says. Stage = what `affectkit extract faces` does: digest of the file, scan, decoding, conversion,
+resizing, the same passes, candidates to boxes, linking, cutting and encoding every crop, digests, writing and sealing.
 It includes making the detector; the reference does not.
 """
 
