@@ -269,7 +269,7 @@ def test_labels_and_features_that_do_not_meet_are_left_out_and_said(
     trained = fit(cache, planted.features, labels)
     assert trained.report["clips"]["train"] == 5
     left = " ".join(trained.report["clips"]["left_out"])
-    assert "labels but no features (stranger)" in left
+    assert "labels but no features: 1 (stranger)" in left
     assert "features but no labels (c05)" in left
 
 
