@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from affectkit.cli._options import CacheOption, ClipsOption, JsonOption
 from affectkit.cli._results import SOME_FAILED, choose, columns, log, print_table
-from affectkit.store import Cache, open_artifact, upkeep
+from affectkit.errors import AffectkitError
+from affectkit.store import Artifact, Cache, open_artifact, upkeep
 from affectkit.store.export import FORMATS, export
 
 ArtifactArgument = Annotated[Path, typer.Argument(help="an artifact's folder", metavar="ARTIFACT")]
@@ -31,22 +32,29 @@ def register(app: typer.Typer) -> None:
 def ls(cache: CacheOption = None, as_json: JsonOption = False) -> None:
     """List the artifacts: stage, name, clips, failures, size."""
     rows = []
-    for artifact in Cache(cache).artifacts():
-        has_table = artifact.stage.table is not None
-        rows.append({
-            "artifact": str(artifact.path), "stage": artifact.stage.stage, "name": artifact.stage.name,
-            "clips": len(artifact) if has_table else None, "failed": len(artifact.failures()),
-            "unsealed": len(artifact.part_paths()), "bytes": upkeep.size(artifact.path),
-        })  # fmt: skip
+    for folder in Cache(cache).folders():
+        try:
+            rows.append(_row(open_artifact(folder)))
+        except AffectkitError as error:
+            log(f"cannot be read: {error}")
     if as_json:
         typer.echo(json.dumps(rows))
         return
     table = columns("artifact", "clips", "failed", "unsealed parts", "size")
     for row in rows:
         clips = "" if row["clips"] is None else str(row["clips"])
-        table.add_row(str(row["artifact"]), clips, str(row["failed"] or ""), str(row["unsealed"] or ""),
-                      megabytes(int(str(row["bytes"]))))  # fmt: skip
+        table.add_row(row["artifact"], clips, str(row["failed"] or ""), str(row["unsealed"] or ""),
+                      megabytes(row["bytes"]))  # fmt: skip
     print_table(table)
+
+
+def _row(artifact: Artifact) -> dict[str, Any]:
+    has_table = artifact.stage.table is not None
+    return {
+        "artifact": str(artifact.path), "stage": artifact.stage.stage, "name": artifact.stage.name,
+        "clips": len(artifact) if has_table else None, "failed": len(artifact.failures()),
+        "unsealed": len(artifact.part_paths()), "bytes": upkeep.size(artifact.path),
+    }  # fmt: skip
 
 
 def show(artifact: ArtifactArgument) -> None:
@@ -55,7 +63,7 @@ def show(artifact: ArtifactArgument) -> None:
     about = opened.stage.model_dump(mode="json", exclude={"table"})
     if opened.stage.table is not None:
         about["clips"] = len(opened)
-        about["rows"] = sum(segment.length(clip) for segment in opened.segments for clip in segment.ids)
+        about["rows"] = sum(opened.segment(clip).length(clip) for clip in opened.clips)
         about["partial"] = [clip for clip in opened.clips if opened.status(clip) == "partial"]
         about["failed"] = {clip: failure.cause for clip, failure in opened.failures().items()}
     typer.echo(json.dumps(about, indent=2, ensure_ascii=False))

@@ -22,7 +22,7 @@ _PACKAGES = ("torch", "torchvision", "timm", "transformers", "av", "h5py", "onnx
 def status(cache: Path | None = None) -> dict[str, dict[str, Any]]:
     """What a user asks before a run, by topic. Imports torch to see the devices."""
     store = Cache(cache)
-    artifacts = list(store.artifacts())
+    folders = store.folders()
     return {
         "affectkit": {"version": __version__} | {name: _version(name) for name in _PACKAGES},
         "devices": _devices(),
@@ -30,8 +30,8 @@ def status(cache: Path | None = None) -> dict[str, dict[str, Any]]:
         "weights": {entry.name: state for entry, state in weights.available()},
         "cache": {
             "folder": str(store.root.absolute()),
-            "artifacts": len(artifacts),
-            "size": f"{sum(upkeep.size(a.path) for a in artifacts) / 1e6:,.1f} MB",
+            "artifacts": len(folders),
+            "size": f"{sum(map(upkeep.size, folders)) / 1e6:,.1f} MB",
         },
     }
 

@@ -17,7 +17,7 @@ from typing import Any
 from affectkit import __version__
 from affectkit.config import fingerprint
 from affectkit.digests import Digests
-from affectkit.errors import UsageError
+from affectkit.errors import AffectkitError, UsageError
 from affectkit.store.artifact import Artifact
 from affectkit.store.atomic import TEMPORARY, explained, fsync, temporary_name, write_text
 from affectkit.store.schema import Schema
@@ -96,10 +96,18 @@ class Cache:
         return Artifact(path)
 
     def artifacts(self) -> Iterable[Artifact]:
-        """Every artifact under the root, by stage and name."""
-        for file in sorted(self.root.glob(f"*/*/{STAGE_FILE}")):
-            if not file.parent.name.startswith("."):
-                yield Artifact(file.parent)
+        """Every artifact under the root that can be opened, by stage and name."""
+        for folder in self.folders():
+            try:
+                artifact = Artifact(folder)
+            except AffectkitError:
+                continue
+            yield artifact
+
+    def folders(self) -> list[Path]:
+        """The folders of all artifacts under the root, by stage and name."""
+        found = sorted(file.parent for file in self.root.glob(f"*/*/{STAGE_FILE}"))
+        return [folder for folder in found if not folder.name.startswith(".")]
 
 
 def stage_text(
