@@ -270,7 +270,7 @@ def test_labels_and_features_that_do_not_meet_are_left_out_and_said(
     assert trained.report["clips"]["train"] == 5
     left = " ".join(trained.report["clips"]["left_out"])
     assert "labels but no features: 1 (stranger)" in left
-    assert "features but no labels (c05)" in left
+    assert "features but no labels: 1 (c05)" in left
 
 
 def test_labels_of_none_of_the_clips_are_refused(cache: Cache, planted: Planted, labels: Path) -> None:
