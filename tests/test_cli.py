@@ -207,7 +207,7 @@ def test_an_unknown_backbone_has_a_suggestion(made: tuple[Command, Path, list[st
     command, _, printed = made
     done = command("embed", printed[0], "--backbone", "mean-pixl", "--weights", "random")
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1), done.stderr
-    assert "did you mean 'mean-pixel'" in done.stderr
+    assert "did you mean mean-pixel?" in done.stderr
 
 
 # Looking around
