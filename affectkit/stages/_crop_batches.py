@@ -91,6 +91,7 @@ def _emit(
             for index, row in enumerate(span.first + np.flatnonzero(rows["valid"]), at):
                 if index in broken:
                     raise ClipError(f"crop of row {row} cannot be read: {broken[index]}")
+            sink.count(len(rows["start"]))
             sink.append(rows | {"values": _scatter(values[at : at + count], rows["valid"], dtype)})
             if span.is_end:
                 sink.end(span.clip, status=crops.status(span.clip))

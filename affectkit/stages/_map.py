@@ -50,13 +50,16 @@ class Sink:
         self.computed = 0
         self.partial = 0
 
+    def count(self, rows: int) -> None:
+        """Rows that were computed, for the progress: they may be appended much later."""
+        self._meter.advance(rows=rows)
+
     def append(self, rows: dict[str, Any]) -> None:
         """Rows of the clip under way."""
         if self._part is None:
             self._part = self._artifact.new_part()
             self._began = time.monotonic()
         self._part.append(rows)
-        self._meter.advance(rows=len(rows["start"]))
 
     def end(self, clip: str, scalars: dict[str, Any] | None = None, status: str = "ok") -> None:
         """The clip under way is complete."""

@@ -52,6 +52,7 @@ def _append(
     encoded = [b"" if path is None else _encoded(path, config) for path in files]
     valid = np.array([bool(data) for data in encoded])
     size = config.size
+    sink.count(len(files))
     sink.append({
         "start": starts, "end": ends, "valid": valid, "image": encoded, "frame_index": frames,
         "boxes": valid[:, None] * np.array([[0, 0, size, size]], np.float32),

@@ -136,6 +136,7 @@ class _Extractor:
             )  # fmt: skip
             for frame, faces in found:
                 tracker.add(frame.start, frame.end, frame.index, frame.image, faces)
+                sink.count(1)
             (reader,) = ended
             status = "partial" if reader.partial else "ok"
             scalars = {"origin": reader.origin}

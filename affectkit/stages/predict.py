@@ -62,6 +62,7 @@ def predict(
             some = missing[first : first + _AT_ONCE]
             examples = [Example(clip, sequences(features, clip)) for clip in some]
             for example, scores in zip(examples, _average(heads, examples, task, where), strict=True):
+                sink.count(len(scores))
                 sink.append(_rows(example.inputs[0], scores, task))
                 sink.end(example.clip, {"split": split[example.clip]})
 
