@@ -221,19 +221,19 @@ def forbid(tmp_path: Path) -> Callable[[Path], None]:
 
 
 def test_a_file_that_may_not_be_read_fails_alone_until_it_may(
-    affectkit: Command, tmp_path: Path, forbid: Callable[[Path], None]
+    child: Command, tmp_path: Path, forbid: Callable[[Path], None]
 ) -> None:
     face_clips(tmp_path / "clips", ["a", "b"], frames=2)
     forbid(tmp_path / "clips" / "b.mp4")
-    done = affectkit(*FACES, "clips", "--json", preexec_fn=without_override)
+    done = child(*FACES, "clips", "--json", preexec_fn=without_override)
     assert causes(done) == {"b": "cannot be read: Permission denied"}
     (tmp_path / "clips" / "b.mp4").chmod(0o600)
-    mended = affectkit(*FACES, "clips", "--json", preexec_fn=without_override)
+    mended = child(*FACES, "clips", "--json", preexec_fn=without_override)
     assert (json.loads(mended.stdout)["computed"], causes(mended)) == (1, {})
 
 
 def test_folders_and_tables_that_may_not_be_used(
-    affectkit: Command, tmp_path: Path, forbid: Callable[[Path], None]
+    child: Command, tmp_path: Path, forbid: Callable[[Path], None]
 ) -> None:
     face_clips(tmp_path / "clips", ["a"], frames=2)
     (tmp_path / "closed").mkdir()
@@ -242,7 +242,7 @@ def test_folders_and_tables_that_may_not_be_used(
         (tmp_path / name).write_text("clip,valence,arousal\na,0,0\n")
 
     def line(*arguments: str) -> Run:
-        return affectkit(*arguments, preexec_fn=without_override)
+        return child(*arguments, preexec_fn=without_override)
 
     refused(line(*FACES, "closed"), "closed", "Permission denied")
     refused(line(*FACES, "clips", "--cache", "closed/cache"), "closed/cache", "Permission denied")
@@ -267,23 +267,23 @@ def visible(folder: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("nbytes", [1_000, 6_000, 20_000])
-def test_a_full_disk_while_extracting_faces(affectkit: Command, tmp_path: Path, nbytes: int) -> None:
+def test_a_full_disk_while_extracting_faces(child: Command, tmp_path: Path, nbytes: int) -> None:
     face_clips(tmp_path / "clips", ["a", "b"], frames=8)
     line = [*FACES, "clips", "--format", "png", "--size", "64"]
-    refused(affectkit(*line, preexec_fn=limit(nbytes)), "room")
+    refused(child(*line, preexec_fn=limit(nbytes)), "room")
     assert not list(tmp_path.glob(f"cache/**/{TEMPORARY}*"))
     assert set(visible(tmp_path / "cache")) <= {"stage.json", "digests.sqlite"}
-    whole = affectkit(*line, "--json")
+    whole = child(*line, "--json")
     assert (causes(whole), json.loads(whole.stdout)["computed"]) == ({}, 2)
 
 
-def test_a_full_disk_keeps_what_is_finished(affectkit: Command, tmp_path: Path) -> None:
+def test_a_full_disk_keeps_what_is_finished(child: Command, tmp_path: Path) -> None:
     face_clips(tmp_path / "clips", ["a"], frames=1)
     line = [*FACES, "clips", "--format", "png", "--size", "64"]
-    assert affectkit(*line).returncode == 0
+    assert child(*line).returncode == 0
     face_clips(tmp_path / "clips", ["b"], frames=30)
-    refused(affectkit(*line, preexec_fn=limit(60_000)), "room", "finished clips are kept")
-    done = affectkit(*line, "--json")
+    refused(child(*line, preexec_fn=limit(60_000)), "room", "finished clips are kept")
+    done = child(*line, "--json")
     assert (json.loads(done.stdout)["computed"], json.loads(done.stdout)["cached"]) == (1, 1)
 
 
@@ -299,29 +299,29 @@ def features(affectkit: Command, tmp_path: Path) -> str:
     return affectkit("embed", faces, "--backbone", "mean-pixel", "--device", "cpu").stdout.strip()
 
 
-def test_a_full_disk_later_on(affectkit: Command, tmp_path: Path, features: str) -> None:
+def test_a_full_disk_later_on(child: Command, tmp_path: Path, features: str) -> None:
     faces = str(next((tmp_path / "cache").glob("faces/*")))
     again = ["embed", faces, "--backbone", "mean-pixel", "--device", "cpu", "--cache", "second"]
-    refused(affectkit(*again, preexec_fn=limit(9_000)), "room")
+    refused(child(*again, preexec_fn=limit(9_000)), "room")
     assert visible(tmp_path / "second") == ["stage.json"]
     evaluate = ["evaluate", "va.csv", "--labels", "va.csv", "--task", "va"]
-    refused(affectkit(*evaluate, preexec_fn=limit(200)), "room")
+    refused(child(*evaluate, preexec_fn=limit(200)), "room")
     assert not list((tmp_path / "cache").glob("evaluate/*"))
-    assert affectkit(*evaluate).returncode == 0
-    refused(affectkit("export", features, "--out", "features.csv", preexec_fn=limit(2_000)), "room")
+    assert child(*evaluate).returncode == 0
+    refused(child("export", features, "--out", "features.csv", preexec_fn=limit(2_000)), "room")
     assert not (tmp_path / "features.csv").exists()
 
 
 @pytest.mark.slow
-def test_a_full_disk_while_training_and_predicting(affectkit: Command, tmp_path: Path, features: str) -> None:
+def test_a_full_disk_while_training_and_predicting(child: Command, tmp_path: Path, features: str) -> None:
     head = ["train-head", features, "--labels", "va.csv", "--task", "va", "--device", "cpu"]
     head += [part for option in ("epochs=1", "width=8", "heads=1", "layers=1") for part in ("-o", option)]
-    refused(affectkit(*head, preexec_fn=limit(3_000)), "room")
+    refused(child(*head, preexec_fn=limit(3_000)), "room")
     assert not list((tmp_path / "cache").glob("train-head/*"))
-    made = affectkit(*head).stdout.strip()
+    made = child(*head).stdout.strip()
     predict = ["predict", made, features, "--device", "cpu"]
-    refused(affectkit(*predict, preexec_fn=limit(9_000)), "room")
-    assert affectkit(*predict).returncode == 0
+    refused(child(*predict, preexec_fn=limit(9_000)), "room")
+    assert child(*predict).returncode == 0
 
 
 # Tables

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import Command, command_in
+from conftest import Command, Here, child_environment
 from stage_factory import crop_folder, face_clips, portrait
 
 from affectkit.store import Artifact
@@ -56,7 +56,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Command, Path, list[
             guesses.append(f"{clip},{times},{math.sin(row) / 2:.3f},{math.cos(row) / 3:.3f}")
     (folder / "va.csv").write_text("\n".join(lines) + "\n")
     (folder / "other.csv").write_text("\n".join(guesses) + "\n")
-    command = command_in(folder)
+    command = Here(folder, child_environment(folder))
     done = subprocess.run(
         ["bash", "-c", PIPELINE], cwd=folder, env=command.environment | {"PYTHON": sys.executable},
         capture_output=True, text=True, timeout=200, check=False,
@@ -133,14 +133,14 @@ def test_paths_on_stdin(affectkit: Command, tmp_path: Path) -> None:
     assert (done.returncode, json.loads(done.stdout)["computed"]) == (0, 2)
 
 
-def test_progress_is_for_terminals_only(affectkit: Command, tmp_path: Path, environment: dict[str, str]) -> None:
+def test_progress_is_for_terminals_only(child: Command, tmp_path: Path, environment: dict[str, str]) -> None:
     face_clips(tmp_path / "clips", ["a", "b"], frames=4)
     line = ["extract", "faces", "clips", "--detector", "centerface", "--size", "32", "--device", "cpu"]
-    quiet = affectkit(*line)
+    quiet = child(*line)
     assert (quiet.stdout.count("\n"), quiet.stderr) == (1, "")
     terminal, side = pty.openpty()
     del environment["NO_COLOR"]
-    child = subprocess.Popen(
+    shell = subprocess.Popen(
         [sys.executable, "-m", "affectkit", *line, "--cache", "other"], cwd=tmp_path, stdout=subprocess.PIPE,
         stderr=side, env=environment | {"TERM": "xterm-256color"},
     )  # fmt: skip
@@ -154,9 +154,9 @@ def test_progress_is_for_terminals_only(affectkit: Command, tmp_path: Path, envi
         if not block:
             break
         shown += block
-    out, _ = child.communicate(timeout=60)
+    out, _ = shell.communicate(timeout=60)
     os.close(terminal)
-    assert (child.returncode, out.count(b"\n")) == (0, 1)
+    assert (shell.returncode, out.count(b"\n")) == (0, 1)
     assert Artifact(tmp_path / out.decode().strip()).clips == ["a", "b"]
     text = shown.decode()
     assert "extract faces" in text
@@ -201,6 +201,12 @@ def test_a_mistake_is_one_line_and_exit_code_2(
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1), done.stderr
     for word in words:
         assert word in done.stderr
+
+
+def test_a_mistake_in_a_process_of_its_own(child: Command) -> None:
+    done = child("embed", "nowhere", "--backbone", "resnet18")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "affectkit: nowhere is not an artifact: give a folder that an affectkit command printed\n"
 
 
 def test_an_unknown_backbone_has_a_suggestion(made: tuple[Command, Path, list[str]]) -> None:

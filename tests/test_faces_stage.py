@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from fractions import Fraction
 from pathlib import Path
@@ -61,17 +62,18 @@ def real_clips() -> list[Path]:
     return paths
 
 
-def test_real_clips_with_two_detectors(cache: Cache) -> None:
+@pytest.mark.parametrize("fps", [2, pytest.param(5, marks=pytest.mark.slow)])
+def test_real_clips_with_two_detectors(cache: Cache, fps: int) -> None:
     weights = SHARED / "weights" / "retinaface_mobilenet0.25.pth"
     clips = real_clips()
     if not weights.exists():
         pytest.skip("the weights of retinaface-mobilenet are not here")
-    _, centre = extract(cache, *clips, fps=5)
-    _, retina = extract(cache, *clips, fps=5, detector="retinaface-mobilenet", weights=str(weights))
+    _, centre = extract(cache, *clips, fps=fps)
+    _, retina = extract(cache, *clips, fps=fps, detector="retinaface-mobilenet", weights=str(weights))
     for artifact in (centre, retina):
-        assert len(artifact.column("single_face", "valid")) == 12
+        assert len(artifact.column("single_face", "valid")) == math.ceil(2.4 * fps)
         assert np.all(artifact.column("single_face", "valid"))
-        assert len(artifact.column("no_face", "valid")) == 21
+        assert len(artifact.column("no_face", "valid")) == math.ceil(4.015 * fps)
         assert not np.any(artifact.column("no_face", "valid"))
     boxes = [artifact.column("single_face", "boxes") for artifact in (centre, retina)]
     assert np.diag(iou(*boxes)).min() >= 0.6

@@ -143,16 +143,16 @@ def test_an_outside_package_joins_by_an_entry_point(package: Callable[[str, str]
 
 
 def test_an_outside_plugin_works_from_the_shell(
-    affectkit: Command, environment: dict[str, str], package: Callable[[str, str], Path], tmp_path: Path
+    child: Command, environment: dict[str, str], package: Callable[[str, str], Path], tmp_path: Path
 ) -> None:
     folder = package(BACKBONE, "[affectkit.backbones]\nbright = bright\n")
     environment["PYTHONPATH"] += f":{folder}"
     crop_folder(tmp_path / "crops" / "a", [portrait()[:32, :32]] * 2)
-    faces = affectkit("extract", "faces", "crops", "--source-fps", "5", "--size", "32").stdout.strip()
-    done = affectkit("embed", faces, "--backbone", "bright", "-o", "scale=2", "--device", "cpu")
+    faces = child("extract", "faces", "crops", "--source-fps", "5", "--size", "32").stdout.strip()
+    done = child("embed", faces, "--backbone", "bright", "-o", "scale=2", "--device", "cpu")
     assert (done.returncode, done.stderr) == (0, "")
-    assert "bright\tThe mean of all pixels." in affectkit("list", "backbones").stdout
-    assert "scale" in affectkit("list", "backbones", "bright").stdout
+    assert "bright\tThe mean of all pixels." in child("list", "backbones").stdout
+    assert "scale" in child("list", "backbones", "bright").stdout
 
 
 @pytest.mark.parametrize(
