@@ -284,10 +284,10 @@ class TestHub:
         return root
 
     def test_from_the_local_cache(self, cached: Path, no_network: None) -> None:
-        chosen = weights.fetch("resnet18")
+        chosen = weights.fetch("resnet18.tv_in1k")
         assert chosen.sha256 == DIGEST and chosen.licence == "BSD-3-Clause"
         assert chosen.source == f"huggingface.co/timm/resnet18.tv_in1k@{self.COMMIT}/model.safetensors"
-        assert {row.name: state for row, state in weights.available()}["resnet18"] == "at hand"
+        assert {row.name: state for row, state in weights.available()}["resnet18.tv_in1k"] == "at hand"
 
     def test_a_file_in_a_folder_of_the_repository(self, cached: Path, no_network: None) -> None:
         chosen = weights.hub("timm/resnet18.tv_in1k", "sub/model.bin", self.COMMIT)
@@ -296,10 +296,10 @@ class TestHub:
     def test_other_bytes_than_the_table_says(
         self, cached: Path, no_network: None, patch_entry: Callable[..., None]
     ) -> None:
-        patch_entry("resnet18", sha256="0" * 64)
+        patch_entry("resnet18.tv_in1k", sha256="0" * 64)
         with pytest.raises(UsageError, match="remove it"):
-            weights.fetch("resnet18")
+            weights.fetch("resnet18.tv_in1k")
 
     def test_offline(self, cached: Path, no_network: None) -> None:
         with pytest.raises(UsageError, match=r"timm/resnet50.tv_in1k is not in the local cache .*--weights PATH"):
-            weights.fetch("resnet50")
+            weights.fetch("resnet50.tv_in1k")
