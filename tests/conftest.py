@@ -19,6 +19,9 @@ from affectkit.store import Cache
 
 ROOT = Path(__file__).parents[1]
 
+if "PYTEST_XDIST_WORKER" in os.environ:  # one process a core: more threads than that only get in each other's way
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 
 def child_environment(folder: Path) -> dict[str, str]:
     """For child processes: this checkout, a cache below `folder`, one thread, a wide terminal."""

@@ -92,7 +92,8 @@ def test_media_are_predicted_in_one_command(made: tuple[Command, Path, list[str]
     assert (done.returncode, report["computed"], list(report["failed"])) == (3, 1, ["broken"])
     again, known = Artifact(folder / report["artifact"]), Artifact(folder / printed[3])
     assert again.clips == ["again"]
-    assert np.array_equal(again.column("again", "scores"), known.column("a", "scores"))
+    # Not bit-equal: this process may run torch with other threads than the shell's.
+    assert np.allclose(again.column("again", "scores"), known.column("a", "scores"), atol=1e-5)
     one = json.loads(run(command, "predict", printed[2], "new/again.mp4", *elsewhere))
     assert (one["cached"], one["failed"]) == (1, {})
     done = command("predict", printed[2], "new", "--weights", "detector=x")
