@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import ctypes
 import json
+import os
 import resource
 import shutil
 import subprocess
@@ -322,6 +323,25 @@ def test_a_full_disk_while_training_and_predicting(child: Command, tmp_path: Pat
     predict = ["predict", made, features, "--device", "cpu"]
     refused(child(*predict, preexec_fn=limit(9_000)), "room")
     assert child(*predict).returncode == 0
+
+
+def test_out_that_is_no_place_for_a_result(affectkit: Command, tmp_path: Path, features: str) -> None:
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "other").touch()
+    os.mkfifo(tmp_path / "pipe")
+    embed = ["embed", next(iter((tmp_path / "cache").glob("faces/*"))), "--backbone", "mean-pixel", "--device", "cpu"]
+    for out, words in (("file", "Not a directory"), ("file/x", "Not a directory"), ("full", "other things in it"),
+                       ("pipe", "Not a directory"), ("x" * 300, "File name too long")):  # fmt: skip
+        refused(affectkit(*embed, "--out", out), words)
+    for out in ("pipe", "full", "."):
+        refused(affectkit("export", features, "--out", out), "not a regular file")
+    refused(affectkit("export", features, "--out", "file/x.csv"), "cannot be written")
+    assert (tmp_path / "file").read_text() == "mine"
+    assert (tmp_path / "pipe").is_fifo()  # as /dev/stdout must stay what it is
+    (tmp_path / "link").symlink_to("pipe")
+    refused(affectkit("export", features, "--out", "link"), "not a regular file")
+    assert affectkit("export", features, "--out", "file").returncode == 0  # an older file may be replaced
 
 
 # Tables

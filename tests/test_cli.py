@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import Command, Here, child_environment
+from media_factory import cut_off, make_clip
 from stage_factory import crop_folder, face_clips, portrait
 
 from affectkit.store import Artifact
@@ -96,8 +97,12 @@ def test_media_are_predicted_in_one_command(made: tuple[Command, Path, list[str]
     assert np.allclose(again.column("again", "scores"), known.column("a", "scores"), atol=1e-5)
     one = json.loads(run(command, "predict", printed[2], "new/again.mp4", *elsewhere))
     assert (one["cached"], one["failed"]) == (1, {})
-    done = command("predict", printed[2], "new", "--weights", "detector=x")
-    assert (done.returncode, "faces=PATH or embed=PATH" in done.stderr) == (2, True)
+    for inputs, given, words in (
+        ("new", "detector=x", "faces=PATH"),
+        (printed[1], "embed=x", "--weights is for media"),
+    ):
+        done = command("predict", printed[2], inputs, "--weights", given)
+        assert (done.returncode, words in done.stderr) == (2, True)
 
 
 def test_clips_by_pattern_or_file(made: tuple[Command, Path, list[str]]) -> None:
@@ -107,7 +112,8 @@ def test_clips_by_pattern_or_file(made: tuple[Command, Path, list[str]]) -> None
     (folder / "ids.txt").write_text("a\n\nd\n")
     report = json.loads(run(command, *line, "--clips", "ids.txt"))
     assert (report["computed"], report["cached"]) == (1, 1)
-    for given, words in (("x*", "matches none of 4"), ("other.csv", "unknown clips"), ("clips/a.mp4", "no list")):
+    for given, words in (("x*", "matches none of 4"), ("other.csv", "unknown clips"), ("clips/a.mp4", "no list"),
+                             ("x" * 300, "matches none")):  # fmt: skip
         done = command(*line, "--clips", given)
         assert (done.returncode, words in done.stderr, "Traceback" in done.stderr) == (2, True, False), done.stderr
 
@@ -164,6 +170,18 @@ def test_progress_is_for_terminals_only(child: Command, tmp_path: Path, environm
     assert "2 clips computed, 0 cached, 0 failed" in text
 
 
+def test_a_damaged_clip_is_said_with_its_cause(affectkit: Command, tmp_path: Path) -> None:
+    whole = make_clip(tmp_path / "whole.mkv", [portrait()] * 30, options={"g": "5"})
+    cut_off(whole, tmp_path / "cut.mkv", 0.6)
+    line = ["extract", "faces", "cut.mkv", "--detector", "centerface", "--size", "32", "--device", "cpu"]
+    done = affectkit(*line)
+    assert (done.returncode, done.stdout.count("\n")) == (0, 1)
+    assert done.stderr.startswith("partial: cut: ")
+    assert done.stderr.count("\n") == 1
+    report = json.loads(affectkit(*line, "--cache", "other", "--json").stdout)
+    assert (report["partial"], list(report["damaged"])) == (1, ["cut"])
+
+
 # Mistakes
 
 
@@ -179,7 +197,12 @@ def test_progress_is_for_terminals_only(child: Command, tmp_path: Path, environm
         (["extract", "faces", "a.mp4", "--fps", "5", "--frames", "3"], ["give either fps or frames"]),
         (["extract", "faces", "a.mp4", "--margin", "3cm"], ["margin", "0.2", "10px", "'3cm'"]),
         (["extract", "faces", "a.mp4", "--detector", "centerface", "--device", "gpu"], ["device 'gpu'", "cpu, cuda"]),
+        (["extract", "faces", "a.mp4", "--source-fps", "5"], ["--source-fps", "media have their own"]),
         (["extract", "faces", "crops"], ["--videos", "--source-fps"]),
+        (["extract", "faces", "crops", "--source-fps", "0"], ["--source-fps 0", "above 0"]),
+        (["extract", "faces", "crops", "--source-fps", "nan"], ["--source-fps nan"]),
+        (["extract", "faces", "crops", "--videos", "a.mp4"], ["--videos a.mp4 is not a folder"]),
+        (["cache", "gc", "--older-than", "-1"], ["--older-than"]),
         (["extract", "faces", "crops", "a.mp4"], ["use two"]),
         (["embed", "crops", "--backbone", "resnet18"], ["crops is not an artifact"]),
         (["evaluate", "x.csv", "--labels", "x.csv", "--task", "av"], ["unknown task 'av'", ", va)"]),

@@ -251,6 +251,8 @@ def test_a_damaged_clip_is_partial_or_fails_by_policy(cache: Cache, tmp_path: Pa
     face_clips(tmp_path / "clips", ["good"], frames=3)
     kept, artifact = extract(cache, tmp_path / "clips")
     assert (kept.computed, kept.partial, kept.failed) == (2, 1, ())
+    ((clip, problem),) = kept.damaged
+    assert (clip, bool(problem)) == ("cut", True)
     assert (artifact.status("cut"), artifact.status("good")) == ("partial", "ok")
     assert 0 < len(artifact.column("cut", "start")) < 30
     failed, artifact = extract(cache, tmp_path / "clips", on_truncated="fail")
@@ -349,6 +351,7 @@ def test_more_crops_than_frames_is_partial_and_no_video_fails(cache: Cache, tmp_
     assert artifact.clips == ["anna"]
     assert artifact.status("anna") == "partial"
     assert len(artifact.column("anna", "start")) == 3
+    assert done.damaged == (("anna", "2 crops are beyond the 3 frames of the video: left out"),)
     (failure,) = done.failed
     assert failure.clip == "ben"
     assert "no video ben" in failure.cause

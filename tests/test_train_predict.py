@@ -181,6 +181,12 @@ def test_a_fraction_is_drawn_for_validation_by_clip_or_subject(cache: Cache, pla
     assert all(by[f"c0{2 * pair}"] == by[f"c0{2 * pair + 1}"] for pair in range(5))
 
 
+@pytest.mark.parametrize("seed", [-1, 1 << 32])
+def test_a_seed_is_one_that_every_library_takes(seed: int) -> None:
+    with pytest.raises(ValueError, match="seed"):
+        TrainConfig(task="va", seed=seed)
+
+
 def test_a_split_without_labelled_clips_is_refused(cache: Cache, planted: Planted, tmp_path: Path) -> None:
     labels = write_labels(tmp_path / "va.csv", planted, splits=dict.fromkeys(SPLITS, "train"))
     with pytest.raises(UsageError, match="split 'val'"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -19,6 +20,7 @@ from affectkit.stages._map import Outcome
 from affectkit.store import Failure
 
 SOME_FAILED = 3
+LISTED = 20
 
 
 def log(message: str) -> None:
@@ -48,11 +50,13 @@ def finish(outcome: Outcome, as_json: bool, earlier: Sequence[Failure] = ()) -> 
         typer.echo(str(outcome.path))
     if sys.stderr.isatty():
         log(_summary(outcome))
-    for failure in outcome.failed[:20]:
+    for clip, problem in outcome.damaged[:LISTED]:
+        log(f"partial: {clip}: {problem}")
+    for failure in outcome.failed[:LISTED]:
         log(f"failed: {failure.clip}: {failure.cause}")
     if outcome.failed:
         count = "1 clip" if len(outcome.failed) == 1 else f"{len(outcome.failed)} clips"
-        more = ", the first 20 are listed" if len(outcome.failed) > 20 else ""
+        more = f", the first {LISTED} are listed" if len(outcome.failed) > LISTED else ""
         where = outcome.path / "failures.jsonl"
         log(f"{count} failed{more}" + (f"; causes are in {where}" if len(outcome.failed) > len(earlier) else ""))
         raise typer.Exit(SOME_FAILED)
@@ -62,7 +66,7 @@ def choose(pattern: str | None, known: list[str]) -> list[str] | None:
     """The clips of `--clips FILE|GLOB` among `known`; None for all. Raises UsageError when none matches."""
     if pattern is None:
         return None
-    if Path(pattern).is_file():
+    if os.path.isfile(pattern):  # noqa: PTH113  (a long pattern is no error to it)
         wanted = _lines(Path(pattern))
         missing = [clip for clip in wanted if clip not in set(known)]
         if missing:
@@ -94,6 +98,7 @@ def _as_dict(outcome: Outcome) -> dict[str, Any]:
         "computed": outcome.computed,
         "cached": outcome.cached,
         "partial": outcome.partial,
+        "damaged": dict(outcome.damaged),
         "failed": {failure.clip: failure.cause for failure in outcome.failed},
         "rows": outcome.rows,
         "seconds": round(outcome.seconds, 3),

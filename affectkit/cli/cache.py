@@ -103,7 +103,9 @@ def compact(artifact: ArtifactArgument) -> None:
 
 def gc(
     cache: CacheOption = None,
-    older_than: Annotated[float | None, typer.Option(help="also remove artifacts not written to for N days")] = None,
+    older_than: Annotated[
+        float | None, typer.Option(min=0, help="also remove artifacts not written to for N days")
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="only say what would go")] = False,
 ) -> None:
     """Remove what dead processes left behind and, with --older-than, old artifacts."""

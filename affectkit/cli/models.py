@@ -94,11 +94,14 @@ def predict(
     """
     store, opened = Cache(cache), open_artifact(head)
     failed: list[Failure] = []
+    moved = _moved(weights)
     if all((Path(item) / STAGE_FILE).exists() for item in inputs):
         features = [open_artifact(item) for item in inputs]
         chosen = choose(clips, features[0].clips)
+        if moved:
+            raise UsageError("--weights is for media: features have been made already")
     else:
-        made = replay(store, opened, clips_of(inputs), runtime, device=device, weights=_moved(weights))
+        made = replay(store, opened, clips_of(inputs), runtime, device=device, weights=moved)
         features, chosen, failed = made.features, choose(clips, made.clips) or made.clips, made.failed
     outcome = run_predict(store, opened, features, runtime, device=device, clips=chosen, out=out)
     finish(outcome, as_json, earlier=failed)

@@ -20,7 +20,8 @@ _COMMIT_BYTES = 32 << 20
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a stage did. `failed` lists every given clip that has no result, with its cause."""
+    """What a stage did. `failed` lists every given clip that has no result, with its cause; `damaged` the clips that
+    were computed now, as far as they could be read, and what was wrong with them."""
 
     path: Path
     computed: int = 0
@@ -30,6 +31,7 @@ class Outcome:
     rows: int = 0
     seconds: float = 0.0
     unit: str = "rows"
+    damaged: tuple[tuple[str, str], ...] = ()
 
     @property
     def rate(self) -> float:
@@ -47,6 +49,7 @@ class Sink:
         self._part: PartWriter | None = None
         self._began = 0.0
         self.failures: list[Failure] = []
+        self.damaged: list[tuple[str, str]] = []
         self.computed = 0
         self.partial = 0
 
@@ -84,6 +87,10 @@ class Sink:
             self._began = time.monotonic()
         self._part.end(name, self._sources[clip], scalars, status)
         return self._part
+
+    def damage(self, clip: str, problem: str) -> None:
+        """The clip is partial, and why."""
+        self.damaged.append((clip, problem))
 
     def fail(self, clip: str, cause: str) -> None:
         """The clip has no result; what was appended of it is dropped."""
@@ -133,7 +140,7 @@ def run(
     failed = tuple(known[clip] for clip in sources if clip in known and known[clip].source_sha256 == sources[clip])
     return Outcome(
         artifact.path, sink.computed, len(sources) - sink.computed - len(failed), sink.partial, failed,
-        counter.rows, counter.seconds if missing else 0.0, unit,
+        counter.rows, counter.seconds if missing else 0.0, unit, tuple(sink.damaged),
     )  # fmt: skip
 
 

@@ -32,6 +32,8 @@ def add_crops(clip: Clip, config: CropConfig, sampling: Sampling, times: CropTim
         frames = rows[first : first + _ROWS_AT_ONCE]
         _append(sink, [files.get(int(frame) + 1) for frame in frames], starts[frames], ends[frames], frames, config)
     dropped = int(np.sum(crops.numbers > len(starts)))
+    if dropped:
+        sink.damage(clip.id, f"{dropped} crops are beyond the {len(starts)} frames of the video: left out")
     sink.end(clip.id, {"origin": origin}, "partial" if dropped else "ok")
 
 

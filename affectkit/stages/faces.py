@@ -73,6 +73,8 @@ def extract_faces(
     """
     if are_crops(clips):
         return _take_crops(cache, clips, config, runtime, times or CropTimes(), out)
+    if times is not None and (times.videos, times.source_fps) != (None, None):
+        raise UsageError("--videos and --source-fps give times to folders of crops; media have their own")
     rules = {clip.id: face_rule(clip.face) if clip.face else config.face for clip in clips}
     plugin = plugins.get("detectors", config.detector)
     options = plugins.parse_options(plugin, config.option, config.detector)
@@ -139,6 +141,8 @@ class _Extractor:
                 sink.count(1)
             (reader,) = ended
             status = "partial" if reader.partial else "ok"
+            if reader.problem:
+                sink.damage(clip, reader.problem)
             scalars = {"origin": reader.origin}
             tracks = tracker.finish()
             for face in reversed(range(len(tracks))):
@@ -179,6 +183,10 @@ def _take_crops(
 ) -> Outcome:
     if (times.videos is None) == (times.source_fps is None):
         raise UsageError("folders of crops carry no times: give --videos DIR (exact), or --source-fps RATE (assumed)")
+    if times.videos is not None and not times.videos.is_dir():
+        raise UsageError(f"--videos {times.videos} is not a folder")
+    if times.source_fps is not None and not 0 < times.source_fps <= 1000:
+        raise UsageError(f"--source-fps {times.source_fps:g} is not a rate: above 0 and 1000 at most is accepted")
     fields = config.recipe()
     inputs = {
         "stage": "faces",

@@ -30,7 +30,7 @@ class FuseConfig(Config):
     task: str = Field(description="va, expr, eri, compound, au, or a TOML file")
     method: str = Field("dwf", description="a fuser (affectkit list fusers)")
     option: list[str] = Field([], description="an option of the fuser, key=value (repeatable)")
-    seed: int = Field(0, ge=0, description="seed of everything random")
+    seed: int = Field(0, ge=0, lt=1 << 32, description="seed of everything random")
 
 
 @dataclass(frozen=True)

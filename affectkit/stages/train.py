@@ -35,7 +35,7 @@ class TrainConfig(Config):
     head: str = Field("transformer", description="a head (affectkit list heads)")
     option: list[str] = Field([], description="an option of the head, key=value (repeatable)")
     label_pooling: Pooling = Field("midpoint", description="a feature row's label")
-    seed: int = Field(0, ge=0, description="first seed")
+    seed: int = Field(0, ge=0, lt=1 << 32, description="first seed")
     seeds: int = Field(1, ge=1, le=100, description="heads to train, from consecutive seeds; predictions are averaged")
     split_by: Literal["clip", "subject"] = Field("clip", description="what --val-fraction keeps together")
     val_fraction: float | None = Field(None, gt=0, lt=1, description="validation share where no table says the split")

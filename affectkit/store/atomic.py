@@ -26,8 +26,12 @@ def temporary_name(path: Path) -> Path:
 def atomically(path: Path) -> Iterator[Path]:
     """Yields a temporary path; when the block ends well, its bytes are fsynced and renamed to `path`.
 
-    Raises AffectkitError when the disk is full or may not be written.
+    Raises AffectkitError when the disk is full or may not be written, and for a path that is anything but a file:
+    renaming over a device such as /dev/stdout would take it away from everybody.
     """
+    with explained(path):
+        if path.exists() and not path.is_file():
+            raise AffectkitError(f"{path} cannot be written: it is not a regular file; name another one")
     temporary = temporary_name(path)
     try:
         with explained(path):

@@ -45,11 +45,10 @@ class Cache:
         """The artifact if it exists. Raises UsageError when `out` holds another recipe."""
         path = self.path(stage, name, inputs, out)
         with explained(path):
-            exists = (path / STAGE_FILE).exists()
-        if not exists:
-            if out and path.exists() and any(not p.name.startswith(TEMPORARY) for p in path.iterdir()):
-                raise UsageError(f"--out {path} is a folder with other things in it: name a new or an empty one")
-            return None
+            if not (path / STAGE_FILE).exists():
+                if out and path.exists() and any(not p.name.startswith(TEMPORARY) for p in path.iterdir()):
+                    raise UsageError(f"--out {path} is a folder with other things in it: name a new or an empty one")
+                return None
         artifact = Artifact(path)
         if artifact.stage.fingerprint != fingerprint(inputs):
             raise UsageError(
