@@ -9,7 +9,7 @@ from functools import cache
 from affectkit.config import Numerics
 from affectkit.errors import UsageError
 
-_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # malloc.h
+_M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8  # malloc.h
 
 
 @cache
@@ -23,6 +23,7 @@ def keep_memory() -> None:
         mallopt = ctypes.CDLL(None).mallopt
     except (OSError, AttributeError):
         return
+    mallopt(_M_ARENA_MAX, 2)  # what one thread frees another can take: kept memory stops growing
     mallopt(_M_MMAP_MAX, 0)
     mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
 
