@@ -30,7 +30,6 @@ def keep_memory() -> None:
 
 def resolve(device: str) -> str:
     """cpu, cuda or cuda:N for what the user typed; auto is CUDA where torch sees one. Raises UsageError."""
-    keep_memory()
     if device == "cpu":
         return device
     if device != "auto" and not re.fullmatch(r"cuda(:\d+)?", device):
@@ -46,5 +45,6 @@ def resolve(device: str) -> str:
 
 
 def resolved(numerics: Numerics) -> Numerics:
-    """The same choices with the device resolved."""
+    """The same choices with the device resolved, for a network that is about to run batch after batch."""
+    keep_memory()
     return numerics.model_copy(update={"device": resolve(numerics.device)})
