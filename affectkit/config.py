@@ -31,7 +31,9 @@ class Numerics(Config):
 
     device: Device = Field("auto", description="auto, cpu, cuda or cuda:N")
     precision: Precision = Field("float32", description="arithmetic of the forward pass")
-    batch_size: int = Field(32, ge=1, le=4096, description="fixed batch shape of the backbone")
+    batch_size: int | None = Field(
+        None, ge=1, le=4096, description="fixed batch shape of the backbone  [default: 32 crops or 8 windows of speech]"
+    )
     channels_last: bool = Field(False, description="NHWC memory format")
     compile: bool = Field(False, description="torch.compile the model")
 

@@ -20,6 +20,7 @@ from typing import Any, ClassVar, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import ConfigDict, Field, model_validator
 
 from affectkit.config import Config, Numerics, validate
 from affectkit.errors import UsageError, unknown
@@ -52,13 +53,10 @@ class Detector(Plugin, Protocol):
 
 
 class Backbone(Plugin, Protocol):
-    """Embeds images (kind "image") or windows of speech (kind "audio"). Preprocessing is inside, on the device.
+    """A frozen network that embeds images or windows of sound. Preprocessing is inside, on the device.
 
-    Constructed as `Backbone(options, weights, numerics)` with a resolved `numerics.device`.
+    Constructed as `Backbone(options, weights, numerics)` with a resolved `numerics.device` and `numerics.batch_size`.
     """
-
-    kind: ClassVar[Literal["image", "audio"]]
-    dim: int
 
     @classmethod
     def weights(cls, options: Any, choice: str) -> WeightsFile:
@@ -67,8 +65,62 @@ class Backbone(Plugin, Protocol):
 
     def __init__(self, options: Any, weights: WeightsFile, numerics: Numerics) -> None: ...
 
+
+class ImageBackbone(Backbone, Protocol):
+    """Embeds face crops; `dim` is the embedding's dimension D."""
+
+    kind: ClassVar[Literal["image"]]
+    dim: int
+
     def __call__(self, batch: Any) -> NDArray[np.float32]:
-        """Image: uint8 [N,3,H,W] -> [N,D]. The caller always passes one fixed batch shape."""
+        """uint8 [N,3,H,W] -> [N,D]. The caller always passes one fixed batch shape."""
+
+
+class AudioBackbone(Backbone, Protocol):
+    """Embeds windows of a waveform.
+
+    `sampling_rate` (Hz) is what it hears. `outputs` names its results with their dimensions D: `values` for most, one a
+    layer (`layer_07`) where several are asked for. `names` labels the components of an output, where they mean
+    something. `padding`: whether a window that the clip ends in is filled with zeros or passed as it is.
+    """
+
+    kind: ClassVar[Literal["audio"]]
+    padding: ClassVar[Literal["zero", "none"]]
+    sampling_rate: int
+    outputs: Mapping[str, int]
+    names: Mapping[str, list[str]]
+
+    def frames(self, samples: int) -> tuple[Floats, Floats]:
+        """start, end [F] (s, from the window's start) of the rows that a window of `samples` samples gives: one row
+        for all of it, or one a frame. F is 0 where the window is too short for one."""
+
+    def __call__(self, batch: NDArray[np.float32]) -> Mapping[str, Any]:
+        """float32 [N,S], about -1..1, any N and S -> each of `outputs` as float32 [N,F,D].
+
+        A window's result must not depend on its neighbours. The caller passes one fixed N for each S. Results beyond
+        `outputs` are lists of N lists of F encoded images, under the name `image`.
+        """
+
+
+class Nested(Config):
+    """A backbone inside a plugin: its name, and as other keys its own options (`-o net=vgg16 -o net.layer=fc2`).
+
+    >>> Nested.model_validate({"name": "vgg16", "layer": "fc2"}).given
+    ['layer=fc2']
+    """
+
+    model_config = ConfigDict(extra="allow")
+    name: str = Field(description="an image backbone (affectkit list backbones)")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _named(cls, given: Any) -> Any:
+        return {"name": given} if isinstance(given, str) else given
+
+    @property
+    def given(self) -> list[str]:
+        """The options as key=value."""
+        return [f"{key}={value}" for key, value in (self.model_extra or {}).items()]
 
 
 @dataclass(frozen=True, repr=False)
@@ -188,21 +240,30 @@ def parse_options(plugin: type[Any], given: Iterable[str], name: str) -> Config:
         key, found, value = item.partition("=")
         if not found or not key:
             raise UsageError(f"option '{item}' is not key=value")
-        _set(tree, key.split("."), value, item)
+        _set(tree, key.split("."), value)
     return validate(plugin.Options, tree, f"options of {name}")
 
 
 def describe(options: Config) -> Mapping[str, Any]:
-    """Options as JSON-able values for fingerprints and provenance."""
-    return options.model_dump(mode="json")
+    """Options as JSON-able values for fingerprints and provenance; a nested backbone by its own version and options."""
+    nested = {name: value for name in type(options).model_fields if isinstance(value := getattr(options, name), Nested)}
+    inner = {field: _identity(*backbone(value.name, value.given)) for field, value in nested.items()}
+    return options.model_dump(mode="json", exclude=set(nested)) | inner
 
 
-def _set(tree: dict[str, Any], path: list[str], value: str, item: str) -> None:
+def _identity(name: str, plugin: type[Any], options: Config) -> dict[str, Any]:
+    return {"name": name, "version": plugin.version, "options": describe(options)}
+
+
+def _set(tree: dict[str, Any], path: list[str], value: str) -> None:
+    """`net=vgg16` is short for `net.name=vgg16` where something of `net.` is given too."""
     *parents, leaf = path
     for key in parents:
-        tree = tree.setdefault(key, {})
-        if not isinstance(tree, dict):
-            raise UsageError(f"option '{item}' goes below '{key}', which has a value of its own")
+        if not isinstance(tree.setdefault(key, {}), dict):
+            tree[key] = {"name": tree[key]}
+        tree = tree[key]
+    if isinstance(tree.get(leaf), dict):
+        tree, leaf = tree[leaf], "name"
     tree[leaf] = value
 
 

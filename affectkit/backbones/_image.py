@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 Forward = Callable[["Tensor"], "Tensor"]
 """Normalised float32 [N,3,H,W] -> [N,D]."""
 
+BATCH_SIZE = 32
 ROWS = 8
 """Batch shapes are a multiple of this."""
 
@@ -84,7 +85,7 @@ class ImageNetwork:
         module.eval().requires_grad_(False).to(self._device)
         if numerics.channels_last:
             module.to(memory_format=torch.channels_last)
-        self.rows = fixed_rows(numerics.batch_size)
+        self.rows = fixed_rows(numerics.batch_size or BATCH_SIZE)
         self.dim = self._probe()
         if numerics.compile:
             self._forward = torch.compile(forward, dynamic=False)

@@ -44,7 +44,9 @@ def resolve(device: str) -> str:
     return device
 
 
-def resolved(numerics: Numerics) -> Numerics:
-    """The same choices with the device resolved, for a network that is about to run batch after batch."""
+def resolved(numerics: Numerics, batch_size: int) -> Numerics:
+    """The same choices with the device resolved, for a network that is about to run batch after batch; `batch_size` is
+    taken where none was given."""
     keep_memory()
-    return numerics.model_copy(update={"device": resolve(numerics.device)})
+    given = {"device": resolve(numerics.device), "batch_size": numerics.batch_size or batch_size}
+    return numerics.model_copy(update=given)

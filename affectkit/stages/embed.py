@@ -60,7 +60,7 @@ def embed(
     artifact = cache.find("embed", name, inputs, out)
     model = None
     if artifact is None:
-        numerics = resolved(numerics)
+        numerics = resolved(numerics, 32)
         model = plugin(options, weights, numerics)
         artifact = cache.create(
             "embed", name, inputs, features_schema(model.dim, config.dtype),
@@ -71,10 +71,10 @@ def embed(
     entries = entries_of(crops, chosen)
 
     def compute(missing: list[str], sink: Sink) -> None:
-        chosen_numerics = resolved(numerics)
+        chosen_numerics = resolved(numerics, 32)
         check_numerics(artifact, recorded_numerics(chosen_numerics))
         backbone = model or plugin(options, weights, chosen_numerics)
-        embed_crops(crops, missing, backbone, chosen_numerics.batch_size, runtime, config.dtype, sink)
+        embed_crops(crops, missing, backbone, chosen_numerics.batch_size or 32, runtime, config.dtype, sink)
 
     sources = {clip: crops.digest(clip) for clip in chosen}
     return run(artifact, sources, compute, runtime, what=f"embed {name}", unit="crops", entries=entries)

@@ -2,7 +2,7 @@
 
 from affectkit.store.artifact import Artifact, Failure, Stage, open_artifact, write_table
 from affectkit.store.cache import Cache
-from affectkit.store.schema import Column, Schema, faces_schema, features_schema, predictions_schema
+from affectkit.store.schema import Column, Schema, faces_schema, features_schema, predictions_schema, waveforms_schema
 from affectkit.store.writing import PartWriter
 
 __all__ = [
@@ -17,5 +17,6 @@ __all__ = [
     "features_schema",
     "open_artifact",
     "predictions_schema",
+    "waveforms_schema",
     "write_table",
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -131,9 +131,39 @@ def faces_schema() -> Schema:
     )
 
 
-def features_schema(dim: int, dtype: Literal["float16", "float32"] = "float32") -> Schema:
-    """Feature sequences of `dim` dimensions."""
-    return Schema(columns={**ROWS, "values": Column(dtype=np.dtype(dtype).newbyteorder("<").str, shape=(dim,))})
+def waveforms_schema() -> Schema:
+    """Sound of a clip, with a row a stretch of speech.
+
+    `samples` begin at `offset` (s, on the clip's own clock, which begins at its first video frame); `origin` is the
+    clip's time zero on the file's clock (s).
+    """
+    return Schema(
+        columns={
+            **ROWS,
+            "samples": Column(per="clip"),
+            "sampling_rate": Column(per="scalar", dtype="<i4"),
+            "offset": Column(per="scalar", dtype="<f8"),
+            "origin": Column(per="scalar", dtype="<f8"),
+        }
+    )
+
+
+def features_schema(
+    outputs: int | Mapping[str, int],
+    dtype: Literal["float16", "float32"] = "float32",
+    names: Mapping[str, list[str]] | None = None,
+    *,
+    images: bool = False,
+) -> Schema:
+    """Feature sequences: `values` of so many dimensions, or one column for each of `outputs` (name -> dimensions).
+
+    `images`: the encoded picture that each row was made from is kept beside it.
+    """
+    dims = {"values": outputs} if isinstance(outputs, int) else outputs
+    stored = np.dtype(dtype).newbyteorder("<").str
+    columns = {name: Column(dtype=stored, shape=(dim,)) for name, dim in dims.items()}
+    pictures = {"image": Column(per="ragged")} if images else {}
+    return Schema(columns={**ROWS, **columns, **pictures}, names=dict(names or {}))
 
 
 def predictions_schema(columns: list[str]) -> Schema:
