@@ -133,3 +133,96 @@ def cut_off(source: Path, target: Path, fraction: float) -> Path:
     data = source.read_bytes()
     target.write_bytes(data[: int(len(data) * fraction)])
     return target
+
+
+def beep(
+    seconds: float, at: float, sampling_rate: int, length: float = 0.05, hz: float = 1000.0
+) -> NDArray[np.float32]:
+    """Silence [S] with a burst of a sine from `at` (s) on, at its peak at once."""
+    times = np.arange(round(seconds * sampling_rate)) / sampling_rate - at
+    burst = 0.5 * np.cos(2 * np.pi * hz * times)
+    return np.where((times >= -1e-9) & (times < length), burst, 0).astype(np.float32)
+
+
+def beep_time(samples: NDArray[np.float32], sampling_rate: int, threshold: float = 0.15) -> float:
+    """When the burst begins (s, from the first sample)."""
+    loud = np.flatnonzero(np.abs(samples) > threshold)
+    assert len(loud), "no beep"
+    return float(loud[0]) / sampling_rate
+
+
+def audio_block(samples: NDArray[np.float32], sampling_rate: int, pts: int, fmt: str = "fltp") -> av.AudioFrame:
+    """A frame of `samples` [S] or [C,S] in -1..1; in the sample format `fmt`."""
+    planes = np.atleast_2d(samples)
+    scale = {"u8": 128, "s16": 2**15, "s32": 2**31}.get(fmt.removesuffix("p"))
+    if scale is None:
+        values = planes.astype(np.float32 if fmt.startswith("flt") else np.float64)
+    else:
+        kind = {"u8": np.uint8, "s16": np.int16, "s32": np.int32}[fmt.removesuffix("p")]
+        whole = np.clip(np.rint(planes.astype(np.float64) * scale), -scale, scale - 1)
+        values = (whole + 128 if kind == np.uint8 else whole).astype(kind)
+    if not fmt.endswith("p"):
+        values = values.T.reshape(1, -1)
+    layout = {1: "mono", 2: "stereo", 6: "5.1"}[len(planes)]
+    frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(values), format=fmt, layout=layout)
+    frame.sample_rate, frame.pts, frame.time_base = sampling_rate, pts, Fraction(1, sampling_rate)
+    return frame
+
+
+def make_sound(
+    path: Path,
+    samples: NDArray[np.float32],
+    sampling_rate: int,
+    *,
+    codec: str = "pcm_s16le",
+    fmt: str | None = None,
+    starts: Sequence[float] | None = None,
+    block: int = 1024,
+    container: str | None = None,
+) -> Path:
+    """Writes `samples` [S] or [C,S] through an encoder, block by block, and returns `path`.
+
+    `starts`: the presentation time of each block (s), in place of unbroken ones.
+    """
+    planes = np.atleast_2d(samples)
+    with av.open(str(path), "w", format=container) as output:
+        stream = output.add_stream(codec, rate=sampling_rate, layout={1: "mono", 2: "stereo", 6: "5.1"}[len(planes)])
+        kind = fmt or stream.codec_context.format.name
+        stream.codec_context.format = kind
+        for number, first in enumerate(range(0, planes.shape[1], block)):
+            pts = first if starts is None else round(starts[number] * sampling_rate)
+            output.mux(stream.encode(audio_block(planes[:, first : first + block], sampling_rate, pts, kind)))
+        output.mux(stream.encode(None))
+    return path
+
+
+def make_flash_and_beep(
+    path: Path, *, seconds: float = 3.0, at: float = 1.5, video_start: float = 0.0, audio_start: float = 0.0,
+    codec: str = "aac", sampling_rate: int = 48000, fps: int = 25,
+) -> Path:  # fmt: skip
+    """A dark video with one white picture, and silence with a beep, both at `at` (s, the file's clock).
+
+    The streams begin at `video_start` and `audio_start`, and end at `seconds`.
+    """
+    with av.open(str(path), "w") as output:
+        video = output.add_stream("libx264", rate=fps)
+        video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
+        video.codec_context.time_base = Fraction(1, fps)
+        video.codec_context.options = {"preset": "ultrafast", "g": str(fps)}
+        sound = output.add_stream(codec, rate=sampling_rate, layout="mono")
+        kind = sound.codec_context.format.name
+        packets = []
+        for number in range(round(video_start * fps), round(seconds * fps)):
+            flash = number == round(at * fps)
+            frame = av.VideoFrame.from_ndarray(np.full((48, 64, 3), 255 if flash else 16, np.uint8), format="rgb24")
+            frame.pts, frame.time_base = number, Fraction(1, fps)
+            packets += video.encode(frame)
+        packets += video.encode(None)
+        samples = beep(seconds - audio_start, at - audio_start, sampling_rate)
+        for first in range(0, len(samples), 1024):
+            pts = first + round(audio_start * sampling_rate)
+            packets += sound.encode(audio_block(samples[first : first + 1024], sampling_rate, pts, kind))
+        packets += sound.encode(None)
+        for packet in sorted(packets, key=lambda packet: packet.dts * packet.time_base):
+            output.mux(packet)
+    return path

@@ -10,6 +10,8 @@ import typer
 from affectkit.cli._options import CacheOption, ClipsOption, JsonOption, OutOption, with_configs
 from affectkit.cli._results import choose, finish
 from affectkit.config import Numerics, Runtime
+from affectkit.media import MEDIA_SUFFIXES
+from affectkit.stages.audio import AudioConfig, extract_audio
 from affectkit.stages.embed import EmbedConfig
 from affectkit.stages.embed import embed as run_embed
 from affectkit.stages.faces import FacesConfig, extract_faces
@@ -25,8 +27,9 @@ DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or 
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    group = typer.Typer(no_args_is_help=True, help="Decode media: face tracks.")
+    group = typer.Typer(no_args_is_help=True, help="Decode media: face tracks and sound.")
     group.command("faces")(faces)
+    group.command("audio")(audio)
     app.add_typer(group, name="extract")
     app.command("embed")(embed)
 
@@ -60,6 +63,35 @@ def faces(
     times = CropTimes(videos, source_fps)
     done = extract_faces(Cache(cache), clips_of(source), config, runtime, device=device, times=times, out=out)
     finish(done, as_json)
+
+
+@with_configs(config=AudioConfig, runtime=Runtime)
+def audio(
+    source: Annotated[
+        list[str], typer.Argument(help="video or audio files, a folder, a manifest CSV, or - (paths on stdin)")
+    ],
+    config: AudioConfig,
+    runtime: Runtime,
+    mouth: Annotated[Path | None, typer.Option(help="for --vad mouth: a CSV of mouth openings")] = None,
+    cache: CacheOption = None,
+    out: OutOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Decode the sound of each clip: mono, at one sampling rate, and where there is speech in it.
+
+    Every stretch of speech is a row, in seconds on the clock of the clip's face rows; without --vad the one row is all
+    of the sound.
+
+    Examples:
+
+    `affectkit extract audio clips/ --vad silero`
+
+    `affectkit extract audio talk.wav --vad energy --top-db 25 --denoise spectral-gate`
+
+    `affectkit extract audio clips/ --vad mouth --mouth openings.csv`
+    """
+    clips = clips_of(source, MEDIA_SUFFIXES)
+    finish(extract_audio(Cache(cache), clips, config, runtime, mouth=mouth, out=out), as_json)
 
 
 @with_configs(config=EmbedConfig, numerics=Numerics, runtime=Runtime)

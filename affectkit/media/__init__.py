@@ -1,13 +1,17 @@
-"""Decoding of video files: which frames, when exactly they are shown, and their pixels.
+"""Decoding of media files: which frames, when exactly they are shown, and their pixels; and sound on the same clock.
 
     reader = VideoReader("clip.mp4", Sampling(fps=5))
     for frame in reader:
         frame.image, frame.start, frame.end, frame.index
 
+    waveform = read_audio("clip.mp4")
+    waveform.samples, waveform.sampling_rate, waveform.offset
+
 Files are untrusted: only regular files, only the container formats in `ACCEPTED`, and FFmpeg may open nothing but the
 file itself. Whatever is wrong with one file is a `ClipError` with its cause.
 """
 
+from affectkit.media.audio import Waveform, read_audio
 from affectkit.media.container import (
     ACCEPTED,
     AUDIO_SUFFIXES,
@@ -32,9 +36,11 @@ __all__ = [
     "PacketIndex",
     "Sampling",
     "VideoReader",
+    "Waveform",
     "decoder_version",
     "open_media",
     "probe",
+    "read_audio",
     "scan",
     "write_video",
 ]

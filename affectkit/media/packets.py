@@ -14,6 +14,7 @@ from affectkit.errors import ClipError
 
 if TYPE_CHECKING:
     from av import Packet
+    from av.audio.stream import AudioStream
     from av.container import InputContainer
     from av.video.stream import VideoStream
 
@@ -35,7 +36,9 @@ def video_stream(container: InputContainer) -> VideoStream:
     return stream
 
 
-def read_packets(container: InputContainer, stream: VideoStream, report: Callable[[str], None]) -> Iterator[Packet]:
+def read_packets(
+    container: InputContainer, stream: VideoStream | AudioStream, report: Callable[[str], None]
+) -> Iterator[Packet]:
     """The stream's packets that hold data, as far as they can be read; what stops them goes to `report`.
 
     A torn last packet is left out: a decoder would make half a picture of it.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -38,12 +38,12 @@ class CropTimes:
         raise ClipError(f"no video {names[-1]} ({', '.join(sorted(VIDEO_SUFFIXES))}) in {self.videos}")
 
 
-def clips_of(items: Sequence[str]) -> list[Clip]:
-    """The clips that SOURCE arguments name.
+def clips_of(items: Sequence[str], suffixes: Collection[str] = VIDEO_SUFFIXES) -> list[Clip]:
+    """The clips that SOURCE arguments name; of a directory, the files with one of the `suffixes`.
 
     Raises UsageError for none, unknown paths, ids with two contents, ids that look like those of faces.
     """
-    clips = sources(items, media_suffixes=VIDEO_SUFFIXES)
+    clips = sources(items, media_suffixes=suffixes)
     for clip in clips:
         if without_face(clip.id) != clip.id:
             raise UsageError(
@@ -68,6 +68,12 @@ def media_sources(clips: Iterable[Clip], digests: Digests) -> dict[str, str]:
     readable = {clip.path for clip in listed if clip.path.is_file()}
     found = _many(digests, readable)
     return {clip.id: _of(found.get(clip.path, UNREADABLE), clip) for clip in listed}
+
+
+def sound_sources(clips: Iterable[Clip], digests: Digests, joined: Mapping[str, str]) -> dict[str, str]:
+    """The same, with what else the sound of a clip is cut by (id -> digest)."""
+    found = media_sources(clips, digests)
+    return {clip: _sha([digest, joined[clip]]) if clip in joined else digest for clip, digest in found.items()}
 
 
 def crop_sources(clips: Iterable[Clip], digests: Digests, times: CropTimes) -> dict[str, str]:

@@ -1,0 +1,168 @@
+"""The decoding pass over sound: mono samples in one unbroken line, as their presentation times say."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from affectkit.errors import ClipError
+from affectkit.media.decode import Findings
+from affectkit.media.index import LONGEST
+from affectkit.media.packets import read_packets
+from affectkit.media.resample import Samples
+
+if TYPE_CHECKING:
+    from av import AudioFrame
+    from av.audio.stream import AudioStream
+    from av.container import InputContainer
+
+RATES = (1_000, 768_000)
+"""Sampling rates (Hz) that a file may have."""
+MAX_CHANNELS = 64
+TOLERANCE = 0.02
+"""Sound follows on what came before if its presentation time is off by no more than this (s): containers round."""
+UNREMARKABLE = 0.1
+"""Silence put in, or overlap left out, is reported where it comes to more than this (s)."""
+_SILENCE = 1 << 16
+
+
+@dataclass(frozen=True)
+class Timed:
+    """Mono samples float32 [S]; `time` of the first on the file's clock (s), None where the file does not say."""
+
+    time: float | None
+    samples: Samples
+
+
+def audio_stream(container: InputContainer) -> AudioStream:
+    """The stream that FFmpeg holds for the main one; the demuxer drops all others. Raises ClipError without one."""
+    from av.audio.stream import AudioStream
+    from av.stream import Discard
+
+    stream = container.streams.best("audio")
+    if not isinstance(stream, AudioStream):
+        kinds = sorted({other.type or "unknown" for other in container.streams})
+        raise ClipError(f"no audio stream (streams: {', '.join(kinds) or 'none'})")
+    if stream.codec_context is None:
+        raise ClipError("no decoder for the audio stream")
+    rate, channels = stream.codec_context.sample_rate, stream.codec_context.channels
+    if rate and not RATES[0] <= rate <= RATES[1]:
+        raise ClipError(f"a sampling rate of {rate:,} Hz is refused ({RATES[0]:,} to {RATES[1]:,} are accepted)")
+    if channels > MAX_CHANNELS:
+        raise ClipError(f"{channels} audio channels are refused ({MAX_CHANNELS} at most are accepted)")
+    for other in container.streams:
+        if other is not stream:
+            other.discard = Discard.all
+    stream.codec_context.thread_count = 1
+    return stream
+
+
+def audio_frames(container: InputContainer, stream: AudioStream, findings: Findings) -> Iterator[AudioFrame]:
+    """The stream's frames from where the container stands; what does not decode goes to `findings`."""
+    from av.error import FFmpegError
+
+    context = stream.codec_context
+    for packet in read_packets(container, stream, findings.report):
+        try:
+            yield from context.decode(packet)
+        except FFmpegError as error:
+            findings.report(f"sound does not decode: {error.strerror}")
+    try:
+        yield from context.decode(None)
+    except FFmpegError as error:
+        findings.report(f"sound does not decode: {error.strerror}")
+
+
+def mono(frame: AudioFrame) -> Samples:
+    """The mean of a frame's channels, float32 [S], full scale = 1; computed in double precision.
+
+    Raises ClipError for a sample format that is not understood.
+    """
+    try:
+        values = frame.to_ndarray()
+    except ValueError:
+        raise ClipError(f"samples of the format {frame.format.name} are not understood") from None
+    channels = frame.layout.nb_channels
+    planes = values if frame.format.is_planar else values.reshape(-1, channels).T  # [C,S]
+    with np.errstate(over="ignore", invalid="ignore"):
+        return _full_scale(planes.mean(axis=0, dtype=np.float64), values.dtype).astype(np.float32)
+
+
+def _full_scale(values: NDArray[np.float64], kind: np.dtype) -> NDArray[np.float64]:
+    """Integers as parts of full scale: two's complement, or, for u8, around 128."""
+    if kind == np.uint8:
+        return (values - 128) / 128
+    if kind.kind == "i":
+        return values / 2.0 ** (8 * kind.itemsize - 1)
+    return values
+
+
+def timed(frames: Iterable[AudioFrame], rate: int, findings: Findings) -> Iterator[Timed]:
+    """The frames in mono. Samples that are no numbers become silence; sound at another rate is left out."""
+    for frame in frames:
+        if frame.sample_rate != rate:
+            findings.report(f"sound at another sampling rate than the first {rate:,} Hz is left out")
+            continue
+        samples = mono(frame)
+        if not np.isfinite(samples).all():
+            findings.report("samples that are no numbers, taken as silence")
+            samples = np.nan_to_num(samples, nan=0.0, posinf=0.0, neginf=0.0)
+        time = None if frame.pts is None or frame.time_base is None else float(frame.pts * frame.time_base)
+        yield Timed(time, samples)
+
+
+class Line:
+    """Puts timed blocks one after the other from sample `at` on; `first`: the time of sample 0 (s).
+
+    Where a block's time lies more than `TOLERANCE` after the end of what there is, silence is put in; where it lies as
+    much before, what overlaps is left out. `silence`, `overlap`: how many samples that was, at `wanted` and later.
+    """
+
+    def __init__(self, rate: int, first: float, at: int = 0, wanted: int = 0) -> None:
+        self.rate, self.first, self.at = rate, first, at
+        self.wanted = wanted
+        self.silence = self.overlap = 0
+
+    def __call__(self, blocks: Iterable[Timed]) -> Iterator[Samples]:
+        """The samples from `wanted` on."""
+        for block in blocks:
+            samples = block.samples
+            jump = 0 if block.time is None else self._position(block.time) - self.at
+            if jump > TOLERANCE * self.rate:
+                self.silence += max(0, self.at + jump - max(self.at, self.wanted))
+                yield from self._silence(jump)
+            elif jump < -TOLERANCE * self.rate:
+                if self.at > self.wanted:
+                    self.overlap += min(len(samples), -jump)
+                samples = samples[-jump:]
+            yield from self._from_wanted(samples)
+
+    def _position(self, time: float) -> int:
+        if not abs(time - self.first) <= LONGEST:
+            raise ClipError(f"presentation times make no sense: sound at {self.first:g} s and at {time:g} s")
+        return round((time - self.first) * self.rate)
+
+    def _silence(self, count: int) -> Iterator[Samples]:
+        skipped = min(count, max(0, self.wanted - self.at))
+        self.at += skipped
+        for begin in range(0, count - skipped, _SILENCE):
+            yield from self._from_wanted(np.zeros(min(_SILENCE, count - skipped - begin), np.float32))
+
+    def _from_wanted(self, samples: Samples) -> Iterator[Samples]:
+        early = max(0, self.wanted - self.at)
+        self.at += len(samples)
+        if early < len(samples):
+            yield samples[early:]
+
+    def problems(self) -> list[str]:
+        """What was put in or left out, if it is worth a word."""
+        told = []
+        if self.silence > UNREMARKABLE * self.rate:
+            told.append(f"silence put in where sound is missing: {self.silence / self.rate:.3g} s")
+        if self.overlap > UNREMARKABLE * self.rate:
+            told.append(f"sound left out where presentation times go back: {self.overlap / self.rate:.3g} s")
+        return told

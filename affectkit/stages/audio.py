@@ -1,0 +1,178 @@
+"""`affectkit extract audio`: media -> waveforms, with a row a stretch of speech."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from hashlib import sha256
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from pydantic import Field
+
+from affectkit.config import Config, Runtime
+from affectkit.errors import ClipError, UsageError
+from affectkit.media import Waveform, decoder_version, read_audio
+from affectkit.stages._map import Outcome, Sink, run
+from affectkit.stages._prefetch import ahead, worker_count
+from affectkit.stages.sources import are_crops, clip_entries, sound_sources
+from affectkit.store import Cache, waveforms_schema
+from affectkit.types import Clip, Floats
+
+if TYPE_CHECKING:
+    from affectkit.manifest import Openings
+
+VERSION = 1
+_AT_ONCE = 1 << 20
+_MOST_AHEAD = 4
+
+
+class AudioConfig(Config):
+    """What is computed; every field that matters is part of the fingerprint."""
+
+    sampling_rate: int = Field(16000, ge=1000, le=192_000, description="samples a second of the waveforms (Hz)")
+    vad: Literal["none", "silero", "energy", "mouth"] = Field(
+        "none",
+        description="what finds speech: silero, energy, or the mouth's opening (with --mouth); none: all is kept",
+    )
+    vad_threshold: float = Field(0.5, ge=0, le=1, description="silero: probability from which on it is speech")
+    top_db: float = Field(30, gt=0, le=200, description="energy: speech is at most so far below the loudest (dB)")
+    denoise: Literal["none", "spectral-gate"] = Field(
+        "none", description="noise reduction, before speech is looked for"
+    )
+    on_truncated: Literal["keep", "fail"] = Field(
+        "keep", description="a damaged file: keep what decodes and mark the clip partial, or fail"
+    )
+
+    def recipe(self) -> dict[str, Any]:
+        """The fields as the fingerprint takes them: those of other ways to find speech are left out."""
+        unused = {"vad_threshold": "silero", "top_db": "energy"}
+        return self.model_dump(mode="json", exclude={field for field, vad in unused.items() if vad != self.vad})
+
+    def versions(self) -> dict[str, str]:
+        """Versions of the packages that the result depends on. Raises MissingExtra for one that is not there."""
+        used = [name for name in (self.vad, self.denoise) if name != "none"]
+        if not used:
+            return {}
+        from affectkit import speech
+
+        return {name: speech.version(name) for name in used}
+
+
+def extract_audio(
+    cache: Cache, clips: Sequence[Clip], config: AudioConfig, runtime: Runtime, *,
+    mouth: Path | None = None, out: Path | None = None,
+) -> Outcome:  # fmt: skip
+    """One waveform a clip, with a row a stretch of speech on the clip's own clock.
+
+    Without `vad` the one row is the whole waveform; a clip in which nobody speaks has no row. `mouth`: the table of
+    mouth openings by which `vad mouth` finds speech.
+    """
+    if are_crops(clips):
+        raise UsageError(f"{clips[0].path} is a folder of crops, which has no sound: name media files")
+    openings = _openings(config, mouth)
+    inputs = {
+        "stage": "audio",
+        "version": VERSION,
+        "config": config.recipe(),
+        "speech": config.versions(),
+        "resampler": f"soxr-{version('soxr')}",
+        "decoder": decoder_version(),
+    }
+    artifact = cache.create(
+        "audio", "waveform", inputs, waveforms_schema(), out=out, extra={"config": config.model_dump(mode="json")}
+    )
+    listed = {clip.id: clip for clip in clips}
+
+    def compute(missing: list[str], sink: Sink) -> None:
+        counted = 0.0
+        for clip, made in _decoded([listed[clip] for clip in missing], config, runtime):
+            try:
+                if isinstance(made, ClipError):
+                    raise made
+                stretches = _speech(made, config, (openings or {}).get(clip.id))
+                _write(sink, clip.id, made, stretches)
+            except ClipError as error:
+                sink.fail(clip.id, str(error))
+                continue
+            sink.count(int(counted + made.duration) - int(counted))
+            counted += made.duration
+
+    joined = {clip.id: _digest(openings.get(clip.id)) for clip in clips} if openings is not None else {}
+    sources = sound_sources(clips, cache.digests(runtime.rehash), joined)
+    return run(
+        artifact, sources, compute, runtime, what="extract audio", unit="s of sound", entries=clip_entries(clips)
+    )
+
+
+def _openings(config: AudioConfig, mouth: Path | None) -> Mapping[str, Openings] | None:
+    if (config.vad == "mouth") != (mouth is not None):
+        raise UsageError(
+            "--vad mouth needs a table of mouth openings: --mouth CSV" if mouth is None
+            else f"--mouth {mouth} is of use only with --vad mouth"
+        )  # fmt: skip
+    if mouth is None:
+        return None
+    from affectkit.manifest import read_openings
+
+    return read_openings(mouth)
+
+
+def _digest(openings: Openings | None) -> str:
+    if openings is None:
+        return "no mouth openings"
+    columns = (openings.start, openings.end, openings.opening)
+    return sha256(b"".join(np.ascontiguousarray(column, "<f8").tobytes() for column in columns)).hexdigest()
+
+
+def _decoded(
+    clips: Sequence[Clip], config: AudioConfig, runtime: Runtime
+) -> Iterator[tuple[Clip, Waveform | ClipError]]:
+    """Clips with their (denoised) waveforms or what is wrong with them, a few ahead of their turn, in order."""
+
+    def prepare(clip: Clip) -> Waveform | ClipError:
+        try:
+            waveform = read_audio(
+                clip.path, start=clip.start, end=clip.end, sampling_rate=config.sampling_rate,
+                on_truncated=config.on_truncated,
+            )  # fmt: skip
+        except ClipError as error:
+            return error
+        if config.denoise == "none":
+            return waveform
+        from affectkit.speech import denoise
+
+        return replace(waveform, samples=denoise(waveform.samples, waveform.sampling_rate))
+
+    return ahead(clips, prepare, depth=min(worker_count(runtime), _MOST_AHEAD))
+
+
+def _speech(waveform: Waveform, config: AudioConfig, openings: Openings | None) -> Floats:
+    """[K,2] stretches of speech (s) on the clip's clock, inside the waveform."""
+    if config.vad == "none":
+        return np.array([[waveform.offset, waveform.end]])
+    from affectkit import speech
+
+    if config.vad == "mouth":
+        if openings is None:
+            raise ClipError("not in the table of mouth openings (--mouth)")
+        found = speech.mouth_segments(openings, waveform.end)
+    else:
+        found = waveform.offset + speech.segments(
+            waveform.samples, waveform.sampling_rate, config.vad, top_db=config.top_db, threshold=config.vad_threshold
+        )
+    inside = np.clip(found, waveform.offset, waveform.end)
+    return inside[inside[:, 0] < inside[:, 1]]
+
+
+def _write(sink: Sink, clip: str, waveform: Waveform, stretches: Floats) -> None:
+    start, end = stretches.T
+    sink.append({"start": start, "end": end, "valid": np.ones(len(stretches), np.uint8)})
+    for first in range(0, len(waveform), _AT_ONCE):
+        sink.append({"samples": waveform.samples[first : first + _AT_ONCE]})
+    if waveform.problem:
+        sink.damage(clip, waveform.problem)
+    scalars = {"sampling_rate": waveform.sampling_rate, "offset": waveform.offset, "origin": waveform.origin}
+    sink.end(clip, scalars, "partial" if waveform.problem else "ok")
