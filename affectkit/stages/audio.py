@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 from pydantic import Field
@@ -19,10 +19,7 @@ from affectkit.stages._map import Outcome, Sink, run
 from affectkit.stages._prefetch import ahead, worker_count
 from affectkit.stages.sources import are_crops, clip_entries, sound_sources
 from affectkit.store import Cache, waveforms_schema
-from affectkit.types import Clip, Floats
-
-if TYPE_CHECKING:
-    from affectkit.manifest import Openings
+from affectkit.types import Clip, Floats, Openings
 
 VERSION = 1
 _AT_ONCE = 1 << 20
@@ -37,7 +34,7 @@ class AudioConfig(Config):
         "none",
         description="what finds speech: silero, energy, or the mouth's opening (with --mouth); none: all is kept",
     )
-    vad_threshold: float = Field(0.5, ge=0, le=1, description="silero: probability from which on it is speech")
+    vad_threshold: float = Field(0.5, gt=0, lt=1, description="silero: probability from which on it is speech")
     top_db: float = Field(30, gt=0, le=200, description="energy: speech is at most so far below the loudest (dB)")
     denoise: Literal["none", "spectral-gate"] = Field(
         "none", description="noise reduction, before speech is looked for"
@@ -88,17 +85,14 @@ def extract_audio(
 
     def compute(missing: list[str], sink: Sink) -> None:
         counted = 0.0
-        for clip, made in _decoded([listed[clip] for clip in missing], config, runtime):
-            try:
-                if isinstance(made, ClipError):
-                    raise made
-                stretches = _speech(made, config, (openings or {}).get(clip.id))
-                _write(sink, clip.id, made, stretches)
-            except ClipError as error:
-                sink.fail(clip.id, str(error))
+        prepare = _Prepare(config, openings or {})
+        for clip, made in ahead([listed[clip] for clip in missing], prepare, min(worker_count(runtime), _MOST_AHEAD)):
+            if isinstance(made, ClipError):
+                sink.fail(clip.id, str(made))
                 continue
-            sink.count(int(counted + made.duration) - int(counted))
-            counted += made.duration
+            _write(sink, clip.id, made)
+            sink.count(int(counted + made.waveform.duration) - int(counted))
+            counted += made.waveform.duration
 
     joined = {clip.id: _digest(openings.get(clip.id)) for clip in clips} if openings is not None else {}
     sources = sound_sources(clips, cache.digests(runtime.rehash), joined)
@@ -127,49 +121,56 @@ def _digest(openings: Openings | None) -> str:
     return sha256(b"".join(np.ascontiguousarray(column, "<f8").tobytes() for column in columns)).hexdigest()
 
 
-def _decoded(
-    clips: Sequence[Clip], config: AudioConfig, runtime: Runtime
-) -> Iterator[tuple[Clip, Waveform | ClipError]]:
-    """Clips with their (denoised) waveforms or what is wrong with them, a few ahead of their turn, in order."""
+@dataclass(frozen=True)
+class _Heard:
+    """A clip's waveform and where somebody speaks in it: stretches [K,2] (s) on the clip's clock."""
 
-    def prepare(clip: Clip) -> Waveform | ClipError:
+    waveform: Waveform
+    stretches: Floats
+
+
+@dataclass(frozen=True)
+class _Prepare:
+    """Clips as what is written of them, or what is wrong with them; for several threads at once."""
+
+    config: AudioConfig
+    openings: Mapping[str, Openings]
+
+    def __call__(self, clip: Clip) -> _Heard | ClipError:
+        config = self.config
         try:
             waveform = read_audio(
                 clip.path, start=clip.start, end=clip.end, sampling_rate=config.sampling_rate,
                 on_truncated=config.on_truncated,
             )  # fmt: skip
+            if config.denoise != "none":
+                from affectkit.speech import denoise
+
+                waveform = replace(waveform, samples=denoise(waveform.samples, waveform.sampling_rate))
+            found = self._speech(clip.id, waveform)
         except ClipError as error:
             return error
-        if config.denoise == "none":
-            return waveform
-        from affectkit.speech import denoise
+        inside = np.clip(found, waveform.offset, waveform.end)
+        return _Heard(waveform, inside[inside[:, 0] < inside[:, 1]])
 
-        return replace(waveform, samples=denoise(waveform.samples, waveform.sampling_rate))
+    def _speech(self, clip: str, waveform: Waveform) -> Floats:
+        config = self.config
+        if config.vad == "none":
+            return np.array([[waveform.offset, waveform.end]])
+        from affectkit import speech
 
-    return ahead(clips, prepare, depth=min(worker_count(runtime), _MOST_AHEAD))
-
-
-def _speech(waveform: Waveform, config: AudioConfig, openings: Openings | None) -> Floats:
-    """[K,2] stretches of speech (s) on the clip's clock, inside the waveform."""
-    if config.vad == "none":
-        return np.array([[waveform.offset, waveform.end]])
-    from affectkit import speech
-
-    if config.vad == "mouth":
-        if openings is None:
-            raise ClipError("not in the table of mouth openings (--mouth)")
-        found = speech.mouth_segments(openings, waveform.end)
-    else:
-        found = waveform.offset + speech.segments(
+        if config.vad == "mouth":
+            if clip not in self.openings:
+                raise ClipError("not in the table of mouth openings (--mouth)")
+            return speech.mouth_segments(self.openings[clip], waveform.end)
+        return waveform.offset + speech.segments(
             waveform.samples, waveform.sampling_rate, config.vad, top_db=config.top_db, threshold=config.vad_threshold
         )
-    inside = np.clip(found, waveform.offset, waveform.end)
-    return inside[inside[:, 0] < inside[:, 1]]
 
 
-def _write(sink: Sink, clip: str, waveform: Waveform, stretches: Floats) -> None:
-    start, end = stretches.T
-    sink.append({"start": start, "end": end, "valid": np.ones(len(stretches), np.uint8)})
+def _write(sink: Sink, clip: str, heard: _Heard) -> None:
+    waveform, (start, end) = heard.waveform, heard.stretches.T
+    sink.append({"start": start, "end": end, "valid": np.ones(len(start), np.uint8)})
     for first in range(0, len(waveform), _AT_ONCE):
         sink.append({"samples": waveform.samples[first : first + _AT_ONCE]})
     if waveform.problem:
