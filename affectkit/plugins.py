@@ -81,7 +81,8 @@ class AudioBackbone(Backbone, Protocol):
 
     `sampling_rate` (Hz) is what it hears. `outputs` names its results with their dimensions D: `values` for most, one a
     layer (`layer_07`) where several are asked for. `names` labels the components of an output, where they mean
-    something. `padding`: whether a window that the clip ends in is filled with zeros or passed as it is.
+    something. `images`: whether it also gives the encoded picture that each row was made from. `padding`: whether a
+    window that the clip ends in is filled with zeros or passed as it is.
     """
 
     kind: ClassVar[Literal["audio"]]
@@ -89,6 +90,7 @@ class AudioBackbone(Backbone, Protocol):
     sampling_rate: int
     outputs: Mapping[str, int]
     names: Mapping[str, list[str]]
+    images: bool
 
     def frames(self, samples: int) -> tuple[Floats, Floats]:
         """start, end [F] (s, from the window's start) of the rows that a window of `samples` samples gives: one row
@@ -97,8 +99,8 @@ class AudioBackbone(Backbone, Protocol):
     def __call__(self, batch: NDArray[np.float32]) -> Mapping[str, Any]:
         """float32 [N,S], about -1..1, any N and S -> each of `outputs` as float32 [N,F,D].
 
-        A window's result must not depend on its neighbours. The caller passes one fixed N for each S. Results beyond
-        `outputs` are lists of N lists of F encoded images, under the name `image`.
+        A window's result must not depend on its neighbours. The caller passes one fixed N for each S. With `images`,
+        `image` is a list of N lists of F encoded pictures.
         """
 
 

@@ -277,7 +277,7 @@ def test_weights_and_crops_enter_the_fingerprint(cache: Cache, crops: Artifact, 
 
 def test_only_faces_are_embedded(cache: Cache, crops: Artifact) -> None:
     _, features = run(cache, crops)
-    with pytest.raises(UsageError, match="embed takes what extract faces made"):
+    with pytest.raises(UsageError, match="give what extract faces printed"):
         run(cache, features)
 
 

@@ -20,10 +20,11 @@ from affectkit.stages._map import Outcome
 from affectkit.stages.embed import EmbedConfig, embed
 from affectkit.stages.evaluate import EvaluateConfig, evaluate
 from affectkit.stages.faces import FacesConfig, extract_faces
-from affectkit.stages.predict import predict, replay
+from affectkit.stages.predict import predict
+from affectkit.stages.replay import replay
 from affectkit.stages.sources import CropTimes
 from affectkit.stages.train import TrainConfig, Trained, load_heads, stored_task, train
-from affectkit.store import Artifact, Cache
+from affectkit.store import Artifact, Cache, Features
 
 RUNTIME = Runtime(workers=1, progress=False)
 FPS, ROWS = 5, 20
@@ -83,13 +84,13 @@ def labels(tmp_path: Path, planted: Planted) -> Path:
 def fit(cache: Cache, features: Artifact, labels: Path, **fields: Any) -> Trained:
     splits = fields.pop("splits", None)
     config = {"task": "va", "head": "transformer", "option": SMALL[fields.get("head", "transformer")]} | fields
-    return train(cache, [features], labels, TrainConfig(**config), RUNTIME, device="cpu", splits=splits)
+    return train(cache, [Features(features)], labels, TrainConfig(**config), RUNTIME, device="cpu", splits=splits)
 
 
 def run(
     cache: Cache, head: Artifact, features: Artifact, clips: Sequence[str] | None = None
 ) -> tuple[Outcome, Artifact]:
-    done = predict(cache, head, [features], RUNTIME, device="cpu", clips=clips)
+    done = predict(cache, head, [Features(features)], RUNTIME, device="cpu", clips=clips)
     return done, Artifact(done.path)
 
 
@@ -259,7 +260,7 @@ def test_a_head_refuses_features_of_another_recipe(cache: Cache, planted: Plante
     with pytest.raises(UsageError, match=r"another recipe.*why-miss"):
         run(cache, head, other)
     with pytest.raises(UsageError, match="takes 1 feature artifacts; 2 given"):
-        predict(cache, head, [planted.features, planted.features], RUNTIME)
+        predict(cache, head, [Features(planted.features)] * 2, RUNTIME)
     with pytest.raises(UsageError, match="not a head"):
         run(cache, planted.features, planted.features)
 
@@ -392,7 +393,7 @@ def test_new_media_are_predicted_and_bad_ones_are_not(cache: Cache, media: tuple
     make_clip(tmp_path / "new" / "later.mp4", [portrait()] * 6)
     made = replay(cache, head, clips_in(tmp_path / "new"), RUNTIME, device="cpu")
     assert (made.clips, made.failed) == (["later", "nobody", "unseen"], [])
-    _, predicted = run(cache, head, made.features[0], made.clips)
+    _, predicted = run(cache, head, made.features[0].artifact, made.clips)
     assert np.isfinite(predicted.column("unseen", "scores")).all()
     assert np.isnan(predicted.column("nobody", "scores")).all()
     assert not predicted.column("nobody", "valid").any()
@@ -410,7 +411,7 @@ def test_every_face_of_new_media_is_predicted(cache: Cache, media: tuple[Path, P
     make_clip(tmp_path / "pair.mp4", [np.concatenate([portrait(), portrait()], axis=1)] * 8)
     made = replay(cache, head, clips_in(tmp_path / "pair.mp4"), RUNTIME, device="cpu")
     assert made.clips == ["pair#0", "pair#1"]
-    _, predicted = run(cache, head, made.features[0], made.clips)
+    _, predicted = run(cache, head, made.features[0].artifact, made.clips)
     assert predicted.clips == ["pair#0", "pair#1"]
 
 

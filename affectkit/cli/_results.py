@@ -48,6 +48,8 @@ def finish(outcome: Outcome, as_json: bool, earlier: Sequence[Failure] = ()) -> 
         typer.echo(json.dumps(_as_dict(outcome), ensure_ascii=False))
     else:
         typer.echo(str(outcome.path))
+    for notice in outcome.notices:
+        log(f"note: {notice}")
     if sys.stderr.isatty():
         log(_summary(outcome))
     for clip, problem in outcome.damaged[:LISTED]:
@@ -100,6 +102,7 @@ def _as_dict(outcome: Outcome) -> dict[str, Any]:
         "partial": outcome.partial,
         "damaged": dict(outcome.damaged),
         "failed": {failure.clip: failure.cause for failure in outcome.failed},
+        "notices": list(outcome.notices),
         "rows": outcome.rows,
         "seconds": round(outcome.seconds, 3),
     }

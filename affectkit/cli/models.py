@@ -19,11 +19,11 @@ from affectkit.stages.evaluate import evaluate as run_evaluate
 from affectkit.stages.fuse import FuseConfig
 from affectkit.stages.fuse import fuse as run_fuse
 from affectkit.stages.predict import predict as run_predict
-from affectkit.stages.predict import replay
+from affectkit.stages.replay import replay
 from affectkit.stages.sources import clips_of
 from affectkit.stages.train import TrainConfig, train
-from affectkit.store import Cache, Failure, open_artifact
-from affectkit.store.artifact import STAGE_FILE
+from affectkit.store import Cache, Failure, open_artifact, open_features
+from affectkit.store.features import names_features
 
 LabelsOption = Annotated[
     Path, typer.Option("--labels", help="CSV: clip[,start,end][,split][,subject],<targets>", show_default=False)
@@ -43,7 +43,10 @@ def register(app: typer.Typer) -> None:
 
 @with_configs(config=TrainConfig, runtime=Runtime)
 def train_head(
-    features: Annotated[list[Path], typer.Argument(help="feature artifacts (several for heads with several inputs)")],
+    features: Annotated[
+        list[str],
+        typer.Argument(help="feature artifacts, or PATH:layer_07 for one of several layers", metavar="FEATURES..."),
+    ],
     labels: LabelsOption,
     config: TrainConfig,
     runtime: Runtime,
@@ -61,7 +64,7 @@ def train_head(
 
     `affectkit train-head "$FEATURES" --labels eri.csv --task eri --head lstm -o hidden=64 --seeds 3`
     """
-    opened = [open_artifact(path) for path in features]
+    opened = [open_features(path) for path in features]
     done = train(Cache(cache), opened, labels, config, runtime, device=device, splits=splits, out=out)
     score = done.report["val_score"]
     for warning in done.report["clips"]["left_out"]:
@@ -95,8 +98,8 @@ def predict(
     store, opened = Cache(cache), open_artifact(head)
     failed: list[Failure] = []
     moved = _moved(weights)
-    if all((Path(item) / STAGE_FILE).exists() for item in inputs):
-        features = [open_artifact(item) for item in inputs]
+    if all(names_features(item) for item in inputs):
+        features = [open_features(item) for item in inputs]
         chosen = choose(clips, features[0].clips)
         if moved:
             raise UsageError("--weights is for media: features have been made already")

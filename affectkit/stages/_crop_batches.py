@@ -13,6 +13,7 @@ from affectkit.config import Runtime
 from affectkit.errors import ClipError
 from affectkit.stages._map import Sink
 from affectkit.stages._prefetch import ahead, worker_count
+from affectkit.stages._values import scatter
 from affectkit.store import Artifact
 from affectkit.tracks import decode_crops
 
@@ -92,21 +93,10 @@ def _emit(
                 if index in broken:
                     raise ClipError(f"crop of row {row} cannot be read: {broken[index]}")
             sink.count(len(rows["start"]))
-            sink.append(rows | {"values": _scatter(values[at : at + count], rows["valid"], dtype)})
+            sink.append(rows | {"values": scatter(values[at : at + count], rows["valid"], dtype)})
             if span.is_end:
                 sink.end(span.clip, status=crops.status(span.clip))
         except ClipError as error:
             failed.add(span.clip)
             sink.fail(span.clip, str(error))
     return at + count
-
-
-def _scatter(values: np.ndarray, valid: np.ndarray, dtype: str) -> np.ndarray:
-    """Values of the valid rows among zeros, checked before they are narrowed. Raises ClipError."""
-    if not np.isfinite(values).all():
-        raise ClipError("the backbone gave values that are not finite")
-    if dtype == "float16" and values.size and np.abs(values).max() > np.finfo(np.float16).max:
-        raise ClipError("a value is beyond float16: repeat with --dtype float32")
-    rows = np.zeros((len(valid), values.shape[1]), dtype)
-    rows[np.asarray(valid, bool)] = values
-    return rows

@@ -21,7 +21,8 @@ _COMMIT_BYTES = 32 << 20
 @dataclass(frozen=True)
 class Outcome:
     """What a stage did. `failed` lists every given clip that has no result, with its cause; `damaged` the clips that
-    were computed now, as far as they could be read, and what was wrong with them."""
+    were computed now, as far as they could be read, and what was wrong with them; `notices` what the user must know of
+    what was used (a licence)."""
 
     path: Path
     computed: int = 0
@@ -32,6 +33,7 @@ class Outcome:
     seconds: float = 0.0
     unit: str = "rows"
     damaged: tuple[tuple[str, str], ...] = ()
+    notices: tuple[str, ...] = ()
 
     @property
     def rate(self) -> float:
@@ -121,6 +123,7 @@ def run(
     what: str,
     unit: str,
     entries: Mapping[str, dict[str, Any]] | None = None,
+    notices: tuple[str, ...] = (),
 ) -> Outcome:
     """Compute the clips of `sources` (id -> digest of what it is made from) that are not current, then seal."""
     missing = pending(artifact, sources, runtime)
@@ -140,7 +143,7 @@ def run(
     failed = tuple(known[clip] for clip in sources if clip in known and known[clip].source_sha256 == sources[clip])
     return Outcome(
         artifact.path, sink.computed, len(sources) - sink.computed - len(failed), sink.partial, failed,
-        counter.rows, counter.seconds if missing else 0.0, unit, tuple(sink.damaged),
+        counter.rows, counter.seconds if missing else 0.0, unit, tuple(sink.damaged), notices,
     )  # fmt: skip
 
 

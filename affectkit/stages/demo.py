@@ -25,7 +25,7 @@ from affectkit.stages.fuse import FuseConfig, fuse
 from affectkit.stages.predict import predict
 from affectkit.stages.sources import clips_of
 from affectkit.stages.train import TrainConfig, train
-from affectkit.store import Artifact, Cache
+from affectkit.store import Artifact, Cache, Features
 
 HEADS = {
     "transformer": ["width=128", "window=4", "epochs=40"],
@@ -52,8 +52,8 @@ def run_demo(
     predictions = {}
     for name, options in HEADS.items():
         config = TrainConfig(task="va", head=name, option=options)
-        head = step(f"train {name}", train, cache, [features], demo.labels, config, runtime)
-        predictions[name] = step(f"predict {name}", predict, cache, head, [features], runtime)
+        head = step(f"train {name}", train, cache, [Features(features)], demo.labels, config, runtime)
+        predictions[name] = step(f"predict {name}", predict, cache, head, [Features(features)], runtime)
     paths = [artifact.path for artifact in predictions.values()]
     predictions["fused"] = step("fuse dwf", fuse, cache, paths, demo.labels, FuseConfig(task="va"))
     scores = {}

@@ -1,13 +1,13 @@
-"""`affectkit embed`: crops -> a feature sequence a clip, through one frozen backbone."""
+"""`affectkit embed`: crops or waveforms -> a feature sequence a clip, through one frozen backbone."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from importlib.metadata import version
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from affectkit import plugins
 from affectkit.config import Config, Numerics, Runtime
@@ -15,9 +15,18 @@ from affectkit.errors import UsageError
 from affectkit.stages._crop_batches import embed_crops
 from affectkit.stages._devices import resolved
 from affectkit.stages._map import Outcome, Sink, check_numerics, entries_of, recorded_numerics, run
-from affectkit.store import Artifact, Cache, features_schema
+from affectkit.stages._sound_batches import embed_windows
+from affectkit.stages._sound_windows import Windowing
+from affectkit.store import Artifact, Cache, Schema, features_schema
+from affectkit.weights import WeightsFile
 
 VERSION = 1
+WINDOW = 4.0
+BATCH_SIZES = {"image": 32, "audio": 8}
+_UPSTREAM = {"image": "faces", "audio": "audio"}
+_UNITS = {"image": "crops", "audio": "rows"}
+
+Seconds = float
 
 
 class EmbedConfig(Config):
@@ -27,11 +36,41 @@ class EmbedConfig(Config):
     option: list[str] = Field([], description="a backbone option, key=value (repeatable)")
     weights: str = Field("auto", description="auto, a file, or random")
     dtype: Literal["float32", "float16"] = Field("float32", description="how features are stored")
+    window: Seconds | None = Field(None, gt=0, le=600, description="speech: window in seconds  [default: 4]")
+    hop: Seconds | None = Field(None, gt=0, le=600, description="speech: seconds between windows  [default: half]")
+    min_window: Seconds | None = Field(
+        None, gt=0, le=600, description="speech: the least sound that a window may hold  [default: half a window]"
+    )
+    padding: Literal["zero", "none"] | None = Field(
+        None, description="speech: fill a clip's last windows with zeros, or not  [default: the backbone's]"
+    )
+
+    @model_validator(mode="after")
+    def _windows_fit(self) -> EmbedConfig:
+        window = self.window or WINDOW
+        for name in ("hop", "min_window"):
+            if (getattr(self, name) or 0) > window:
+                raise ValueError(f"{name} {getattr(self, name):g} is longer than the window of {window:g} s")
+        return self
+
+    def windowing(self, padding: Literal["zero", "none"]) -> Windowing:
+        """The windows meant, for a backbone with this padding of its own."""
+        window = self.window or WINDOW
+        return Windowing(
+            window, self.hop or window / 2, self.min_window or window / 2, (self.padding or padding) == "zero"
+        )
+
+    def refuse_windows(self, name: str) -> None:
+        """Raises UsageError where an option of windows was given for a backbone that sees."""
+        given = [field for field in ("window", "hop", "min_window", "padding") if getattr(self, field) is not None]
+        if given:
+            option = given[0].replace("_", "-")
+            raise UsageError(f"--{option} is for speech; backbone {name} embeds face crops, a row a frame")
 
 
 def embed(
     cache: Cache,
-    crops: Artifact,
+    upstream: Artifact,
     config: EmbedConfig,
     numerics: Numerics,
     runtime: Runtime,
@@ -39,14 +78,14 @@ def embed(
     clips: Iterable[str] | None = None,
     out: Path | None = None,
 ) -> Outcome:
-    """Embed every valid crop of a faces artifact (or of some of its `clips`).
+    """Embed every valid crop of a faces artifact, or windows over the waveforms of an audio artifact (or of some of
+    its `clips`).
 
-    Rows without a face stay in the table with valid = 0 and zeros. The backbone always runs one fixed batch shape,
-    filled across clips, so a clip's features do not depend on its neighbours.
+    Rows without a face or speech stay in the table with valid = 0 and zeros. The backbone always runs one fixed batch
+    shape, filled across clips, so a clip's features do not depend on its neighbours.
     """
-    if crops.stage.stage != "faces":
-        raise UsageError(f"{crops.path} was made by {crops.stage.stage}; embed takes what extract faces made")
     name, plugin, options = plugins.backbone(config.backbone, config.option)
+    check_upstream(name, plugin, upstream)
     weights = plugin.weights(options, config.weights)
     inputs = {
         "stage": "embed",
@@ -54,27 +93,81 @@ def embed(
         "dtype": config.dtype,
         "backbone": {"name": name, "version": plugin.version, "options": plugins.describe(options)},
         "weights": weights.sha256,
-        "decoder": f"pillow-{version('pillow')}",
-        "upstream": crops.stage.fingerprint,
+        "upstream": upstream.stage.fingerprint,
+        **_inputs(name, plugin, config),
     }
-    artifact = cache.find("embed", name, inputs, out)
     model = None
+    artifact = cache.find("embed", name, inputs, out)
     if artifact is None:
-        numerics = resolved(numerics, 32)
+        numerics = resolved(numerics, BATCH_SIZES[plugin.kind])
         model = plugin(options, weights, numerics)
         artifact = cache.create(
-            "embed", name, inputs, features_schema(model.dim, config.dtype),
-            numerics=recorded_numerics(numerics), upstream=[crops.path], out=out,
+            "embed", name, inputs, _schema(model, config, upstream),
+            numerics=recorded_numerics(numerics), upstream=[upstream.path], out=out,
             extra={"config": config.model_dump(mode="json"), "weights": weights.about()},
         )  # fmt: skip
-    chosen = list(clips) if clips is not None else crops.clips
-    entries = entries_of(crops, chosen)
+    chosen = list(clips) if clips is not None else upstream.clips
+    send = _sender(plugin, config, upstream, runtime)
 
     def compute(missing: list[str], sink: Sink) -> None:
-        chosen_numerics = resolved(numerics, 32)
+        chosen_numerics = resolved(numerics, BATCH_SIZES[plugin.kind])
         check_numerics(artifact, recorded_numerics(chosen_numerics))
-        backbone = model or plugin(options, weights, chosen_numerics)
-        embed_crops(crops, missing, backbone, chosen_numerics.batch_size or 32, runtime, config.dtype, sink)
+        send(missing, model or plugin(options, weights, chosen_numerics), chosen_numerics.batch_size, sink)
 
-    sources = {clip: crops.digest(clip) for clip in chosen}
-    return run(artifact, sources, compute, runtime, what=f"embed {name}", unit="crops", entries=entries)
+    sources = {clip: upstream.digest(clip) for clip in chosen}
+    entries = entries_of(upstream, chosen)
+    what, unit = f"embed {name}", _UNITS[plugin.kind]
+    return run(artifact, sources, compute, runtime, what=what, unit=unit, entries=entries, notices=notices(weights))
+
+
+def check_upstream(name: str, plugin: type[Any], upstream: Artifact) -> None:
+    """Raises UsageError where the artifact is not what the backbone embeds."""
+    wanted, given = _UPSTREAM[plugin.kind], upstream.stage.stage
+    if given != wanted:
+        does = "embeds face crops" if plugin.kind == "image" else "listens to speech"
+        raise UsageError(
+            f"{upstream.path} was made by {given}; backbone {name} {does}: give what extract {wanted} printed"
+        )
+
+
+def notices(weights: WeightsFile) -> tuple[str, ...]:
+    """What a user of these weights must know."""
+    if "-NC" not in weights.licence.upper() and "NON-COMMERCIAL" not in weights.licence.upper():
+        return ()
+    return (f"the licence of {weights.name} forbids commercial use: {weights.licence}",)
+
+
+def _inputs(name: str, plugin: type[Any], config: EmbedConfig) -> dict[str, Any]:
+    """What enters the fingerprint for this kind of backbone only."""
+    if plugin.kind == "image":
+        config.refuse_windows(name)
+        return {"decoder": f"pillow-{version('pillow')}"}
+    windowing = config.windowing(plugin.padding)
+    return {"windows": {"window": windowing.window, "hop": windowing.hop, "min_window": windowing.shortest,
+                        "padded": windowing.padded}}  # fmt: skip
+
+
+def _schema(model: Any, config: EmbedConfig, upstream: Artifact) -> Schema:
+    if model.kind == "image":
+        return features_schema(model.dim, config.dtype)
+    _check_rate(model, upstream)
+    return features_schema(model.outputs, config.dtype, model.names, images=model.images)
+
+
+def _check_rate(model: plugins.AudioBackbone, audio: Artifact) -> None:
+    rate = audio.stage.inputs["config"]["sampling_rate"]
+    if rate != model.sampling_rate:
+        raise UsageError(
+            f"{audio.path} holds sound at {rate} Hz; this backbone hears {model.sampling_rate} Hz: "
+            f"extract audio --sampling-rate {model.sampling_rate}"
+        )
+
+
+def _sender(
+    plugin: type[Any], config: EmbedConfig, upstream: Artifact, runtime: Runtime
+) -> Callable[[list[str], Any, Any, Sink], None]:
+    """What sends clips through a backbone of this kind."""
+    if plugin.kind == "image":
+        return lambda clips, model, size, sink: embed_crops(upstream, clips, model, size, runtime, config.dtype, sink)
+    windowing = config.windowing(plugin.padding)
+    return lambda clips, model, size, sink: embed_windows(upstream, clips, model, windowing, size, config.dtype, sink)

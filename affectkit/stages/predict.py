@@ -1,9 +1,8 @@
-"""`affectkit predict`: a head on cached features, or on new media by replaying the recipe of its features."""
+"""`affectkit predict`: a head on cached features."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -11,25 +10,23 @@ from typing import Any
 import numpy as np
 
 from affectkit import metrics
-from affectkit.config import Numerics, Runtime
+from affectkit.config import Runtime
 from affectkit.errors import UsageError
 from affectkit.manifest import without_face
 from affectkit.plugins import Example
 from affectkit.stages._devices import resolve
 from affectkit.stages._map import Outcome, Sink, entries_of, run
-from affectkit.stages.embed import EmbedConfig, embed
-from affectkit.stages.faces import FacesConfig, extract_faces
 from affectkit.stages.train import load_heads, read_report, sequences, stored_task
-from affectkit.store import Artifact, Cache, Failure, predictions_schema, upkeep
+from affectkit.store import Artifact, Cache, Features, predictions_schema
 from affectkit.tasks import Task
-from affectkit.types import Clip, FeatureSequence
+from affectkit.types import FeatureSequence
 
 VERSION = 1
 _AT_ONCE = 64
 
 
 def predict(
-    cache: Cache, head: Artifact, features: Sequence[Artifact], runtime: Runtime, *,
+    cache: Cache, head: Artifact, features: Sequence[Features], runtime: Runtime, *,
     device: str = "auto", clips: Iterable[str] | None = None, out: Path | None = None,
 ) -> Outcome:  # fmt: skip
     """Scores of every clip given: values, or probabilities for classes, averaged over the head's seeds.
@@ -43,7 +40,7 @@ def predict(
         "stage": "predict",
         "version": VERSION,
         "head": head.stage.fingerprint,
-        "upstream": [artifact.stage.fingerprint for artifact in features],
+        "upstream": [one.identity for one in features],
     }
     artifact = cache.create(
         "predict", head.stage.name, inputs, predictions_schema(list(task.targets)),
@@ -67,87 +64,25 @@ def predict(
                 sink.end(example.clip, {"split": split[example.clip]})
 
     sources = {clip: _source(features, clip, split[clip]) for clip in chosen}
-    entries = entries_of(features[0], chosen)
+    entries = entries_of(features[0].artifact, chosen)
     return run(artifact, sources, compute, runtime, what=f"predict {head.stage.name}", unit="rows", entries=entries)
 
 
-@dataclass(frozen=True)
-class Replayed:
-    """Features made from media: the artifacts, the ids that all of them hold now, and what failed on the way."""
-
-    features: list[Artifact]
-    clips: list[str]
-    failed: list[Failure]
-
-
-def replay(
-    cache: Cache, head: Artifact, clips: Sequence[Clip], runtime: Runtime, *, device: str = "auto",
-    weights: Mapping[str, str] | None = None,
-) -> Replayed:  # fmt: skip
-    """Make the features that a head needs from media, by the recipe in its provenance.
-
-    `weights` (stage name -> path) stands in for weight files that have moved. Raises UsageError when this
-    installation cannot reproduce the recipe, before anything is computed.
-    """
-    chains = head.stage.provenance["features"]
-    for chain in chains:
-        _replay(cache, chain, [], runtime, device, weights or {})
-    done = [_replay(cache, chain, clips, runtime, device, weights or {}) for chain in chains]
-    names = [name for name in done[0].clips if all(name in one.clips for one in done)]
-    return Replayed([one.features[0] for one in done], names, [failure for one in done for failure in one.failed])
-
-
-def _replay(
-    cache: Cache, chain: Sequence[dict[str, Any]], clips: Sequence[Clip], runtime: Runtime, device: str,
-    weights: Mapping[str, str],
-) -> Replayed:  # fmt: skip
-    current: Artifact | None = None
-    names = [clip.id for clip in clips]
-    failed: list[Failure] = []
-    for step in chain:
-        config = step["config"] | ({"weights": weights[step["stage"]]} if step["stage"] in weights else {})
-        if step["stage"] == "faces":
-            if step["inputs"]["detector"]["name"] == "precropped":
-                raise UsageError(
-                    "the head was trained on folders of crops, which no recipe makes from media: "
-                    "extract faces and embed, then predict from those features"
-                )
-            outcome = extract_faces(cache, clips, FacesConfig.model_validate(config), runtime, device=device)
-        else:
-            assert current is not None, "a recipe begins with media"
-            numerics = Numerics.model_validate(step["numerics"] | {"device": device})
-            outcome = embed(cache, current, EmbedConfig.model_validate(config), numerics, runtime, clips=names)
-        current = Artifact(outcome.path)
-        _check_step(current, step)
-        failed += outcome.failed
-        lost = {failure.clip for failure in outcome.failed}  # the cache may hold them as they were before
-        wanted = set(names) - lost
-        names = [name for name in current.clips if name in wanted or without_face(name) in wanted]
-    assert current is not None, "a recipe begins with media"
-    return Replayed([current], names, failed)
-
-
-def _check_step(artifact: Artifact, step: dict[str, Any]) -> None:
-    if artifact.stage.fingerprint == step["fingerprint"]:
-        return
-    other = artifact.stage.model_copy(update={"inputs": step["inputs"]})
-    differs = [f"{key}: {then!r} -> {now!r}" for key, now, then in upkeep.differing(artifact.stage, other)]
-    raise UsageError(
-        f"this installation does not reproduce the head's {step['stage']} recipe ({'; '.join(differs)}): "
-        "make the features again with train-head, or install what the recipe names"
-    )
-
-
-def _check_recipe(head: Artifact, features: Sequence[Artifact]) -> None:
+def _check_recipe(head: Artifact, features: Sequence[Features]) -> None:
     wanted = head.stage.inputs["upstream"]
     if len(features) != len(wanted):
         raise UsageError(f"{head.path} takes {len(wanted)} feature artifacts; {len(features)} given")
-    for artifact, fingerprint in zip(features, wanted, strict=True):
-        if artifact.stage.fingerprint != fingerprint:
+    for one, identity in zip(features, wanted, strict=True):
+        if one.identity != identity:
             raise UsageError(
-                f"{artifact.path} was made by another recipe than the features that {head.path} was trained on "
-                f"({artifact.stage.fingerprint[:12]}, not {fingerprint[:12]}); affectkit cache why-miss says how"
+                f"{one.path} was made by another recipe than the features that {head.path} was trained on "
+                f"({_short(one.identity)}, not {_short(identity)}); affectkit cache why-miss says how"
             )
+
+
+def _short(identity: str) -> str:
+    fingerprint, _, column = identity.partition(":")
+    return fingerprint[:12] + (f":{column}" if column else "")
 
 
 def _average(heads: list[Any], examples: list[Example], task: Task, device: str) -> list[np.ndarray]:
@@ -163,6 +98,6 @@ def _rows(sequence: FeatureSequence, scores: np.ndarray, task: Task) -> dict[str
     return {"start": start, "end": end, "valid": np.isfinite(scores).all(axis=1), "scores": scores}
 
 
-def _source(features: Sequence[Artifact], clip: str, split: str) -> str:
+def _source(features: Sequence[Features], clip: str, split: str) -> str:
     """A clip's predictions are current while its features and its split are."""
     return sha256(" ".join([*(one.digest(clip) for one in features), split]).encode()).hexdigest()

@@ -19,7 +19,7 @@ from affectkit.manifest import Pooling, SplitRequest, align, check_pooling, matc
 from affectkit.plugins import Epoch, Example
 from affectkit.stages._devices import resolve
 from affectkit.stages._progress import bar, shown
-from affectkit.store import Artifact, Cache
+from affectkit.store import Artifact, Cache, Features
 from affectkit.store.atomic import write_text
 from affectkit.tasks import Task
 from affectkit.types import ClipLabels, FeatureSequence
@@ -61,7 +61,7 @@ class _Data:
 
 
 def train(
-    cache: Cache, features: Sequence[Artifact], labels: Path, config: TrainConfig, runtime: Runtime, *,
+    cache: Cache, features: Sequence[Features], labels: Path, config: TrainConfig, runtime: Runtime, *,
     device: str = "auto", splits: Path | None = None, out: Path | None = None,
 ) -> Trained:  # fmt: skip
     """Fit a head; its folder holds the weights of every seed, the split table, the history and the feature recipe."""
@@ -77,7 +77,7 @@ def train(
         "seeds": [config.seed, config.seeds],
         "label_pooling": config.label_pooling,
         "data": _digest(data, features),
-        "upstream": [artifact.stage.fingerprint for artifact in features],
+        "upstream": [one.identity for one in features],
     }
     found = cache.find("train-head", config.head, inputs, out)
     if found is not None:
@@ -91,7 +91,7 @@ def train(
 
     artifact = cache.create_whole(
         "train-head", config.head, inputs, write, upstream=[one.path for one in features], out=out,
-        extra={"features": [lineage(one) for one in features]},
+        extra={"features": [lineage(one.artifact) for one in features], "columns": [one.column for one in features]},
     )  # fmt: skip
     return Trained(artifact, False, report)
 
@@ -117,7 +117,7 @@ def lineage(artifact: Artifact) -> list[dict[str, Any]]:
     return [step for chain in steps for step in chain] + [own]
 
 
-def _gather(features: Sequence[Artifact], labels: Path, task: Task, config: TrainConfig, splits: Path | None) -> _Data:
+def _gather(features: Sequence[Features], labels: Path, task: Task, config: TrainConfig, splits: Path | None) -> _Data:
     check_pooling(config.label_pooling, task)
     known = read_labels(labels, task)
     shared = [clip for clip in features[0].clips if all(clip in other for other in features[1:])]
@@ -134,19 +134,19 @@ def _gather(features: Sequence[Artifact], labels: Path, task: Task, config: Trai
     return _Data(examples["train"], examples["val"], split, match.warnings)
 
 
-def _example(clip: str, features: Sequence[Artifact], labels: ClipLabels, task: Task, config: TrainConfig) -> Example:
-    inputs = tuple(artifact.sequence(clip) for artifact in features)
+def _example(clip: str, features: Sequence[Features], labels: ClipLabels, task: Task, config: TrainConfig) -> Example:
+    inputs = sequences(features, clip)
     if task.level == "clip":
         return Example(clip, inputs, np.asarray(labels.values[:1]))
     first = inputs[0]
     return Example(clip, inputs, align(labels, first.start, first.end, config.label_pooling))
 
 
-def _digest(data: _Data, features: Sequence[Artifact]) -> str:
+def _digest(data: _Data, features: Sequence[Features]) -> str:
     """What was fitted on: clips, their features' digests, splits and labels."""
     total = sha256()
     for example in [*data.train, *data.val]:
-        digests = " ".join(artifact.digest(example.clip) for artifact in features)
+        digests = " ".join(one.digest(example.clip) for one in features)
         total.update(f"{example.clip} {data.splits[example.clip]} {digests} ".encode())
         total.update(np.ascontiguousarray(example.labels, "<f8").tobytes())
     total.update(canonical_json(data.splits).encode())  # of all clips: the head stores the table
@@ -199,6 +199,6 @@ def stored_task(report: Mapping[str, Any]) -> Task:
     return Task.model_validate(report["task"])
 
 
-def sequences(features: Sequence[Artifact], clip: str) -> tuple[FeatureSequence, ...]:
+def sequences(features: Sequence[Features], clip: str) -> tuple[FeatureSequence, ...]:
     """A clip's inputs."""
-    return tuple(artifact.sequence(clip) for artifact in features)
+    return tuple(one.sequence(clip) for one in features)

@@ -2,6 +2,7 @@
 
 from affectkit.store.artifact import Artifact, Failure, Stage, open_artifact, write_table
 from affectkit.store.cache import Cache
+from affectkit.store.features import Features, feature_columns, features, open_features
 from affectkit.store.schema import Column, Schema, faces_schema, features_schema, predictions_schema, waveforms_schema
 from affectkit.store.writing import PartWriter
 
@@ -10,12 +11,16 @@ __all__ = [
     "Cache",
     "Column",
     "Failure",
+    "Features",
     "PartWriter",
     "Schema",
     "Stage",
     "faces_schema",
+    "feature_columns",
+    "features",
     "features_schema",
     "open_artifact",
+    "open_features",
     "predictions_schema",
     "waveforms_schema",
     "write_table",

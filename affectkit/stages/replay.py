@@ -1,0 +1,109 @@
+"""From new media to the features that a head needs, by the recipe in the head's provenance."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from affectkit.config import Numerics, Runtime
+from affectkit.errors import UsageError
+from affectkit.manifest import without_face
+from affectkit.stages._map import Outcome
+from affectkit.stages.embed import EmbedConfig, embed
+from affectkit.stages.faces import FacesConfig, extract_faces
+from affectkit.store import Artifact, Cache, Failure, Features, features, upkeep
+from affectkit.types import Clip
+
+Step = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Replayed:
+    """Features made from media: those of each input, the ids that all of them hold now, and what failed on the way."""
+
+    features: list[Features]
+    clips: list[str]
+    failed: list[Failure]
+
+
+def replay(
+    cache: Cache, head: Artifact, clips: Sequence[Clip], runtime: Runtime, *, device: str = "auto",
+    weights: Mapping[str, str] | None = None,
+) -> Replayed:  # fmt: skip
+    """Make the features that a head needs from media.
+
+    `weights` (stage name -> path) stands in for weight files that have moved. Raises UsageError when this
+    installation cannot reproduce the recipe, before anything is computed.
+    """
+    chains, columns = head.stage.provenance["features"], head.stage.provenance["columns"]
+    for chain in chains:
+        _Chain(cache, [], runtime, device, weights or {}).run(chain)
+    done = []
+    for chain in chains:
+        done.append(_Chain(cache, clips, runtime, device, weights or {}))
+        done[-1].run(chain)
+    names = [name for name in done[0].names if all(name in one.names for one in done)]
+    made = [features(one.artifact, column) for one, column in zip(done, columns, strict=True)]
+    return Replayed(made, names, [failure for one in done for failure in one.failed])
+
+
+class _Chain:
+    """One recipe on its way: the last artifact, the ids it holds of these clips, and what failed."""
+
+    def __init__(
+        self, cache: Cache, clips: Sequence[Clip], runtime: Runtime, device: str, weights: Mapping[str, str]
+    ) -> None:
+        self._cache, self._clips, self._runtime = cache, clips, runtime
+        self._device, self._weights = device, weights
+        self._current: Artifact | None = None
+        self.names = [clip.id for clip in clips]
+        self.failed: list[Failure] = []
+
+    @property
+    def artifact(self) -> Artifact:
+        assert self._current is not None, "a recipe begins with media"
+        return self._current
+
+    def run(self, chain: Sequence[Step]) -> None:
+        for step in chain:
+            stage = step["stage"]
+            config = step["config"] | ({"weights": self._weights[stage]} if stage in self._weights else {})
+            outcome = _STEPS[stage](self, config, step)
+            self._current = Artifact(outcome.path)
+            _check(self._current, step)
+            self.failed += outcome.failed
+            lost = {failure.clip for failure in outcome.failed}  # the cache may hold them as they were before
+            wanted = set(self.names) - lost
+            self.names = [name for name in self._current.clips if name in wanted or without_face(name) in wanted]
+
+    def faces(self, config: dict[str, Any], step: Step) -> Outcome:
+        if step["inputs"]["detector"]["name"] == "precropped":
+            raise UsageError(
+                "the head was trained on folders of crops, which no recipe makes from media: "
+                "extract faces and embed, then predict from those features"
+            )
+        chosen = FacesConfig.model_validate(config)
+        return extract_faces(self._cache, self._clips, chosen, self._runtime, device=self._device)
+
+    def embed(self, config: dict[str, Any], step: Step) -> Outcome:
+        numerics = Numerics.model_validate(step["numerics"] | {"device": self._device})
+        chosen = EmbedConfig.model_validate(config)
+        return embed(self._cache, self.artifact, chosen, numerics, self._runtime, clips=self.names)
+
+
+_STEPS = {
+    "faces": _Chain.faces,
+    "embed": _Chain.embed,
+}
+
+
+def _check(artifact: Artifact, step: Step) -> None:
+    if artifact.stage.fingerprint == step["fingerprint"]:
+        return
+    other = artifact.stage.model_copy(update={"inputs": step["inputs"]})
+    differs = [f"{key}: {then!r} -> {now!r}" for key, now, then in upkeep.differing(artifact.stage, other)]
+    raise UsageError(
+        f"this installation does not reproduce the head's {step['stage']} recipe ({'; '.join(differs)}): "
+        "make the features again with train-head, or install what the recipe names"
+    )
