@@ -159,6 +159,28 @@ class ClipLabels:
 
 
 @dataclass(frozen=True, repr=False)
+class Openings:
+    """How far a person's mouth is open through a clip: start, end [R] (s), opening [R] in any unit that grows with the
+    distance between the lips, NaN = unknown. Rows need not cover the clip."""
+
+    start: Floats
+    end: Floats
+    opening: Floats
+
+    def __post_init__(self) -> None:
+        r = len(self.start)
+        for name in ("start", "end", "opening"):
+            got = getattr(self, name).shape
+            _require(got == (r,), f"{name} is [{r}], not {list(got)}")
+
+    def __len__(self) -> int:
+        return len(self.start)
+
+    def __repr__(self) -> str:
+        return f"Openings({len(self)} rows, {int(np.isfinite(self.opening).sum())} known)"
+
+
+@dataclass(frozen=True, repr=False)
 class Predictions:
     """Scores of many clips: clip [N], start, end [N] (s), scores [N,K] (NaN where invalid), column names [K],
     split per row ("" = none). A clip-level prediction is one row. Rows of a clip are contiguous."""

@@ -13,6 +13,7 @@ from affectkit.manifest.csv_table import CsvTable, read_table
 from affectkit.manifest.label_match import LabelMatch, match_labels
 from affectkit.manifest.labels import read_labels
 from affectkit.manifest.manifest_csv import read_manifest
+from affectkit.manifest.openings import read_openings
 from affectkit.manifest.predictions_csv import read_predictions, write_predictions
 from affectkit.manifest.source_paths import sources
 from affectkit.manifest.splits import SplitRequest, read_splits, resolve_splits
@@ -31,6 +32,7 @@ __all__ = [
     "match_labels",
     "read_labels",
     "read_manifest",
+    "read_openings",
     "read_predictions",
     "read_splits",
     "read_table",
