@@ -189,6 +189,7 @@ def make_sound(
         stream = output.add_stream(codec, rate=sampling_rate, layout={1: "mono", 2: "stereo", 6: "5.1"}[len(planes)])
         kind = fmt or stream.codec_context.format.name
         stream.codec_context.format = kind
+        stream.codec_context.options = {"strict": "experimental"}  # FFmpeg's own Vorbis
         for number, first in enumerate(range(0, planes.shape[1], block)):
             pts = first if starts is None else round(starts[number] * sampling_rate)
             output.mux(stream.encode(audio_block(planes[:, first : first + block], sampling_rate, pts, kind)))

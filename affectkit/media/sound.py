@@ -25,7 +25,7 @@ RATES = (1_000, 768_000)
 MAX_CHANNELS = 64
 TOLERANCE = 0.02
 """Sound follows on what came before if its presentation time is off by no more than this (s): containers round."""
-UNREMARKABLE = 0.1
+UNREMARKABLE = 0.05
 """Silence put in, or overlap left out, is reported where it comes to more than this (s)."""
 _SILENCE = 1 << 16
 
@@ -58,6 +58,8 @@ def audio_stream(container: InputContainer) -> AudioStream:
         if other is not stream:
             other.discard = Discard.all
     stream.codec_context.thread_count = 1
+    if stream.codec_context.codec.canonical_name == "flac":  # else broken frames come out as noise at full scale
+        stream.codec_context.options = {"err_detect": "crccheck+explode"}
     return stream
 
 
