@@ -103,8 +103,10 @@ def _tensors(path: Path, loaded: Any) -> dict[str, torch.Tensor]:
     return {name.removeprefix(prefix): tensor for name, tensor in zip(names, loaded.values(), strict=True)}
 
 
-def load_strictly(module: torch.nn.Module, tensors: dict[str, torch.Tensor], path: Path) -> None:
-    """Copy `tensors` into `module`; names and shapes must match one to one.
+def load_strictly(
+    module: torch.nn.Module, tensors: dict[str, torch.Tensor], path: Path, *, assign: bool = False
+) -> None:
+    """Copy `tensors` into `module` (`assign`: put them in the place of its own); names and shapes must match.
 
     Batch norms' counts of batches may be absent: they matter to training only. Raises UsageError that says how many
     tensors are missing, unknown or of another shape, with one example each.
@@ -120,4 +122,4 @@ def load_strictly(module: torch.nn.Module, tensors: dict[str, torch.Tensor], pat
     wrong = [f"{len(found)} {kind} ({found[0]})" for kind, found in kinds.items() if found]
     if wrong:
         raise UsageError(f"{path} holds other tensors than this network needs: {', '.join(wrong)}")
-    module.load_state_dict(tensors, strict=True)
+    module.load_state_dict(tensors, strict=True, assign=assign)

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from functools import cache
+from hashlib import sha256
 from http.client import HTTPException
 from importlib.machinery import PathFinder
 from importlib.resources import files
@@ -26,7 +28,7 @@ State = Literal["at hand", "not fetched", "package missing", "by path only"]
 @dataclass(frozen=True)
 class WeightsFile:
     """A resolved weights choice: `path` (None for random), SHA-256 of the bytes ("random" for random),
-    licence, and where it came from."""
+    licence, and where it came from. A model of several files: their folder, and a digest over all of theirs."""
 
     name: str
     path: Path | None
@@ -41,7 +43,10 @@ class WeightsFile:
 
 @dataclass(frozen=True)
 class Entry:
-    """A row of the table: one origin (`url`, `hub` or `package`; none = by path only) and what the bytes must be."""
+    """A row of the table: one origin (`url`, `hub` or `package`; none = by path only) and what the bytes must be.
+
+    `beside`: other files of the hub repository that the model needs (its config).
+    """
 
     name: str
     licence: str
@@ -54,6 +59,7 @@ class Entry:
     package: str | None = None
     file: str | None = None
     extra: str = field(default="offline")
+    beside: list[str] = field(default_factory=list)
     sha256: str | None = None
     sha256_prefix: str = ""
 
@@ -158,27 +164,58 @@ def hub(repo_id: str, filename: str, revision: str | None = None) -> WeightsFile
 
     `source` records the commit that `revision` stood for. Raises UsageError when it cannot be fetched.
     """
-    from huggingface_hub import hf_hub_download, try_to_load_from_cache
-    from huggingface_hub.constants import ENDPOINT
-
-    found = try_to_load_from_cache(repo_id, filename, revision=revision)
-    if not isinstance(found, str):
-        try:
-            require_host(ENDPOINT)
-            found = hf_hub_download(repo_id, filename, revision=revision, etag_timeout=TIMEOUT)
-        except Exception as error:  # whatever the HTTP library of the installed hub client raises
-            raise UsageError(
-                f"{filename} of huggingface.co/{repo_id} is not in the local cache and cannot be fetched "
-                f"({_brief(error)}): fetch it by hand and give it with --weights PATH"
-            ) from None
-    path = Path(found)
+    path = hub_file(repo_id, filename, revision)
+    if path is None:
+        raise UsageError(f"huggingface.co/{repo_id} has no file {filename}")
     digest = _digest(path)
     known = next((row for row in table().values() if (row.hub, row.file) == (repo_id, filename)), None)
     if known and not digest.startswith(known.digits):
         raise UsageError(f"{path} has the SHA-256 {digest}, not {known.digits}: remove it to fetch it again")
     commit = path.parents[len(Path(filename).parts) - 1].name  # .../snapshots/<commit>/<filename>
-    licence = known.licence if known else "see the repository's card"
-    return WeightsFile(repo_id, path, digest, licence, f"huggingface.co/{repo_id}@{commit}/{filename}")
+    return WeightsFile(repo_id, path, digest, _licence(repo_id), f"huggingface.co/{repo_id}@{commit}/{filename}")
+
+
+def hub_file(repo_id: str, filename: str, revision: str | None = None, *, fetch: bool = True) -> Path | None:
+    """Where a file of a Hugging Face repository lies: in the local hub cache, else (`fetch`) downloaded into it.
+
+    None where the repository has no such file, or where it is not in the cache and is not to be fetched. Raises
+    UsageError when it cannot be fetched.
+    """
+    from huggingface_hub import hf_hub_download, try_to_load_from_cache
+    from huggingface_hub.constants import ENDPOINT
+    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+
+    found = try_to_load_from_cache(repo_id, filename, revision=revision)
+    if isinstance(found, str):
+        return Path(found)
+    if found is not None or not fetch:  # the cache knows that there is none
+        return None
+    try:
+        require_host(ENDPOINT)
+        return Path(hf_hub_download(repo_id, filename, revision=revision, etag_timeout=TIMEOUT))
+    except Exception as error:  # whatever the HTTP library of the installed hub client raises
+        if isinstance(error, EntryNotFoundError) and not isinstance(error, LocalEntryNotFoundError):
+            return None
+        raise UsageError(
+            f"{filename} of huggingface.co/{repo_id} is not in the local cache and cannot be fetched "
+            f"({_brief(error)}): fetch it by hand and give it with --weights PATH"
+        ) from None
+
+
+def several(name: str, paths: Iterable[Path], source: str, repo_id: str | None = None) -> WeightsFile:
+    """The files of one model, which lie in one folder, as one choice.
+
+    The digest is over their names and digests, so it changes with any of them. Raises UsageError.
+    """
+    digests = sorted((path.name, path, _digest(path)) for path in paths)
+    known = [row for row in table().values() if repo_id and row.hub == repo_id]
+    for filename, path, digest in digests:
+        wrong = next((row for row in known if row.file == filename and not digest.startswith(row.digits)), None)
+        if wrong:
+            raise UsageError(f"{path} has the SHA-256 {digest}, not {wrong.digits}: remove it to fetch it again")
+    text = "".join(f"{digest}  {filename}\n" for filename, _, digest in digests)
+    licence = _licence(repo_id) if repo_id else "unknown (given by path)"
+    return WeightsFile(name, digests[0][1].parent, sha256(text.encode()).hexdigest(), licence, source)
 
 
 def fetch(name: str, progress: Progress | None = None) -> WeightsFile:
@@ -187,6 +224,8 @@ def fetch(name: str, progress: Progress | None = None) -> WeightsFile:
     if known.url:
         return release(name, progress)
     if known.hub and known.file:
+        for filename in known.beside:
+            hub(known.hub, filename, known.revision)
         return hub(known.hub, known.file, known.revision)
     if known.package and known.file:
         return package_file(known.package, known.file, name, known.extra)
@@ -204,11 +243,16 @@ def _state(row: Entry) -> State:
     if row.hub and row.file:
         from huggingface_hub import try_to_load_from_cache
 
-        found = try_to_load_from_cache(row.hub, row.file, revision=row.revision)
-        return "at hand" if isinstance(found, str) else "not fetched"
+        found = [try_to_load_from_cache(row.hub, name, revision=row.revision) for name in (row.file, *row.beside)]
+        return "at hand" if all(isinstance(path, str) for path in found) else "not fetched"
     if row.package and row.file:
         return "at hand" if _in_package(row.package, row.file) else "package missing"
     return "by path only"
+
+
+def _licence(repo_id: str) -> str:
+    known = next((row.licence for row in table().values() if row.hub == repo_id), None)
+    return known or "see the repository's card"
 
 
 def _in_package(package: str, relative: str) -> Path | None:

@@ -1,0 +1,130 @@
+"""PDEM: the public dimensional emotion model of audEERING, arousal, dominance and valence of speech.
+
+`audeering/wav2vec2-large-robust-12-ft-emotion-msp-dim` (Wagner et al. 2023, arXiv 2203.07378): wav2vec2-large-robust,
+cut to 12 layers and fine-tuned on MSP-Podcast. A window is normalised to zero mean and unit variance; the last layer's
+hidden states are averaged over time; a dense layer, tanh and a linear layer make three values, about 0..1, of the mean.
+Licence CC BY-NC-SA 4.0: research only.
+
+Its weights are `pytorch_model.bin`, read as plain tensors only; `model.safetensors` is taken where a folder holds it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from affectkit.backbones import _speech_files as files
+from affectkit.config import Config, Numerics
+from affectkit.errors import UsageError
+from affectkit.types import Floats
+from affectkit.weights import WeightsFile, entry
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+NAME = "pdem"
+SAMPLING_RATE = 16_000
+DIMENSIONS = ["arousal", "dominance", "valence"]
+
+ARCHITECTURE = {
+    "model_type": "wav2vec2", "hidden_size": 1024, "num_hidden_layers": 12, "num_attention_heads": 16,
+    "intermediate_size": 4096, "feat_extract_norm": "layer", "do_stable_layer_norm": True, "conv_bias": True,
+}  # fmt: skip
+"""What random weights are drawn for."""
+
+
+class PdemOptions(Config):
+    """Which version of the repository."""
+
+    revision: str | None = Field(
+        None, pattern=r"^[\w./-]+$", description="commit, tag or branch of the repository, to pin it"
+    )
+
+
+class Pdem:
+    """Mean of the last hidden states (1024-d), and arousal, dominance and valence."""
+
+    version: ClassVar[int] = 1
+    kind: ClassVar[Literal["audio"]] = "audio"
+    padding: ClassVar[Literal["zero", "none"]] = "none"
+    Options: ClassVar[type[Config]] = PdemOptions
+    sampling_rate = SAMPLING_RATE
+    images = False
+
+    @classmethod
+    def weights(cls, options: PdemOptions, choice: str) -> WeightsFile:
+        """`auto`: config and weights from the hub cache, else downloaded; `random`: seeded, of the same sizes, only if
+        asked for; else a folder that holds both. Imports no torch. Raises UsageError."""
+        from affectkit import weights as weight_files
+
+        if choice == "random":
+            return weight_files.random(NAME)
+        where = files.place(str(entry(NAME).hub), options.revision, choice)
+        files.config_file(where)
+        names = [files.PICKLED] if where.hub_id else [files.SAFETENSORS, files.PICKLED]
+        found = where.first(*names)
+        if found is None:
+            raise UsageError(f"{where.name} ({where.source}) has no {' nor '.join(names)}")
+        return files.resolved(where, [found], preprocessor=False)
+
+    def __init__(self, options: PdemOptions, weights: WeightsFile, numerics: Numerics) -> None:
+        from affectkit.backbones._speech import SpeechNetwork
+
+        self._architecture, encoder, head = build(weights.path)
+        self.outputs: Mapping[str, int] = {"values": self._architecture.hidden_size, "dimensions": len(DIMENSIONS)}
+        self.names: Mapping[str, list[str]] = {"dimensions": DIMENSIONS}
+        last = self._architecture.num_hidden_layers
+
+        def outputs(found: Mapping[int, Tensor]) -> dict[str, Tensor]:
+            return {"values": found[last], "dimensions": head(found[last])}
+
+        self.network = SpeechNetwork(encoder, [last], "mean", outputs, numerics, normalise=True, extra=head)
+
+    def frames(self, samples: int) -> tuple[Floats, Floats]:
+        """One row for the window."""
+        return self._architecture.rows(samples, self.sampling_rate, pooled=True)
+
+    def __call__(self, batch: NDArray[np.float32]) -> Mapping[str, Any]:
+        """float32 [N,S] -> values [N,1,1024] and dimensions [N,1,3]."""
+        from affectkit.backbones._speech import embedded
+
+        return embedded(self, batch)
+
+
+def build(folder: Path | None) -> tuple[files.Architecture, nn.Module, nn.Module]:
+    """Architecture, encoder and head, from a folder or seeded. Raises UsageError when the weights do not fit."""
+    from affectkit.backbones import _speech
+    from affectkit.backbones._random import seeded
+    from affectkit.checkpoints import load_strictly, state_dict
+
+    if folder is None:
+        architecture = files.Architecture.model_validate(ARCHITECTURE)
+        encoder = _speech.random_encoder(architecture, ARCHITECTURE, Path(files.CONFIG))
+        with seeded():
+            return architecture, encoder, regression(architecture.hidden_size)
+    architecture, given = files.architecture(folder / files.CONFIG)
+    path = next(p for p in (folder / files.SAFETENSORS, folder / files.PICKLED) if p.exists())
+    tensors = state_dict(path)
+    encoder = _speech.encoder(architecture, given, tensors, path)
+    head = regression(architecture.hidden_size)
+    own = {name.removeprefix("classifier."): t.float() for name, t in tensors.items() if name.startswith("classifier.")}
+    load_strictly(head, own, path)
+    return architecture, encoder, head
+
+
+def regression(width: int) -> nn.Module:
+    """The head, as it runs after training: its dropouts do nothing."""
+    from collections import OrderedDict
+
+    from torch import nn
+
+    layers = {"dense": nn.Linear(width, width), "tanh": nn.Tanh(), "out_proj": nn.Linear(width, len(DIMENSIONS))}
+    return nn.Sequential(OrderedDict(layers))
+
+
+PLUGIN = Pdem
