@@ -1,7 +1,9 @@
-"""The data set of `affectkit demo`: short clips of an animated portrait, with the curves that animated it as labels.
+"""The data set of `affectkit demo`: short clips of an animated portrait with a synthesised voice, and the curves that
+drove both as labels.
 
-Everything here is synthetic: one person, one photograph, expressions drawn from random valence and arousal curves by
-fixed rules. A score on it says that the pipeline works; it says nothing about recognising people's emotions.
+Everything here is synthetic: one person, one photograph, babble of a synthesiser, both made from random valence and
+arousal curves by fixed rules. A score on it says that the pipeline works; it says nothing about recognising people's
+emotions.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -18,10 +20,11 @@ from affectkit.errors import UsageError
 from affectkit.media import write_video
 from affectkit.stages._animated_face import PHOTO_SHA256, photograph
 from affectkit.stages._demo_scenes import Scene, make_scene
+from affectkit.stages._demo_voice import SAMPLING_RATE, make_voice
 from affectkit.store.atomic import explained, write_text
 from affectkit.types import SPLITS
 
-GENERATOR_VERSION = 1  # bump when a frame or a label changes
+GENERATOR_VERSION = 2  # bump when a frame, a sound or a label changes
 CLIPS = {"train": 12, "val": 4, "test": 6}
 
 
@@ -47,9 +50,9 @@ def make_demo_clips(
 ) -> DemoSet:
     """Writes the clips and their labels under `folder`, unless the same settings have written them already.
 
-    `clips` counts the clips of each split; every clip has its own seed, so its frames do not depend on the others.
-    Head pose, camera, light and colours vary within and between clips, independently of the labels. Files appear
-    complete or not at all. `progress(done, total)` is called after each clip. Takes about 15 ms a frame.
+    `clips` counts the clips of each split; every clip has its own seed, so that it does not depend on the others.
+    Pose, camera, light, colours and the speaker vary independently of the labels. Files appear complete or not at all.
+    `progress(done, total)` is called after each clip. Takes about 20 ms a frame.
 
     Raises MissingExtra without scikit-image, UsageError on settings that make no clip, AffectkitError when the disk
     is full or may not be written.
@@ -84,7 +87,7 @@ def _check(clips: Mapping[str, int], seconds: float, fps: int, size: int, seed: 
 
 def _settings(clips: Mapping[str, int], seconds: float, fps: int, size: int, seed: int) -> dict[str, Any]:
     return {
-        "what": "synthetic demo data of affectkit: one animated photograph; not a benchmark",
+        "what": "synthetic demo data of affectkit: one animated photograph, a synthesised voice; not a benchmark",
         "generator_version": GENERATOR_VERSION,
         "photo_sha256": PHOTO_SHA256,
         "clips": {split: clips.get(split, 0) for split in SPLITS},
@@ -114,9 +117,9 @@ def _forget(demo: DemoSet, marker: Path) -> None:
                 clip.unlink()
 
 
-def _rng(seed: int, clip: str) -> np.random.Generator:
+def _rng(seed: int, clip: str, what: Literal["scene", "voice"]) -> np.random.Generator:
     split, number = clip.rsplit("-", 1)
-    return np.random.default_rng([seed, SPLITS.index(split), int(number)])
+    return np.random.default_rng([seed, SPLITS.index(split), int(number), *([1] if what == "voice" else [])])
 
 
 def _write(
@@ -125,8 +128,9 @@ def _write(
     demo.clips.mkdir(parents=True, exist_ok=True)
     scenes = {}
     for done, clip in enumerate(demo.splits, start=1):
-        scenes[clip] = make_scene(_rng(seed, clip), round(seconds * fps), fps)
-        write_video(demo.clips / f"{clip}.mp4", scenes[clip].frames(size), fps)
+        scene = scenes[clip] = make_scene(_rng(seed, clip, "scene"), round(seconds * fps), fps)
+        voice = make_voice(_rng(seed, clip, "voice"), scene.valence, scene.arousal, fps)
+        write_video(demo.clips / f"{clip}.mp4", scene.frames(size), fps, audio=(voice, SAMPLING_RATE))
         if progress is not None:
             progress(done, len(demo.splits))
     _write_labels(demo, scenes, fps)

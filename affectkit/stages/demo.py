@@ -1,7 +1,7 @@
 """`affectkit demo`: the whole pipeline on a small synthetic data set, through the public stages, offline.
 
-The clips show one public-domain portrait animated by known valence and arousal curves. The scores say that the
-pipeline works from end to end; they say nothing about recognising anybody's emotion.
+The clips show one public-domain portrait and play a synthesised voice, both driven by known valence and arousal
+curves. The scores say that the pipeline works from end to end; they say nothing about recognising anybody's emotion.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from affectkit.errors import MissingExtra
 from affectkit.stages._demo_clips import CLIPS, DemoSet, make_demo_clips
 from affectkit.stages._map import Outcome
 from affectkit.stages._progress import bar, shown
+from affectkit.stages.audio import AudioConfig, extract_audio
 from affectkit.stages.embed import EmbedConfig, embed
 from affectkit.stages.evaluate import EvaluateConfig, evaluate
 from affectkit.stages.faces import FacesConfig, extract_faces
@@ -27,17 +28,26 @@ from affectkit.stages.sources import clips_of
 from affectkit.stages.train import TrainConfig, train
 from affectkit.store import Artifact, Cache, Features
 
-HEADS = {
-    "transformer": ["width=128", "window=4", "epochs=40"],
-    "lstm": ["hidden=64", "window=4", "epochs=40"],
+FACE, VOICE = "face", "voice"
+BACKBONES = {
+    FACE: EmbedConfig(backbone="efficientnet-lite0"),
+    VOICE: EmbedConfig(backbone="deepspectrum", window=1.0, hop=0.25, min_window=0.5),
 }
-NOTICE = "Synthetic clips of one animated portrait: this shows that the pipeline works, not that it recognises emotion."
+HEADS = {
+    FACE: TrainConfig(task="va", head="transformer", option=["width=128", "window=4", "epochs=40"]),
+    VOICE: TrainConfig(task="va", head="lstm", option=["hidden=64", "window=4", "epochs=40"]),
+}
+NOTICE = (
+    "Synthetic clips of one animated portrait with a synthesised voice: this shows that the pipeline works, "
+    "not that it recognises emotion."
+)
 
 
 def run_demo(
     folder: Path, runtime: Runtime | None = None, *, clips: Mapping[str, int] = CLIPS, seconds: float = 7.0
 ) -> dict[str, Any]:
-    """Make the clips, then extract faces, embed, train two heads, predict, fuse and evaluate; all of it cached.
+    """Make the clips, then extract faces and audio, embed both, train a head on each, predict, fuse and evaluate; all
+    of it cached.
 
     Returns the scores on the test clips, and time, rate and place of every step. Raises MissingExtra.
     """
@@ -46,14 +56,16 @@ def run_demo(
     cache, step = Cache(folder / "cache"), _Steps()
     demo = step("make clips", _clips, folder, runtime, clips, seconds)
     media = clips_of([str(demo.clips)])
-    faces = step("extract faces", extract_faces, cache, media, FacesConfig(detector="centerface", fps=5.0), runtime)
-    lite = EmbedConfig(backbone="efficientnet-lite0")
-    features = step("embed", embed, cache, faces, lite, Numerics(channels_last=True), runtime)
+    inputs = {
+        FACE: step("extract faces", extract_faces, cache, media, FacesConfig(detector="centerface", fps=5.0), runtime),
+        VOICE: step("extract audio", extract_audio, cache, media, AudioConfig(vad="energy"), runtime),
+    }
     predictions = {}
-    for name, options in HEADS.items():
-        config = TrainConfig(task="va", head=name, option=options)
-        head = step(f"train {name}", train, cache, [Features(features)], demo.labels, config, runtime)
-        predictions[name] = step(f"predict {name}", predict, cache, head, [Features(features)], runtime)
+    for name, given in inputs.items():
+        numerics = Numerics(channels_last=True) if name == FACE else Numerics()
+        made = Features(step(f"embed {name}", embed, cache, given, BACKBONES[name], numerics, runtime))
+        head = step(f"train {name}", train, cache, [made], demo.labels, HEADS[name], runtime)
+        predictions[name] = step(f"predict {name}", predict, cache, head, [made], runtime)
     paths = [artifact.path for artifact in predictions.values()]
     predictions["fused"] = step("fuse dwf", fuse, cache, paths, demo.labels, FuseConfig(task="va"))
     scores = {}

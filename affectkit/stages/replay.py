@@ -12,6 +12,7 @@ from affectkit.manifest import without_face
 from affectkit.stages._map import Outcome
 from affectkit.stages.embed import EmbedConfig, embed
 from affectkit.stages.faces import FacesConfig, extract_faces
+from affectkit.stages.functionals import FunctionalsConfig, functionals
 from affectkit.store import Artifact, Cache, Failure, Features, features, upkeep
 from affectkit.types import Clip
 
@@ -91,10 +92,15 @@ class _Chain:
         chosen = EmbedConfig.model_validate(config)
         return embed(self._cache, self.artifact, chosen, numerics, self._runtime, clips=self.names)
 
+    def functionals(self, config: dict[str, Any], step: Step) -> Outcome:
+        chosen = FunctionalsConfig.model_validate(config)
+        return functionals(self._cache, self.artifact, chosen, self._runtime, clips=self.names)
+
 
 _STEPS = {
     "faces": _Chain.faces,
     "embed": _Chain.embed,
+    "functionals": _Chain.functionals,
 }
 
 
