@@ -14,7 +14,7 @@ import librosa
 import numpy as np
 import pytest
 
-from affectkit.errors import ClipError, MissingExtra, UsageError
+from affectkit.errors import ClipError, UsageError
 from affectkit.speech import denoise, mouth_segments, segments, version
 from affectkit.types import Openings
 
@@ -312,6 +312,11 @@ def test_time_without_rows_is_not_speech() -> None:
     assert mouth_segments(openings, 1.5).shape == (0, 2)
 
 
+def test_rows_may_lie_within_others() -> None:
+    openings = Openings(np.array([0.0, 1, 5]), np.array([5, 1.2, 10]), np.array([1.0, 1, 0]))
+    assert mouth_segments(openings, 10.0).tolist() == [[0, 5]]
+
+
 @pytest.mark.parametrize("opening", [[], [0.0] * 30, [0.3] * 30, [float("nan")] * 30])
 def test_a_mouth_that_never_moves_never_speaks(opening: list[float]) -> None:
     assert mouth_segments(mouth(opening, 30), 1.0).shape == (0, 2)
@@ -404,4 +409,3 @@ for do in (lambda: segments(voice, 16000, "silero"), lambda: denoise(voice, 1600
     vad = "MissingExtra --vad silero needs the package silero-vad: pip install 'affectkit[vad]'"
     gate = "MissingExtra --denoise spectral-gate needs the package noisereduce: pip install 'affectkit[denoise]'"
     assert told.splitlines() == [vad, gate, vad, gate]
-    assert issubclass(MissingExtra, Exception)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from functools import cache
 from importlib import import_module
+from importlib.util import find_spec
 from threading import Lock
 from typing import Any
 
@@ -56,6 +57,8 @@ def _model() -> tuple[Any, Any]:
 @cache
 def _load() -> tuple[Any, Any]:
     """(silero_vad, its sequence model). A session of ONNX Runtime may be used by several threads at once."""
+    if find_spec("silero_vad") is None:
+        raise MissingExtra("silero-vad", "vad", "--vad silero")
     import torch
 
     # The package sets torch to one thread for the whole process.
@@ -63,10 +66,7 @@ def _load() -> tuple[Any, Any]:
     try:
         package = import_module("silero_vad")
         return package, package.load_silero_vad(sequence=True)
-    except (ModuleNotFoundError, TypeError) as error:
-        # TypeError: a release before 6.2 knows no `sequence`.
-        if isinstance(error, ModuleNotFoundError) and (error.name or "").partition(".")[0] != "silero_vad":
-            raise
+    except TypeError as error:  # an old release: it knows no `sequence`
         raise MissingExtra("silero-vad", "vad", "--vad silero") from error
     finally:
         torch.set_num_threads(threads)
