@@ -216,13 +216,13 @@ def test_labels_are_a_table_over_time(made: demo.DemoSet) -> None:
     one = table[table["clip"] == "train-01"]
     np.testing.assert_allclose(one.start, np.arange(8) / 8)
     np.testing.assert_allclose(one.end, np.arange(1, 9) / 8)
-    expected = make_scene(demo._rng(0, "train-01"), 8, 8)
+    expected = make_scene(demo._rng(0, "train-01", "scene"), 8, 8)
     np.testing.assert_allclose(one.arousal, expected.arousal, atol=6e-5)
 
 
 def test_clips_decode_to_the_frames_that_were_drawn(made: demo.DemoSet) -> None:
     assert sorted(p.name for p in made.clips.iterdir()) == ["test-00.mp4", "train-00.mp4", "train-01.mp4"]
-    drawn = np.stack(list(make_scene(demo._rng(0, "test-00"), 8, 8).frames(96)))
+    drawn = np.stack(list(make_scene(demo._rng(0, "test-00", "scene"), 8, 8).frames(96)))
     difference = np.abs(decoded(made.clips / "test-00.mp4").astype(int) - drawn)
     assert difference.mean() < 4
     assert np.abs(drawn[0].astype(int) - drawn[-1]).mean() > 2 * difference.mean()
@@ -270,7 +270,7 @@ def test_an_interrupted_set_is_not_taken_for_a_whole_one(tmp_path: Path, monkeyp
             raise KeyboardInterrupt
         return face.render(expression, view, size)
 
-    last = make_scene(demo._rng(0, "train-01"), 4, 4).expressions[-1]
+    last = make_scene(demo._rng(0, "train-01", "scene"), 4, 4).expressions[-1]
     monkeypatch.setattr(_demo_scenes, "render", stops)
     with pytest.raises(KeyboardInterrupt):
         demo.make_demo_clips(tmp_path, clips={"train": 2}, **TINY)

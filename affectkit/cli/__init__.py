@@ -21,7 +21,8 @@ from affectkit.errors import AffectkitError
 USAGE, INTERRUPTED = 2, 130
 COMMANDS = {
     "extract": ("data", "Decode media: face tracks."),
-    "embed": ("data", "Run a frozen backbone over cached crops and keep the embeddings."),
+    "embed": ("data", "Run a frozen backbone over cached crops or waveforms and keep the embeddings."),
+    "functionals": ("functionals", "Summarise features over windows: means, deviations, extremes, fitted curves."),
     "train-head": ("models", "Train a light head on cached features."),
     "predict": ("models", "Predict for every clip of the features given, or for new media in one go."),
     "fuse": ("models", "Combine the predictions of several models."),
@@ -30,7 +31,7 @@ COMMANDS = {
     "export": ("cache", "Write an artifact's table to csv, parquet or npz, or its crops to image files."),
     "list": ("workspace", "List plugins, or the options of one."),
     "status": ("workspace", "Devices, extras, weights at hand, cache size."),
-    "demo": ("workspace", "Make a small labelled data set from one photograph and run the whole pipeline on it."),
+    "demo": ("workspace", "Make a small labelled data set and run the whole pipeline on it, video and audio."),
     "weights": ("workspace", "Weight files: what they are, their licences, fetching them."),
 }
 """The module of each command in this package, and what it does."""

@@ -78,10 +78,11 @@ def demo(
     folder: Annotated[Path, typer.Argument(help="where the clips and the cache go")] = Path("affectkit-demo"),
     as_json: JsonOption = False,
 ) -> None:
-    """Make a small labelled data set from one photograph and run the whole pipeline on it, offline.
+    """Make a small labelled data set and run the whole pipeline on it, video and audio, offline.
 
-    The clips are synthetic: one public-domain portrait, animated by known valence and arousal curves. The scores show
-    that the pipeline works, not how well anything recognises emotion.
+    The clips are synthetic: one public-domain portrait and a synthesised voice, both driven by known valence and
+    arousal curves. A head on the faces and a head on the voice are trained and fused. The scores show that the pipeline works,
+    not how well anything recognises emotion.
     """
     from affectkit.stages.demo import run_demo, table_of
 
