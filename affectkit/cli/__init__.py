@@ -23,7 +23,6 @@ COMMANDS = {
     "extract": ("data", "Decode media: face tracks."),
     "embed": ("data", "Run a frozen backbone over cached crops or waveforms and keep the embeddings."),
     "functionals": ("functionals", "Summarise features over windows: means, deviations, extremes, fitted curves."),
-    "functionals": ("functionals", "Summarise features over windows: means, deviations, extremes, fitted curves."),
     "train-head": ("models", "Train a light head on cached features."),
     "predict": ("models", "Predict for every clip of the features given, or for new media in one go."),
     "fuse": ("models", "Combine the predictions of several models."),
