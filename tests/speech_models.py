@@ -62,5 +62,39 @@ def windows(count: int, seconds: float, seed: int = 0) -> NDArray[np.float32]:
     samples = round(16_000 * seconds)
     swell = 1 + np.sin(np.arange(samples) / 3000)
     level, offset = rng.uniform(0.01, 0.3, (2, count, 1))
-    waves: NDArray[np.float32] = (level * swell * rng.standard_normal((count, samples)) + offset / 10).astype(np.float32)
+    waves: NDArray[np.float32] = (level * swell * rng.standard_normal((count, samples)) + offset / 10).astype(
+        np.float32
+    )
     return waves
+
+
+def save_pdem(folder: Path, *, pickled: bool = True) -> Path:
+    """A tiny model of PDEM's architecture and names: an encoder under `wav2vec2.`, a head under `classifier.`."""
+    import torch
+
+    network = model("wav2vec2-stable")
+    width = network.config.hidden_size
+    generator = torch.Generator().manual_seed(2)
+    head = {
+        "classifier.dense.weight": torch.randn((width, width), generator=generator) / 8,
+        "classifier.dense.bias": torch.randn(width, generator=generator) / 8,
+        "classifier.out_proj.weight": torch.randn((3, width), generator=generator) / 8,
+        "classifier.out_proj.bias": torch.randn(3, generator=generator) / 8,
+    }
+    folder.mkdir(parents=True)
+    network.config.save_pretrained(folder)
+    tensors = {old_name(f"wav2vec2.{name}"): tensor for name, tensor in network.state_dict().items()} | head
+    if pickled:
+        torch.save(tensors, folder / "pytorch_model.bin")
+    else:
+        from safetensors.torch import save_file
+
+        save_file(tensors, folder / "model.safetensors")
+    return folder
+
+
+def old_name(name: str) -> str:
+    """The name of a weight norm's part as checkpoints of before 2023 have it."""
+    for new, old in (("original0", "weight_g"), ("original1", "weight_v")):
+        name = name.replace(f"parametrizations.weight.{new}", old)
+    return name

@@ -89,7 +89,7 @@ class SpeechNetwork:
         """float32 [N,S], N >= 1 and S long enough for a frame -> each output as float32 [N,F,D]."""
         import torch
 
-        waves = torch.from_numpy(np.array(windows))
+        waves = torch.from_numpy(np.array(windows, order="C"))
         rows = min(self.rows, fixed_rows(len(waves)))
         parts = [self._embed(chunk, rows) for chunk in waves.split(rows)]
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}

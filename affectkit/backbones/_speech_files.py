@@ -144,9 +144,10 @@ class Repository:
 
 def place(model: str, revision: str | None, choice: str) -> Place:
     """The folder or repository that `model` means, or the folder that `choice` names. Raises UsageError."""
-    given = model if choice in ("auto", "random") else choice
+    by_path = choice not in ("auto", "random")
+    given = choice if by_path else model
     path = Path(given).expanduser()
-    if given is choice or given.startswith(("/", ".", "~")) or path.is_dir():
+    if by_path or given.startswith(("/", ".", "~")) or path.is_dir():
         if revision:
             raise UsageError(f"revision={revision}: {given} is a folder, which has no revisions")
         return Folder(path)

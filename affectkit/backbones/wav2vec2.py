@@ -29,6 +29,7 @@ class Wav2Vec2Options(Config):
 
     model: str = Field(
         "facebook/wav2vec2-base-960h",
+        min_length=1,
         description="wav2vec 2.0, HuBERT, WavLM or data2vec-audio: a hub repository or a folder",
     )
     revision: str | None = Field(
