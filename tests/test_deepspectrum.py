@@ -210,7 +210,9 @@ class TestBackbone:
     def test_the_pictures_are_kept_when_asked_for(self) -> None:
         from PIL import Image
 
-        result = build([*SMALL, "images=true"])(self.WINDOWS)
+        backbone = build([*SMALL, "images=true"])
+        result = backbone(self.WINDOWS)
+        assert backbone.images and not build(SMALL).images
         for window, (encoded,) in zip(self.WINDOWS, result["image"], strict=True):
             image = Image.open(io.BytesIO(encoded))
             assert image.format == "PNG" and image.mode == "RGB"

@@ -82,13 +82,12 @@ class TestInstalled:
         np.testing.assert_allclose(start, began, atol=1e-9)
         until = len(end) - (kind[1] == "lld")  # process_signal stretches its last row to the end of the signal
         np.testing.assert_allclose(end[:until], ended[:until], atol=1e-9)
-        assert end[-1] <= 1.5
 
     @pytest.mark.parametrize("samples", [0, 1, 512, 959, 960, 961, 1119, 1120, 1279, 1280, 1599, 7999, 8000, 16161])
     def test_frames_agree_with_the_rows(self, backbone: Any, smile: Any, samples: int) -> None:
         start, end = backbone.frames(samples)
         assert len(start) == len(end) == backbone(voice(samples)[None])["values"].shape[1]
-        assert (end > start).all() and (np.diff(start) >= 0).all()
+        assert (end > start).all() and (end <= samples / RATE).all() and (np.diff(start) >= 0).all()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # "Segment too short"
             told = smile.process(voice(samples)[None], RATE)[2]

@@ -61,6 +61,7 @@ class Opensmile:
     padding: ClassVar[Literal["zero", "none"]] = "none"
     Options: ClassVar[type[Config]] = OpensmileOptions
     sampling_rate = SAMPLING_RATE
+    images = False
 
     @classmethod
     def weights(cls, options: OpensmileOptions, choice: str) -> WeightsFile:
@@ -99,7 +100,7 @@ class Opensmile:
         if self._options.set == "compare":
             index = np.minimum(index, max(rows - 2, 1))
         start = index * HOP / SAMPLING_RATE
-        return start, start + LLD_SECONDS[self._options.set]
+        return start, np.minimum(start + LLD_SECONDS[self._options.set], samples / SAMPLING_RATE)
 
     def __call__(self, batch: NDArray[np.float32]) -> Mapping[str, NDArray[np.float32]]:
         """float32 [N,S] -> values float32 [N,F,D]."""
