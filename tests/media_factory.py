@@ -179,6 +179,7 @@ def make_sound(
     starts: Sequence[float] | None = None,
     block: int = 1024,
     container: str | None = None,
+    options: dict[str, str] | None = None,
 ) -> Path:
     """Writes `samples` [S] or [C,S] through an encoder, block by block, and returns `path`.
 
@@ -189,7 +190,7 @@ def make_sound(
         stream = output.add_stream(codec, rate=sampling_rate, layout={1: "mono", 2: "stereo", 6: "5.1"}[len(planes)])
         kind = fmt or stream.codec_context.format.name
         stream.codec_context.format = kind
-        stream.codec_context.options = {"strict": "experimental"}  # FFmpeg's own Vorbis
+        stream.codec_context.options = {"strict": "experimental"} | (options or {})  # FFmpeg's own Vorbis
         for number, first in enumerate(range(0, planes.shape[1], block)):
             pts = first if starts is None else round(starts[number] * sampling_rate)
             output.mux(stream.encode(audio_block(planes[:, first : first + block], sampling_rate, pts, kind)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 import tracemalloc
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -24,8 +25,7 @@ from media_factory import (
 from scipy.io import wavfile
 
 from affectkit.errors import ClipError
-from affectkit.media import Sampling, VideoReader, Waveform, read_audio
-from affectkit.media import audio as audio_module
+from affectkit.media import Sampling, VideoReader, Waveform, read_audio, stretch
 from affectkit.media.resample import entry, joined, resampled
 from affectkit.media.sound import Line, Timed, mono
 
@@ -207,7 +207,7 @@ def test_consecutive_cuts_tile_the_sound(tmp_path: Path) -> None:
 
 def test_cuts_without_sound_say_why(tmp_path: Path) -> None:
     path = make_flash_and_beep(tmp_path / "a.mp4", seconds=3, audio_start=1.0)
-    with pytest.raises(ClipError, match=r"no sound in the clip: it begins 0\.9\d* s after the clip's start"):
+    with pytest.raises(ClipError, match=r"it begins 0\.9\d* s after the clip's start, when the clip is over"):
         read_audio(path, end=0.5)
     with pytest.raises(ClipError, match=r"no sound in the clip: it ends 1\.9\d* s before"):
         read_audio(path, start=5)
@@ -237,7 +237,7 @@ def test_a_gap_is_filled_with_silence_and_reported(tmp_path: Path) -> None:
 
 def test_an_overlap_is_left_out_and_reported() -> None:
     starts = [0, 0.1, 0.05, 0.15, 0.25]
-    blocks = [Timed(start, np.full(100, number, np.float32)) for number, start in enumerate(starts)]
+    blocks = [Timed(start, 100, partial(np.full, 100, number, np.float32)) for number, start in enumerate(starts)]
     line = Line(1000, 0.0)
     assert joined(line(blocks)).reshape(-1, 50)[:, 0].tolist() == [0, 0, 1, 1, 3, 4, 4]
     assert line.problems() == ["sound left out where presentation times go back: 0.15 s"]
@@ -354,11 +354,96 @@ def test_samples_that_are_no_numbers_become_silence(tmp_path: Path) -> None:
 
 
 def test_sound_beyond_the_limit_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(audio_module, "MAX_SAMPLES", 16000)
+    monkeypatch.setattr(stretch, "MAX_SAMPLES", 16000)
     path = make_sound(tmp_path / "a.wav", tones(3, 16000)[0], 16000)
     with pytest.raises(ClipError, match="cut it by start and end"):
         read_audio(path)
     assert len(read_audio(path, start=1, end=1.9)) == 14400
+
+
+def long_file(path: Path, codec: str, rate: int = 44100, **options: str) -> Path:
+    """12 s of a rising tone that grows louder, in noise."""
+    times = np.arange(12 * rate) / rate
+    sound = (times + 1) / 13 * 0.5 * np.sin(2 * np.pi * (200 + 40 * times) * times)
+    sound += 0.03 * np.random.default_rng(1).standard_normal(len(times))
+    return make_sound(path, sound.astype(np.float32), rate, codec=codec, options=options)
+
+
+@pytest.fixture
+def entered(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """Files are worth entering from 2 s on; whether each one was."""
+    answers: list[bool] = []
+
+    def noted(self: stretch.Stretch, path: Path, enter: Any = stretch.Stretch.enter) -> bool:
+        head = self.line
+        assert enter(self, path)
+        answers.append(self.line is not head)
+        return True
+
+    monkeypatch.setattr(stretch, "WORTHWHILE", 2.0)
+    monkeypatch.setattr(stretch.Stretch, "enter", noted)
+    return answers
+
+
+@pytest.mark.parametrize(
+    ("suffix", "codec", "rate"),
+    [
+        ("m4a", "aac", 44100), ("mka", "aac", 44100), ("mka", "aac", 48000), ("mka", "flac", 44100),
+        ("mov", "pcm_s16le", 44100), ("mka", "pcm_s16le", 44100), ("mka", "libopus", 48000),
+        ("mka", "libmp3lame", 44100), ("mp4", "libmp3lame", 44100),
+    ],
+)  # fmt: skip
+def test_entering_a_long_file_gives_the_same_samples(
+    tmp_path: Path, suffix: str, codec: str, rate: int, entered: list[bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = long_file(tmp_path / f"a.{suffix}", codec, rate, **{"aac_pns": "0"} if codec == "aac" else {})
+    cuts = [(1.0, 2.0), (4.4321, 5.0), (9.9, None)]
+    near = [whole(path, start=start, end=end) for start, end in cuts]
+    assert entered == [False, True, True]
+    monkeypatch.setattr(stretch, "WORTHWHILE", 1e9)
+    for part, (start, end) in zip(near, cuts, strict=True):
+        beginning = whole(path, start=start, end=end)
+        assert (part.offset, part.origin, part.problem) == (beginning.offset, beginning.origin, None)
+        assert np.abs(part.samples).max() > 0.05
+        assert np.abs(part.samples - beginning.samples).max() < 1e-6
+
+
+def test_files_with_gaps_are_not_entered(tmp_path: Path, entered: list[bool]) -> None:
+    starts = [0.1 * n + 0.4 * (n > 15) for n in range(100)]
+    gap = whole(blocks_with(tmp_path / "gap.mka", starts), start=5)
+    assert gap.samples[0] == pytest.approx(4.7)
+    assert entered == [False]
+
+
+def test_entering_changes_no_more_of_aac_than_its_random_noise(tmp_path: Path, entered: list[bool]) -> None:
+    """AAC may leave noise to the decoder's random numbers, which depend on where it began."""
+    path = long_file(tmp_path / "a.m4a", "aac", aac_pns="1")
+    everything = whole(path)
+    part = whole(path, start=4.5, end=5.5)
+    same = everything.samples[72000:88000]
+    assert 0 < np.abs(part.samples - same).max() < 0.09
+    assert np.corrcoef(part.samples, same)[0, 1] > 0.99
+    assert np.array_equal(whole(path, start=4.5, end=5.5).samples, part.samples)
+    assert entered == [False, True, True]
+
+
+def test_a_file_that_cannot_be_entered_is_decoded_from_its_beginning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = long_file(tmp_path / "a.mka", "flac")
+    expected = whole(path, start=7, end=8)
+    monkeypatch.setattr(stretch, "WORTHWHILE", 2.0)
+    for wrong in (lambda *_: False, lambda container, stream, time: not container.seek(int((time + 1) * 1e6))):
+        monkeypatch.setattr(stretch, "seek", wrong)
+        assert np.array_equal(whole(path, start=7, end=8).samples, expected.samples)
+
+
+def test_a_cut_after_the_end_of_a_long_file(tmp_path: Path, entered: list[bool]) -> None:
+    path = long_file(tmp_path / "a.m4a", "aac")
+    with pytest.raises(ClipError, match=r"it ends 17\.9\d* s before the clip's start"):
+        read_audio(path, start=30)
+    assert len(whole(path, start=11.9)) == pytest.approx(1600, abs=500)
+    assert entered == [True, True]
 
 
 @pytest.mark.slow

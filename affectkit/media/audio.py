@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import chain
-from math import ceil, inf
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from affectkit.errors import ClipError
 from affectkit.media.container import open_media
 from affectkit.media.decode import Findings
-from affectkit.media.index import LONGEST, scan
+from affectkit.media.index import scan
 from affectkit.media.layout import layout
-from affectkit.media.resample import Samples, entry, joined, resampled
-from affectkit.media.sampling import TICK
-from affectkit.media.sound import RATES, Line, Timed, audio_frames, audio_stream, timed
+from affectkit.media.resample import Samples, joined
+from affectkit.media.stretch import Stretch
 
 if TYPE_CHECKING:
     from av.container import InputContainer
-
-MAX_SAMPLES = 1 << 30
-"""Longer waveforms are refused (18.6 h at 16 kHz): they would not fit into memory."""
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -72,7 +66,8 @@ def read_audio(
     before is left out. The samples lie on one grid of the file, which begins at its first audio sample, so that a cut
     is exactly a part of the whole.
 
-    Presentation times place the sound: see `sound.Line`. Delays of encoders and edit lists are FFmpeg's business.
+    Presentation times place the sound: see `sound.Line`. Long files are entered near the clip where that gives the same
+    samples (`audio_entry.Grid`). Delays of encoders and edit lists are FFmpeg's business.
     Damaged files give what decodes, and `problem` says what is wrong; with `on_truncated="fail"` that is a ClipError.
 
     Raises ClipError: cannot be opened, no audio stream, nothing decodes, no sound in [start, end), absurd rates, too
@@ -82,17 +77,28 @@ def read_audio(
     begin = 0.0 if start is None else float(start)
     if not 0 <= begin < (inf if end is None else end):
         raise ClipError(f"a clip from {start} to {end} s is empty")
-    findings = Findings((), assumed_times=False, fail=on_truncated == "fail")
+    fail = on_truncated == "fail"
+    waveform = _read(path, begin, end, sampling_rate, fail=fail, enter=True)
+    return waveform or _read(path, begin, end, sampling_rate, fail=fail, enter=False)  # type: ignore[return-value]
+
+
+def _read(
+    path: Path, start: float, end: float | None, sampling_rate: int, *, fail: bool, enter: bool
+) -> Waveform | None:
+    """The clip; None if the file could not be entered near it."""
+    findings = Findings((), assumed_times=False, fail=fail)
     with open_media(path) as container:
         zero = _video_zero(path, container, findings)
-        stretch = _Stretch.of(container, findings, zero, begin, end, sampling_rate)
+        stretch = Stretch(container, findings, zero, start, end, sampling_rate)
+        if enter and not stretch.enter(path):
+            return None
         samples = joined(stretch.samples())
-        if stretch.ended and (missing := layout(path).missing):
-            findings.report(f"cut off: the file ends {missing:,} bytes early")
+    if stretch.ended and (missing := layout(path).missing):
+        findings.report(f"cut off: the file ends {missing:,} bytes early")
     for problem in stretch.line.problems():
         findings.report(problem)
     if not len(samples):
-        raise ClipError(stretch.nothing(str(findings)))
+        raise ClipError(stretch.nothing() + (f"; {findings}" if findings else ""))
     return Waveform(samples, sampling_rate, stretch.offset, stretch.zero, str(findings) or None)
 
 
@@ -108,80 +114,3 @@ def _video_zero(path: Path, container: InputContainer, findings: Findings) -> fl
     except ClipError as error:
         findings.report(f"times count from the first audio sample, because of the video: {error}")
         return None
-
-
-class _Stretch:
-    """The part of a file's sound that one clip takes.
-
-    `first`: time of the file's first audio sample; `zero`: time zero of the clip (s, both on the file's clock); `begin`
-    and `stop`: the clip's samples, counted at the output rate from the file's first one.
-    """
-
-    def __init__(self, blocks: Iterator[Timed], rate: int, first: float, zero: float, length: float, out: int) -> None:
-        self.rate, self.sampling_rate, self.first, self.zero = rate, out, first, zero
-        self.begin = max(0, ceil((zero - first - TICK) * out))
-        self.stop = None if length == inf else max(0, ceil((zero + length - first - TICK) * out))
-        self.entry = entry(self.begin, rate, out)
-        self.line = Line(rate, first, wanted=self.entry)
-        self.ended = False
-        self._blocks = blocks
-
-    @classmethod
-    def of(
-        cls,
-        container: InputContainer,
-        findings: Findings,
-        zero: float | None,
-        start: float,
-        end: float | None,
-        out: int,
-    ) -> _Stretch:
-        """The part of an open container's sound from `start` to `end` (s, from `zero`, or the first sample)."""
-        stream = audio_stream(container)
-        frames = audio_frames(container, stream, findings)
-        frame = next(frames, None)
-        if frame is None:
-            raise ClipError(f"no sound decodes: {findings or 'the decoder gives none'}")
-        rate = frame.sample_rate
-        if not RATES[0] <= rate <= RATES[1]:
-            raise ClipError(f"a sampling rate of {rate:,} Hz is refused ({RATES[0]:,} to {RATES[1]:,} are accepted)")
-        first = 0.0 if frame.time is None else frame.time
-        zero = (first if zero is None else zero) + start
-        if not abs(zero - first) <= LONGEST:
-            raise ClipError(f"presentation times make no sense: sound begins at {first:g} s, the clip at {zero:g} s")
-        length = inf if end is None else end - start
-        return cls(timed(chain([frame], frames), rate, findings), rate, first, zero, length, out)
-
-    @property
-    def offset(self) -> float:
-        """Time of the clip's first sample on its own clock (s)."""
-        return max(0.0, self.first + self.begin / self.sampling_rate - self.zero)
-
-    def samples(self) -> Iterator[Samples]:
-        """The clip's samples at the output rate."""
-        at = self.entry * self.sampling_rate // self.rate
-        for block in resampled(self._line_to_end(), self.rate, self.sampling_rate):
-            kept = block[max(0, self.begin - at) : None if self.stop is None else max(0, self.stop - at)]
-            at += len(block)
-            if len(kept):
-                yield kept
-            if self.stop is not None and at >= self.stop:
-                return
-            if at - self.begin > MAX_SAMPLES:
-                hours = MAX_SAMPLES / self.sampling_rate / 3600
-                raise ClipError(f"sound of more than {hours:.3g} h in one clip: cut it by start and end in a manifest")
-
-    def _line_to_end(self) -> Iterator[Samples]:
-        yield from self.line(self._blocks)
-        self.ended = True
-
-    def nothing(self, findings: str) -> str:
-        """Why there is no sample."""
-        sound = self.first - self.zero, self.first - self.zero + self.line.at / self.rate
-        until = "" if self.stop is None else ", and the clip ends before"
-        where = (
-            f"it begins {sound[0]:g} s after the clip's start{until}"
-            if sound[0] > 0
-            else (f"it ends {-sound[1]:g} s before the clip's start")
-        )
-        return f"no sound in the clip: {where}" + (f"; {findings}" if findings else "")

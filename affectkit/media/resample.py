@@ -21,7 +21,7 @@ def entry(first: int, rate: int, sampling_rate: int) -> int:
     The input sample, at least `CONTEXT` earlier if there are so many, at which the two grids meet.
 
     >>> entry(8000, 44100, 16000), entry(8000, 16000, 16000)
-    (10584, 8000)
+    (11025, 8000)
     """
     if rate == sampling_rate:
         return first

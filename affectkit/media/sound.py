@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -32,10 +33,12 @@ _SILENCE = 1 << 16
 
 @dataclass(frozen=True)
 class Timed:
-    """Mono samples float32 [S]; `time` of the first on the file's clock (s), None where the file does not say."""
+    """So many mono samples, made when they are asked for (float32 [length]); `time` of the first on the file's clock
+    (s), None where the file does not say."""
 
     time: float | None
-    samples: Samples
+    length: int
+    samples: Callable[[], Samples]
 
 
 def audio_stream(container: InputContainer) -> AudioStream:
@@ -50,8 +53,8 @@ def audio_stream(container: InputContainer) -> AudioStream:
     if stream.codec_context is None:
         raise ClipError("no decoder for the audio stream")
     rate, channels = stream.codec_context.sample_rate, stream.codec_context.channels
-    if rate and not RATES[0] <= rate <= RATES[1]:
-        raise ClipError(f"a sampling rate of {rate:,} Hz is refused ({RATES[0]:,} to {RATES[1]:,} are accepted)")
+    if rate:
+        check_rate(rate)
     if channels > MAX_CHANNELS:
         raise ClipError(f"{channels} audio channels are refused ({MAX_CHANNELS} at most are accepted)")
     for other in container.streams:
@@ -61,6 +64,13 @@ def audio_stream(container: InputContainer) -> AudioStream:
     if stream.codec_context.codec.canonical_name == "flac":  # else broken frames come out as noise at full scale
         stream.codec_context.options = {"err_detect": "crccheck+explode"}
     return stream
+
+
+def check_rate(rate: int) -> int:
+    """The same rate. Raises ClipError for one outside of `RATES`."""
+    if not RATES[0] <= rate <= RATES[1]:
+        raise ClipError(f"a sampling rate of {rate:,} Hz is refused ({RATES[0]:,} to {RATES[1]:,} are accepted)")
+    return rate
 
 
 def audio_frames(container: InputContainer, stream: AudioStream, findings: Findings) -> Iterator[AudioFrame]:
@@ -106,15 +116,18 @@ def _full_scale(values: NDArray[np.float64], kind: np.dtype) -> NDArray[np.float
 def timed(frames: Iterable[AudioFrame], rate: int, findings: Findings) -> Iterator[Timed]:
     """The frames in mono. Samples that are no numbers become silence; sound at another rate is left out."""
     for frame in frames:
-        if frame.sample_rate != rate:
+        if frame.sample_rate == rate:
+            yield Timed(frame.time, frame.samples, partial(_numbers, frame, findings))
+        else:
             findings.report(f"sound at another sampling rate than the first {rate:,} Hz is left out")
-            continue
-        samples = mono(frame)
-        if not np.isfinite(samples).all():
-            findings.report("samples that are no numbers, taken as silence")
-            samples = np.nan_to_num(samples, nan=0.0, posinf=0.0, neginf=0.0)
-        time = None if frame.pts is None or frame.time_base is None else float(frame.pts * frame.time_base)
-        yield Timed(time, samples)
+
+
+def _numbers(frame: AudioFrame, findings: Findings) -> Samples:
+    samples = mono(frame)
+    if np.isfinite(samples).all():
+        return samples
+    findings.report("samples that are no numbers, taken as silence")
+    return np.nan_to_num(samples, nan=0.0, posinf=0.0, neginf=0.0)
 
 
 class Line:
@@ -132,16 +145,17 @@ class Line:
     def __call__(self, blocks: Iterable[Timed]) -> Iterator[Samples]:
         """The samples from `wanted` on."""
         for block in blocks:
-            samples = block.samples
             jump = 0 if block.time is None else self._position(block.time) - self.at
+            left_out = 0
             if jump > TOLERANCE * self.rate:
-                self.silence += max(0, self.at + jump - max(self.at, self.wanted))
                 yield from self._silence(jump)
             elif jump < -TOLERANCE * self.rate:
-                if self.at > self.wanted:
-                    self.overlap += min(len(samples), -jump)
-                samples = samples[-jump:]
-            yield from self._from_wanted(samples)
+                left_out = min(block.length, -jump)
+                self.overlap += left_out if self.at > self.wanted else 0
+            early = max(0, self.wanted - self.at)
+            self.at += block.length - left_out
+            if early < block.length - left_out:
+                yield block.samples()[left_out + early :]
 
     def _position(self, time: float) -> int:
         if not abs(time - self.first) <= LONGEST:
@@ -149,16 +163,11 @@ class Line:
         return round((time - self.first) * self.rate)
 
     def _silence(self, count: int) -> Iterator[Samples]:
-        skipped = min(count, max(0, self.wanted - self.at))
-        self.at += skipped
-        for begin in range(0, count - skipped, _SILENCE):
-            yield from self._from_wanted(np.zeros(min(_SILENCE, count - skipped - begin), np.float32))
-
-    def _from_wanted(self, samples: Samples) -> Iterator[Samples]:
-        early = max(0, self.wanted - self.at)
-        self.at += len(samples)
-        if early < len(samples):
-            yield samples[early:]
+        needed = count - min(count, max(0, self.wanted - self.at))
+        self.at += count
+        self.silence += needed
+        for begin in range(0, needed, _SILENCE):
+            yield np.zeros(min(_SILENCE, needed - begin), np.float32)
 
     def problems(self) -> list[str]:
         """What was put in or left out, if it is worth a word."""
