@@ -155,15 +155,42 @@ class Epoch:
 Monitor = Callable[[Epoch], None]
 
 
+@dataclass(frozen=True, repr=False)
+class Auxiliary:
+    """Another task, learnt beside a head's own from clips and labels of its own; only its training clips are used.
+
+    Its examples have inputs of the same dimensions as the head's.
+    """
+
+    task: Task
+    train: Sequence[Example]
+
+    def __repr__(self) -> str:
+        return f"Auxiliary({self.task.name}, {len(self.train)} clips)"
+
+
 class Head(Plugin, Protocol):
     """Learns from cached features. Constructed as `Head(options, task)`."""
 
     def __init__(self, options: Any, task: Task) -> None: ...
 
     def fit(
-        self, train: Sequence[Example], val: Sequence[Example], *, seed: int, device: str, monitor: Monitor
+        self,
+        train: Sequence[Example],
+        val: Sequence[Example],
+        *,
+        seed: int,
+        device: str,
+        monitor: Monitor,
+        auxiliary: Sequence[Auxiliary] = (),
+        state: Path | None = None,
     ) -> list[Epoch]:
-        """Fit on `train`, select on `val` by the task's metric; returns the history."""
+        """Fit on `train`, select on `val` by the task's metric; returns the history.
+
+        `auxiliary` tasks are learnt along; a head that cannot raises UsageError. `state` is a folder of the head's own,
+        kept until it is fitted: one that trains in epochs leaves there what it needs to go on after a kill, and goes on
+        from what it finds; the result is that of an uninterrupted run.
+        """
 
     def predict(self, examples: Sequence[Example], *, device: str) -> list[Floats]:
         """Raw scores (regression: values; else logits) per example: [T,K] at time level, [1,K] at clip level.

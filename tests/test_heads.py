@@ -733,7 +733,7 @@ def test_training_stops_early_and_keeps_the_best_weights():
         states.append({k: v.clone() for k, v in net.state_dict().items()})
 
     history = _training.optimise(
-        net, data, lambda scores, labels: scores.square().mean(), lambda: next(val),
+        net, [_training.Objective(data, lambda scores, labels: scores.square().mean(), slice(None))], lambda: next(val),
         options=TrainingOptions(patience=3, epochs=9), metric="ccc", monitor=monitor, rng=np.random.default_rng(0),
     )  # fmt: skip
     assert [epoch.score for epoch in history] == [0.1, 0.5, 0.3, 0.5, 0.2]

@@ -22,7 +22,7 @@ from affectkit.heads._normalise import Normaliser
 from affectkit.heads._options import TrainingOptions
 from affectkit.heads._sequences import Table, gather, labelled
 from affectkit.heads._windows import Indices, Plan, Windows, by_length, plan, slide
-from affectkit.plugins import Epoch, Example, Monitor
+from affectkit.plugins import Auxiliary, Epoch, Example, Monitor
 from affectkit.tasks import Task
 from affectkit.types import Floats
 
@@ -74,7 +74,15 @@ class TemporalHead(ABC):
         return slide(offsets, plan.steps, plan.stride)
 
     def fit(
-        self, train: Sequence[Example], val: Sequence[Example], *, seed: int, device: str, monitor: Monitor
+        self,
+        train: Sequence[Example],
+        val: Sequence[Example],
+        *,
+        seed: int,
+        device: str,
+        monitor: Monitor,
+        auxiliary: Sequence[Auxiliary] = (),
+        state: Path | None = None,
     ) -> list[Epoch]:
         """See `affectkit.plugins.Head.fit`. The same seed, data and thread count give the same weights on a CPU.
 
@@ -96,7 +104,7 @@ class TemporalHead(ABC):
             network.to(device)
             seen, held = (self._window_table(table, steps, device) for table in (learn, check))
             history = _training.optimise(
-                network, seen, loss, self._scorer(network, held, check),
+                network, [_training.Objective(seen, loss, slice(None))], self._scorer(network, held, check),
                 options=self.options, metric=self.task.metric, monitor=monitor, rng=rng,
             )  # fmt: skip
         self.fitted = Fitted(network, normaliser, learn.dim, steps, output)

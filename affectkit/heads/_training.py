@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -75,10 +75,33 @@ def seeded(seed: int, device: str) -> Iterator[np.random.Generator]:
         yield np.random.default_rng(seed)
 
 
+@dataclass(frozen=True, repr=False)
+class Objective:
+    """What is learnt of one task: windows with its labels, its loss, and which columns of the scores are its own."""
+
+    table: WindowTable
+    loss: LossFunction
+    columns: slice
+    weight: float = 1.0
+
+    def __call__(self, network: nn.Module, which: Indices) -> Tensor:
+        """The loss on the chosen windows. Labels of whole clips are held against the mean of a network's steps."""
+        batch = self.table.batch(which)
+        found = network(batch.x, batch.mask)[..., self.columns]
+        if self.table.level == "clip" and found.shape[1] > 1:
+            there = batch.mask.unsqueeze(-1)
+            found = (found * there).sum(dim=1, keepdim=True) / there.sum(dim=1, keepdim=True)
+        return self.weight * self.loss(found, batch.labels)
+
+    def batches(self, size: int, rng: np.random.Generator) -> Iterator[Indices]:
+        """Batches without end: one pass over the windows after another."""
+        while True:
+            yield from shuffled(self.table.windows.lengths, size, rng)
+
+
 def optimise(
     network: nn.Module,
-    train: WindowTable,
-    loss: LossFunction,
+    objectives: Sequence[Objective],
     validate: Callable[[], float],
     *,
     options: TrainingOptions,
@@ -88,12 +111,13 @@ def optimise(
 ) -> list[Epoch]:
     """Train with AdamW, stop when `validate` no longer improves, and leave the best weights in the network.
 
-    Raises UsageError when the loss is no longer finite.
+    An epoch is one pass over the windows of the first objective; after each of its steps, every other one takes a step
+    of its own. Raises UsageError when the loss is no longer finite.
     """
     optimiser = torch.optim.AdamW(
         network.parameters(), options.learning_rate, weight_decay=options.weight_decay, fused=True
     )
-    lengths = train.windows.lengths
+    lengths = objectives[0].table.windows.lengths
     total = options.epochs * -(-len(lengths) // options.batch_size)
     history: list[Epoch] = []
     best: Epoch | None = None
@@ -101,7 +125,8 @@ def optimise(
     step = 0
     for epoch in range(1, options.epochs + 1):
         batches = shuffled(lengths, options.batch_size, rng)
-        mean_loss = _epoch(network, train, batches, loss, optimiser, options, step, total)
+        others = [objective.batches(options.batch_size, rng) for objective in objectives[1:]]
+        mean_loss = _epoch(network, objectives, [batches, *others], optimiser, options, step, total)
         step += len(batches)
         score = validate()
         better = best is None or metrics.is_better(metric, score, best.score)
@@ -119,32 +144,38 @@ def optimise(
 
 def _epoch(
     network: nn.Module,
-    train: WindowTable,
-    batches: list[Indices],
-    loss: LossFunction,
+    objectives: Sequence[Objective],
+    batches: Sequence[Iterable[Indices]],
     optimiser: torch.optim.Optimizer,
     options: TrainingOptions,
     step: int,
     total: int,
 ) -> float:
-    """One pass over the batches: the mean loss."""
+    """One pass over the batches of the first objective: its mean loss."""
     network.train()
-    summed = torch.zeros((), device=train.device)  # stays on the device: reading it would wait for every step
-    for number, which in enumerate(batches, start=step):
+    first, *others = objectives
+    summed = torch.zeros((), device=first.table.device)  # stays on the device: reading it would wait for every step
+    count = 0
+    for which, *along in zip(*batches, strict=False):
         for group in optimiser.param_groups:
-            group["lr"] = learning_rate(number, total, options)
-        batch = train.batch(which)
-        value = loss(network(batch.x, batch.mask), batch.labels)
-        optimiser.zero_grad(set_to_none=True)
-        value.backward()
-        if options.clip_norm:
-            nn.utils.clip_grad_norm_(network.parameters(), options.clip_norm)
-        optimiser.step()
-        summed += value.detach()
-    mean = float(summed) / len(batches)
+            group["lr"] = learning_rate(step + count, total, options)
+        summed += _step(network, first(network, which), optimiser, options)
+        for objective, chosen in zip(others, along, strict=True):
+            _step(network, objective(network, chosen), optimiser, options)
+        count += 1
+    mean = float(summed) / count
     if not math.isfinite(mean):
         raise UsageError(f"training diverged (loss {mean}): lower option learning_rate={options.learning_rate:g}")
     return mean
+
+
+def _step(network: nn.Module, loss: Tensor, optimiser: torch.optim.Optimizer, options: TrainingOptions) -> Tensor:
+    optimiser.zero_grad(set_to_none=True)
+    loss.backward()
+    if options.clip_norm:
+        nn.utils.clip_grad_norm_(network.parameters(), options.clip_norm)
+    optimiser.step()
+    return loss.detach()
 
 
 def learning_rate(step: int, total: int, options: TrainingOptions) -> float:
