@@ -107,8 +107,9 @@ class Opensmile:
         count, samples = batch.shape
         start, _ = self.frames(samples)
         values = np.zeros((count, len(start), self.outputs["values"]), np.float32)
-        for window, rows in zip(batch, values if len(start) else (), strict=False):
-            rows[:] = self._extract(window, start)
+        if len(start):
+            for window, rows in zip(batch, values, strict=True):
+                rows[:] = self._extract(window, start)
         return {"values": values}
 
     def _extract(self, window: NDArray[np.float32], start: Floats) -> NDArray[np.float32]:
