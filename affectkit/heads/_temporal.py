@@ -157,7 +157,8 @@ class TemporalHead(ABC):
         from affectkit.heads._training import WindowTable
 
         windows = self.windows(table.offsets, steps)
-        marks = table.labelled[windows.clip] if self.task.level == "clip" else windows.any(table.labelled)
+        about = windows.clip if self.task.level == "clip" else windows.target
+        marks = windows.any(table.labelled) if about is None else table.labelled[about]
         return WindowTable(table, windows.where(marks), device)
 
     def _scorer(self, network: nn.Module, held: WindowTable, table: Table) -> Callable[[], float]:

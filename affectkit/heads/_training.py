@@ -26,7 +26,8 @@ FINAL_RATE = 0.02  # the cosine ends at this share of the peak (SUN: 5e-3 -> 1e-
 
 @dataclass(frozen=True, repr=False)
 class Batch:
-    """B windows padded to L steps: x [B,L,D], mask [B,L], labels [B,L,K] or, at clip level, [B,1,K]."""
+    """B windows padded to L steps: x [B,L,D], mask [B,L], labels [B,L,K], or [B,1,K] of the clip or the row that each
+    window is about."""
 
     x: Tensor
     mask: Tensor
@@ -37,7 +38,8 @@ class WindowTable:
     """A table and its windows as tensors, on the device where they fit, gathered into batches by index."""
 
     def __init__(self, table: Table, windows: Windows, device: str) -> None:
-        self.windows, self.level, self.device = windows, table.level, device
+        self.windows, self.device = windows, device
+        self.target = windows.clip if table.level == "clip" else windows.target
         self.padding = table.padding
         home = device if _fits(table.values.nbytes, device) else "cpu"
         self.values = torch.from_numpy(table.values).to(home)
@@ -48,10 +50,10 @@ class WindowTable:
         rows = torch.from_numpy(self.windows.padded(which, self.padding)).to(self.values.device, non_blocking=True)
         x = self.values.index_select(0, rows.flatten()).view(*rows.shape, -1).to(self.device, non_blocking=True)
         rows = rows.to(self.device, non_blocking=True)
-        if self.level == "clip":
-            labels = self.labels[torch.from_numpy(self.windows.clip[which]).to(self.device)].unsqueeze(1)
-        else:
+        if self.target is None:
             labels = self.labels[rows]
+        else:
+            labels = self.labels[torch.from_numpy(self.target[which]).to(self.device)].unsqueeze(1)
         return Batch(x, rows != self.padding, labels)
 
 
@@ -88,7 +90,7 @@ class Objective:
         """The loss on the chosen windows. Labels of whole clips are held against the mean of a network's steps."""
         batch = self.table.batch(which)
         found = network(batch.x, batch.mask)[..., self.columns]
-        if self.table.level == "clip" and found.shape[1] > 1:
+        if self.table.target is not None and found.shape[1] > 1:
             there = batch.mask.unsqueeze(-1)
             found = (found * there).sum(dim=1, keepdim=True) / there.sum(dim=1, keepdim=True)
         return self.weight * self.loss(found, batch.labels)
@@ -199,8 +201,8 @@ def scores(network: nn.Module, table: WindowTable, batches: Iterable[Indices], o
     for which in batches:
         batch = table.batch(which)
         found = network(batch.x, batch.mask).float().cpu()
-        if table.level == "clip":
-            found, target = found[:, 0], torch.from_numpy(table.windows.clip[which])
+        if table.target is not None:
+            found, target = found[:, 0], torch.from_numpy(table.target[which])
         else:
             rows = torch.from_numpy(table.windows.padded(which, table.padding))
             there = rows != table.padding

@@ -58,11 +58,15 @@ def median_hop(sequences: Sequence[FeatureSequence]) -> float:
 
 @dataclass(frozen=True, repr=False)
 class Windows:
-    """W windows: window w belongs to clip[w] and reads the table's rows[offsets[w]:offsets[w+1]]."""
+    """W windows: window w belongs to clip[w] and reads the table's rows[offsets[w]:offsets[w+1]].
+
+    A window is about all the rows that it reads; or about its clip; or, where `target` is given, about row target[w].
+    """
 
     clip: Indices
     rows: Indices
     offsets: Indices
+    target: Indices | None = None
 
     def __len__(self) -> int:
         return len(self.clip)
@@ -87,9 +91,9 @@ class Windows:
     def where(self, keep: Bools) -> Windows:
         """The windows marked in `keep` [W]."""
         lengths = self.lengths
-        return Windows(
-            self.clip[keep], self.rows[np.repeat(keep, lengths)], np.concatenate([[0], np.cumsum(lengths[keep])])
-        )
+        target = None if self.target is None else self.target[keep]
+        offsets = np.concatenate([[0], np.cumsum(lengths[keep])])
+        return Windows(self.clip[keep], self.rows[np.repeat(keep, lengths)], offsets, target)
 
 
 def slide(offsets: Indices, steps: int | None, stride: int) -> Windows:
