@@ -63,7 +63,9 @@ class LogMel:
 
     def __call__(self, batch: NDArray[np.float32]) -> dict[str, Any]:
         """float32 [N,S] -> float32 [N,F,D]. Windows go one by one: the result is the same whatever the batch."""
-        return {"values": np.stack([self._describe(window) for window in batch])}
+        found = [self._describe(window) for window in batch]
+        empty = np.zeros((0, len(self.frames(batch.shape[1])[0]), self.outputs["values"]), np.float32)
+        return {"values": np.stack(found) if found else empty}
 
     def _describe(self, window: NDArray[np.float32]) -> NDArray[np.float32]:
         if len(window) < LENGTH:
