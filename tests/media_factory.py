@@ -163,8 +163,10 @@ def audio_block(samples: NDArray[np.float32], sampling_rate: int, pts: int, fmt:
         values = (whole + 128 if kind == np.uint8 else whole).astype(kind)
     if not fmt.endswith("p"):
         values = values.T.reshape(1, -1)
-    layout = {1: "mono", 2: "stereo", 6: "5.1"}[len(planes)]
-    frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(values), format=fmt, layout=layout)
+    layout = {1: "mono", 2: "stereo", 6: "5.1", 8: "7.1"}[len(planes)]
+    frame = av.AudioFrame(format=fmt, layout=layout, samples=planes.shape[1])
+    for plane, row in zip(frame.planes[: len(values)], values, strict=True):  # PyAV 18 counts one too many of 8
+        plane.update(np.pad(row, (0, plane.buffer_size // row.itemsize - len(row))))
     frame.sample_rate, frame.pts, frame.time_base = sampling_rate, pts, Fraction(1, sampling_rate)
     return frame
 
@@ -187,7 +189,9 @@ def make_sound(
     """
     planes = np.atleast_2d(samples)
     with av.open(str(path), "w", format=container) as output:
-        stream = output.add_stream(codec, rate=sampling_rate, layout={1: "mono", 2: "stereo", 6: "5.1"}[len(planes)])
+        stream = output.add_stream(
+            codec, rate=sampling_rate, layout={1: "mono", 2: "stereo", 6: "5.1", 8: "7.1"}[len(planes)]
+        )
         kind = fmt or stream.codec_context.format.name
         stream.codec_context.format = kind
         stream.codec_context.options = {"strict": "experimental"} | (options or {})  # FFmpeg's own Vorbis

@@ -73,13 +73,15 @@ def test_sample_formats_are_read_to_their_last_bit(
 
 
 @pytest.mark.parametrize("fmt", ["u8", "s16", "s32", "flt", "dbl", "u8p", "s16p", "s32p", "fltp", "dblp"])
-@pytest.mark.parametrize("channels", [1, 2, 6])
+@pytest.mark.parametrize("channels", [1, 2, 6, 8])
 def test_frames_of_every_format(fmt: str, channels: int) -> None:
     sound = tones(0.05, 16000, channels)
     step = {"u8": 2.0**-8, "s16": 2.0**-16}.get(fmt.removesuffix("p"), 1e-7)
     assert np.abs(mono(audio_block(sound, 16000, 0, fmt)) - sound.mean(axis=0, dtype=np.float64)).max() <= step
     with pytest.raises(ClipError, match="s64 are not understood"):
         mono(av.AudioFrame(format="s64", layout="mono", samples=4))
+    with pytest.raises(ClipError, match="16 audio channels in fltp are refused"):
+        mono(av.AudioFrame(format="fltp", layout="hexadecagonal", samples=4))
 
 
 def test_full_scale_is_one_and_the_channels_are_averaged(tmp_path: Path) -> None:
@@ -110,6 +112,13 @@ def test_resampling_equals_one_shot_and_the_tones_themselves(tmp_path: Path, sam
     # Not soxr's word alone: the tones, written at 16 kHz, away from the ends.
     inside = slice(1600, -1600)
     assert np.abs(waveform.samples[inside] - tones(2, 16000)[0][inside]).max() < 1e-4
+
+
+def test_eight_channels(tmp_path: Path) -> None:
+    """Where PyAV's own conversion reads beyond the planes."""
+    waveform = whole(make_sound(tmp_path / "a.m4a", np.stack([beep(1, 0.5, 48000)] * 8), 48000, codec="aac"))
+    assert beep_time(waveform.samples, 16000) == pytest.approx(0.5, abs=1e-3)
+    assert np.abs(waveform.samples).max() < 0.7
 
 
 def test_equal_rates_change_nothing(tmp_path: Path) -> None:

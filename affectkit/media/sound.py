@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
 RATES = (1_000, 768_000)
 """Sampling rates (Hz) that a file may have."""
-MAX_CHANNELS = 64
+MAX_CHANNELS, MAX_PLANES = 64, 8
+_KINDS = {"u8": "u1", "s16": "i2", "s32": "i4", "flt": "f4", "dbl": "f8"}
 TOLERANCE = 0.02
 """Sound follows on what came before if its presentation time is off by no more than this (s): containers round."""
 UNREMARKABLE = 0.05
@@ -92,16 +93,20 @@ def audio_frames(container: InputContainer, stream: AudioStream, findings: Findi
 def mono(frame: AudioFrame) -> Samples:
     """The mean of a frame's channels, float32 [S], full scale = 1; computed in double precision.
 
-    Raises ClipError for a sample format that is not understood.
+    Raises ClipError for a sample format that is not understood, and for too many channels.
     """
-    try:
-        values = frame.to_ndarray()
-    except ValueError:
-        raise ClipError(f"samples of the format {frame.format.name} are not understood") from None
-    channels = frame.layout.nb_channels
-    planes = values if frame.format.is_planar else values.reshape(-1, channels).T  # [C,S]
+    kind, channels = _KINDS.get(frame.format.name.removesuffix("p")), frame.layout.nb_channels
+    planes = channels if frame.format.is_planar else 1
+    if kind is None:
+        raise ClipError(f"samples of the format {frame.format.name} are not understood")
+    if planes > MAX_PLANES or channels > MAX_CHANNELS:
+        raise ClipError(f"{channels} audio channels in {frame.format.name} are refused")
+    # PyAV 18 counts one plane too many where there are 8, so its own to_ndarray() reads from nowhere.
+    count = frame.samples * channels // planes
+    values = np.stack([np.frombuffer(memoryview(plane), kind, count) for plane in frame.planes[:planes]])
+    values = values if frame.format.is_planar else values.reshape(-1, channels).T  # [C,S]
     with np.errstate(over="ignore", invalid="ignore"):
-        return _full_scale(planes.mean(axis=0, dtype=np.float64), values.dtype).astype(np.float32)
+        return _full_scale(values.mean(axis=0, dtype=np.float64), values.dtype).astype(np.float32)
 
 
 def _full_scale(values: NDArray[np.float64], kind: np.dtype) -> NDArray[np.float64]:
