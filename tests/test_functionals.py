@@ -263,9 +263,9 @@ def test_other_types_of_values(dtype: type[np.number[Any]]) -> None:
 def test_pieces_are_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> None:
     start, end = irregular(3000, seed=10)
     values, valid = noise(3000, 20).astype(np.float32), np.arange(3000) % 7 > 0
-    whole = functionals(values, start, end, valid, SETS["all"], 5, 0.15)
+    whole = functionals(values, start, end, valid, SETS["all"], 5, 0.05)
     monkeypatch.setattr("affectkit.functionals.summary._PIECE", 100_000)
-    pieces = list(summaries(values, start, end, valid, SETS["all"], 5, 0.15))
+    pieces = list(summaries(values, start, end, valid, SETS["all"], 5, 0.05))
     assert len(pieces) > 3
     for joined, one in zip(zip(*pieces, strict=True), whole, strict=True):
         assert np.concatenate(joined).tobytes() == one.tobytes()

@@ -15,8 +15,8 @@ from affectkit.functionals.names import FUNCTIONALS, Functional
 from affectkit.functionals.windows import Indices, Windows, windows
 from affectkit.types import Bools, Floats
 
-_BLOCK = 1 << 18  # numbers that are worked on together: what a core's cache holds
-_PIECE = 1 << 22  # numbers that `summaries` gives at a time
+_BLOCK = 1 << 19  # numbers that are worked on together
+_PIECE = 1 << 20  # numbers that `summaries` gives at a time
 _MOST_WINDOWS = 4096
 
 
