@@ -24,8 +24,8 @@ from affectkit.stages._map import Outcome
 from affectkit.stages.embed import EmbedConfig, embed
 from affectkit.stages.faces import FacesConfig, extract_faces
 from affectkit.stages.functionals import FunctionalsConfig, functionals
-from affectkit.stages.replay import replay
-from affectkit.stages.train import TrainConfig, train
+from affectkit.stages.replay import _Chain, replay
+from affectkit.stages.train import TrainConfig, lineage, train
 from affectkit.store import Artifact, Cache, faces_schema, features_schema
 from affectkit.store import features as column_of
 
@@ -243,6 +243,16 @@ def test_options_that_do_not_fit(fields: dict[str, Any], message: str) -> None:
         FunctionalsConfig(**fields)
 
 
+def test_a_recipe_is_replayed_from_what_is_recorded(cache: Cache, features: Artifact) -> None:
+    _, made = run(cache, features, set="sun-visual", window=2)
+    chain = _Chain(Cache(cache.root / "elsewhere"), [], RUNTIME, "cpu", {})
+    chain._current, chain.names = features, ["a", "c"]
+    chain.run(lineage(made)[-1:])
+    assert (chain.artifact.path.name, chain.names, chain.failed) == (made.path.name, ["a", "c"], [])
+    assert values(chain.artifact) == {clip: values(made)[clip] for clip in ("a", "c")}
+
+
+@pytest.mark.slow
 def test_new_media_go_through_functionals(cache: Cache, tmp_path: Path) -> None:
     (tmp_path / "clips").mkdir()
     for name in ("a", "b"):
