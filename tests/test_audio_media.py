@@ -334,6 +334,25 @@ def test_what_cannot_be_read(tmp_path: Path) -> None:
             read_audio(tmp_path / name)
 
 
+@pytest.mark.parametrize(
+    ("suffix", "codec"), [("aac", "aac"), ("m4a", "aac"), ("flac", "flac"), ("mp3", "libmp3lame"), ("mka", "libopus")]
+)
+def test_any_damage_is_told_or_gives_finite_sound(tmp_path: Path, suffix: str, codec: str) -> None:
+    good = make_sound(tmp_path / f"a.{suffix}", beep(1, 0.5, 48000), 48000, codec=codec).read_bytes()
+    draw = np.random.default_rng(11)
+    for _ in range(25):
+        data = np.frombuffer(good, np.uint8).copy()
+        places = draw.integers(0, draw.choice([200, len(data)]), draw.choice([1, 3, 30]))
+        data[places] = draw.integers(0, 256, len(places))
+        (tmp_path / f"b.{suffix}").write_bytes(data[: draw.integers(len(data) // 2, len(data) + 1)].tobytes())
+        try:
+            waveform = read_audio(tmp_path / f"b.{suffix}")
+        except ClipError as error:
+            assert str(error)
+        else:
+            assert np.isfinite(waveform.samples).all()
+
+
 def raw_wav(
     path: Path, *, kind: int = 3, channels: int = 1, rate: int = 16000, bits: int = 32, data: bytes = b""
 ) -> Path:

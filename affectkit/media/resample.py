@@ -40,7 +40,7 @@ def resampled(blocks: Iterable[Samples], rate: int, sampling_rate: int) -> Itera
     import soxr
 
     stream = soxr.ResampleStream(rate, sampling_rate, 1, dtype="float32", quality="HQ")
-    for block in blocks:
+    for block in _merged(blocks, 1 << 13):  # a call has its price
         yield stream.resample_chunk(block)
     yield stream.resample_chunk(np.zeros(0, np.float32), last=True)
 
@@ -59,10 +59,12 @@ def joined(blocks: Iterable[Samples]) -> Samples:
 
 def _merged(blocks: Iterable[Samples], least: int = 1 << 20) -> Iterator[Samples]:
     small: list[Samples] = []
+    length = 0
     for block in blocks:
         small.append(block)
-        if sum(map(len, small)) >= least:
+        length += len(block)
+        if length >= least:
             yield np.concatenate(small)
-            small = []
+            small, length = [], 0
     if small:
         yield np.concatenate(small)
