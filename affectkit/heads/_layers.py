@@ -66,16 +66,17 @@ class BatchNorm(Masked):
 class EncoderLayer(Masked):
     """A transformer encoder layer (Vaswani et al. 2017) that adds the sinusoidal position itself.
 
-    Post-norm: x = norm(x + attention(x)); x = norm(x + feedforward(x)), with ReLU. Parameters are those of
+    Post-norm: x = norm(x + attention(x)); x = norm(x + feedforward(x)), with ReLU. Pre-norm (Xiong et al. 2020):
+    x = x + attention(norm(x)); x = x + feedforward(norm(x)). Parameters are those of
     `torch.nn.TransformerEncoderLayer`.
     """
 
-    def __init__(self, width: int, heads: int, feedforward: int, dropout: float) -> None:
+    def __init__(self, width: int, heads: int, feedforward: int, dropout: float, pre_norm: bool = False) -> None:
         super().__init__()
         if width % heads:
             near = max(heads, round(width / heads) * heads)
             raise UsageError(f"{width} features cannot be shared by {heads} attention heads: set option width={near}")
-        self.heads, self.rate = heads, dropout
+        self.heads, self.rate, self.pre_norm = heads, dropout, pre_norm
         self.attention_in = nn.Linear(width, 3 * width)
         self.attention_out = nn.Linear(width, width)
         self.feedforward_in = nn.Linear(width, feedforward)
@@ -88,9 +89,14 @@ class EncoderLayer(Masked):
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         x = x + sinusoid(x)
+        if self.pre_norm:
+            x = x + self.dropout(self._attend(self.norm1(x), mask))
+            return x + self.dropout(self._feed(self.norm2(x)))
         x = self.norm1(x + self.dropout(self._attend(x, mask)))
-        hidden = self.dropout(functional.relu(self.feedforward_in(x)))
-        return cast(Tensor, self.norm2(x + self.dropout(self.feedforward_out(hidden))))
+        return cast(Tensor, self.norm2(x + self.dropout(self._feed(x))))
+
+    def _feed(self, x: Tensor) -> Tensor:
+        return cast(Tensor, self.feedforward_out(self.dropout(functional.relu(self.feedforward_in(x)))))
 
     def _attend(self, x: Tensor, mask: Tensor) -> Tensor:
         batch, steps, width = x.shape
@@ -148,7 +154,7 @@ class Recurrent(Masked):
 
 
 class LastState(Masked):
-    """The final state [B,1,H] of a recurrent net: its last valid step, and the first one for the backward half."""
+    """What a net of one direction says last [B,1,H]: at the last valid step, and for a backward half at the first."""
 
     def __init__(self, bidirectional: bool) -> None:
         super().__init__()

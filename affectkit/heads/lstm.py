@@ -24,6 +24,7 @@ class Options(TrainingOptions):
     layers: int = Field(1, ge=1, le=8, description="LSTM layers (ERI: 1 to 3)")
     bidirectional: bool = Field(False, description="read the window in both directions")
     dropout: float = Field(0.5, ge=0, lt=1, description="dropout rate before the output")
+    layer_dropout: float = Field(0.0, ge=0, lt=1, description="dropout rate between LSTM layers")
 
 
 class Lstm(TemporalHead):
@@ -37,7 +38,9 @@ class Lstm(TemporalHead):
         from affectkit.heads import _layers as layers
 
         chosen: Options = self.options
-        lstm = layers.Recurrent("lstm", chosen.hidden, chosen.hidden, chosen.layers, chosen.bidirectional)
+        lstm = layers.Recurrent(
+            "lstm", chosen.hidden, chosen.hidden, chosen.layers, chosen.bidirectional, chosen.layer_dropout
+        )
         return layers.Stack(
             Linear(inputs, chosen.hidden),
             lstm,

@@ -1,49 +1,82 @@
-"""transformer: the temporal model of SUN (arXiv 2403.12609), version 3.
+"""transformer: the temporal models of SUN (arXiv 2403.12609), by default version 3; see `_presets` for the others.
 
 BatchNorm, three post-norm encoder layers of 8 heads whose feed-forward is as wide as the features, the sinusoidal
 position added in every layer, and a linear output at each step (Tanh for valence and arousal). Clip-level tasks take
-the mean over the valid steps first, which is ours.
+the mean over the valid steps first, which is ours, as is the pre-norm variant; that one ends with a LayerNorm.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
+from affectkit.heads import _presets
 from affectkit.heads._options import TrainingOptions
 from affectkit.heads._temporal import TemporalHead
 
 if TYPE_CHECKING:
     from torch import nn
 
+MOST_HEADS = 128
+
 
 class Options(TrainingOptions):
     """Of the network; the others are shared."""
 
+    preset: str = Field("sun-v3", description=_presets.DESCRIPTION + ", ".join(_presets.PRESETS["transformer"]))
     layers: int = Field(3, ge=1, le=48, description="encoder layers")
-    heads: int = Field(8, ge=1, le=128, description="attention heads")
+    heads: str = Field(
+        "8", max_length=256, coerce_numbers_to_str=True, description="attention heads, or those of each layer: 8,8,4"
+    )
+    norm: Literal["post", "pre"] = Field("post", description="LayerNorm after each half of a layer, or before it")
+    batch_norm: bool = Field(True, description="BatchNorm over the features first")
     width: int | None = Field(
         None, ge=1, le=16_384, description="project the features to this width first (default: as they are)"
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _with_preset(cls, given: Any) -> Any:
+        return _presets.filled("transformer", given, "sun-v3")
+
+    @model_validator(mode="after")
+    def _heads_fit_the_layers(self) -> Options:
+        parts = self.heads.split(",")
+        if not all(part.isdecimal() and 1 <= int(part) <= MOST_HEADS for part in parts):
+            raise ValueError(f"heads={self.heads}: give a number from 1 to {MOST_HEADS}, or one for each layer: 8,8,4")
+        if len(parts) not in (1, self.layers):
+            raise ValueError(
+                f"heads={self.heads} are for {len(parts)} layers, not {self.layers}: "
+                f"set layers={len(parts)}, or heads to one number or {self.layers}"
+            )
+        return self
+
+    @property
+    def heads_of_layers(self) -> list[int]:
+        """Attention heads of each layer."""
+        heads = [int(part) for part in self.heads.split(",")]
+        return heads * self.layers if len(heads) == 1 else heads
+
 
 class Transformer(TemporalHead):
-    """Post-norm transformer encoder over windows of features."""
+    """Transformer encoder over windows of features."""
 
     Options = Options
 
     def network(self, inputs: int, outputs: int) -> nn.Module:
-        from torch.nn import Identity, Linear
+        from torch.nn import Identity, LayerNorm, Linear
 
         from affectkit.heads import _layers as layers
 
         chosen: Options = self.options
         width = chosen.width or inputs
+        pre = chosen.norm == "pre"
         return layers.Stack(
             Linear(inputs, width) if chosen.width else Identity(),
-            layers.BatchNorm(width),
-            *(layers.EncoderLayer(width, chosen.heads, width, chosen.dropout) for _ in range(chosen.layers)),
+            layers.BatchNorm(width) if chosen.batch_norm else Identity(),
+            *(layers.EncoderLayer(width, heads, width, chosen.dropout, pre) for heads in chosen.heads_of_layers),
+            *([LayerNorm(width)] if pre else []),
             layers.MeanPool() if self.task.level == "clip" else Identity(),
             Linear(width, outputs),
         )
