@@ -81,7 +81,7 @@ class Torch:
         self.device = torch.device(device)
 
     def put(self, values: Matrix) -> Array:
-        return self.torch.from_numpy(np.ascontiguousarray(values, np.float64)).to(self.device)
+        return self.torch.from_numpy(np.require(values, np.float64, ["C", "W"])).to(self.device)
 
     def get(self, values: Array) -> Matrix:
         return np.asarray(values.cpu().numpy())
