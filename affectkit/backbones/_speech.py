@@ -103,9 +103,9 @@ class SpeechNetwork:
 
     def forward(self, prepared: Tensor) -> Mapping[str, Tensor]:
         """Prepared windows [N,S] on the device -> outputs on the device."""
-        self._found.clear()
         self._encoder(prepared, return_dict=True)
-        return self._head(self._found)
+        found, self._found = self._found, {}  # nothing of this batch is held on to
+        return self._head(found)
 
     def _embed(self, waves: Tensor, rows: int) -> dict[str, NDArray[np.float32]]:
         import torch
