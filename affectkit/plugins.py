@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import pkgutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -143,13 +143,15 @@ class Example:
 
 @dataclass(frozen=True)
 class Epoch:
-    """What a head reports while it trains."""
+    """What a head reports while it trains; learning_rate is that of the epoch's last step."""
 
     epoch: int
     epochs: int
     loss: float
     score: float
     best: float
+    learning_rate: float | None = None
+    seconds: float | None = field(default=None, compare=False)
 
 
 Monitor = Callable[[Epoch], None]

@@ -14,7 +14,7 @@ from affectkit.errors import UsageError, unknown
 Kind = Literal["regression", "multiclass", "multilabel"]
 Level = Literal["clip", "time"]
 Metric = Literal["ccc", "pearson", "mae", "macro-f1", "uar", "war", "binary-f1"]
-Loss = Literal["auto", "ccc", "mse", "ccc+mse", "cross-entropy", "focal", "bce"]
+Loss = Literal["auto", "ccc", "mse", "ccc+mse", "rmse", "log-cosh", "cross-entropy", "focal", "bce"]
 
 
 class Task(Config):

@@ -7,6 +7,7 @@ that nothing waits for the device.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -21,9 +22,8 @@ from affectkit.types import Floats
 
 LossFunction = Callable[[Tensor, Tensor], Tensor]
 
-FOCAL_GAMMA = 2.0
 _KINDS: dict[str, tuple[Loss, ...]] = {
-    "regression": ("ccc", "mse", "ccc+mse"),
+    "regression": ("ccc", "mse", "ccc+mse", "rmse", "log-cosh"),
     "multiclass": ("cross-entropy", "focal"),
     "multilabel": ("bce",),
 }
@@ -35,23 +35,31 @@ def build(options: TrainingOptions, task: Task, labels: Floats, device: str) -> 
     Raises UsageError for a loss that does not fit the task's kind.
     """
     name = task.default_loss if options.loss == "auto" else options.loss
-    smoothing, balanced = options.label_smoothing, options.class_weights == "balanced"
+    smoothing = options.label_smoothing
     if name not in _KINDS[task.kind]:
         raise UsageError(f"loss '{name}' is not for {task.kind} targets (accepted: {', '.join(_KINDS[task.kind])})")
     if smoothing and task.kind == "regression":
         raise UsageError(f"option label_smoothing={smoothing:g} is for classes and labels, not for regression")
-    labels = labels[np.isfinite(labels).all(axis=1)]
     if task.kind == "regression":
-        return {"ccc": ccc, "mse": mse, "ccc+mse": lambda scores, truth: ccc(scores, truth) + mse(scores, truth)}[name]
+        return _REGRESSION[name]
+    labels = labels[np.isfinite(labels).all(axis=1)]
+    weights = torch.tensor(class_weights(options, task, labels), dtype=torch.float32, device=device)
     if task.kind == "multilabel":
-        ratio = positive_weight(labels) if balanced else np.ones(task.outputs)
-        positive = torch.tensor(ratio, dtype=torch.float32, device=device)
-        return lambda scores, truth: bce(scores, truth, positive, smoothing)
-    rare = torch.tensor(inverse_frequency(labels, task.outputs), dtype=torch.float32, device=device)
+        return lambda scores, truth: bce(scores, truth, weights, smoothing)
     if name == "focal":
-        return lambda scores, truth: focal(scores, truth, rare, smoothing)
-    weights = rare if balanced else torch.ones_like(rare)
+        return lambda scores, truth: focal(scores, truth, weights, smoothing, options.focal_gamma)
     return lambda scores, truth: cross_entropy(scores, truth, weights, smoothing)
+
+
+def class_weights(options: TrainingOptions, task: Task, labels: Floats) -> Floats:
+    """Weights [K] of the classes or, for labels, of their positives, from the labelled training rows [N,K]."""
+    if options.class_weights == "none":
+        return np.ones(task.outputs)
+    if task.kind == "multilabel":
+        return positive_weight(labels) if options.class_weights == "balanced" else over_largest(labels.sum(axis=0))
+    if options.class_weights == "balanced":
+        return inverse_frequency(labels, task.outputs)
+    return over_largest(np.bincount(labels[:, 0].astype(int), minlength=task.outputs).astype(np.float64))
 
 
 def inverse_frequency(labels: Floats, classes: int) -> Floats:
@@ -63,6 +71,15 @@ def inverse_frequency(labels: Floats, classes: int) -> Floats:
     counts = np.bincount(labels[:, 0].astype(int), minlength=classes)
     weights = np.divide(1.0, counts, out=np.zeros(classes), where=counts > 0)
     return np.asarray(weights / weights.sum())
+
+
+def over_largest(counts: Floats) -> Floats:
+    """Weights [K]: the largest count / count; 0 where nothing was counted (SUN's for sound).
+
+    >>> over_largest(np.array([3, 1, 0]))
+    array([1., 3., 0.])
+    """
+    return np.divide(counts.max(initial=0), counts, out=np.zeros(len(counts)), where=counts > 0)
 
 
 def positive_weight(labels: Floats) -> Floats:
@@ -91,6 +108,19 @@ def mse(scores: Tensor, labels: Tensor) -> Tensor:
     return (squares * weight).sum() / weight.sum().clamp_min(1)
 
 
+def rmse(scores: Tensor, labels: Tensor) -> Tensor:
+    """The root of `mse`; its gradient ends at an error of about 1e-6."""
+    return (mse(scores, labels) + 1e-12).sqrt()
+
+
+def log_cosh(scores: Tensor, labels: Tensor) -> Tensor:
+    """Mean over labelled steps and targets of log cosh(score - label): squares near 0, absolute values far from it."""
+    weight, labels = _labelled(labels)
+    size = (scores.reshape(labels.shape) - labels).abs()
+    each = (size + functional.softplus(-2 * size) - math.log(2)).mean(dim=-1)  # cosh itself overflows
+    return (each * weight).sum() / weight.sum().clamp_min(1)
+
+
 def cross_entropy(scores: Tensor, labels: Tensor, weights: Tensor, smoothing: float) -> Tensor:
     """Weighted cross entropy, as torch's with weight [K] and label smoothing: divided by the weights of the labels."""
     weight, labels = _labelled(labels)
@@ -101,7 +131,7 @@ def cross_entropy(scores: Tensor, labels: Tensor, weights: Tensor, smoothing: fl
     return (each * weight).sum() / (weights[index] * weight).sum().clamp_min(1e-8)
 
 
-def focal(scores: Tensor, labels: Tensor, alpha: Tensor, smoothing: float, gamma: float = FOCAL_GAMMA) -> Tensor:
+def focal(scores: Tensor, labels: Tensor, alpha: Tensor, smoothing: float, gamma: float) -> Tensor:
     """Focal loss (Lin et al. 2017) on soft labels q: mean of sum_k -alpha_k q_k (1 - p_k)^gamma log p_k.
 
     SUN's: gamma 2, alpha [K] the normalised inverse class frequency. q is one-hot with `smoothing` spread over all K.
@@ -129,3 +159,12 @@ def _labelled(labels: Tensor) -> tuple[Tensor, Tensor]:
     flat = labels.reshape(-1, labels.shape[-1])
     there = flat.isfinite().all(dim=-1)
     return there.to(torch.float32), torch.where(there[:, None], flat, torch.zeros_like(flat))
+
+
+_REGRESSION: dict[str, LossFunction] = {
+    "ccc": ccc,
+    "mse": mse,
+    "ccc+mse": lambda scores, truth: ccc(scores, truth) + mse(scores, truth),
+    "rmse": rmse,
+    "log-cosh": log_cosh,
+}

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -13,15 +15,15 @@ from torch import Tensor, nn
 
 from affectkit import metrics
 from affectkit.errors import UsageError
+from affectkit.heads import _schedule
 from affectkit.heads._losses import LossFunction
 from affectkit.heads._options import TrainingOptions
+from affectkit.heads._resume import Run, State, identify
 from affectkit.heads._sequences import Table
 from affectkit.heads._windows import Indices, Windows, shuffled
 from affectkit.plugins import Epoch, Monitor
 from affectkit.tasks import Metric
 from affectkit.types import Floats
-
-FINAL_RATE = 0.02  # the cosine ends at this share of the peak (SUN: 5e-3 -> 1e-4)
 
 
 @dataclass(frozen=True, repr=False)
@@ -101,6 +103,10 @@ class Objective:
             yield from shuffled(self.table.windows.lengths, size, rng)
 
 
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C after the first epoch: the network holds the best weights so far."""
+
+
 def optimise(
     network: nn.Module,
     objectives: Sequence[Objective],
@@ -110,83 +116,120 @@ def optimise(
     metric: Metric,
     monitor: Monitor,
     rng: np.random.Generator,
+    state: Path | None = None,
 ) -> list[Epoch]:
-    """Train with AdamW, stop when `validate` no longer improves, and leave the best weights in the network.
+    """Train until `validate` no longer improves, and leave the best weights in the network.
 
     An epoch is one pass over the windows of the first objective; after each of its steps, every other one takes a step
-    of its own. Raises UsageError when the loss is no longer finite.
+    of its own. With a folder as `state`, training goes on from what is found there. Raises UsageError when the loss is
+    no longer finite, `Interrupted` for Ctrl-C.
     """
-    optimiser = torch.optim.AdamW(
-        network.parameters(), options.learning_rate, weight_decay=options.weight_decay, fused=True
-    )
-    lengths = objectives[0].table.windows.lengths
-    total = options.epochs * -(-len(lengths) // options.batch_size)
-    history: list[Epoch] = []
+    run = Run(network, _schedule.optimiser(network, options), rng, objectives[0].table.device)
+    kept = None if state is None else State(state, _identity(run, objectives, options))
+    if kept is not None:
+        kept.restore(run)
+    try:
+        while not _finished(run.history, metric, options):
+            epoch = _epoch(run, objectives, validate, options, metric)
+            if kept is not None:
+                kept.keep(run, last=_finished(run.history, metric, options))
+            monitor(epoch)
+    except KeyboardInterrupt:
+        if not run.best:
+            raise
+        run.settle()
+        raise Interrupted from None
+    run.settle()
+    return run.history
+
+
+def best_of(history: Iterable[Epoch], metric: Metric) -> Epoch | None:
+    """The first epoch of the best score."""
     best: Epoch | None = None
-    weights: dict[str, Tensor] = {}
-    step = 0
-    for epoch in range(1, options.epochs + 1):
-        batches = shuffled(lengths, options.batch_size, rng)
-        others = [objective.batches(options.batch_size, rng) for objective in objectives[1:]]
-        mean_loss = _epoch(network, objectives, [batches, *others], optimiser, options, step, total)
-        step += len(batches)
-        score = validate()
-        better = best is None or metrics.is_better(metric, score, best.score)
-        history.append(Epoch(epoch, options.epochs, mean_loss, score, score if best is None or better else best.score))
-        if better:
-            best = history[-1]
-            weights = {name: value.detach().clone() for name, value in network.state_dict().items()}
-        monitor(history[-1])
-        if best is not None and epoch - best.epoch >= options.patience:
-            break
-    network.load_state_dict(weights)
-    network.eval()
-    return history
+    for epoch in history:
+        if best is None or metrics.is_better(metric, epoch.score, best.score):
+            best = epoch
+    return best
+
+
+def _finished(history: Sequence[Epoch], metric: Metric, options: TrainingOptions) -> bool:
+    best = best_of(history, metric)
+    return best is not None and (len(history) >= options.epochs or len(history) - best.epoch >= options.patience)
 
 
 def _epoch(
-    network: nn.Module,
+    run: Run,
+    objectives: Sequence[Objective],
+    validate: Callable[[], float],
+    options: TrainingOptions,
+    metric: Metric,
+) -> Epoch:
+    """Train for one epoch, score it and add it to the history."""
+    began = time.perf_counter()
+    batches = shuffled(objectives[0].table.windows.lengths, options.batch_size, run.rng)
+    rates = _schedule.rates(run.history, len(batches), metric, options)
+    others = [objective.batches(options.batch_size, run.rng) for objective in objectives[1:]]
+    loss = _pass(run, objectives, [batches, *others], rates, options)
+    score = validate()
+    best = best_of(run.history, metric)
+    better = best is None or metrics.is_better(metric, score, best.score)
+    if better:
+        run.remember()
+    run.history.append(
+        Epoch(
+            epoch=len(run.history) + 1,
+            epochs=options.epochs,
+            loss=loss,
+            score=score,
+            best=score if best is None or better else best.score,
+            learning_rate=rates[-1],
+            seconds=time.perf_counter() - began,
+        )
+    )
+    return run.history[-1]
+
+
+def _pass(
+    run: Run,
     objectives: Sequence[Objective],
     batches: Sequence[Iterable[Indices]],
-    optimiser: torch.optim.Optimizer,
+    rates: Sequence[float],
     options: TrainingOptions,
-    step: int,
-    total: int,
 ) -> float:
     """One pass over the batches of the first objective: its mean loss."""
-    network.train()
+    run.network.train()
     first, *others = objectives
     summed = torch.zeros((), device=first.table.device)  # stays on the device: reading it would wait for every step
-    count = 0
-    for which, *along in zip(*batches, strict=False):
-        for group in optimiser.param_groups:
-            group["lr"] = learning_rate(step + count, total, options)
-        summed += _step(network, first(network, which), optimiser, options)
+    for rate, which, *along in zip(rates, *batches, strict=False):
+        for group in run.optimiser.param_groups:
+            group["lr"] = rate
+        summed += _step(run, first(run.network, which), options)
         for objective, chosen in zip(others, along, strict=True):
-            _step(network, objective(network, chosen), optimiser, options)
-        count += 1
-    mean = float(summed) / count
+            _step(run, objective(run.network, chosen), options)
+    mean = float(summed) / len(rates)
     if not math.isfinite(mean):
         raise UsageError(f"training diverged (loss {mean}): lower option learning_rate={options.learning_rate:g}")
     return mean
 
 
-def _step(network: nn.Module, loss: Tensor, optimiser: torch.optim.Optimizer, options: TrainingOptions) -> Tensor:
-    optimiser.zero_grad(set_to_none=True)
+def _step(run: Run, loss: Tensor, options: TrainingOptions) -> Tensor:
+    run.optimiser.zero_grad(set_to_none=True)
     loss.backward()
     if options.clip_norm:
-        nn.utils.clip_grad_norm_(network.parameters(), options.clip_norm)
-    optimiser.step()
+        nn.utils.clip_grad_norm_(run.network.parameters(), options.clip_norm)
+    run.optimiser.step()
     return loss.detach()
 
 
-def learning_rate(step: int, total: int, options: TrainingOptions) -> float:
-    """The rate of one step of `total`: linear warm-up to the peak, then cosine down to its `FINAL_RATE`."""
-    warmup = min(options.warmup_steps, total // 10)
-    if step < warmup:
-        return options.learning_rate * (step + 1) / (warmup + 1)
-    done = (step - warmup) / max(1, total - warmup)
-    return options.learning_rate * (FINAL_RATE + (1 - FINAL_RATE) * (1 + math.cos(math.pi * done)) / 2)
+def _identity(run: Run, objectives: Sequence[Objective], options: TrainingOptions) -> str:
+    """What a state must be of, to be gone on from; of the features, a thousand rows are looked at."""
+    parts: list[object] = [options.model_dump(mode="json"), run.device.partition(":")[0], run.rng.bit_generator.state]
+    parts += [part for item in run.network.state_dict().items() for part in item]
+    for objective in objectives:
+        table, windows = objective.table, objective.table.windows
+        sample = table.values[:: max(1, len(table.values) // 1000)]
+        parts += [objective.weight, table.labels, sample, windows.clip, windows.rows, windows.offsets]
+    return identify(parts)
 
 
 @torch.inference_mode()
@@ -200,7 +243,7 @@ def scores(network: nn.Module, table: WindowTable, batches: Iterable[Indices], o
     count = torch.zeros(len(table.labels))
     for which in batches:
         batch = table.batch(which)
-        found = network(batch.x, batch.mask).float().cpu()
+        found = network(batch.x, batch.mask)[..., :outputs].float().cpu()
         if table.target is not None:
             found, target = found[:, 0], torch.from_numpy(table.target[which])
         else:

@@ -1,0 +1,377 @@
+"""The training loop: optimisers and schedules against torch's own, and going on after a kill, bit for bit."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import child_environment
+from test_heads import make, planted, quiet
+
+from affectkit import tasks
+from affectkit.heads._options import TrainingOptions
+from affectkit.heads._sequences import Table
+from affectkit.plugins import Epoch
+
+torch = pytest.importorskip("torch")
+from safetensors.numpy import load, save  # noqa: E402
+
+from affectkit.heads import _layers as layers  # noqa: E402
+from affectkit.heads import _losses, _resume, _schedule, _training, _windows  # noqa: E402
+
+EPOCHS = 6
+SMALL = {"window": 2, "epochs": EPOCHS, "batch_size": 8, "hidden": 16, "learning_rate": 3e-3}
+
+
+def history(scores, epochs=100):
+    return [Epoch(n, epochs, 0.5, score, score) for n, score in enumerate(scores, 1)]
+
+
+# ---- optimisers and schedules
+
+
+def reference(name, parameters, options):
+    kind = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam, "sgd": torch.optim.SGD}[name]
+    extra = {"momentum": 0.9} if name == "sgd" else {}
+    return kind(parameters, options.learning_rate, weight_decay=options.weight_decay, foreach=False, **extra)
+
+
+@pytest.mark.parametrize("name", ["adamw", "adam", "sgd"])
+def test_an_optimiser_is_torchs(name):
+    options = TrainingOptions(optimiser=name, learning_rate=0.05, weight_decay=0.1)
+    nets = []
+    for ours in (True, False):
+        torch.manual_seed(0)
+        net = torch.nn.Linear(3, 2)
+        stepper = _schedule.optimiser(net, options) if ours else reference(name, net.parameters(), options)
+        for x in torch.randn(5, 4, 3, generator=torch.Generator().manual_seed(1)):
+            stepper.zero_grad()
+            net(x).square().mean().backward()
+            stepper.step()
+        nets.append(net)
+    torch.testing.assert_close(nets[0].weight, nets[1].weight, rtol=1e-5, atol=1e-7)
+    assert not torch.equal(nets[0].weight, torch.nn.Linear(3, 2).weight)
+
+
+def torch_rates(scheduler, stepper, scores):
+    found = []
+    for score in scores:
+        found.append(stepper.param_groups[0]["lr"])
+        stepper.step()
+        scheduler.step(*([score] if isinstance(scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau) else []))
+    return found
+
+
+@pytest.mark.parametrize("metric", ["ccc", "mae"])
+@pytest.mark.parametrize("patience", [0, 2, 5])
+def test_plateau_is_torchs(metric, patience):
+    scores = np.random.default_rng(patience).normal(size=60).round(1)  # ties are not better
+    options = TrainingOptions(schedule="plateau", plateau_patience=patience, learning_rate=0.1)
+    stepper = torch.optim.SGD([torch.zeros(1, requires_grad=True)], 0.1)
+    mode = "min" if metric == "mae" else "max"
+    scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(
+        stepper, mode, factor=0.5, patience=patience, threshold=0, eps=0
+    )
+    found = [_schedule.rates(history(scores[:n]), 4, metric, options) for n in range(60)]
+    assert all(len(rates) == 4 and len(set(rates)) == 1 for rates in found)
+    np.testing.assert_allclose([rates[0] for rates in found], torch_rates(scheduler, stepper, scores), rtol=1e-9)
+    assert found[-1][0] < 0.1
+
+
+def test_step_is_torchs():
+    options = TrainingOptions(schedule="step", step_epochs=5, step_factor=0.9, learning_rate=5e-4)
+    stepper = torch.optim.SGD([torch.zeros(1, requires_grad=True)], 5e-4)
+    expected = torch_rates(torch.optim.lr_scheduler.StepLR(stepper, 5, 0.9), stepper, np.zeros(50))
+    found = [_schedule.rates(history(np.zeros(n)), 3, "uar", options)[2] for n in range(50)]
+    np.testing.assert_allclose(found, expected, rtol=1e-9)
+
+
+def test_constant_is_constant_and_cosine_goes_on_from_epoch_to_epoch():
+    options = TrainingOptions(schedule="constant", learning_rate=0.3)
+    assert _schedule.rates(history(np.zeros(7)), 2, "ccc", options) == [0.3, 0.3]
+    options = TrainingOptions(learning_rate=1, warmup_steps=5, epochs=10)
+    found = [rate for n in range(10) for rate in _schedule.rates(history(np.zeros(n)), 6, "ccc", options)]
+    assert found == [_schedule.cosine(step, 60, options) for step in range(60)]
+    assert len(set(found)) == 60
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "plateau", "step", "constant"])
+def test_the_optimiser_gets_the_rate_that_is_reported(schedule, monkeypatch):
+    seen = []
+    step = torch.optim.AdamW.step
+
+    def spy(self, *args, **kwargs):
+        seen.append(self.param_groups[0]["lr"])
+        return step(self, *args, **kwargs)
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", spy)
+    task = tasks.get("va")
+    options = {"schedule": schedule, "plateau_patience": 0, "step_epochs": 2}
+    told = make("lstm", task, **SMALL | options).fit(
+        planted(task, 8, 1), planted(task, 3, 2), seed=0, device="cpu", monitor=quiet
+    )
+    each = len(seen) // EPOCHS
+    assert [epoch.learning_rate for epoch in told] == seen[each - 1 :: each]
+    assert len(set(seen)) > 1 or schedule in ("constant", "plateau")
+    assert all(epoch.seconds > 0 for epoch in told)
+
+
+# ---- going on after a kill
+
+
+@pytest.fixture(autouse=True)
+def _every_epoch_is_kept(monkeypatch):
+    monkeypatch.setattr(_resume, "SECONDS", 0.0)
+    monkeypatch.setattr(_resume, "SHARE", 1e9)
+
+
+class Killed(Exception):
+    """Stands for whatever ends a process."""
+
+
+def fit(name, state, seed=1, stop_after=None, task=None, error=Killed, train=None, **options):
+    """(head, history, epochs reported); None for a history where it was killed."""
+    task = task or tasks.get("va")
+    head, seen = make(name, task, **SMALL | options), []
+
+    def monitor(epoch):
+        seen.append(epoch.epoch)
+        if epoch.epoch == stop_after:
+            raise error
+
+    train = train or planted(task, 8, 1)
+    try:
+        told = head.fit(train, planted(task, 3, 2), seed=seed, device="cpu", monitor=monitor, state=state)
+    except error:
+        return head, None, seen
+    return head, told, seen
+
+
+def weights(head):
+    return {name: value.numpy() for name, value in head.fitted.network.state_dict().items()}
+
+
+def assert_same(one, other):
+    assert one.keys() == other.keys()
+    for name in one:
+        np.testing.assert_array_equal(one[name], other[name])
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("lstm", {}),
+        ("transformer", {"dropout": 0.3, "layers": 1}),
+        ("lstm", {"optimiser": "adam", "schedule": "plateau", "plateau_patience": 0, "layers": 2}),
+        ("lstm", {"optimiser": "sgd", "schedule": "step", "step_epochs": 2, "learning_rate": 0.05}),
+    ],
+)
+def test_a_resumed_fit_is_the_uninterrupted_one(name, options, tmp_path):
+    whole, expected, _ = fit(name, None, **options)
+    for stop in (1, 3, EPOCHS):
+        folder = tmp_path / str(stop)
+        _, nothing, _ = fit(name, folder, stop_after=stop, **options)
+        assert nothing is None
+        assert [path.name for path in folder.iterdir()] == [_resume.FILE]
+        again, told, seen = fit(name, folder, **options)
+        assert seen == [*range(stop + 1, EPOCHS + 1)]
+        assert told == expected
+        assert_same(weights(again), weights(whole))
+
+
+def test_a_fit_killed_twice_and_stopped_early_is_the_same(tmp_path):
+    options = {"patience": 2, "epochs": 40, "learning_rate": 0.05, "optimiser": "sgd", "schedule": "constant"}
+    whole, expected, _ = fit("lstm", None, **options)
+    assert 4 < len(expected) < 40
+    fit("lstm", tmp_path, stop_after=2, **options)
+    fit("lstm", tmp_path, stop_after=len(expected) - 1, **options)
+    again, told, seen = fit("lstm", tmp_path, **options)
+    assert (told, seen) == (expected, [len(expected)])
+    assert_same(weights(again), weights(whole))
+
+
+CHILD = """
+import sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[2])
+from test_heads import planted, make
+from test_training import SMALL
+from affectkit import tasks
+from affectkit.heads import _resume
+_resume.SECONDS = 0.0
+_resume.SHARE = 1e9
+task = tasks.get("va")
+make("lstm", task, **SMALL | {"epochs": 60}).fit(
+    planted(task, 8, 1), planted(task, 3, 2), seed=1, device="cpu", state=Path(sys.argv[1]),
+    monitor=lambda epoch: print(epoch.epoch, flush=True),
+)
+print("done", flush=True)
+"""
+
+
+def test_a_fit_killed_by_sigkill_goes_on(tmp_path):
+    whole, expected, _ = fit("lstm", None, epochs=60)
+    state, place = tmp_path / "state", str(Path(__file__).parent)
+    child = subprocess.Popen(
+        [sys.executable, "-c", CHILD, str(state), place],
+        stdout=subprocess.PIPE, text=True, env=child_environment(tmp_path),
+    )  # fmt: skip
+    assert child.stdout is not None
+    for line in child.stdout:
+        if line.strip() == "25":
+            os.kill(child.pid, signal.SIGKILL)
+            break
+    child.stdout.close()
+    assert child.wait() == -signal.SIGKILL
+    again, told, seen = fit("lstm", state, epochs=60)
+    assert seen[0] > 25 and seen == [*range(seen[0], 61)]
+    assert told == expected
+    assert_same(weights(again), weights(whole))
+
+
+@pytest.fixture
+def killed(tmp_path):
+    """The state of a fit that was killed after epoch 3."""
+    fit("lstm", tmp_path / "state", stop_after=3)
+    return tmp_path / "state" / _resume.FILE
+
+
+def flipped(data):
+    return data[:-100] + bytes([data[-100] ^ 1]) + data[-99:]
+
+
+@pytest.mark.parametrize(
+    "spoil", [flipped, lambda data: data[:-5], lambda data: b"", lambda data: data[:50], lambda data: b"\x80\x04N."]
+)
+def test_a_damaged_state_is_said_and_not_used(spoil, killed):
+    killed.write_bytes(spoil(killed.read_bytes()))
+    with pytest.warns(_resume.StateWarning, match="it is damaged; training starts anew"):
+        again, told, seen = fit("lstm", killed.parent)
+    whole, expected, _ = fit("lstm", None)
+    assert (seen, told) == ([*range(1, EPOCHS + 1)], expected)
+    assert_same(weights(again), weights(whole))
+
+
+def other_labels():
+    train = planted(tasks.get("va"), 8, 1)
+    return [replace(train[0], labels=train[0].labels * 0.5), *train[1:]]
+
+
+def other_features():
+    train = planted(tasks.get("va"), 8, 1)
+    train[0].inputs[0].values[0] += 1
+    return train
+
+
+@pytest.mark.parametrize(
+    "other",
+    [{"seed": 2}, {"epochs": EPOCHS + 1}, {"hidden": 8}, {"optimiser": "sgd"}, {"train": other_labels()},
+     {"train": other_features()}],
+)  # fmt: skip
+def test_the_state_of_another_training_is_said_and_not_used(other, killed):
+    with pytest.warns(_resume.StateWarning, match="it is of another training; training starts anew"):
+        again, told, seen = fit("lstm", killed.parent, **other)
+    whole, expected, _ = fit("lstm", None, **other)
+    assert (seen[0], told) == (1, expected)
+    assert_same(weights(again), weights(whole))
+
+
+def forge(path, change):
+    """The state with its tensors changed, and a digest that fits."""
+    from safetensors import safe_open
+
+    with safe_open(path, framework="numpy") as file:
+        text = file.metadata()["training"]
+    arrays = load(path.read_bytes())
+    changed = change(arrays, text)
+    text = changed if isinstance(changed, str) else text
+    path.write_bytes(save(arrays, metadata={"training": text, "digest": _resume._digest(text, arrays)}))
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        (lambda arrays, text: arrays.pop("last.network.blocks.0.weight"), "its tensors are of another"),
+        (lambda arrays, text: arrays.pop("optimiser.0.exp_avg_sq"), "its optimiser is another one"),
+        (lambda arrays, text: arrays.update({"optimiser.x.step": np.zeros(3, np.float32)}), "its optimiser is of"),
+        (
+            lambda arrays, text: arrays.update({"optimiser.99.step": np.zeros((), np.float32)}),
+            "its optimiser is another",
+        ),
+        (lambda arrays, text: arrays.update({"best.more": np.zeros(2, np.float32)}), "its tensors are of another"),
+        (lambda arrays, text: arrays.update({"optimiser.0.exp_avg": np.zeros(3, np.float32)}), "its optimiser is of"),
+        (lambda arrays, text: arrays.update({"optimiser.99.exp_avg": np.zeros(3, np.float32)}), "its optimiser is of"),
+        (lambda arrays, text: arrays.update({"generator.cpu": arrays["generator.cpu"][:9]}), "its tensors are of"),
+        (lambda arrays, text: text.replace("PCG64", "MT19937"), "its generators are not"),
+        (lambda arrays, text: text.replace('"epoch": 2', '"epoch": 5'), "its history has gaps"),
+        (lambda arrays, text: text.replace('"epoch": 2', '"epoch": "x"'), "it is damaged"),
+    ],
+)
+def test_a_forged_state_is_said_and_leaves_the_run_alone(change, why, killed):
+    forge(killed, change)
+    with pytest.warns(_resume.StateWarning, match=why):
+        again, found, seen = fit("lstm", killed.parent)
+    whole, expected, _ = fit("lstm", None)
+    assert (seen[0], found) == (1, expected)
+    assert_same(weights(again), weights(whole))
+
+
+def test_a_state_is_written_only_when_training_takes_long(tmp_path, monkeypatch):
+    monkeypatch.setattr(_resume, "SECONDS", 60.0)
+    fit("lstm", tmp_path / "state")
+    assert not (tmp_path / "state").exists()
+
+
+# ---- Ctrl-C
+
+
+def optimise(scores, monitor=quiet, **options):
+    """The weight after each epoch, and the network at the end, of a training with these validation scores."""
+    values = np.random.default_rng(0).normal(size=(9, 1)).astype(np.float32)
+    labels = values * 3
+    table = Table(
+        values=values, valid=np.ones(8, bool), time=np.arange(8.0), kept=np.arange(8), offsets=np.array([0, 8]),
+        labels=labels, level="time",
+    )  # fmt: skip
+    data = _training.WindowTable(table, _windows.slide(table.offsets, 4, 2), "cpu")
+    network = layers.Stack(torch.nn.Linear(1, 1))
+    each, given = [], iter(scores)
+
+    def score():
+        each.append(network.blocks[0].weight.item())
+        return next(given)
+
+    try:
+        _training.optimise(
+            network, [_training.Objective(data, _losses.mse, slice(None))], score,
+            options=TrainingOptions(batch_size=2, **options), metric="ccc", monitor=monitor,
+            rng=np.random.default_rng(0),
+        )  # fmt: skip
+    except KeyboardInterrupt as error:
+        return each, network.blocks[0].weight.item(), error
+    return each, network.blocks[0].weight.item(), None
+
+
+def test_ctrl_c_leaves_the_best_weights_in_the_network():
+    def stop(epoch):
+        if epoch.epoch == 4:
+            raise KeyboardInterrupt
+
+    each, left, error = optimise([0.1, 0.5, 0.3, 0.2], monitor=stop)
+    assert isinstance(error, _training.Interrupted) and len(set(each)) == 4
+    assert left == each[1]
+
+
+def test_ctrl_c_before_the_first_epoch_leaves_nothing_to_keep():
+    def interrupted():
+        raise KeyboardInterrupt
+        yield
+
+    _, _, error = optimise(interrupted())
+    assert isinstance(error, KeyboardInterrupt) and not isinstance(error, _training.Interrupted)
