@@ -697,11 +697,11 @@ def test_output_follows_the_range_of_the_labels():
     va, rng = tasks.get("va"), np.random.default_rng(0)
     unit = rng.random((9, 2))
     unit[3] = np.nan
-    assert _outputs.choose("auto", va, unit) == "sigmoid"
-    assert _outputs.choose("auto", va, unit * 2 - 1) == "tanh"
-    assert _outputs.choose("auto", va, unit * 9) == "linear"
-    assert _outputs.choose("tanh", va, unit) == "tanh"
-    assert _outputs.choose("auto", tasks.get("expr"), unit) == "linear"
+    assert _outputs.choose("auto", va, unit).activation == "sigmoid"
+    assert _outputs.choose("auto", va, unit * 2 - 1).activation == "tanh"
+    assert _outputs.choose("auto", va, unit * 9).activation == "linear"
+    assert _outputs.choose("tanh", va, unit).activation == "tanh"
+    assert _outputs.choose("auto", tasks.get("expr"), unit).activation == "linear"
     with pytest.raises(UsageError, match="output=sigmoid cannot reach labels from"):
         _outputs.choose("sigmoid", va, unit * 2 - 1)
     with pytest.raises(UsageError, match="scores are logits"):
@@ -713,7 +713,7 @@ def test_ratings_on_another_scale_are_learnt():
     clips = [replace(example, labels=example.labels * 4 + 5) for example in planted(va, 12, 1)]
     head = make("lstm", va, window=4, epochs=15, learning_rate=5e-3, batch_size=4)
     history = head.fit(clips[:8], clips[8:], seed=0, device="cpu", monitor=quiet)
-    assert head.fitted.output == "linear"
+    assert head.fitted.outputs[0].activation == "linear"
     assert history[-1].best < 1.2  # of labels that deviate by 2.3 around 5
 
 
@@ -752,14 +752,14 @@ def test_diverging_training_says_so():
 
 
 def test_learning_rate_warms_up_and_falls_like_a_cosine():
-    from affectkit.heads._training import FINAL_RATE, learning_rate
+    from affectkit.heads._schedule import FINAL_RATE, cosine
 
     options = TrainingOptions(learning_rate=1.0, warmup_steps=9)
-    rates = [learning_rate(step, 100, options) for step in range(100)]
+    rates = [cosine(step, 100, options) for step in range(100)]
     np.testing.assert_allclose(rates[:9], np.arange(1, 10) / 10)
     assert rates[9] == 1.0 and np.all(np.diff(rates[9:]) < 0)
     assert rates[-1] == pytest.approx(FINAL_RATE, abs=1e-3)
-    assert learning_rate(0, 5, options) == 1.0  # too short for a warm-up
+    assert cosine(0, 5, options) == 1.0  # too short for a warm-up
 
 
 def test_padding_is_gathered_as_zeros_without_labels():

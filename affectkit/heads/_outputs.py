@@ -1,11 +1,14 @@
-"""The last activation of a network, chosen by the range of the training labels."""
+"""The last activation of a network's scores for each task, chosen by the range of the training labels."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
+from pydantic import Field
 
+from affectkit.config import Config
 from affectkit.errors import UsageError
 from affectkit.heads._options import Output
 from affectkit.tasks import Task
@@ -17,16 +20,27 @@ if TYPE_CHECKING:
 Activation = Literal["tanh", "sigmoid", "linear"]
 
 
-def choose(option: Output, task: Task, labels: Floats) -> Activation:
-    """The activation meant by `option` for training labels [N,K] (NaN = unlabelled).
+class Outputs(Config):
+    """The scores of one task: how many, and their last activation."""
+
+    count: int = Field(ge=1, le=1 << 20)
+    activation: Activation
+
+
+def choose(option: Output, task: Task, labels: Floats) -> Outputs:
+    """The outputs of a task with the activation meant by `option` for training labels [N,K] (NaN = unlabelled).
 
     auto: sigmoid for regression labels within [0,1], tanh within [-1,1], else linear; classes and labels are linear
     (logits). Raises UsageError for another choice there, and for labels that the activation cannot reach.
 
     >>> from affectkit import tasks
-    >>> choose("auto", tasks.get("va"), np.array([[-0.5, 0.2]]))
+    >>> choose("auto", tasks.get("va"), np.array([[-0.5, 0.2]])).activation
     'tanh'
     """
+    return Outputs(count=task.outputs, activation=_choose(option, task, labels))
+
+
+def _choose(option: Output, task: Task, labels: Floats) -> Activation:
     if task.kind != "regression":
         if option not in ("auto", "linear"):
             raise UsageError(f"option output={option} is for regression; {task.kind} scores are logits (linear)")
@@ -40,20 +54,35 @@ def choose(option: Output, task: Task, labels: Floats) -> Activation:
     return option
 
 
-def module(activation: Activation, outputs: int) -> nn.Module:
-    """The activation over scores [B,T,K]."""
+def module(outputs: Sequence[Outputs]) -> nn.Module:
+    """The activations over scores [B,T,K], K of all tasks together."""
+    from affectkit.heads._joints import Tasks
+
+    activations = [_activation(one) for one in outputs]
+    return activations[0] if len(outputs) == 1 else Tasks([one.count for one in outputs], activations)
+
+
+def scale(output: nn.Module, tasks: Sequence[Task], labels: Sequence[Floats]) -> None:
+    """Start linear regression outputs on mean and deviation of their task's training labels [N,K]: ratings from 1 to 9
+    are then as easy to learn as standardised ones."""
+    from affectkit.heads._joints import Tasks
+
+    activations = list(output.activations) if isinstance(output, Tasks) else [output]
+    for activation, task, known in zip(activations, tasks, labels, strict=True):
+        _scale(activation, task, known)
+
+
+def _activation(outputs: Outputs) -> nn.Module:
     from torch import nn
 
     from affectkit.heads._layers import Affine
 
-    if activation == "linear":
-        return Affine(outputs)
-    return nn.Tanh() if activation == "tanh" else nn.Sigmoid()
+    if outputs.activation == "linear":
+        return Affine(outputs.count)
+    return nn.Tanh() if outputs.activation == "tanh" else nn.Sigmoid()
 
 
-def scale(output: nn.Module, task: Task, labels: Floats) -> None:
-    """Start a linear regression output on the mean and deviation of the training labels [N,K]: ratings from 1 to 9 are
-    then as easy to learn as standardised ones."""
+def _scale(output: nn.Module, task: Task, labels: Floats) -> None:
     import torch
 
     from affectkit.heads._layers import Affine

@@ -6,22 +6,23 @@ A head of this kind is a plugin file with its `Options` and a `network`; all els
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 from pydantic import Field
 
-from affectkit import metrics
 from affectkit.config import validate
-from affectkit.errors import HostileFile, UsageError
+from affectkit.errors import HostileFile
 from affectkit.heads import _outputs, _saved
+from affectkit.heads._fitted import Fitted
+from affectkit.heads._inputs import Inputs
 from affectkit.heads._normalise import Normaliser
 from affectkit.heads._options import TrainingOptions
-from affectkit.heads._sequences import Table, gather, labelled
-from affectkit.heads._windows import Indices, Plan, Windows, by_length, plan, slide
+from affectkit.heads._sequences import gather
+from affectkit.heads._windows import Indices, Plan, Windows, by_length, slide
 from affectkit.plugins import Auxiliary, Epoch, Example, Monitor
 from affectkit.tasks import Task
 from affectkit.types import Floats
@@ -30,26 +31,17 @@ if TYPE_CHECKING:
     from torch import nn
 
     from affectkit.heads._layers import Scorer
-    from affectkit.heads._training import WindowTable
 
 
 class TemporalHeader(_saved.Header):
-    """What a saved head needs to be built again: window and stride in steps, and the output that "auto" meant."""
+    """What a saved head needs to be built again: window and stride in steps, the outputs of each task with the
+    activation that "auto" meant, and how many inputs there were, with the one chosen of them."""
 
     steps: int | None = Field(ge=1)
     stride: int = Field(ge=1)
-    output: _outputs.Activation
-
-
-@dataclass(frozen=True, repr=False)
-class Fitted:
-    """What was learnt: a network with its last activation, the scaling of its D inputs, and its windows."""
-
-    network: Scorer
-    normaliser: Normaliser
-    inputs: int
-    plan: Plan
-    output: _outputs.Activation
+    outputs: list[_outputs.Outputs] = Field(min_length=1)
+    count: int = Field(1, ge=1, le=1000)
+    chosen: int | None = Field(None, ge=0)
 
 
 class TemporalHead(ABC):
@@ -88,26 +80,13 @@ class TemporalHead(ABC):
 
         Raises UsageError: no labelled row in a split, bad features or labels, options that do not fit them.
         """
-        from affectkit.heads import _losses, _training
+        from affectkit.heads._fitting import fit, sweep
 
-        learn = labelled("train", train, self.task, self.options.missing)
-        check = labelled("val", val, self.task, self.options.missing, learn.dim)
-        normaliser = learn.normaliser(self.options.normalise)
-        for table in (learn, check):
-            table.prepare(normaliser, self.options.missing)
-        steps = plan(self.options, self.task.level, [example.inputs[0] for example in train])
-        output = _outputs.choose(self.options.output, self.task, learn.labels)
-        loss = _losses.build(self.options, self.task, learn.labels, device)
-        with _training.seeded(seed, device) as rng:
-            network = self._build(learn.dim, output)
-            _outputs.scale(network.output, self.task, learn.labels)
-            network.to(device)
-            seen, held = (self._window_table(table, steps, device) for table in (learn, check))
-            history = _training.optimise(
-                network, [_training.Objective(seen, loss, slice(None))], self._scorer(network, held, check),
-                options=self.options, metric=self.task.metric, monitor=monitor, rng=rng,
-            )  # fmt: skip
-        self.fitted = Fitted(network, normaliser, learn.dim, steps, output)
+        inputs = Inputs.of(train, self.options.combine)
+        train_on = sweep if inputs.combine == "sweep" else fit
+        self.fitted, history = train_on(
+            self, inputs, train, val, seed=seed, device=device, monitor=monitor, auxiliary=auxiliary, state=state
+        )
         return history
 
     def predict(self, examples: Sequence[Example], *, device: str) -> list[Floats]:
@@ -121,8 +100,9 @@ class TemporalHead(ABC):
         """Write `head.json` and `head.safetensors` into an existing folder."""
         fitted = self._fitted()
         header = TemporalHeader(
-            version=self.version, task=self.task, options=self.options.model_dump(mode="json"), inputs=fitted.inputs,
-            steps=fitted.plan.steps, stride=fitted.plan.stride, output=fitted.output,
+            version=self.version, task=self.task, options=self.options.model_dump(mode="json"), inputs=fitted.dim,
+            steps=fitted.plan.steps, stride=fitted.plan.stride, outputs=fitted.outputs,
+            count=fitted.inputs.count, chosen=fitted.inputs.chosen,
         )  # fmt: skip
         tensors = {name: value.cpu().numpy() for name, value in fitted.network.state_dict().items()}
         _saved.write(folder, header, tensors | fitted.normaliser.tensors())
@@ -135,8 +115,9 @@ class TemporalHead(ABC):
         header, tensors = _saved.read(folder, TemporalHeader, cls.version, task)
         head = cls(validate(cls.Options, header.options, str(folder / _saved.HEADER)), task)
         normaliser = Normaliser.of(head.options.normalise, tensors, header.inputs)
+        inputs = Inputs(head.options.combine if header.count > 1 else None, header.count, header.chosen)
         with torch.device("meta"):  # takes no memory, whatever sizes the header claims
-            network = head._build(header.inputs, header.output)
+            network = head.build(header.inputs, header.outputs, inputs.layers)
         if any(values.dtype != np.float32 for values in tensors.values()):
             raise HostileFile(f"{folder / _saved.TENSORS} holds numbers other than float32")
         try:
@@ -144,42 +125,23 @@ class TemporalHead(ABC):
         except RuntimeError as error:
             why = " ".join(str(error).split())
             raise HostileFile(f"{folder / _saved.TENSORS} does not fit {_saved.HEADER}: {why}") from None
-        head.fitted = Fitted(network, normaliser, header.inputs, Plan(header.steps, header.stride), header.output)
+        plan = Plan(header.steps, header.stride)
+        head.fitted = Fitted(network, normaliser, header.inputs, plan, header.outputs, inputs)
         return head
 
-    def _build(self, inputs: int, output: _outputs.Activation) -> Scorer:
+    def build(self, dim: int, outputs: Sequence[_outputs.Outputs], layers: int = 1) -> Scorer:
+        """The whole network: `dim` dimensions in, those of all `layers` together; the outputs of all tasks."""
+        from affectkit.heads._joints import LayerWeights
         from affectkit.heads._layers import Scorer
 
-        return Scorer(self.network(inputs, self.task.outputs), _outputs.module(output, self.task.outputs))
-
-    def _window_table(self, table: Table, steps: Plan, device: str) -> WindowTable:
-        """The windows that hold a label."""
-        from affectkit.heads._training import WindowTable
-
-        windows = self.windows(table.offsets, steps)
-        about = windows.clip if self.task.level == "clip" else windows.target
-        marks = windows.any(table.labelled) if about is None else table.labelled[about]
-        return WindowTable(table, windows.where(marks), device)
-
-    def _scorer(self, network: nn.Module, held: WindowTable, table: Table) -> Callable[[], float]:
-        """The task's metric on the labelled rows of a split, at the network's present weights."""
-        from affectkit.heads._training import scores
-
-        batches = list(by_length(held.windows.lengths))
-        truth = table.labels[table.labelled]
-
-        def score() -> float:
-            raw = scores(network, held, batches, self.task.outputs)[table.labelled]
-            if not np.isfinite(raw).all():
-                raise UsageError(f"training diverged: lower option learning_rate={self.options.learning_rate:g}")
-            return metrics.main(self.task, truth, metrics.probabilities(self.task, raw))
-
-        return score
+        network = self.network(dim // layers, sum(one.count for one in outputs))
+        return Scorer(LayerWeights(layers, network) if layers > 1 else network, _outputs.module(outputs))
 
     def _predict(self, example: Example, fitted: Fitted, device: str) -> Floats:
         from affectkit.heads._training import WindowTable, scores
 
-        table = gather([replace(example, labels=None)], self.task, self.options.missing, fitted.inputs)
+        joined = fitted.inputs.join(replace(example, labels=None))
+        table = gather([joined], self.task, self.options.missing, fitted.dim)
         rows = 1 if self.task.level == "clip" else len(example.inputs[0])
         found = np.full((rows, self.task.outputs), np.nan, np.float32)
         if len(table.kept):

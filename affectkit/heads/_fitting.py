@@ -1,0 +1,111 @@
+"""From examples to a fitted head: tables, normaliser, network, and an objective a task.
+
+Imports torch: import this module inside functions only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from torch import nn
+
+from affectkit import metrics
+from affectkit.errors import UsageError
+from affectkit.heads import _losses, _outputs, _training
+from affectkit.heads._auxiliary import auxiliary_table
+from affectkit.heads._fitted import Fitted
+from affectkit.heads._inputs import Inputs
+from affectkit.heads._sequences import Table, labelled
+from affectkit.heads._training import Objective, WindowTable
+from affectkit.heads._windows import Plan, by_length, plan
+from affectkit.plugins import Auxiliary, Epoch, Example, Monitor
+from affectkit.tasks import Task
+
+if TYPE_CHECKING:
+    from affectkit.heads._temporal import TemporalHead
+
+
+def fit(
+    head: TemporalHead, inputs: Inputs, train: Sequence[Example], val: Sequence[Example], *,
+    seed: int, device: str, monitor: Monitor, auxiliary: Sequence[Auxiliary] = (), state: Path | None = None,
+) -> tuple[Fitted, list[Epoch]]:  # fmt: skip
+    """What the head learns, and the history. Raises UsageError, see `TemporalHead.fit`."""
+    options, missing = head.options, head.options.missing
+    learn = labelled("train", [inputs.join(example) for example in train], head.task, missing)
+    check = labelled("val", [inputs.join(example) for example in val], head.task, missing, learn.dim)
+    joined = [replace(one, train=[inputs.join(example) for example in one.train]) for one in auxiliary]
+    tables = [learn, *(auxiliary_table(one, head.task, missing, learn.dim) for one in joined)]
+    normaliser = learn.normaliser(options.normalise)
+    for table in (check, *tables):
+        table.prepare(normaliser, missing)
+    steps = plan(options, head.task.level, [example.inputs[0] for example in train])
+    tasks = [head.task, *(one.task for one in auxiliary)]
+    wanted = [options.output, *("auto" for _ in auxiliary)]
+    outputs = [
+        _outputs.choose(output, task, table.labels) for output, task, table in zip(wanted, tasks, tables, strict=True)
+    ]
+    with _training.seeded(seed, device) as rng:
+        network = head.build(learn.dim, outputs, inputs.layers)
+        _outputs.scale(network.output, tasks, [table.labels for table in tables])
+        network.to(device)
+        objectives = [_objective(head, number, tasks, tables[number], steps, device) for number in range(len(tasks))]
+        validate = _scorer(head, network, window_table(head, check, steps, device), check)
+        history = _training.optimise(
+            network, objectives, validate,
+            options=options, metric=head.task.metric, monitor=monitor, rng=rng, state=state,
+        )  # fmt: skip
+    return Fitted(network, normaliser, learn.dim, steps, outputs, inputs), history
+
+
+def sweep(
+    head: TemporalHead, inputs: Inputs, train: Sequence[Example], val: Sequence[Example], *,
+    state: Path | None = None, **how: Any,
+) -> tuple[Fitted, list[Epoch]]:  # fmt: skip
+    """`fit` on each input alone; the one with the best validation score."""
+    best: tuple[Fitted, list[Epoch]] | None = None
+    for number in range(inputs.count):
+        own = None if state is None else state / str(number)
+        found = fit(head, replace(inputs, chosen=number), train, val, state=own, **how)
+        if best is None or metrics.is_better(head.task.metric, found[1][-1].best, best[1][-1].best):
+            best = found
+    assert best is not None
+    return best
+
+
+def window_table(head: TemporalHead, table: Table, steps: Plan, device: str) -> WindowTable:
+    """The windows that hold a label."""
+    windows = head.windows(table.offsets, steps)
+    about = windows.clip if table.level == "clip" else windows.target
+    marks = windows.any(table.labelled) if about is None else table.labelled[about]
+    return WindowTable(table, windows.where(marks), device)
+
+
+def _objective(
+    head: TemporalHead, number: int, tasks: Sequence[Task], table: Table, steps: Plan, device: str
+) -> Objective:
+    """What is learnt of task `number`; the first is the head's own, and the options of losses are about that one."""
+    options, task = head.options, tasks[number]
+    if number:
+        options = options.model_copy(update={"loss": "auto", "label_smoothing": 0.0})
+    first = sum(one.outputs for one in tasks[:number])
+    loss = _losses.build(options, task, table.labels, device)
+    weight = options.auxiliary_weight if number else 1.0
+    return Objective(window_table(head, table, steps, device), loss, slice(first, first + task.outputs), weight)
+
+
+def _scorer(head: TemporalHead, network: nn.Module, held: WindowTable, table: Table) -> Callable[[], float]:
+    """The task's metric on the labelled rows of a split, at the network's present weights."""
+    batches = list(by_length(held.windows.lengths))
+    truth = table.labels[table.labelled]
+
+    def score() -> float:
+        raw = _training.scores(network, held, batches, head.task.outputs)[table.labelled]
+        if not np.isfinite(raw).all():
+            raise UsageError(f"training diverged: lower option learning_rate={head.options.learning_rate:g}")
+        return metrics.main(head.task, truth, metrics.probabilities(head.task, raw))
+
+    return score
