@@ -25,7 +25,7 @@ torch.set_num_threads(1)
 
 HEADS = plugins.names("heads")
 DIM = 16
-SMALL = {"window": 2, "epochs": 2, "batch_size": 8}
+SMALL = {"window": 2, "epochs": 2, "batch_size": 8, "hidden": 32}
 
 
 def quiet(epoch: Epoch) -> None:
@@ -83,14 +83,25 @@ def both_levels(test):
 # ---- the contract of every head
 
 
-@pytest.mark.parametrize("name", HEADS)
-@pytest.mark.parametrize(
-    ("task_name", "enough"), [("va", 0.8), ("expr", 0.8), ("eri", 0.8), ("compound", 0.6), ("au", 0.8)]
-)
+def each_kind_of_task(test):
+    """Every head at both levels; the kinds of labels, whose losses and outputs are shared, with one head in a run."""
+    enough = {"va": 0.8, "expr": 0.8, "eri": 0.8, "compound": 0.6, "au": 0.8}
+    quick = {(name, task) for name in HEADS for task in ("va", "compound")} | {("lstm", task) for task in enough}
+    return pytest.mark.parametrize(
+        ("name", "task_name", "enough"),
+        [
+            pytest.param(name, task, least, marks=() if (name, task) in quick else pytest.mark.slow)
+            for name in HEADS
+            for task, least in enough.items()
+        ],
+    )(test)
+
+
+@each_kind_of_task
 def test_learns_a_planted_signal(name, task_name, enough):
     full = tasks.get(task_name)
     task = full.model_copy(update={"targets": full.targets[:3]})
-    head = make(name, task, window=2, layers=1, epochs=20, batch_size=8, learning_rate=5e-3, dropout=0.1)
+    head = make(name, task, window=2, layers=1, hidden=64, epochs=20, batch_size=8, learning_rate=5e-3, dropout=0.1)
     clips = 25 if task.level == "time" else 60
     history = head.fit(planted(task, clips, 1), planted(task, 10, 2), seed=0, device="cpu", monitor=quiet)
     test = planted(task, 30, 3)
@@ -173,6 +184,19 @@ def test_a_clip_without_a_valid_row_is_nan(name, task_name):
     assert scores.shape == (7 if task.level == "time" else 1, task.outputs) and np.isnan(scores).all()
     empty = Example("empty", (sequence(np.zeros((0, DIM))),))
     assert np.isnan(head.predict([empty], device="cpu")[0]).all()
+
+
+@both_levels
+def test_training_goes_past_blank_clips_and_clips_shorter_than_a_window(name, task_name):
+    task = tasks.get(task_name)
+    train, val = planted(task, 6, 1, steps=(1, 9)), planted(task, 3, 2, steps=(1, 9))
+    hidden = train[2].inputs[0]
+    train[2] = replace(train[2], inputs=(replace(hidden, valid=np.zeros(len(hidden), bool)),))
+    head = make(name, task, **SMALL)
+    history = head.fit(train, val, seed=0, device="cpu", monitor=quiet)
+    assert all(np.isfinite([epoch.loss, epoch.score]).all() for epoch in history)
+    scores = head.predict(train, device="cpu")
+    assert [bool(np.isnan(rows).any()) for rows in scores] == [c == 2 for c in range(6)]
 
 
 @both_levels
@@ -288,7 +312,7 @@ NETWORKS = [name for name in HEADS if hasattr(plugins.get("heads", name), "netwo
 @pytest.mark.parametrize("name", NETWORKS)
 @pytest.mark.parametrize("task_name", ["va", "compound"])
 @pytest.mark.parametrize("training", [False, True])
-@pytest.mark.parametrize("options", [{}, {"bidirectional": True, "layers": 2}])
+@pytest.mark.parametrize("options", [{}, {"bidirectional": True, "causal": True, "norm": "pre", "layers": 2}])
 def test_padding_cannot_change_a_network(name, task_name, training, options):
     task = tasks.get(task_name)
     net = make(name, task, dropout=0, **options).network(DIM, task.outputs).train(training)
