@@ -204,30 +204,33 @@ def make_sound(
 
 def make_flash_and_beep(
     path: Path, *, seconds: float = 3.0, at: float = 1.5, video_start: float = 0.0, audio_start: float = 0.0,
-    codec: str = "aac", sampling_rate: int = 48000, fps: int = 25,
+    codec: str = "aac", sampling_rate: int = 48000, fps: int = 25, channels: int = 1,
+    pictures: tuple[Image, Image] | None = None,
 ) -> Path:  # fmt: skip
     """A dark video with one white picture, and silence with a beep, both at `at` (s, the file's clock).
 
-    The streams begin at `video_start` and `audio_start`, and end at `seconds`.
+    The streams begin at `video_start` and `audio_start`, and end at `seconds`. `pictures`: others than dark and white.
     """
+    dark, white = pictures or (np.full((48, 64, 3), 16, np.uint8), np.full((48, 64, 3), 255, np.uint8))
     with av.open(str(path), "w") as output:
         video = output.add_stream("libx264", rate=fps)
-        video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
+        video.height, video.width = dark.shape[:2]
+        video.pix_fmt = "yuv420p"
         video.codec_context.time_base = Fraction(1, fps)
         video.codec_context.options = {"preset": "ultrafast", "g": str(fps)}
-        sound = output.add_stream(codec, rate=sampling_rate, layout="mono")
+        sound = output.add_stream(codec, rate=sampling_rate, layout={1: "mono", 2: "stereo"}[channels])
         kind = sound.codec_context.format.name
         packets = []
         for number in range(round(video_start * fps), round(seconds * fps)):
             flash = number == round(at * fps)
-            frame = av.VideoFrame.from_ndarray(np.full((48, 64, 3), 255 if flash else 16, np.uint8), format="rgb24")
+            frame = av.VideoFrame.from_ndarray(white if flash else dark, format="rgb24")
             frame.pts, frame.time_base = number, Fraction(1, fps)
             packets += video.encode(frame)
         packets += video.encode(None)
-        samples = beep(seconds - audio_start, at - audio_start, sampling_rate)
-        for first in range(0, len(samples), 1024):
+        samples = np.tile(beep(seconds - audio_start, at - audio_start, sampling_rate), (channels, 1))
+        for first in range(0, samples.shape[1], 1024):
             pts = first + round(audio_start * sampling_rate)
-            packets += sound.encode(audio_block(samples[first : first + 1024], sampling_rate, pts, kind))
+            packets += sound.encode(audio_block(samples[:, first : first + 1024], sampling_rate, pts, kind))
         packets += sound.encode(None)
         for packet in sorted(packets, key=lambda packet: packet.dts * packet.time_base):
             output.mux(packet)

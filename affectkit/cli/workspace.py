@@ -81,8 +81,8 @@ def demo(
     """Make a small labelled data set and run the whole pipeline on it, video and audio, offline.
 
     The clips are synthetic: one public-domain portrait and a synthesised voice, both driven by known valence and
-    arousal curves. A head on the faces and a head on the voice are trained and fused. The scores show that the pipeline works,
-    not how well anything recognises emotion.
+    arousal curves. A head on the faces and a head on the voice are trained and fused. The scores show that the pipeline
+    works, not how well anything recognises emotion.
     """
     from affectkit.stages.demo import run_demo, table_of
 

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from affectkit.config import Numerics, Runtime
-from affectkit.errors import UsageError
+from affectkit.errors import UsageError, unknown
 from affectkit.manifest import without_face
+from affectkit.media import MEDIA_SUFFIXES, VIDEO_SUFFIXES
 from affectkit.stages._map import Outcome
+from affectkit.stages.audio import AudioConfig, extract_audio
 from affectkit.stages.embed import EmbedConfig, embed
 from affectkit.stages.faces import FacesConfig, extract_faces
 from affectkit.stages.functionals import FunctionalsConfig, functionals
@@ -34,10 +36,13 @@ def replay(
 ) -> Replayed:  # fmt: skip
     """Make the features that a head needs from media.
 
-    `weights` (stage name -> path) stands in for weight files that have moved. Raises UsageError when this
-    installation cannot reproduce the recipe, before anything is computed.
+    `weights` (name of a stage, a detector or a backbone -> path) stands in for weight files that have moved. Raises
+    UsageError when this installation cannot reproduce the recipe, before anything is computed.
     """
     chains, columns = head.stage.provenance["features"], head.stage.provenance["columns"]
+    known = {name for chain in chains for step in chain for name in _names(step)}
+    if strangers := sorted(set(weights or {}) - known):
+        raise unknown("--weights of the head's recipe", strangers[0], known)
     for chain in chains:
         _Chain(cache, [], runtime, device, weights or {}).run(chain)
     done = []
@@ -69,7 +74,8 @@ class _Chain:
     def run(self, chain: Sequence[Step]) -> None:
         for step in chain:
             stage = step["stage"]
-            config = step["config"] | ({"weights": self._weights[stage]} if stage in self._weights else {})
+            moved = [self._weights[name] for name in _names(step) if name in self._weights]
+            config = step["config"] | ({"weights": moved[0]} if moved else {})
             outcome = _STEPS[stage](self, config, step)
             self._current = Artifact(outcome.path)
             _check(self._current, step)
@@ -87,6 +93,15 @@ class _Chain:
         chosen = FacesConfig.model_validate(config)
         return extract_faces(self._cache, self._clips, chosen, self._runtime, device=self._device)
 
+    def audio(self, config: dict[str, Any], step: Step) -> Outcome:
+        chosen = AudioConfig.model_validate(config)
+        if chosen.vad == "mouth":
+            raise UsageError(
+                "the head was trained on speech gated by a table of mouth openings, which no recipe makes from media: "
+                "extract audio --vad mouth and embed, then predict from those features"
+            )
+        return extract_audio(self._cache, self._clips, chosen, self._runtime)
+
     def embed(self, config: dict[str, Any], step: Step) -> Outcome:
         numerics = Numerics.model_validate(step["numerics"] | {"device": self._device})
         chosen = EmbedConfig.model_validate(config)
@@ -97,8 +112,21 @@ class _Chain:
         return functionals(self._cache, self.artifact, chosen, self._runtime, clips=self.names)
 
 
+def media_suffixes(head: Artifact) -> frozenset[str]:
+    """What counts as media in a folder for this head: sound alone is not enough where it sees faces."""
+    first = {chain[0]["stage"] for chain in head.stage.provenance["features"]}
+    return VIDEO_SUFFIXES if "faces" in first else MEDIA_SUFFIXES
+
+
+def _names(step: Step) -> list[str]:
+    """What the weights of a step may be called by: its plugin, or its stage; none where it has no weights."""
+    plugin = step["config"].get("backbone") or step["config"].get("detector")
+    return [plugin, step["stage"]] if plugin else []
+
+
 _STEPS = {
     "faces": _Chain.faces,
+    "audio": _Chain.audio,
     "embed": _Chain.embed,
     "functionals": _Chain.functionals,
 }
