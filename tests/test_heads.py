@@ -17,6 +17,7 @@ from affectkit.heads import _missing, _outputs, _saved, _windows
 from affectkit.heads._normalise import Normaliser
 from affectkit.heads._options import TrainingOptions
 from affectkit.heads._sequences import gather
+from affectkit.heads._temporal import TemporalHead
 from affectkit.plugins import Epoch, Example
 from affectkit.types import FeatureSequence
 
@@ -307,9 +308,10 @@ def test_options_of_all_heads_load_without_torch():
 # ---- heads that are a torch network
 
 NETWORKS = [name for name in HEADS if hasattr(plugins.get("heads", name), "network")]
+SLIDING = [name for name in NETWORKS if plugins.get("heads", name).windows is TemporalHead.windows]
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", SLIDING)
 @pytest.mark.parametrize("task_name", ["va", "compound"])
 @pytest.mark.parametrize("training", [False, True])
 @pytest.mark.parametrize("options", [{}, {"bidirectional": True, "causal": True, "norm": "pre", "layers": 2}])
@@ -329,7 +331,7 @@ def test_padding_cannot_change_a_network(name, task_name, training, options):
     torch.testing.assert_close(dirty, clean, atol=1e-6, rtol=1e-5)
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", SLIDING)
 @pytest.mark.parametrize("policy", ["hold", "skip"])
 def test_overlapping_windows_are_averaged(name, policy):
     """Against a plain loop over windows of 10 steps every 4, one at a time."""
@@ -357,7 +359,7 @@ def test_overlapping_windows_are_averaged(name, policy):
     assert np.isnan(scores[6]).all() == (policy == "skip")
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", SLIDING)
 def test_windows_of_a_clip_level_task_are_averaged(name):
     task = tasks.get("compound")
     head = fitted(name, "compound")

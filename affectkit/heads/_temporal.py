@@ -65,6 +65,10 @@ class TemporalHead(ABC):
         """The rows that each window reads; clip c has the rows offsets[c]:offsets[c+1]."""
         return slide(offsets, plan.steps, plan.stride)
 
+    def training_windows(self, windows: Windows, plan: Plan) -> Windows:
+        """Of the windows that hold a label, those to train on: all, unless there are many that say the same."""
+        return windows
+
     def fit(
         self,
         train: Sequence[Example],
