@@ -157,6 +157,14 @@ class Epoch:
 Monitor = Callable[[Epoch], None]
 
 
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C while a head trained that is at its best weights so far now: it can be saved."""
+
+    def __init__(self, history: list[Epoch]) -> None:
+        super().__init__()
+        self.history = history
+
+
 @dataclass(frozen=True, repr=False)
 class Auxiliary:
     """Another task, learnt beside a head's own from clips and labels of its own; only its training clips are used.
@@ -191,7 +199,8 @@ class Head(Plugin, Protocol):
 
         `auxiliary` tasks are learnt along; a head that cannot raises UsageError. `state` is a folder of the head's own,
         kept until it is fitted: one that trains in epochs leaves there what it needs to go on after a kill, and goes on
-        from what it finds; the result is that of an uninterrupted run.
+        from what it finds; the result is that of an uninterrupted run. Raises `Interrupted` for Ctrl-C where there is
+        something to save.
         """
 
     def predict(self, examples: Sequence[Example], *, device: str) -> list[Floats]:

@@ -17,7 +17,7 @@ from test_heads import make, planted, quiet
 from affectkit import tasks
 from affectkit.heads._options import TrainingOptions
 from affectkit.heads._sequences import Table
-from affectkit.plugins import Epoch
+from affectkit.plugins import Epoch, Interrupted
 
 torch = pytest.importorskip("torch")
 from safetensors.numpy import load, save  # noqa: E402
@@ -364,7 +364,7 @@ def test_ctrl_c_leaves_the_best_weights_in_the_network():
             raise KeyboardInterrupt
 
     each, left, error = optimise([0.1, 0.5, 0.3, 0.2], monitor=stop)
-    assert isinstance(error, _training.Interrupted) and len(set(each)) == 4
+    assert isinstance(error, Interrupted) and len(set(each)) == 4
     assert left == each[1]
 
 
@@ -374,4 +374,4 @@ def test_ctrl_c_before_the_first_epoch_leaves_nothing_to_keep():
         yield
 
     _, _, error = optimise(interrupted())
-    assert isinstance(error, KeyboardInterrupt) and not isinstance(error, _training.Interrupted)
+    assert isinstance(error, KeyboardInterrupt) and not isinstance(error, Interrupted)

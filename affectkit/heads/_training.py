@@ -21,7 +21,7 @@ from affectkit.heads._options import TrainingOptions
 from affectkit.heads._resume import Run, State, identify
 from affectkit.heads._sequences import Table
 from affectkit.heads._windows import Indices, Windows, shuffled
-from affectkit.plugins import Epoch, Monitor
+from affectkit.plugins import Epoch, Interrupted, Monitor
 from affectkit.tasks import Metric
 from affectkit.types import Floats
 
@@ -103,10 +103,6 @@ class Objective:
             yield from shuffled(self.table.windows.lengths, size, rng)
 
 
-class Interrupted(KeyboardInterrupt):
-    """Ctrl-C after the first epoch: the network holds the best weights so far."""
-
-
 def optimise(
     network: nn.Module,
     objectives: Sequence[Objective],
@@ -122,7 +118,7 @@ def optimise(
 
     An epoch is one pass over the windows of the first objective; after each of its steps, every other one takes a step
     of its own. With a folder as `state`, training goes on from what is found there. Raises UsageError when the loss is
-    no longer finite, `Interrupted` for Ctrl-C.
+    no longer finite; `Interrupted` for Ctrl-C, with the best weights so far in the network.
     """
     run = Run(network, _schedule.optimiser(network, options), rng, objectives[0].table.device)
     kept = None if state is None else State(state, _identity(run, objectives, options))
@@ -138,7 +134,7 @@ def optimise(
         if not run.best:
             raise
         run.settle()
-        raise Interrupted from None
+        raise Interrupted(run.history) from None
     run.settle()
     return run.history
 

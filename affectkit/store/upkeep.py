@@ -95,7 +95,8 @@ def nearest(artifact: Artifact, cache: Cache) -> Artifact:
 
 
 def leftovers(cache: Cache, unused_days: float | None = None, now: float = 0.0) -> Iterator[Leftover]:
-    """Temporary files of dead processes on this host and, when asked, artifacts not written to for some days."""
+    """Temporary files of dead processes on this host and, when asked, artifacts and interrupted trainings that were not
+    written to for some days."""
     for path in sorted(cache.root.glob(f"**/{TEMPORARY}*")):
         if _writer_is_dead(path.name):
             yield Leftover(path, "left by a process that is gone", size(path))
@@ -105,6 +106,10 @@ def leftovers(cache: Cache, unused_days: float | None = None, now: float = 0.0) 
         age = (now - max(f.lstat().st_mtime for f in artifact.path.iterdir())) / 86400
         if age > unused_days:
             yield Leftover(artifact.path, f"not written to for {age:.0f} days", size(artifact.path))
+    for state in sorted(cache.root.glob("*/.*.state")):  # see `affectkit train-head`
+        age = (now - max(f.lstat().st_mtime for f in (state, *state.rglob("*")))) / 86400
+        if age > unused_days:
+            yield Leftover(state, f"an interrupted training, not gone on with for {age:.0f} days", size(state))
 
 
 def remove(leftover: Leftover) -> None:

@@ -1,0 +1,149 @@
+"""Training the heads of all seeds, one after another, so that whatever ends it costs little."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from affectkit.config import Config, Runtime
+from affectkit.plugins import Epoch, Interrupted, Monitor
+from affectkit.stages import _smooth, _training_log
+from affectkit.stages._progress import bar, shown
+from affectkit.stages._training_data import Data
+from affectkit.stages._unfinished import Unfinished
+from affectkit.store.atomic import write_text
+from affectkit.tasks import Task
+
+if TYPE_CHECKING:
+    from affectkit.stages.train import TrainConfig
+
+HISTORY_FILE = "history.jsonl"
+
+
+class Partly(KeyboardInterrupt):
+    """Ctrl-C, and there is something already: its report, in which `stopped` says how far training came."""
+
+    def __init__(self, report: dict[str, Any]) -> None:
+        super().__init__()
+        self.report = report
+
+
+@dataclass(frozen=True, repr=False)
+class Training:
+    """What is trained on what, and how."""
+
+    plugin: Any
+    options: Config
+    task: Task
+    data: Data
+    config: TrainConfig
+    device: str
+    runtime: Runtime
+    state: Unfinished
+    tensorboard: Path | None
+
+    def run(self, folder: Path) -> dict[str, Any]:
+        """A folder `seed_N` for each seed, and the report on them.
+
+        Raises `Partly` for Ctrl-C: then they are the seeds that are finished or, where none is, the first one's best.
+        """
+        scores: dict[int, float] = {}
+        stopped: dict[str, int] = {}
+        for seed in range(self.config.seed, self.config.seed + self.config.seeds):
+            own = folder / f"seed_{seed}"
+            try:
+                if not self.state.take(own):
+                    self._fit(seed, own)
+                    self.state.keep(seed, own)
+            except KeyboardInterrupt as stop:
+                if scores:
+                    shutil.rmtree(own, ignore_errors=True)
+                    stopped = {"after_seeds": len(scores)}
+                    break
+                if not isinstance(stop, Interrupted):
+                    raise
+                stopped = {"after_epochs": len(stop.history)}
+            scores[seed] = _last(own)["best"]
+            if stopped:
+                break
+        report = self._report(scores, folder)
+        if stopped:
+            raise Partly(report | {"stopped": stopped})
+        return report
+
+    def _fit(self, seed: int, folder: Path) -> None:
+        """Train one seed and write its folder; on Ctrl-C, its best so far."""
+        head = self.plugin(self.options, self.task)
+        what, seeds = f"{self.config.head} seed {seed}", self.config.seeds
+        if seeds > 1:
+            what += f" ({seed - self.config.seed + 1} of {seeds})"
+        with (
+            _training_log.curves(self.tensorboard, seed, self.task.metric) as log,
+            _bar(what, self.runtime) as show,
+        ):
+
+            def monitor(epoch: Epoch) -> None:
+                log(epoch)
+                show(epoch)
+
+            try:
+                history = head.fit(
+                    self.data.train, self.data.val, seed=seed, device=self.device, monitor=monitor,
+                    auxiliary=self.data.auxiliary, state=self.state.training(seed),
+                )  # fmt: skip
+            except Interrupted as stop:
+                _write(folder, head, stop.history)
+                raise
+        _write(folder, head, history)
+
+    def _report(self, scores: dict[int, float], folder: Path) -> dict[str, Any]:
+        values = np.array(list(scores.values()))
+        report: dict[str, Any] = {
+            "task": self.task.model_dump(mode="json"),
+            "val_score": {"metric": self.task.metric, "mean": float(values.mean()), "deviation": float(values.std()),
+                          "seeds": scores},
+            "clips": {"train": len(self.data.train), "val": len(self.data.val), "left_out": self.data.warnings},
+            "splits": self.data.splits,
+        }  # fmt: skip
+        if self.config.smooth != "none":
+            bare = [replace(one, labels=None) for one in self.data.val]
+            heads = [self.plugin.load(folder / f"seed_{seed}", self.task) for seed in scores]
+            raw = [head.predict(bare, device=self.device) for head in heads]
+            chosen = _smooth.choose(self.task, self.data.val, raw, self.config.smooth, self.config.half_width)
+            report["smoothing"] = chosen
+        return report
+
+
+def _write(folder: Path, head: Any, history: Sequence[Epoch]) -> None:
+    folder.mkdir()
+    head.save(folder)
+    write_text(folder / HISTORY_FILE, "".join(json.dumps(asdict(epoch)) + "\n" for epoch in history))
+
+
+def _last(folder: Path) -> dict[str, Any]:
+    """The last epoch of a seed."""
+    epoch: dict[str, Any] = json.loads((folder / HISTORY_FILE).read_text(encoding="utf-8").splitlines()[-1])
+    return epoch
+
+
+@contextmanager
+def _bar(what: str, runtime: Runtime) -> Iterator[Monitor]:
+    """A monitor that draws epochs, loss, scores and the time left if none is saved by stopping early."""
+    if not shown(runtime.progress):
+        yield lambda epoch: None
+        return
+    with bar() as progress:
+        task = progress.add_task(what, total=None, note="")
+
+        def monitor(epoch: Epoch) -> None:
+            note = f"loss {epoch.loss:.4f}, val {epoch.score:.4f}, best {epoch.best:.4f}"
+            progress.update(task, total=epoch.epochs, completed=epoch.epoch, note=note)
+
+        yield monitor

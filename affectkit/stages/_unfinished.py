@@ -1,0 +1,79 @@
+"""What an interrupted train-head leaves: a hidden folder beside the place of its artifact, gone once that exists.
+
+.NAME.state/
+    fingerprint            of the recipe
+    seed_0/                a seed that is finished, as it will lie in the artifact
+    training/seed_1/       what the head of the present seed needs to go on; its own files
+    best/                  after Ctrl-C: an artifact of the best so far, which predict takes like any other
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from affectkit.errors import UsageError
+from affectkit.store.atomic import TEMPORARY, explained, fsync, temporary_name, write_text
+
+MARK = "fingerprint"
+
+
+class Unfinished:
+    """The state of the training that makes the artifact at `artifact`."""
+
+    def __init__(self, artifact: Path, fingerprint: str) -> None:
+        place = artifact.resolve()
+        self.path = place.with_name(f".{place.name}.state")
+        self._fingerprint = fingerprint
+
+    @property
+    def best(self) -> Path:
+        """Where the best so far lies after Ctrl-C."""
+        return self.path / "best"
+
+    def training(self, seed: int) -> Path:
+        """The folder of a seed's head while it trains."""
+        return self.path / "training" / f"seed_{seed}"
+
+    def begin(self) -> None:
+        """Take up what is there; start anew where it is of another recipe. UsageError: the folder is not ours."""
+        mark = self.path / MARK
+        with explained(self.path):
+            if mark.is_file() and mark.read_text(encoding="utf-8") == self._fingerprint:
+                return
+            self._ours()
+            self.remove()
+            self.path.mkdir(parents=True, exist_ok=True)
+            write_text(mark, self._fingerprint)
+
+    def take(self, folder: Path) -> bool:
+        """Copy the finished seed of this folder's name to it; whether there was one."""
+        found = self.path / folder.name
+        if not found.is_dir():
+            return False
+        shutil.copytree(found, folder)
+        return True
+
+    def keep(self, seed: int, folder: Path) -> None:
+        """Keep a finished seed, whole or not at all, in place of what its training needed."""
+        temporary = temporary_name(self.path / folder.name)
+        try:
+            with explained(self.path):
+                shutil.copytree(folder, temporary)
+                for written in temporary.rglob("*"):
+                    fsync(written)
+                if not (self.path / folder.name).exists():
+                    temporary.rename(self.path / folder.name)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(self.training(seed), ignore_errors=True)
+
+    def remove(self) -> None:
+        """Forget all of it."""
+        if (self.path / MARK).is_file():
+            shutil.rmtree(self.path, ignore_errors=True)
+
+    def _ours(self) -> None:
+        strangers = [one for one in self.path.glob("*") if not one.name.startswith(TEMPORARY)]
+        if strangers and not (self.path / MARK).is_file():
+            raise UsageError(f"{self.path} is needed for what training keeps, and holds other things: move it away")
