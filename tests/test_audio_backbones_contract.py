@@ -36,6 +36,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Given]:
         "wav2vec2": ([f"model={speech}", "layers=all", "pool=none"], "auto"),
         "pdem": ([], str(emotion)),
         "deepspectrum": (["net=mean-pixel"], "auto"),
+        "opensmile": ([], "auto"),
     }
 
 
