@@ -20,7 +20,7 @@ from affectkit.errors import AffectkitError
 
 USAGE, INTERRUPTED = 2, 130
 COMMANDS = {
-    "extract": ("data", "Decode media: face tracks."),
+    "extract": ("data", "Decode media: face tracks, waveforms."),
     "embed": ("data", "Run a frozen backbone over cached crops or waveforms and keep the embeddings."),
     "functionals": ("functionals", "Summarise features over windows: means, deviations, extremes, fitted curves."),
     "train-head": ("models", "Train a light head on cached features."),

@@ -96,7 +96,7 @@ def audio(
 
 @with_configs(config=EmbedConfig, numerics=Numerics, runtime=Runtime)
 def embed(
-    artifact: Annotated[Path, typer.Argument(help="what extract faces printed", metavar="ARTIFACT")],
+    artifact: Annotated[Path, typer.Argument(help="what extract faces or extract audio printed", metavar="ARTIFACT")],
     config: EmbedConfig,
     numerics: Numerics,
     runtime: Runtime,
@@ -105,7 +105,7 @@ def embed(
     out: OutOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Run a frozen backbone over cached crops and keep the embeddings.
+    """Run a frozen backbone over cached crops, or over windows of cached waveforms, and keep the embeddings.
 
     Examples:
 
@@ -114,7 +114,11 @@ def embed(
     `affectkit embed "$FACES" --backbone vgg16 -o layer=fc2 --dtype float16`
 
     `affectkit embed "$FACES" --backbone efficientnet-lite0 --device cuda --precision bfloat16`
+
+    `affectkit embed "$AUDIO" --backbone wav2vec2 -o model=microsoft/wavlm-base -o layers=6,9 --window 4 --hop 2`
+
+    `affectkit embed "$AUDIO" --backbone deepspectrum -o net=vgg16.tv_in1k -o net.layer=fc2 --window 1 --hop 0.5`
     """
-    crops = open_artifact(artifact)
-    chosen = choose(clips, crops.clips)
-    finish(run_embed(Cache(cache), crops, config, numerics, runtime, clips=chosen, out=out), as_json)
+    upstream = open_artifact(artifact)
+    chosen = choose(clips, upstream.clips)
+    finish(run_embed(Cache(cache), upstream, config, numerics, runtime, clips=chosen, out=out), as_json)
