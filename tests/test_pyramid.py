@@ -12,7 +12,7 @@ from affectkit.errors import UsageError
 from affectkit.heads._sequences import gather
 from affectkit.heads._windows import Plan
 from affectkit.heads.pyramid import Options, Pyramid
-from affectkit.plugins import Example
+from affectkit.plugins import Auxiliary, Example
 from affectkit.types import FeatureSequence
 
 torch = pytest.importorskip("torch")
@@ -129,6 +129,8 @@ def test_a_window_limits_the_clip_scale_and_a_stride_places_windows():
     found = read(COMPOUND, [50], Plan(20, 7), strides="clip", steps=5, window=4, stride=1.4)
     assert [rows[0][0] for _, _, rows in found] == [2, 9, 16, 23, 30, 32]
     assert found[0][2] == [[2, 6, 10, 14, 18]]
+    places = [place for _, place, _ in read(COMPOUND, [50], Plan(100, 50), steps=5, window=20)]
+    assert places == [4, 8, 12, 16, 20, 24, 28, 32, 36, 40, 44, 45]  # 4 rows: half of the 9 that stride 2 spans
     found = read(VA, [50], Plan(20, 7), strides="clip", steps=5, window=4)
     assert found[25][2] == [[17, 21, 25, 29, 33]] and found[0][2] == [[2, 6, 10, 14, 18]]
     assert read(VA, [50], Plan(20, 7), strides="clip", steps=5)[25][2] == [[5, 15, 25, 35, 45]]  # auto: the clip
@@ -145,6 +147,17 @@ def test_training_takes_the_first_labelled_row_of_every_stride():
     whole = Pyramid(Options(), COMPOUND)
     windows = whole.windows(np.array([0, 200]), Plan(None, 1))
     assert whole.training_windows(windows, Plan(None, 1)) is windows
+
+
+def test_training_is_thinned_and_validation_is_not():
+    from affectkit.heads._fitting import window_table
+
+    head = Pyramid(Options(), VA)
+    examples = clips(VA, [12, 5])
+    examples[0].labels[0] = np.nan
+    table = gather(examples, VA, "hold")
+    assert window_table(head, table, Plan(20, 5), "cpu", training=True).windows.target.tolist() == [1, 5, 10, 12, 15]
+    assert window_table(head, table, Plan(20, 5), "cpu").windows.target.tolist() == list(range(1, 17))
 
 
 def test_windows_are_indices_only():
@@ -252,27 +265,43 @@ def test_one_scale_only(task, strides, tmp_path):
         np.testing.assert_array_equal(loaded.predict([example], device="cpu")[0], ours)
 
 
-def swells(count, seed) -> list[Example]:
-    """Clips of 24 s in which a value rises and then falls (class 1), or falls and then rises (class 0).
+@pytest.mark.parametrize(("task", "other"), [(COMPOUND, VA), (VA, COMPOUND)], ids=["clip", "time"])
+def test_another_task_is_learnt_along(task, other):
+    found = []
+    for seed in (1, 2):
+        extra = clips(other, [20, 9, 31], seed)
+        head = Pyramid(Options(**SMALL), task)
+        head.fit(
+            clips(task, [30, 12, 50, 7], 1), clips(task, [20, 33], 2), seed=0, device="cpu", monitor=quiet,
+            auxiliary=[Auxiliary(other, extra)],
+        )  # fmt: skip
+        assert [one.count for one in head.fitted.outputs] == [task.outputs, other.outputs]
+        found.append(np.concatenate(head.predict(clips(task, [18], 3), device="cpu")))
+        assert found[-1].shape == (1 if task.level == "clip" else 18, task.outputs)
+    assert np.isfinite(found).all() and np.abs(found[0] - found[1]).max() > 1e-4  # the encoder is shared by the tasks
 
-    Both show the same rows in another order, so that a mean cannot tell them; and within a second nothing can.
+
+def swells(count, seed) -> list[Example]:
+    """Clips of 20 to 29 s with a swell, 4 to 6 s of nothing, and a dip (class 1), or the dip first (class 0).
+
+    Both show the same rows in another order, so that a mean cannot tell them; and no 3 s of them hold both.
     """
     rng = np.random.default_rng(seed)
     mix = np.random.default_rng(99).normal(size=(1, DIM))
     found = []
     for number in range(count):
-        steps = 2 * rng.integers(50, 70)
-        rise = np.linspace(-1, 1, steps // 2)
-        curve = np.concatenate([rise, rise[::-1]]) * (1 if number % 2 else -1)
-        values = curve[:, None] @ mix + rng.normal(size=(steps, DIM)) * 0.3
+        third, before, after = rng.integers(20, 30, size=3)
+        swell = np.sin(np.pi * np.arange(third) / (third - 1)) * (1 if number % 2 else -1)
+        curve = np.concatenate([np.zeros(before), swell, np.zeros(third), -swell, np.zeros(after)])
+        values = curve[:, None] @ mix + rng.normal(size=(len(curve), DIM)) * 0.3
         found.append(Example(f"clip{number}", (sequence(values),), np.array([[float(number % 2)]])))
     return found
 
 
 def accuracy(strides, **given) -> float:
-    task = COMPOUND.model_copy(update={"targets": ("fall-rise", "rise-fall")})
-    options = {"width": 16, "heads": 2, "joint": 32, "dropout": 0.1, "encoder_dropout": 0.0} | given
-    head = Pyramid(Options(strides=strides, epochs=20, batch_size=8, learning_rate=3e-3, **options), task)
+    task = COMPOUND.model_copy(update={"targets": ("down-up", "up-down")})
+    options = {"width": 16, "heads": 2, "joint": 32, "dropout": 0.1, "encoder_dropout": 0.0, "epochs": 20} | given
+    head = Pyramid(Options(strides=strides, batch_size=8, learning_rate=3e-3, **options), task)
     head.fit(swells(40, 1), swells(12, 2), seed=0, device="cpu", monitor=quiet)
     test = swells(40, 3)
     right = [
@@ -282,15 +311,15 @@ def accuracy(strides, **given) -> float:
     return float(np.mean(right))
 
 
-def test_only_a_long_scale_tells_a_slow_rise_from_a_slow_fall():
+def test_only_a_long_scale_tells_which_of_two_swells_came_first():
     assert accuracy("clip") > 0.9
-    assert accuracy("2,4,clip") > 0.9
-    assert accuracy("1", window=24, stride=3) < 0.75
+    assert accuracy("2,4,clip", epochs=10) > 0.85
+    assert accuracy("1", epochs=10, window=10, stride=3) < 0.7
     means = [np.stack([example.inputs[0].values.mean(axis=0) for example in swells(40, seed)]) for seed in (1, 3)]
     labels = np.arange(40) % 2
     centres = np.stack([means[0][labels == label].mean(axis=0) for label in (0, 1)])
     nearest = np.linalg.norm(means[1][:, None] - centres, axis=2).argmin(axis=1)
-    assert np.mean(nearest == labels) < 0.75
+    assert np.mean(nearest == labels) < 0.7
 
 
 # ---- options

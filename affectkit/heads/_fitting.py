@@ -76,12 +76,13 @@ def sweep(
     return best
 
 
-def window_table(head: TemporalHead, table: Table, steps: Plan, device: str) -> WindowTable:
-    """The windows that hold a label."""
+def window_table(head: TemporalHead, table: Table, steps: Plan, device: str, training: bool = False) -> WindowTable:
+    """The windows that hold a label; for training, those that the head takes of them."""
     windows = head.windows(table.offsets, steps)
     about = windows.clip if table.level == "clip" else windows.target
     marks = windows.any(table.labelled) if about is None else table.labelled[about]
-    return WindowTable(table, windows.where(marks), device)
+    windows = windows.where(marks)
+    return WindowTable(table, head.training_windows(windows, steps) if training else windows, device)
 
 
 def _objective(
@@ -94,7 +95,8 @@ def _objective(
     first = sum(one.outputs for one in tasks[:number])
     loss = _losses.build(options, task, table.labels, device)
     weight = options.auxiliary_weight if number else 1.0
-    return Objective(window_table(head, table, steps, device), loss, slice(first, first + task.outputs), weight)
+    seen = window_table(head, table, steps, device, training=True)
+    return Objective(seen, loss, slice(first, first + task.outputs), weight)
 
 
 def _scorer(head: TemporalHead, network: nn.Module, held: WindowTable, table: Table) -> Callable[[], float]:

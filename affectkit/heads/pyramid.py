@@ -6,16 +6,19 @@ over the steps and a 256-d joint layer read each sequence; the scales' logits ar
 
 Clip level: of a clip longer than the finest sequence come several windows, half of that sequence apart; sequences are
 moved to lie within the clip. Predictions are the mean over them. Time level: one window a row, its sequences centred on
-the row; training takes the first labelled row of every `stride` seconds. Where a sequence reaches past the clip, the
-clip's first or last row is repeated: no step is ever masked, so that every scale weighs the same in any clip.
+the row and read at that step instead of the mean, but for the clip's; training takes the first labelled row of every
+`stride` seconds. Where a sequence reaches past the clip, the clip's first or last row is repeated: no step is ever
+masked, and every scale weighs the same in any clip.
 
 Published: the scales, their sum, the joint layer, dropout 0.5. Ours: what is said above about places and edges, the
 width and number of the encoder's layers, and one output layer for all scales (`output_layer=per-scale` has its own for
 each). TLHN's valence and arousal are tasks learnt along (`--aux`): `va` for numbers; for two classes each, a TOML file
 with a task of two classes for either. Not here: the coarse-to-fine use of labels, which the paper names without the
-details that would fix it. Its training is `-o preset=tlhn`: SGD of 5e-4 with momentum 0.9 and weight decay 1e-5, times
-0.9 every 5 epochs, 50 epochs of batches of 90; all epochs are run and the best by validation is kept. That nothing is
-weighed and no gradient clipped is our reading.
+details that would fix it.
+
+Its training is `preset=tlhn`: SGD of 5e-4 with momentum 0.9 and weight decay 1e-5, times 0.9 every 5 epochs, 50 epochs
+of batches of 90. All of them are run and the best by validation is kept; that no class is weighed and no gradient
+clipped is our reading.
 """
 
 from __future__ import annotations
@@ -53,8 +56,8 @@ class Options(TrainingOptions):
     )
     stride: Seconds | None = Field(
         None,
-        description="seconds between windows, of time-level tasks between those that are trained on"
-        " (default: half a window; auto: half the finest sequence, time level 2 s)",
+        description="seconds between windows (default: half the finest sequence); of time-level tasks, between those"
+        " that are trained on (default: half of `window`, auto: 2 s)",
     )
     strides: str = Field(
         "2,4,clip", max_length=256, coerce_numbers_to_str=True,
@@ -108,7 +111,7 @@ class Pyramid(TemporalHead):
         limit = plan.steps if isinstance(self.options.window, float) else None
         if self.task.level == "time":
             return pyramid(offsets, np.arange(offsets[-1]), self.options, limit, inside=False)
-        places = along(offsets, self.options, limit, plan.stride if plan.steps else None)
+        places = along(offsets, self.options, limit, plan.stride if self.options.stride else None)
         return pyramid(offsets, places, self.options, limit, inside=True)
 
     def training_windows(self, windows: Windows, plan: Plan) -> Windows:
