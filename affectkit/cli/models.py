@@ -14,14 +14,17 @@ from affectkit.cli._results import choose, columns, finish, log
 from affectkit.cli.data import DeviceOption
 from affectkit.config import Runtime
 from affectkit.errors import UsageError
+from affectkit.stages._training_data import AuxiliarySource
 from affectkit.stages.evaluate import EvaluateConfig
 from affectkit.stages.evaluate import evaluate as run_evaluate
 from affectkit.stages.fuse import FuseConfig
 from affectkit.stages.fuse import fuse as run_fuse
+from affectkit.stages.predict import PredictConfig
 from affectkit.stages.predict import predict as run_predict
-from affectkit.stages.replay import replay
+from affectkit.stages.replay import media_suffixes, replay
 from affectkit.stages.sources import clips_of
-from affectkit.stages.train import TrainConfig, train
+from affectkit.stages.train import Stopped, TrainConfig, train
+from affectkit.stages.tune import Tuned, tune
 from affectkit.store import Cache, Failure, open_artifact, open_features
 from affectkit.store.features import names_features
 
@@ -51,36 +54,95 @@ def train_head(
     config: TrainConfig,
     runtime: Runtime,
     splits: SplitsOption = None,
+    aux: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="FEATURES:LABELS:TASK", help="another task to learn along, from clips of its own (repeatable)"
+        ),
+    ] = None,
     device: DeviceOption = "auto",
     cache: CacheOption = None,
     out: OutOption = None,
+    tensorboard: Annotated[
+        Path | None, typer.Option(help="write training curves there for TensorBoard", metavar="DIR")
+    ] = None,
+    trials: Annotated[
+        int | None,
+        typer.Option(
+            "--tune",
+            min=1,
+            max=100_000,
+            metavar="N",
+            help="search the head's options on the validation clips first, N trials; -o fixes an option",
+        ),
+    ] = None,
+    search: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KEY=VALUES",
+            help="with --tune, what to search: low..high[:log] or a,b,c (all lists: every combination; repeatable)",
+        ),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Train a light head on cached features: fitted on split train, selected on split val.
+
+    Repeating the command goes on with a training that was interrupted; after Ctrl-C, the best head so far can be used.
 
     Examples:
 
     `affectkit train-head "$FEATURES" --labels va.csv --task va --head transformer`
 
     `affectkit train-head "$FEATURES" --labels eri.csv --task eri --head lstm -o hidden=64 --seeds 3`
+
+    `affectkit train-head "$FEATURES" --labels expr.csv --task expr --aux "$FEATURES":va.csv:va`
+
+    `affectkit train-head "$FEATURES" --labels va.csv --task va --tune 3 --search window=2,4,8 --smooth hamming`
     """
+    if search and not trials:
+        raise UsageError("--search says what --tune N searches: give --tune as well")
     opened = [open_features(path) for path in features]
-    done = train(Cache(cache), opened, labels, config, runtime, device=device, splits=splits, out=out)
+    auxiliary = [AuxiliarySource.of(item) for item in aux or []]
+    about: dict[str, Any] = {}
+    if trials:
+        found = tune(
+            Cache(cache), opened, labels, config, runtime, trials=trials, search=search or [], device=device,
+            splits=splits,
+        )  # fmt: skip
+        _log_tuned(found)
+        config, about["tuned"] = found.config, found.report
+    try:
+        done = train(
+            Cache(cache), opened, labels, config, runtime, device=device, splits=splits, out=out,
+            tensorboard=tensorboard, auxiliary=auxiliary,
+        )  # fmt: skip
+    except Stopped as stopped:
+        log(f"the best head so far, which predict takes, until training is finished: {stopped.best}")
+        raise
     score = done.report["val_score"]
     for warning in done.report["clips"]["left_out"]:
         log(warning)
     log(f"val {score['metric']} {score['mean']:.4f}" + (f" ± {score['deviation']:.4f}" if config.seeds > 1 else ""))
-    _print(done.artifact.path, {"cached": done.cached, "val_score": score, "clips": done.report["clips"]}, as_json)
+    about |= {"cached": done.cached, "val_score": score, "clips": done.report["clips"]}
+    if smoothing := done.report.get("smoothing"):
+        _log_smoothing(smoothing)
+        about["smoothing"] = smoothing
+    _print(done.artifact.path, about, as_json)
 
 
-@with_configs(runtime=Runtime)
+@with_configs(config=PredictConfig, runtime=Runtime)
 def predict(
     head: Annotated[Path, typer.Argument(help="what train-head printed")],
     inputs: Annotated[list[str], typer.Argument(help="the features, or media: then the head's recipe is replayed")],
+    config: PredictConfig,
     runtime: Runtime,
+    at: Annotated[
+        Path | None, typer.Option(help="CSV clip,start,end (a label table, say): predict its rows, interpolated")
+    ] = None,
     clips: ClipsOption = None,
     weights: Annotated[
-        list[str] | None, typer.Option(help="for media: faces=PATH or embed=PATH where a weight file has moved")
+        list[str] | None,
+        typer.Option(help="for media: NAME=PATH of a detector or backbone whose weight file has moved"),
     ] = None,
     device: DeviceOption = "auto",
     cache: CacheOption = None,
@@ -94,6 +156,8 @@ def predict(
     `affectkit predict "$HEAD" "$FEATURES"`
 
     `affectkit predict "$HEAD" new_video.mp4 --json`
+
+    `affectkit predict "$HEAD" "$FEATURES" --at test_frames.csv --smooth hamming --half-width 0.5`
     """
     store, opened = Cache(cache), open_artifact(head)
     failed: list[Failure] = []
@@ -104,9 +168,9 @@ def predict(
         if moved:
             raise UsageError("--weights is for media: features have been made already")
     else:
-        made = replay(store, opened, clips_of(inputs), runtime, device=device, weights=moved)
+        made = replay(store, opened, clips_of(inputs, media_suffixes(opened)), runtime, device=device, weights=moved)
         features, chosen, failed = made.features, choose(clips, made.clips) or made.clips, made.failed
-    outcome = run_predict(store, opened, features, runtime, device=device, clips=chosen, out=out)
+    outcome = run_predict(store, opened, features, runtime, config=config, at=at, device=device, clips=chosen, out=out)
     finish(outcome, as_json, earlier=failed)
 
 
@@ -179,8 +243,24 @@ def _print(path: Path, about: dict[str, Any], as_json: bool) -> None:
     typer.echo(json.dumps({"artifact": str(path), **about}, ensure_ascii=False) if as_json else str(path))
 
 
+def _log_tuned(found: Tuned) -> None:
+    cut = f"{found.pruned} cut short, {found.failed} failed" if found.pruned or found.failed else "all in full"
+    log(
+        f"tuned over {found.trials} trials ({found.computed} now; {cut}): " + " ".join(f"-o {o}" for o in found.options)
+    )
+    log(f"the best val score of these, {found.score:.4f}, was selected on the val clips, so it is optimistic")
+
+
+def _log_smoothing(smoothing: dict[str, Any]) -> None:
+    width, scores = smoothing["half_width"], smoothing["val"]
+    log(
+        f"smoothing {smoothing['kind']}, half-width {width:g} s: "
+        f"val {scores[f'{width:g}']:.4f}, without {scores['0']:.4f} (mean over seeds)"
+    )
+
+
 def _moved(given: list[str] | None) -> dict[str, str]:
     moved = dict(item.partition("=")[::2] for item in given or [])
-    if set(moved) - {"faces", "embed"} or not all(moved.values()):
-        raise UsageError(f"--weights {' '.join(given or [])} is not faces=PATH or embed=PATH")
+    if not all(moved.values()):
+        raise UsageError(f"--weights {' '.join(given or [])} is not NAME=PATH, with the name of a detector or backbone")
     return moved

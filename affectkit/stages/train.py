@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from hashlib import sha256
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-import numpy as np
 from pydantic import Field
 
 from affectkit import plugins, tasks
-from affectkit.config import Config, Runtime, canonical_json
+from affectkit.config import Config, Runtime, fingerprint
 from affectkit.errors import UsageError
-from affectkit.manifest import Pooling, SplitRequest, align, check_pooling, match_labels, read_labels, resolve_splits
-from affectkit.plugins import Epoch, Example
+from affectkit.manifest import Pooling
+from affectkit.stages import _smooth, _training_log
 from affectkit.stages._devices import resolve
-from affectkit.stages._progress import bar, shown
+from affectkit.stages._seeds import Partly, Training
+from affectkit.stages._smooth import Choice
+from affectkit.stages._training_data import AuxiliarySource, gather
+from affectkit.stages._unfinished import Unfinished
 from affectkit.store import Artifact, Cache, Features
 from affectkit.store.atomic import write_text
 from affectkit.tasks import Task
-from affectkit.types import ClipLabels, FeatureSequence
 
 VERSION = 1
 HEAD_FILE = "head.json"
@@ -39,6 +40,10 @@ class TrainConfig(Config):
     seeds: int = Field(1, ge=1, le=100, description="heads to train, from consecutive seeds; predictions are averaged")
     split_by: Literal["clip", "subject"] = Field("clip", description="what --val-fraction keeps together")
     val_fraction: float | None = Field(None, gt=0, lt=1, description="validation share where no table says the split")
+    smooth: Choice = Field("none", description="window over the raw scores of predictions in time, before softmax")
+    half_width: Annotated[float, Field(ge=0, le=_smooth.LONGEST)] | Literal["auto"] = Field(
+        "auto", description="seconds that the window reaches to either side (auto: what is best on validation)"
+    )
 
 
 @dataclass(frozen=True)
@@ -50,25 +55,30 @@ class Trained:
     report: dict[str, Any]
 
 
-@dataclass(frozen=True)
-class _Data:
-    """The clips that are used, in order."""
+class Stopped(KeyboardInterrupt):
+    """Ctrl-C; `best` is an artifact of the best so far."""
 
-    train: list[Example]
-    val: list[Example]
-    splits: dict[str, str]
-    warnings: list[str]
+    def __init__(self, best: Path) -> None:
+        super().__init__()
+        self.best = best
 
 
 def train(
     cache: Cache, features: Sequence[Features], labels: Path, config: TrainConfig, runtime: Runtime, *,
-    device: str = "auto", splits: Path | None = None, out: Path | None = None,
+    device: str = "auto", splits: Path | None = None, out: Path | None = None, tensorboard: Path | None = None,
+    auxiliary: Sequence[AuxiliarySource] = (),
 ) -> Trained:  # fmt: skip
-    """Fit a head; its folder holds the weights of every seed, the split table, the history and the feature recipe."""
+    """Fit a head; its folder holds the weights of every seed, the split table, the history and the feature recipe.
+
+    An interrupted training is gone on with by the same call (`_unfinished`). Raises `Stopped` for Ctrl-C where there
+    is a head already.
+    """
+    _training_log.check(tensorboard)
     task = tasks.get(config.task)
     plugin = plugins.get("heads", config.head)
     options = plugins.parse_options(plugin, config.option, config.head)
-    data = _gather(features, labels, task, config, splits)
+    _smooth.agree(config.smooth, config.half_width, task)
+    data = gather(features, labels, task, config, splits, auxiliary)
     inputs = {
         "stage": "train-head",
         "version": VERSION,
@@ -76,24 +86,51 @@ def train(
         "head": {"name": config.head, "version": plugin.version, "options": plugins.describe(options)},
         "seeds": [config.seed, config.seeds],
         "label_pooling": config.label_pooling,
-        "data": _digest(data, features),
+        "data": data.digest,
         "upstream": [one.identity for one in features],
     }
+    if auxiliary:
+        inputs["auxiliary"] = [[one.features.identity, one.task.model_dump(mode="json")] for one in auxiliary]
+    if config.smooth != "none":
+        inputs["smoothing"] = {"kind": config.smooth, "half_width": config.half_width}
     found = cache.find("train-head", config.head, inputs, out)
+    state = Unfinished(cache.path("train-head", config.head, inputs, out), fingerprint(inputs))
     if found is not None:
+        state.remove()
         return Trained(found, True, read_report(found))
     report: dict[str, Any] = {}
+    about: dict[str, Any] = {
+        "upstream": [one.path for one in features],
+        "extra": {"features": [lineage(one.artifact) for one in features], "columns": [one.column for one in features]},
+    }
+    training = Training(plugin, options, task, data, config, resolve(device), runtime, state, tensorboard)
 
     def write(folder: Path) -> None:
-        report.update(_fit_all(plugin, options, task, data, config, resolve(device), folder, runtime))
-        report["splits"] = data.splits
-        write_text(folder / HEAD_FILE, json.dumps(report, indent=1, ensure_ascii=False))
+        try:
+            report.update(training.run(folder))
+        except Partly as partly:
+            so_far = partly.report
+            shutil.rmtree(state.best, ignore_errors=True)
+            cache.create_whole(
+                "train-head", config.head, inputs | {"stopped": so_far["stopped"]},
+                lambda best: _copy(folder, best, so_far), out=state.best, **about,
+            )  # fmt: skip
+            raise Stopped(state.best) from None
+        _write_report(folder, report)
 
-    artifact = cache.create_whole(
-        "train-head", config.head, inputs, write, upstream=[one.path for one in features], out=out,
-        extra={"features": [lineage(one.artifact) for one in features], "columns": [one.column for one in features]},
-    )  # fmt: skip
+    state.begin()
+    artifact = cache.create_whole("train-head", config.head, inputs, write, out=out, **about)
+    state.remove()
     return Trained(artifact, False, report)
+
+
+def _write_report(folder: Path, report: dict[str, Any]) -> None:
+    write_text(folder / HEAD_FILE, json.dumps(report, indent=1, ensure_ascii=False))
+
+
+def _copy(folder: Path, best: Path, report: dict[str, Any]) -> None:
+    shutil.copytree(folder, best, dirs_exist_ok=True)
+    _write_report(best, report)
 
 
 def read_report(artifact: Artifact) -> dict[str, Any]:
@@ -117,77 +154,6 @@ def lineage(artifact: Artifact) -> list[dict[str, Any]]:
     return [step for chain in steps for step in chain] + [own]
 
 
-def _gather(features: Sequence[Features], labels: Path, task: Task, config: TrainConfig, splits: Path | None) -> _Data:
-    check_pooling(config.label_pooling, task)
-    known = read_labels(labels, task)
-    shared = [clip for clip in features[0].clips if all(clip in other for other in features[1:])]
-    match = match_labels(shared, known)
-    request = SplitRequest(splits, config.val_fraction, config.split_by, config.seed)
-    split = resolve_splits(shared, known, features[0].clip_table(), request)
-    chosen = {name: [clip for clip in match.clips if split.get(clip) == name] for name in ("train", "val")}
-    for name, clips in chosen.items():
-        if not clips:
-            raise UsageError(f"no labelled clip with features has split '{name}'")
-    examples = {
-        name: [_example(clip, features, known[clip], task, config) for clip in clips] for name, clips in chosen.items()
-    }
-    return _Data(examples["train"], examples["val"], split, match.warnings)
-
-
-def _example(clip: str, features: Sequence[Features], labels: ClipLabels, task: Task, config: TrainConfig) -> Example:
-    inputs = sequences(features, clip)
-    if task.level == "clip":
-        return Example(clip, inputs, np.asarray(labels.values[:1]))
-    first = inputs[0]
-    return Example(clip, inputs, align(labels, first.start, first.end, config.label_pooling))
-
-
-def _digest(data: _Data, features: Sequence[Features]) -> str:
-    """What was fitted on: clips, their features' digests, splits and labels."""
-    total = sha256()
-    for example in [*data.train, *data.val]:
-        digests = " ".join(one.digest(example.clip) for one in features)
-        total.update(f"{example.clip} {data.splits[example.clip]} {digests} ".encode())
-        total.update(np.ascontiguousarray(example.labels, "<f8").tobytes())
-    total.update(canonical_json(data.splits).encode())  # of all clips: the head stores the table
-    return total.hexdigest()
-
-
-def _fit_all(
-    plugin: Any, options: Config, task: Task, data: _Data, config: TrainConfig, device: str, folder: Path,
-    runtime: Runtime,
-) -> dict[str, Any]:  # fmt: skip
-    scores = {}
-    for seed in range(config.seed, config.seed + config.seeds):
-        head = plugin(options, task)
-        history = _fit(head, data, seed, device, f"{config.head} seed {seed}", runtime)
-        own = folder / f"seed_{seed}"
-        own.mkdir()
-        head.save(own)
-        write_text(own / "history.jsonl", "".join(json.dumps(asdict(epoch)) + "\n" for epoch in history))
-        scores[seed] = history[-1].best
-    values = np.array(list(scores.values()))
-    return {
-        "task": task.model_dump(mode="json"),
-        "val_score": {"metric": task.metric, "mean": float(values.mean()), "deviation": float(values.std()),
-                      "seeds": scores},
-        "clips": {"train": len(data.train), "val": len(data.val), "left_out": data.warnings},
-    }  # fmt: skip
-
-
-def _fit(head: Any, data: _Data, seed: int, device: str, what: str, runtime: Runtime) -> list[Epoch]:
-    if not shown(runtime.progress):
-        return list(head.fit(data.train, data.val, seed=seed, device=device, monitor=lambda epoch: None))
-    with bar() as progress:
-        task = progress.add_task(what, total=None, note="")
-
-        def monitor(epoch: Epoch) -> None:
-            note = f"loss {epoch.loss:.4f}, val {epoch.score:.4f}, best {epoch.best:.4f}"
-            progress.update(task, total=epoch.epochs, completed=epoch.epoch, note=note)
-
-        return list(head.fit(data.train, data.val, seed=seed, device=device, monitor=monitor))
-
-
 def load_heads(artifact: Artifact, task: Task) -> list[Any]:
     """The heads of all seeds."""
     plugin = plugins.get("heads", artifact.stage.inputs["head"]["name"])
@@ -197,8 +163,3 @@ def load_heads(artifact: Artifact, task: Task) -> list[Any]:
 def stored_task(report: Mapping[str, Any]) -> Task:
     """The task that a head was trained for."""
     return Task.model_validate(report["task"])
-
-
-def sequences(features: Sequence[Features], clip: str) -> tuple[FeatureSequence, ...]:
-    """A clip's inputs."""
-    return tuple(one.sequence(clip) for one in features)

@@ -1,0 +1,267 @@
+"""`affectkit train-head --tune`: a head's options, searched on the validation clips.
+
+Every trial is a head fitted as `train-head` fits one, with the first seed only, and scored by its best validation
+score. The study is an SQLite file in the cache, so an interrupted search goes on where it was: each trial is drawn from
+the ones before it and its own number, not from the state of a process. Test clips take no part.
+"""
+
+from __future__ import annotations
+
+import itertools
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from affectkit import plugins, tasks
+from affectkit.config import Runtime
+from affectkit.errors import MissingExtra, UsageError
+from affectkit.plugins import Epoch, Monitor
+from affectkit.stages._devices import resolve
+from affectkit.stages._progress import bar, shown
+from affectkit.stages._search import Choices, Range, Space, space, typed
+from affectkit.stages._training_data import AuxiliarySource, Data, gather
+from affectkit.stages.train import TrainConfig
+from affectkit.store import Cache, Features
+from affectkit.tasks import Task
+
+if TYPE_CHECKING:
+    import optuna
+
+VERSION = 1
+STUDY_FILE = "study.db"
+_PLACE, _OPTIONS, _CAUSE = "place", "options", "cause"  # what a trial says of itself
+Fit = Callable[[Sequence[str], Monitor], float]
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """The config with the best options filled in; what was tried. `score` is the best of many on the same validation
+    clips, so it is optimistic."""
+
+    config: TrainConfig
+    options: list[str]
+    score: float
+    trials: int
+    pruned: int
+    failed: int
+    computed: int
+    study: Path
+
+    @property
+    def report(self) -> dict[str, Any]:
+        """As JSON-able values."""
+        return {
+            "options": self.options,
+            "val": self.score,
+            "optimistic": f"the best of {self.trials} trials on the same validation clips",
+            "trials": {"all": self.trials, "pruned": self.pruned, "failed": self.failed, "now": self.computed},
+            "study": str(self.study),
+        }
+
+
+def tune(
+    cache: Cache, features: Sequence[Features], labels: Path, config: TrainConfig, runtime: Runtime, *,
+    trials: int, search: Sequence[str] = (), device: str = "auto", splits: Path | None = None,
+    auxiliary: Sequence[AuxiliarySource] = (),
+) -> Tuned:  # fmt: skip
+    """Search until the study has `trials` trials, and return the best of the first that many.
+
+    `search` are `_search.space`'s texts; if all of them are lists, their product is gone through in order. Otherwise a
+    tree-structured Parzen estimator draws each trial, and trials that are worse than the median at the same epoch are
+    cut short. Raises MissingExtra without optuna, and UsageError where no trial could be trained.
+    """
+    optuna = _optuna()
+    task = tasks.get(config.task)
+    plugin = plugins.get("heads", config.head)
+    fixed = plugins.parse_options(plugin, config.option, config.head)
+    searched = space(plugin, config.head, task, config.option, search)
+    grid = bool(search) and all(isinstance(one, Choices) for one in searched.values())
+    data = gather(features, labels, task, config, splits, auxiliary)
+    inputs = {
+        "stage": "tune",
+        "version": VERSION,
+        "task": task.model_dump(mode="json"),
+        "head": {"name": config.head, "version": plugin.version, "options": plugins.describe(fixed)},
+        "search": [f"{key}={values}" for key, values in searched.items()],
+        "grid": grid,
+        "seed": config.seed,
+        "label_pooling": config.label_pooling,
+        "data": data.digest,
+        "upstream": [one.identity for one in features],
+        "auxiliary": [[one.features.identity, one.task.model_dump(mode="json")] for one in auxiliary],
+    }
+    path = cache.path("tune", config.head, inputs) / STUDY_FILE
+    fit = _fitter(plugin, task, data, config, resolve(device))
+    run = _Grid(searched) if grid else _Sampled(searched, config.seed)
+    wanted = min(trials, run.most) if run.most else trials
+    study = _open(path, task)
+    before = len(run.finished(study))
+    with _bar(f"tune {config.head}", wanted, runtime) as show:
+        while len(done := run.finished(study)[:wanted]) < wanted:
+            show(len(done), _best(done, study))
+            run.step(study, fit)
+    best = _best(done, study)
+    if best is None:
+        causes = [trial.user_attrs.get(_CAUSE, "") for trial in done]
+        raise UsageError(f"--tune: none of {len(done)} trials could be trained; the last: {causes[-1]}")
+    options = list(best.user_attrs[_OPTIONS])
+    failed = sum(_CAUSE in trial.user_attrs for trial in done)
+    pruned = sum(trial.state == optuna.trial.TrialState.PRUNED for trial in done) - failed
+    filled = config.model_copy(update={"option": [*config.option, *options]})
+    return Tuned(filled, options, float(best.value), len(done), pruned, failed, max(0, len(done) - before), path)
+
+
+class _Sampled:
+    """Trials drawn one after another."""
+
+    most: int | None = None
+
+    def __init__(self, searched: Space, seed: int) -> None:
+        self._space, self._seed = searched, seed
+
+    def finished(self, study: optuna.Study) -> list[Any]:
+        """In the order of their start; those of processes that were killed count for nothing."""
+        return [trial for trial in study.get_trials(deepcopy=False) if trial.state.name in ("COMPLETE", "PRUNED")]
+
+    def step(self, study: optuna.Study, fit: Fit) -> None:
+        optuna = _optuna()
+        number = len(self.finished(study))
+        study.sampler = _sampler((self._seed + 7919 * number) % (1 << 32))
+        trial = study.ask()
+        options = typed({key: _draw(trial, key, values) for key, values in self._space.items()})
+        trial.set_user_attr(_OPTIONS, options)
+
+        seen: set[int] = set()
+
+        def monitor(epoch: Epoch) -> None:
+            if epoch.epoch in seen:  # of a head that is several: the later ones have nothing to be compared with
+                return
+            seen.add(epoch.epoch)
+            trial.report(epoch.score, epoch.epoch)
+            if trial.should_prune():
+                raise optuna.TrialPruned
+
+        try:
+            study.tell(trial, fit(options, monitor))
+        except optuna.TrialPruned:
+            study.tell(trial, state=optuna.trial.TrialState.PRUNED)
+        except UsageError as error:  # options that do not go together, or that diverge
+            trial.set_user_attr(_CAUSE, str(error))
+            study.tell(trial, state=optuna.trial.TrialState.PRUNED)
+
+
+class _Grid:
+    """Every combination of the values, once, in order; nothing is cut short, because each is asked for."""
+
+    def __init__(self, searched: Space) -> None:
+        self._space = {key: values for key, values in searched.items() if isinstance(values, Choices)}
+        self.most = prod(len(values.values) for values in self._space.values())
+
+    def finished(self, study: optuna.Study) -> list[Any]:
+        places = {trial.user_attrs[_PLACE]: trial for trial in reversed(study.get_trials(deepcopy=False))}
+        return [places[place] for place in itertools.takewhile(places.__contains__, itertools.count())]
+
+    def step(self, study: optuna.Study, fit: Fit) -> None:
+        optuna = _optuna()
+        place = len(self.finished(study))
+        combinations = itertools.product(*(values.values for values in self._space.values()))
+        chosen = dict(zip(self._space, next(itertools.islice(combinations, place, None)), strict=True))
+        options = typed(chosen)
+        about: dict[str, Any] = {_PLACE: place, _OPTIONS: options}
+        outcome: dict[str, Any] = {}
+        try:
+            outcome["value"] = fit(options, lambda epoch: None)
+        except UsageError as error:
+            outcome["state"] = optuna.trial.TrialState.PRUNED
+            about[_CAUSE] = str(error)
+        distributions = {
+            key: optuna.distributions.CategoricalDistribution(values.values) for key, values in self._space.items()
+        }
+        study.add_trial(
+            optuna.create_trial(params=chosen, distributions=distributions, user_attrs=about, **outcome)
+        )  # fmt: skip
+
+
+def _fitter(plugin: type[Any], task: Task, data: Data, config: TrainConfig, device: str) -> Fit:
+    """From options to the best validation score of a head with them."""
+
+    def fit(options: Sequence[str], monitor: Monitor) -> float:
+        head = plugin(plugins.parse_options(plugin, [*config.option, *options], config.head), task)
+        history = head.fit(
+            data.train, data.val, seed=config.seed, device=device, monitor=monitor, auxiliary=data.auxiliary
+        )
+        return float(history[-1].best)
+
+    return fit
+
+
+def _sampler(seed: int) -> Any:
+    """Draws by the trials that are finished, and by none that a killed process left open (`constant_liar`)."""
+    optuna = _optuna()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # of optuna 4
+        return optuna.samplers.TPESampler(seed=seed, multivariate=True, constant_liar=False)
+
+
+def _draw(trial: Any, key: str, values: Choices | Range) -> str:
+    if isinstance(values, Choices):
+        return str(trial.suggest_categorical(key, values.values))
+    if values.whole:
+        return values.text(trial.suggest_int(key, int(values.low), int(values.high), log=values.log))
+    return values.text(trial.suggest_float(key, values.low, values.high, log=values.log))
+
+
+def _best(done: Sequence[Any], study: optuna.Study) -> Any | None:
+    """The best finished trial, the first of equals."""
+    scored = [trial for trial in done if trial.state.name == "COMPLETE"]
+    lower = study.direction.name == "MINIMIZE"
+    return min(scored, key=lambda trial: trial.value if lower else -trial.value, default=None)
+
+
+def _open(path: Path, task: Task) -> optuna.Study:
+    """The study, made where there is none. Raises UsageError for a file that is no study."""
+    optuna = _optuna()
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return optuna.create_study(
+            storage=optuna.storages.RDBStorage(
+                f"sqlite:///{path.resolve()}", engine_kwargs={"connect_args": {"timeout": 60}}
+            ),
+            study_name="tune",
+            direction="minimize" if task.metric == "mae" else "maximize",
+            pruner=optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=5),
+            load_if_exists=True,
+        )
+    except (OSError, RuntimeError, SQLAlchemyError, optuna.exceptions.OptunaError) as error:
+        why = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UsageError(f"cannot use the study {path} ({why}): delete it to begin anew") from None
+
+
+def _optuna() -> Any:
+    try:
+        import optuna
+    except ImportError:
+        raise MissingExtra("optuna", "tune", "train-head --tune") from None
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    return optuna
+
+
+@contextmanager
+def _bar(what: str, total: int, runtime: Runtime) -> Iterator[Callable[[int, Any], None]]:
+    """Draws trials done and the best score so far."""
+    if not shown(runtime.progress):
+        yield lambda done, best: None
+        return
+    with bar() as progress:
+        task = progress.add_task(what, total=total, note="")
+
+        def show(done: int, best: Any) -> None:
+            progress.update(task, completed=done, note="" if best is None else f"best val {best.value:.4f}")
+
+        yield show
