@@ -25,8 +25,11 @@ torch = pytest.importorskip("torch")
 torch.set_num_threads(1)
 
 HEADS = plugins.names("heads")
+NETWORKS = [name for name in HEADS if hasattr(plugins.get("heads", name), "network")]
 DIM = 16
 SMALL = {"window": 2, "epochs": 2, "batch_size": 8, "hidden": 32}
+NARROW = {"window": 0.6, "stride": 0.2}
+SETTINGS = {"kernel-elm": NARROW, "functionals": NARROW}  # one score a window: it can be no wider than what it follows
 
 
 def quiet(epoch: Epoch) -> None:
@@ -102,13 +105,14 @@ def each_kind_of_task(test):
 def test_learns_a_planted_signal(name, task_name, enough):
     full = tasks.get(task_name)
     task = full.model_copy(update={"targets": full.targets[:3]})
-    head = make(name, task, window=2, layers=1, hidden=64, epochs=20, batch_size=8, learning_rate=5e-3, dropout=0.1)
+    settings = {"window": 2, "layers": 1, "hidden": 64, "epochs": 20, "batch_size": 8, "learning_rate": 5e-3}
+    head = make(name, task, **(settings | {"dropout": 0.1} | SETTINGS.get(name, {})))
     clips = 25 if task.level == "time" else 60
     history = head.fit(planted(task, clips, 1), planted(task, 10, 2), seed=0, device="cpu", monitor=quiet)
     test = planted(task, 30, 3)
     scores = metrics.probabilities(task, np.concatenate(head.predict(test, device="cpu")))
     assert metrics.main(task, np.concatenate([example.labels for example in test]), scores) > enough
-    assert history[-1].loss < history[0].loss
+    assert len(history) == 1 or history[-1].loss < history[0].loss
 
 
 @both_levels
@@ -129,7 +133,8 @@ def test_same_seed_same_scores(name, task_name):
         head.fit(planted(task, 6, 1), planted(task, 3, 2), seed=seed, device="cpu", monitor=quiet)
         runs.append(np.concatenate(head.predict(test, device="cpu")))
     np.testing.assert_array_equal(runs[0], runs[1])
-    assert not np.array_equal(runs[0], runs[2])
+    if name in NETWORKS:  # of the others, those that draw something have tests of their own
+        assert not np.array_equal(runs[0], runs[2])
 
 
 @both_levels

@@ -1,0 +1,212 @@
+"""Heads that are fitted at once, not by gradient: a learner on functionals of windows or clips.
+
+A head of this kind is a plugin file with its `Options`, how it learns, and what it writes; all else is here.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Protocol, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from affectkit import metrics
+from affectkit.config import validate
+from affectkit.errors import HostileFile, UsageError
+from affectkit.heads import _auxiliary, _saved
+from affectkit.heads._recipe import Recipe
+from affectkit.heads._segments import Segments
+from affectkit.heads._static_options import Normalise, StaticOptions
+from affectkit.plugins import Auxiliary, Epoch, Example, Monitor
+from affectkit.tasks import Task
+from affectkit.types import Floats
+
+Matrix = NDArray[np.float64]
+
+
+class StaticHeader(_saved.Header):
+    """What every head of this kind needs to read clips again: the dimensions of its inputs."""
+
+    dims: list[int] = Field(min_length=1, max_length=1000)
+
+
+class Model(Protocol):
+    """What a head learns."""
+
+    def scores(self, x: Matrix) -> Matrix:
+        """Of normalised segments [P,D] -> [P,K], to be averaged."""
+
+    def raw(self, scores: Matrix) -> Matrix:
+        """Averaged scores [S,K] as the raw scores that `Head.predict` gives."""
+
+
+@dataclass(frozen=True, repr=False)
+class Split:
+    """The segments of a split, and their normalised values x [P,D]."""
+
+    segments: Segments
+    x: Matrix
+    task: Task
+
+    def score(self, scores: Matrix, raw: Callable[[Matrix], Matrix]) -> float:
+        """The task's metric, of scores [P,K] of the segments, on what is labelled and scored; `raw`: a model's."""
+        found = raw(self.segments.spread(scores))
+        truth = self.segments.truth
+        there = np.isfinite(truth).all(axis=1) & np.isfinite(found).all(axis=1)
+        return metrics.main(self.task, truth[there], metrics.probabilities(self.task, found[there]))
+
+
+@dataclass(frozen=True, repr=False)
+class Fitted:
+    """How clips are read, how their segments are normalised, and what is made of them."""
+
+    recipe: Recipe
+    normaliser: Any
+    model: Any
+
+
+class StaticHead(ABC):
+    """Follows `affectkit.plugins.Head`. Clips are predicted one by one: their scores cannot depend on each other."""
+
+    version: ClassVar[int] = 1
+    Options: ClassVar[type[StaticOptions]]
+    Header: ClassVar[type[StaticHeader]] = StaticHeader
+
+    def __init__(self, options: Any, task: Task) -> None:
+        self.options = options
+        self.task = task
+        self.fitted: Fitted | None = None
+
+    @abstractmethod
+    def learn(self, train: Split, val: Split, *, seed: int, device: str) -> Model:
+        """Fit on the segments of `train`, which are all labelled. Raises UsageError."""
+
+    @abstractmethod
+    def written(self, model: Any) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+        """A model as fields of the header and tensors."""
+
+    @abstractmethod
+    def restored(self, header: Any, tensors: dict[str, NDArray[Any]], normaliser: Any) -> Model:
+        """What `written` gave as a model again. Raises HostileFile, or KeyError for a tensor that is missing."""
+
+    def fit(
+        self,
+        train: Sequence[Example],
+        val: Sequence[Example],
+        *,
+        seed: int,
+        device: str,
+        monitor: Monitor,
+        auxiliary: Sequence[Auxiliary] = (),
+        state: Path | None = None,
+    ) -> list[Epoch]:
+        """See `affectkit.plugins.Head.fit`. The history is one epoch, whose loss is the error on the training segments:
+        the mean square, or the share of classes or labels that are wrong. `state` is not needed.
+
+        Raises UsageError: no labelled row in a split, bad features or labels, options that do not fit them.
+        """
+        _auxiliary.refuse(auxiliary, type(self).__name__)
+        for split, examples in (("train", train), ("val", val)):
+            if not examples:
+                raise UsageError(f"the {split} split has no clips with features and labels")
+        recipe = self.options.recipe(self.task, [one.dim for one in train[0].inputs])
+        learnt, held = recipe.read("train", train), recipe.read("val", val)
+        learnt = learnt.where(learnt.labelled)
+        normaliser = _normaliser(self.options.normalise).fit(learnt.values)
+        splits = [Split(one, normaliser.transform(one.values), self.task) for one in (learnt, held)]
+        model = self.learn(*splits, seed=seed, device=device)
+        self.fitted = Fitted(recipe, normaliser, model)
+        score = splits[1].score(model.scores(splits[1].x), model.raw)
+        loss = _error(self.task, learnt.labels, model.raw(model.scores(splits[0].x)))
+        history = [Epoch(1, 1, loss, score, score)]
+        monitor(history[0])
+        return history
+
+    def predict(self, examples: Sequence[Example], *, device: str) -> list[Floats]:
+        """See `affectkit.plugins.Head.predict`. Raises UsageError for features that cannot be read or are not of the
+        dimensions that the head was trained on."""
+        fitted = self._fitted()
+        return [self._predict(example, fitted) for example in examples]
+
+    def save(self, folder: Path) -> None:
+        """Write `head.json` and `head.safetensors` into an existing folder."""
+        fitted = self._fitted()
+        fields, tensors = self.written(fitted.model)
+        header = self.Header(
+            version=self.version, task=self.task, options=self.options.model_dump(mode="json"),
+            inputs=sum(fitted.recipe.dims), dims=list(fitted.recipe.dims), **fields,
+        )  # fmt: skip
+        own = {"normaliser.mean": fitted.normaliser.mean_, "normaliser.scale": fitted.normaliser.scale_}
+        _saved.write(folder, header, tensors | own)
+
+    @classmethod
+    def load(cls, folder: Path, task: Task) -> Self:
+        """The head that `save` wrote. Raises UsageError or HostileFile, see `_saved.read`."""
+        header, tensors = _saved.read(folder, cls.Header, cls.version, task)
+        head = cls(validate(cls.Options, header.options, str(folder / _saved.HEADER)), task)
+        recipe = head.options.recipe(task, header.dims)
+        normaliser = _restored(head.options.normalise, tensors, recipe.width)
+        try:
+            model = head.restored(header, tensors, normaliser)
+        except KeyError as error:
+            raise HostileFile(f"{folder / _saved.TENSORS} does not fit {_saved.HEADER}: no {error}") from None
+        head.fitted = Fitted(recipe, normaliser, model)
+        return head
+
+    def _predict(self, example: Example, fitted: Fitted) -> Floats:
+        rows = 1 if self.task.level == "clip" else len(example.inputs[0]) if example.inputs else 0
+        found = np.full((rows, self.task.outputs), np.nan, np.float32)
+        segments = fitted.recipe.of_clip(Example(example.clip, example.inputs))
+        if len(segments):
+            scores = fitted.model.scores(fitted.normaliser.transform(segments.values))
+            found[:] = fitted.model.raw(segments.spread(scores))
+        return found
+
+    def _fitted(self) -> Fitted:
+        if self.fitted is None:
+            raise RuntimeError("fit or load the head first")
+        return self.fitted
+
+
+def tensor(tensors: Mapping[str, NDArray[Any]], name: str, dtype: Any, *shape: int | None) -> NDArray[Any]:
+    """A tensor that has to have this type and shape (None: any size) and no NaN. Raises HostileFile, KeyError."""
+    values = tensors[name]
+    fits = len(values.shape) == len(shape) and all(
+        want in (None, got) for got, want in zip(values.shape, shape, strict=True)
+    )
+    if not fits or values.dtype != dtype or not np.isfinite(values).all():
+        raise HostileFile(f"a saved head's {name} is not finite {np.dtype(dtype).name} {list(shape)}")
+    return values
+
+
+def _normaliser(kind: Normalise) -> Any:
+    from affectkit.kernels.normalise import CanonicalNormaliser
+
+    parts = {"standard", "power", "unit"} if kind == "canonical" else set(kind.split("-"))
+    return CanonicalNormaliser(zscore="standard" in parts, power="power" in parts, unit_rows="unit" in parts)
+
+
+def _restored(kind: Normalise, tensors: dict[str, NDArray[Any]], width: int) -> Any:
+    normaliser = _normaliser(kind)
+    try:
+        normaliser.mean_ = tensor(tensors, "normaliser.mean", np.float64, width)
+        normaliser.scale_ = tensor(tensors, "normaliser.scale", np.float64, width)
+    except KeyError as error:
+        raise HostileFile(f"a saved head's tensors lack {error}") from None
+    if not (normaliser.scale_ > 0).all():
+        raise HostileFile("a saved head's normaliser.scale is not above 0")
+    normaliser.n_features_in_ = width
+    return normaliser
+
+
+def _error(task: Task, labels: Floats, raw: Matrix) -> float:
+    if task.kind == "regression":
+        return float(np.mean((labels - raw) ** 2))
+    if task.kind == "multiclass":
+        return float(np.mean(labels[:, 0] != raw.argmax(axis=1)))
+    return float(np.mean((raw >= 0) != (labels == 1)))
