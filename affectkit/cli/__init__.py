@@ -26,7 +26,7 @@ COMMANDS = {
     "train-head": ("models", "Train a light head on cached features."),
     "predict": ("models", "Predict for every clip of the features given, or for new media in one go."),
     "fuse": ("models", "Combine the predictions of several models."),
-    "evaluate": ("models", "Score predictions against labels."),
+    "evaluate": ("scores", "Score predictions against labels."),
     "cache": ("cache", "Look at and look after artifacts."),
     "export": ("cache", "Write an artifact's table to csv, parquet or npz, or its crops to image files."),
     "list": ("workspace", "List plugins, or the options of one."),

@@ -1,4 +1,4 @@
-"""`affectkit train-head`, `predict`, `fuse` and `evaluate`: from cached features to scores."""
+"""`affectkit train-head`, `predict` and `fuse`: from cached features to predictions."""
 
 from __future__ import annotations
 
@@ -7,16 +7,21 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 
-from affectkit.cli._options import CacheOption, ClipsOption, JsonOption, OutOption, with_configs
-from affectkit.cli._results import choose, columns, finish, log
+from affectkit.cli._options import (
+    CacheOption,
+    ClipsOption,
+    JsonOption,
+    LabelsOption,
+    OutOption,
+    SplitsOption,
+    with_configs,
+)
+from affectkit.cli._results import choose, finish, log
 from affectkit.cli.data import DeviceOption
 from affectkit.config import Runtime
 from affectkit.errors import UsageError
 from affectkit.stages._training_data import AuxiliarySource
-from affectkit.stages.evaluate import EvaluateConfig
-from affectkit.stages.evaluate import evaluate as run_evaluate
 from affectkit.stages.fuse import FuseConfig
 from affectkit.stages.fuse import fuse as run_fuse
 from affectkit.stages.predict import PredictConfig
@@ -28,20 +33,12 @@ from affectkit.stages.tune import Tuned, tune
 from affectkit.store import Cache, Failure, open_artifact, open_features
 from affectkit.store.features import names_features
 
-LabelsOption = Annotated[
-    Path, typer.Option("--labels", help="CSV: clip[,start,end][,split][,subject],<targets>", show_default=False)
-]
-SplitsOption = Annotated[
-    Path | None, typer.Option("--splits", help="CSV clip,split that overrides the labels' and the manifest's splits")
-]
-
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     app.command("train-head")(train_head)
     app.command("predict")(predict)
     app.command("fuse")(fuse)
-    app.command("evaluate")(evaluate)
 
 
 @with_configs(config=TrainConfig, runtime=Runtime)
@@ -198,45 +195,8 @@ def fuse(
     _print(done.artifact.path, {"cached": done.cached, **done.report}, as_json)
 
 
-@with_configs(config=EvaluateConfig)
-def evaluate(
-    predictions: Annotated[Path, typer.Argument(help="a prediction artifact or a CSV file")],
-    labels: LabelsOption,
-    config: EvaluateConfig,
-    splits: SplitsOption = None,
-    cache: CacheOption = None,
-    out: OutOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Score predictions against labels, on split test if there is one, else on val.
-
-    Example:
-
-    `affectkit evaluate "$FUSED" --labels va.csv --task va --json`
-    """
-    done = run_evaluate(Cache(cache), predictions, labels, config, splits=splits, out=out)
-    if done.report["clips_without_prediction"]:
-        log(f"{_listed(done.report['clips_without_prediction'])} labelled, without a prediction: not scored")
-    _print_scores(done.report)
-    _print(done.artifact.path, done.report, as_json)
-
-
 def _listed(clips: list[str]) -> str:
     return f"{len(clips)} clips ({', '.join(clips[:3])}{', ...' if len(clips) > 3 else ''})"
-
-
-def _print_scores(report: dict[str, Any]) -> None:
-    dropped = f"{report['rows_without_label']} rows without a label and {report['rows_without_score']} without a score"
-    log(
-        f"{report['task']}, split {report['split']}: {report['rows']} rows of {report['clips']} clips "
-        f"({dropped} left out)"
-    )
-    table = columns("score", "pooled", "mean over clips")
-    for name, value in report["scores"].items():
-        if not name.startswith("clip-mean/"):
-            per_clip = report["scores"].get(f"clip-mean/{name}")
-            table.add_row(name, f"{value:.4f}", "" if per_clip is None else f"{per_clip:.4f}")
-    Console(stderr=True).print(table)
 
 
 def _print(path: Path, about: dict[str, Any], as_json: bool) -> None:
