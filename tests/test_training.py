@@ -122,6 +122,69 @@ def test_the_optimiser_gets_the_rate_that_is_reported(schedule, monkeypatch):
     assert all(epoch.seconds > 0 for epoch in told)
 
 
+# ---- batches
+
+
+def one_by_one(table, windows, which):
+    """What a batch holds, window by window."""
+    longest = max(windows.offsets[w + 1] - windows.offsets[w] for w in which)
+    x = np.zeros((len(which), longest, table.values.shape[1]), np.float32)
+    mask = np.zeros((len(which), longest), bool)
+    labels = np.full((len(which), longest, table.labels.shape[1]), np.nan, np.float32)
+    for b, w in enumerate(which):
+        for t, row in enumerate(windows.rows[windows.offsets[w] : windows.offsets[w + 1]]):
+            x[b, t], mask[b, t], labels[b, t] = table.values[row], row != len(table.values) - 1, table.labels[row]
+    if windows.target is not None:
+        labels = table.labels[windows.target[which]][:, None]
+    return x, mask, labels
+
+
+def a_table():
+    values = np.random.default_rng(0).normal(size=(31, 3)).astype(np.float32)
+    values[-1] = 0
+    labels = np.random.default_rng(1).normal(size=(31, 2)).astype(np.float32)
+    labels[-1] = np.nan
+    lengths = np.array([12, 3, 0, 9, 6])
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    return Table(values, np.ones(30, bool), np.arange(30.0), np.arange(30), offsets, labels, "time")
+
+
+def windows_of(kind, table):
+    slid = _windows.slide(table.offsets, 4, 2)
+    rows = slid.rows.copy()
+    if kind == "with padding inside":
+        rows[2] = 30
+    if kind == "ending in padding":
+        rows[-4:] = [27, 28, 29, 30]
+    if kind == "every other row":
+        return _windows.Windows(np.zeros(3, int), np.array([0, 2, 4, 1, 3, 5, 6, 8, 10]), np.array([0, 3, 6, 9]))
+    target = rows[slid.offsets[:-1]] if kind == "about a row" else None
+    return _windows.Windows(slid.clip, rows, slid.offsets, target)
+
+
+@pytest.mark.parametrize("kind", ["slid", "about a row", "with padding inside", "ending in padding", "every other row"])
+def test_a_batch_is_its_windows(kind):
+    table = a_table()
+    windows = windows_of(kind, table)
+    data = _training.WindowTable(table, windows, "cpu")
+    rng = np.random.default_rng(0)
+    for size in (1, 2, 3, len(windows)):
+        for _ in range(20):
+            which = rng.permutation(len(windows))[:size]
+            batch, (x, mask, labels) = data.batch(which), one_by_one(table, windows, which)
+            np.testing.assert_array_equal(batch.x.numpy(), x)
+            np.testing.assert_array_equal(batch.mask.numpy(), mask)
+            np.testing.assert_array_equal(batch.labels.numpy(), labels)
+
+
+def test_a_batch_at_clip_level_has_the_clips_labels():
+    table = replace(a_table(), labels=np.random.default_rng(2).normal(size=(5, 2)).astype(np.float32), level="clip")
+    windows = _windows.slide(table.offsets, 4, 2)
+    data = _training.WindowTable(table, windows, "cpu")
+    for which in (np.array([0, 1, 2]), np.arange(len(windows))):
+        np.testing.assert_array_equal(data.batch(which).labels.numpy(), table.labels[windows.clip[which]][:, None])
+
+
 # ---- going on after a kill
 
 

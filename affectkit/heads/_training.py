@@ -46,17 +46,52 @@ class WindowTable:
         home = device if _fits(table.values.nbytes, device) else "cpu"
         self.values = torch.from_numpy(table.values).to(home)
         self.labels = torch.from_numpy(table.labels).to(device)
+        self._lengths = windows.lengths
+        self._first = _stretches(windows, self.padding)
 
     def batch(self, which: Indices) -> Batch:
         """The chosen windows."""
+        lengths = self._lengths[which]
+        if self._first is not None and lengths.min() == lengths.max():
+            return self._stretches(which, self._first[which], int(lengths[0]))
         rows = torch.from_numpy(self.windows.padded(which, self.padding)).to(self.values.device, non_blocking=True)
         x = self.values.index_select(0, rows.flatten()).view(*rows.shape, -1).to(self.device, non_blocking=True)
         rows = rows.to(self.device, non_blocking=True)
-        if self.target is None:
-            labels = self.labels[rows]
-        else:
-            labels = self.labels[torch.from_numpy(self.target[which]).to(self.device)].unsqueeze(1)
+        labels = self.labels[rows] if self.target is None else self._labels_about(which)
         return Batch(x, rows != self.padding, labels)
+
+    def _stretches(self, which: Indices, first: Indices, steps: int) -> Batch:
+        """The same for windows of one length whose rows follow each other: each is copied in one piece."""
+        begin = torch.from_numpy(first)
+        x = _every_window(self.values, steps).index_select(0, begin.to(self.values.device, non_blocking=True))
+        if self.target is None:
+            labels = _every_window(self.labels, steps).index_select(0, begin.to(self.device, non_blocking=True))
+            labels = labels.view(len(which), steps, -1)
+        else:
+            labels = self._labels_about(which)
+        mask = torch.ones(len(which), steps, dtype=torch.bool, device=self.device)
+        return Batch(x.view(len(which), steps, -1).to(self.device, non_blocking=True), mask, labels)
+
+    def _labels_about(self, which: Indices) -> Tensor:
+        assert self.target is not None
+        return self.labels[torch.from_numpy(self.target[which]).to(self.device)].unsqueeze(1)
+
+
+def _stretches(windows: Windows, padding: int) -> Indices | None:
+    """The first row [W] of every window, if the rows of each follow each other and none is padding."""
+    if not len(windows.rows) or windows.rows.max() >= padding:
+        return None
+    inside = np.ones(len(windows.rows), bool)
+    inside[windows.offsets[:-1]] = False
+    if not (np.diff(windows.rows)[inside[1:]] == 1).all():
+        return None
+    return windows.rows[windows.offsets[:-1]]
+
+
+def _every_window(table: Tensor, steps: int) -> Tensor:
+    """A view [R-steps+1,steps*D] of a table [R,D]: the stretch of `steps` rows from each row on."""
+    rows, width = table.shape
+    return table.as_strided((rows - steps + 1, steps * width), (width, 1))
 
 
 def _fits(size: int, device: str) -> bool:
