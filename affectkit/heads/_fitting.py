@@ -22,7 +22,7 @@ from affectkit.heads._inputs import Inputs
 from affectkit.heads._sequences import Table, labelled
 from affectkit.heads._training import Objective, WindowTable
 from affectkit.heads._windows import Plan, by_length, plan
-from affectkit.plugins import Auxiliary, Epoch, Example, Monitor
+from affectkit.plugins import Auxiliary, Epoch, Example, Interrupted, Monitor
 from affectkit.tasks import Task
 
 if TYPE_CHECKING:
@@ -54,11 +54,16 @@ def fit(
         network.to(device)
         objectives = [_objective(head, number, tasks, tables[number], steps, device) for number in range(len(tasks))]
         validate = _scorer(head, network, window_table(head, check, steps, device), check)
-        history = _training.optimise(
-            network, objectives, validate,
-            options=options, metric=head.task.metric, monitor=monitor, rng=rng, state=state,
-        )  # fmt: skip
-    return Fitted(network, normaliser, learn.dim, steps, outputs, inputs), history
+        fitted = Fitted(network, normaliser, learn.dim, steps, outputs, inputs)
+        try:
+            history = _training.optimise(
+                network, objectives, validate,
+                options=options, metric=head.task.metric, monitor=monitor, rng=rng, state=state,
+            )  # fmt: skip
+        except Interrupted:
+            head.fitted = fitted
+            raise
+    return fitted, history
 
 
 def sweep(
@@ -69,7 +74,13 @@ def sweep(
     best: tuple[Fitted, list[Epoch]] | None = None
     for number in range(inputs.count):
         own = None if state is None else state / str(number)
-        found = fit(head, replace(inputs, chosen=number), train, val, state=own, **how)
+        try:
+            found = fit(head, replace(inputs, chosen=number), train, val, state=own, **how)
+        except KeyboardInterrupt:
+            if best is None:
+                raise
+            head.fitted = best[0]  # of an input that is finished
+            raise Interrupted(best[1]) from None
         if best is None or metrics.is_better(head.task.metric, found[1][-1].best, best[1][-1].best):
             best = found
     assert best is not None
