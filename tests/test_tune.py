@@ -228,6 +228,22 @@ def test_every_head_has_a_search_of_its_own(head: str, task: str) -> None:
             assert list(_search.space(plugin, head, tasks.get(task), [f"{key}={space[key].tried[0]}"], [])) == left
 
 
+@pytest.mark.parametrize("head", ["functionals", "kernel-elm"])
+def test_heads_without_epochs_are_tuned_as_well(cache: Cache, features: Artifact, labels: Path, head: str) -> None:
+    found = search(cache, features, labels, 3, head=head)
+    assert (found.trials, found.computed) == (3, 3)
+    assert found.failed < 3
+    trained = train(cache, [Features(features)], labels, found.config, RUNTIME, device="cpu")
+    assert trained.report["val_score"]["mean"] == pytest.approx(found.score, abs=1e-6)
+
+
+def test_options_within_options_are_searched() -> None:
+    found = _search.space(
+        plugins.get("heads", "functionals"), "functionals", tasks.get("va"), [], ["params.alpha=1..9"]
+    )
+    assert list(found) == ["params.alpha"]
+
+
 def test_search_texts() -> None:
     va = tasks.get("va")
     found = _search.space(

@@ -1,4 +1,4 @@
-"""`affectkit train-head`, `predict` and `fuse`: from cached features to predictions."""
+"""`affectkit train-head` and `predict`: from cached features to predictions."""
 
 from __future__ import annotations
 
@@ -22,8 +22,6 @@ from affectkit.cli.data import DeviceOption
 from affectkit.config import Runtime
 from affectkit.errors import UsageError
 from affectkit.stages._training_data import AuxiliarySource
-from affectkit.stages.fuse import FuseConfig
-from affectkit.stages.fuse import fuse as run_fuse
 from affectkit.stages.predict import PredictConfig
 from affectkit.stages.predict import predict as run_predict
 from affectkit.stages.replay import media_suffixes, replay
@@ -38,7 +36,6 @@ def register(app: typer.Typer) -> None:
     """Add the commands."""
     app.command("train-head")(train_head)
     app.command("predict")(predict)
-    app.command("fuse")(fuse)
 
 
 @with_configs(config=TrainConfig, runtime=Runtime)
@@ -104,7 +101,7 @@ def train_head(
     if trials:
         found = tune(
             Cache(cache), opened, labels, config, runtime, trials=trials, search=search or [], device=device,
-            splits=splits,
+            splits=splits, auxiliary=auxiliary,
         )  # fmt: skip
         _log_tuned(found)
         config, about["tuned"] = found.config, found.report
@@ -169,34 +166,6 @@ def predict(
         features, chosen, failed = made.features, choose(clips, made.clips) or made.clips, made.failed
     outcome = run_predict(store, opened, features, runtime, config=config, at=at, device=device, clips=chosen, out=out)
     finish(outcome, as_json, earlier=failed)
-
-
-@with_configs(config=FuseConfig)
-def fuse(
-    predictions: Annotated[list[Path], typer.Argument(help="two or more prediction artifacts or CSV files")],
-    labels: LabelsOption,
-    config: FuseConfig,
-    splits: SplitsOption = None,
-    cache: CacheOption = None,
-    out: OutOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Combine the predictions of several models; fitted on the validation clips only.
-
-    Example:
-
-    `affectkit fuse "$A" "$B" --labels va.csv --task va --method dwf -o draws=2000`
-    """
-    done = run_fuse(Cache(cache), predictions, labels, config, splits=splits, out=out)
-    if done.report["left_out"]:
-        log(f"{_listed(done.report['left_out'])} not in every prediction set: left out")
-    for name, value in done.report["in_sample"].items():
-        log(f"{value:.4f}  {name}  (on the rows it was fitted on: optimistic)")
-    _print(done.artifact.path, {"cached": done.cached, **done.report}, as_json)
-
-
-def _listed(clips: list[str]) -> str:
-    return f"{len(clips)} clips ({', '.join(clips[:3])}{', ...' if len(clips) > 3 else ''})"
 
 
 def _print(path: Path, about: dict[str, Any], as_json: bool) -> None:

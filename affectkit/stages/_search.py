@@ -14,24 +14,25 @@ from affectkit.tasks import Task
 STRIDE_SHARE = "stride-share"
 """Searched beside `window`: the stride as a share of it."""
 
-DEFAULTS: Mapping[str, str] = {
-    "learning_rate": "1e-5..1e-2:log",
-    "weight_decay": "1e-6..1e-1:log",
-    "dropout": "0..0.6",
-    "batch_size": "8,16,32,64",
-    "normalise": "standard,min-max,per-clip-standard",
-    "window": "2,4,8,16",
-    STRIDE_SHARE: "0.25,0.5,1",
-    "layers": "1..4",
-    "hidden": "32,64,128,256",
-    "width": "64,128,256",
-    "channels": "32,64,128",
-    "kernel": "rbf,linear",
-    "regularisation": "1e-4..1e4:log",
-    "C": "1e-4..1e4:log",
-    "gamma": "1e-5..10:log",
+DEFAULTS: Mapping[str, tuple[str, ...]] = {
+    "learning_rate": ("1e-5..1e-2:log",),
+    "weight_decay": ("1e-6..1e-1:log",),
+    "dropout": ("0..0.6",),
+    "batch_size": ("8,16,32,64",),
+    "normalise": ("standard,min-max,per-clip-standard", "standard,power,canonical"),
+    "window": ("2,4,8,16",),
+    STRIDE_SHARE: ("0.25,0.5,1",),
+    "layers": ("1..4",),
+    "hidden": ("32,64,128,256",),
+    "width": ("64,128,256",),
+    "channels": ("32,64,128",),
+    "kernel": ("linear,rbf", "3,5,7"),  # a kernel function, or a convolution's
+    "gamma": ("1e-5..10:log",),
+    "functionals": ("fun,all",),
+    "estimator": ("ridge,linear-svm,random-forest",),
 }
-"""Of these, a head is tuned over the options that it has (and that take such values), unless `--search` is given."""
+"""Of these, a head is tuned over the options that it has, each by the first text whose values it takes, unless
+`--search` is given."""
 
 _OVER_TIME = ("window", STRIDE_SHARE)  # tasks of one score a clip look at the whole clip
 
@@ -91,7 +92,7 @@ def space(plugin: type[Any], head: str, task: Task, fixed: Sequence[str], search
         key, equals, spec = item.partition("=")
         if not equals or not spec:
             raise UsageError(f"--search {item} is neither key=low..high[:log] nor key=a,b,c")
-        if key not in (*plugin.Options.model_fields, STRIDE_SHARE):
+        if key.partition(".")[0] not in (*plugin.Options.model_fields, STRIDE_SHARE):
             raise unknown(f"option of {head}", key, [*plugin.Options.model_fields, STRIDE_SHARE])
         if key in given or key in found:
             raise UsageError(
@@ -145,15 +146,17 @@ def _default(plugin: type[Any], head: str, task: Task, fixed: Sequence[str], giv
     plain, set_ = (plugins.parse_options(plugin, options, head) for options in ([], fixed))
     given = given | {key for key in plugin.Options.model_fields if getattr(plain, key) != getattr(set_, key)}  # presets
     found: Space = {}
-    for key, spec in DEFAULTS.items():
+    for key, texts in DEFAULTS.items():
         if key in given or (task.level == "clip" and key in _OVER_TIME):
             continue
-        choices = parse(key, spec)
-        if key == STRIDE_SHARE:
-            if "window" in found and "stride" in plugin.Options.model_fields and "stride" not in given:
+        for choices in (parse(key, text) for text in texts):
+            if key == STRIDE_SHARE:
+                fits = "window" in found and "stride" in plugin.Options.model_fields and "stride" not in given
+            else:
+                fits = key in plugin.Options.model_fields and _takes(plugin, head, fixed, key, choices.tried)
+            if fits:
                 found[key] = choices
-        elif key in plugin.Options.model_fields and _takes(plugin, head, [*fixed], key, choices.tried):
-            found[key] = choices
+                break
     if not found:
         raise UsageError(f"--tune: nothing of {head} is left to search; name options by --search key=...")
     return found

@@ -95,7 +95,7 @@ def tune(
         "auxiliary": [[one.features.identity, one.task.model_dump(mode="json")] for one in auxiliary],
     }
     path = cache.path("tune", config.head, inputs) / STUDY_FILE
-    fit = _fitter(plugin, task, data, config, resolve(device))
+    fit = _fitter(plugin, task, data, config, device)
     run = _Grid(searched) if grid else _Sampled(searched, config.seed)
     wanted = min(trials, run.most) if run.most else trials
     study = _open(path, task)
@@ -192,7 +192,7 @@ def _fitter(plugin: type[Any], task: Task, data: Data, config: TrainConfig, devi
     def fit(options: Sequence[str], monitor: Monitor) -> float:
         head = plugin(plugins.parse_options(plugin, [*config.option, *options], config.head), task)
         history = head.fit(
-            data.train, data.val, seed=config.seed, device=device, monitor=monitor, auxiliary=data.auxiliary
+            data.train, data.val, seed=config.seed, device=resolve(device), monitor=monitor, auxiliary=data.auxiliary
         )
         return float(history[-1].best)
 
