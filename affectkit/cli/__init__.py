@@ -25,7 +25,7 @@ COMMANDS = {
     "functionals": ("functionals", "Summarise features over windows: means, deviations, extremes, fitted curves."),
     "train-head": ("models", "Train a light head on cached features."),
     "predict": ("models", "Predict for every clip of the features given, or for new media in one go."),
-    "fuse": ("models", "Combine the predictions of several models."),
+    "fuse": ("fusion", "Combine the predictions of several models."),
     "evaluate": ("scores", "Score predictions against labels."),
     "cache": ("cache", "Look at and look after artifacts."),
     "export": ("cache", "Write an artifact's table to csv, parquet or npz, or its crops to image files."),

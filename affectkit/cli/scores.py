@@ -1,8 +1,9 @@
-"""`affectkit evaluate`: how good predictions are."""
+"""`affectkit evaluate` and `compare`: how good predictions are, and how sure that is."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,14 +12,17 @@ from rich.console import Console
 
 from affectkit.cli._options import CacheOption, JsonOption, LabelsOption, OutOption, SplitsOption, with_configs
 from affectkit.cli._results import columns, log
+from affectkit.stages.compare import CompareConfig
+from affectkit.stages.compare import compare as run_compare
 from affectkit.stages.evaluate import EvaluateConfig
 from affectkit.stages.evaluate import evaluate as run_evaluate
-from affectkit.store import Cache
+from affectkit.store import Artifact, Cache
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     app.command("evaluate")(evaluate)
+    app.command("compare")(compare)
 
 
 @with_configs(config=EvaluateConfig)
@@ -27,35 +31,138 @@ def evaluate(
     labels: LabelsOption,
     config: EvaluateConfig,
     splits: SplitsOption = None,
+    against: Annotated[
+        Path | None, typer.Option(help="another prediction set: the difference to it, with an interval")
+    ] = None,
     cache: CacheOption = None,
     out: OutOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Score predictions against labels, on split test if there is one, else on val.
 
-    Example:
+    Every pooled score has an interval, from drawing whole clips with replacement.
+
+    Examples:
 
     `affectkit evaluate "$FUSED" --labels va.csv --task va --json`
+
+    `affectkit evaluate "$FUSED" --labels va.csv --task va --against "$P" --by subject`
+
+    `affectkit evaluate "$P" --labels expr.csv --task expr --figures --clips 'video1*'`
     """
-    done = run_evaluate(Cache(cache), predictions, labels, config, splits=splits, out=out)
-    absent = done.report["clips_without_prediction"]
-    if absent:
-        more = ", ..." if len(absent) > 3 else ""
-        log(f"{len(absent)} clips ({', '.join(absent[:3])}{more}) labelled, without a prediction: not scored")
-    _print_scores(done.report)
-    about = {"artifact": str(done.artifact.path), **done.report}
-    typer.echo(json.dumps(about, ensure_ascii=False) if as_json else str(done.artifact.path))
-
-
-def _print_scores(report: dict[str, Any]) -> None:
-    dropped = f"{report['rows_without_label']} rows without a label and {report['rows_without_score']} without a score"
-    log(
-        f"{report['task']}, split {report['split']}: {report['rows']} rows of {report['clips']} clips "
-        f"({dropped} left out)"
-    )
-    table = columns("score", "pooled", "mean over clips")
+    done = run_evaluate(Cache(cache), predictions, labels, config, splits=splits, against=against, out=out)
+    report = done.report
+    _say_rows(report)
+    table = columns("score", "pooled", _interval_header(report), "mean over clips")
     for name, value in report["scores"].items():
         if not name.startswith("clip-mean/"):
             per_clip = report["scores"].get(f"clip-mean/{name}")
-            table.add_row(name, f"{value:.4f}", "" if per_clip is None else f"{per_clip:.4f}")
+            cells = (f"{value:.4f}", _interval(report["intervals"].get(name)))
+            table.add_row(name, *cells, "" if per_clip is None else f"{per_clip:.4f}")
     Console(stderr=True).print(table)
+    if "calibration" in report:
+        log(f"expected calibration error {report['calibration']['ece']:.4f} ({report['calibration']['bins']} bins)")
+    for caution in report["cautions"]:
+        log(f"note: {caution}")
+    if other := report.get("against"):
+        _say_difference(report, other)
+    if config.figures:
+        log(f"figures are in {done.artifact.path / 'figures'}")
+    _print(done.artifact, report, as_json)
+
+
+@with_configs(config=CompareConfig)
+def compare(
+    predictions: Annotated[list[Path], typer.Argument(help="two or more prediction artifacts or CSV files")],
+    labels: LabelsOption,
+    config: CompareConfig,
+    splits: SplitsOption = None,
+    cache: CacheOption = None,
+    out: OutOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Lay prediction sets side by side and say which differences are beyond noise.
+
+    All are scored on the rows that every set has; differences are drawn clip by clip, the same clips for both.
+
+    Examples:
+
+    `affectkit compare "$VIDEO" "$AUDIO" "$FUSED" --labels va.csv --task va`
+
+    `affectkit compare a.csv b.csv c.csv --labels expr.csv --task expr --reference best --json`
+    """
+    done = run_compare(Cache(cache), predictions, labels, config, splits=splits, out=out)
+    report = done.report
+    _say_rows(report)
+    marks = [chr(ord("A") + place) if place < 26 else str(place + 1) for place in range(len(report["systems"]))]
+    for mark, system in zip(marks, report["systems"], strict=True):
+        log(f"{mark}: {system['path']}")
+    reference = report["reference"]["place"]
+    _print_systems(report, marks)
+    for mark, system in zip(marks, report["systems"], strict=True):
+        if report["metric"] in system.get("differences", {}):
+            log(_verdict(report["metric"], mark, marks[reference], system["differences"][report["metric"]]))
+    for caution in report["cautions"]:
+        log(f"note: {caution}")
+    _print(done.artifact, report, as_json)
+
+
+def _say_rows(report: dict[str, Any]) -> None:
+    absent = report["clips_without_prediction"]
+    if absent:
+        more = ", ..." if len(absent) > 3 else ""
+        log(f"{len(absent)} clips ({', '.join(absent[:3])}{more}) labelled, without a prediction: not scored")
+    dropped = f"{report['rows_without_label']} rows without a label and {report['rows_without_score']} without a score"
+    log(
+        f"{report['task']}, split {report['split']}: {report['rows']} rows of {report['clips']} clips "
+        f"({dropped} left out); rows of: {report['rows_of']}"
+    )
+    if report["rows_interpolated"]:
+        beyond = report["rows_beyond_predictions"]
+        held = f"; {beyond} lie beyond them and take the nearest" if beyond else ""
+        log(f"{report['rows_interpolated']} rows read between predictions, {report['interpolation']}{held}")
+
+
+def _print_systems(report: dict[str, Any], marks: Sequence[str]) -> None:
+    reference = report["reference"]["place"]
+    header = _interval_header(report)
+    table = columns("score", "", "pooled", header, f"less {marks[reference]}", header, "p (Holm)", "beyond noise")
+    for name in report["systems"][0]["scores"]:
+        for mark, system in zip(marks, report["systems"], strict=True):
+            cells = [f"{system['scores'][name]:.4f}", _interval(system["intervals"].get(name))]
+            if gap := system.get("differences", {}).get(name):
+                cells += [f"{gap['difference']:+.4f}", _interval((gap["low"], gap["high"]), signed=True)]
+                cells += [f"{gap['p_adjusted']:.3f}", "yes" if gap["beyond_noise"] else "no"]
+            table.add_row(name if mark == marks[0] else "", mark, *cells)
+    Console(stderr=True).print(table)
+
+
+def _say_difference(report: dict[str, Any], other: dict[str, Any]) -> None:
+    log(f"against {other['path']}, on {other['rows']} rows of {other['clips']} clips that both have:")
+    table = columns("score", "of the other", "difference", _interval_header(report), "p")
+    for name, gap in other["differences"].items():
+        bounds = _interval((gap["low"], gap["high"]), signed=True)
+        table.add_row(name, f"{other['scores'][name]:.4f}", f"{gap['difference']:+.4f}", bounds, f"{gap['p']:.3f}")
+    Console(stderr=True).print(table)
+
+
+def _verdict(metric: str, mark: str, reference: str, gap: dict[str, Any]) -> str:
+    if not gap["beyond_noise"]:
+        return f"{mark} and {reference} cannot be told apart by {metric} (p {gap['p_adjusted']:.3f})"
+    better = (gap["difference"] < 0) == (metric == "mae")
+    word = "better" if better else "worse"
+    return f"{mark} is {word} than {reference} by {metric}, beyond noise (p {gap['p_adjusted']:.3f})"
+
+
+def _interval(bounds: Sequence[float] | None, signed: bool = False) -> str:
+    sign = "+" if signed else ""
+    return "" if bounds is None else f"{bounds[0]:{sign}.4f} .. {bounds[1]:{sign}.4f}"
+
+
+def _interval_header(report: dict[str, Any]) -> str:
+    return f"{100 * report['bootstrap']['level']:g} % interval"
+
+
+def _print(artifact: Artifact, report: dict[str, Any], as_json: bool) -> None:
+    about = {"artifact": str(artifact.path), **report}
+    typer.echo(json.dumps(about, ensure_ascii=False) if as_json else str(artifact.path))

@@ -8,6 +8,7 @@ face, no speech) has none.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -22,10 +23,33 @@ INTERPOLATION = "linear between row middles"
 
 
 def densest(sets: Sequence[Predictions]) -> Predictions:
-    """The set with the most rows in the clips that all have; of equals, the first."""
-    shared = set.intersection(*(set(one.clip.tolist()) for one in sets))
-    counts = [int(np.isin(one.clip, list(shared)).sum()) for one in sets]
-    return sets[int(np.argmax(counts))]
+    """Each clip's rows in the set that has most of them there (of equals, the first), without scores.
+
+    Raises UsageError where several sets have no clip in common.
+    """
+    places = [by_clip(one) for one in sets]
+    if not set(places[0]).intersection(*places):
+        raise UsageError("the prediction sets have no clip in common")
+    parts = []
+    for clip in sorted(set().union(*places)):
+        counts = [place[clip].stop - place[clip].start if clip in place else 0 for place in places]
+        number = int(np.argmax(counts))
+        own, one = places[number][clip], sets[number]
+        parts.append(_blank(clip, one.start[own], one.end[own], one.columns, str(one.split[own][0])))
+    return _joined(parts, sets[0].columns)
+
+
+def of_clips(one: Predictions) -> Predictions:
+    """One row a clip: the mean of those that have a score."""
+    parts = []
+    for clip, own in by_clip(one).items():
+        scores = one.scores[own]
+        there = scores[np.isfinite(scores).all(axis=1)]
+        row = _blank(clip, one.start[own].min(keepdims=True), one.end[own].max(keepdims=True), one.columns,
+                     str(one.split[own][0]))  # fmt: skip
+        mean = there.mean(axis=0, keepdims=True) if len(there) else row.scores
+        parts.append(replace(row, scores=mean))
+    return _joined(parts, one.columns)
 
 
 def at_rate(rows: Predictions, rate: float) -> Predictions:

@@ -1,12 +1,17 @@
-"""`affectkit fuse`: several models' predictions -> one, by weights fitted on the validation clips."""
+"""`affectkit fuse`: several models' predictions -> one, by weights fitted on the validation clips.
+
+Whatever is fitted or chosen is so on labelled rows of the validation split. What the report calls held out was not
+seen by it: the test clips where they have labels, else folds of the validation clips by fusers fitted on the others.
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from pydantic import Field
@@ -15,13 +20,18 @@ from affectkit import metrics, plugins, tasks
 from affectkit.config import Config
 from affectkit.errors import UsageError
 from affectkit.manifest import read_labels
-from affectkit.stages import _predictions as rows
+from affectkit.stages import _predictions as predictions
+from affectkit.stages import _rows as rows
+from affectkit.stages._gating import Gate, Gated
+from affectkit.stages._honesty import BEST_SINGLE, FUSED, Make, compare, cross_fitted
 from affectkit.store import Artifact, Cache, predictions_schema, write_table
 from affectkit.store.atomic import write_text
 from affectkit.tasks import Task
-from affectkit.types import Floats, Predictions
+from affectkit.types import Bools, ClipLabels, Floats, Predictions
 
-VERSION = 1
+VERSION = 2
+REPORT_FILE = "fuser.json"
+EQUAL = "equal weights"
 
 
 class FuseConfig(Config):
@@ -30,87 +40,191 @@ class FuseConfig(Config):
     task: str = Field(description="va, expr, eri, compound, au, or a TOML file")
     method: str = Field("dwf", description="a fuser (affectkit list fusers)")
     option: list[str] = Field([], description="an option of the fuser, key=value (repeatable)")
+    rate: float | None = Field(
+        None,
+        gt=0,
+        le=1000,
+        description="rows a second of the fusion  [default: those of the densest set, clip by clip]",
+    )
+    gate: Gate = Field("none", description="leave out a model's row above this entropy (nats); auto: chosen on val")
+    beside: list[str] = Field([], description="another fuser to score beside it (repeatable)")
+    folds: int = Field(
+        5, ge=2, le=100, description="folds of the validation clips for scores that nothing was fitted on"
+    )
+    by: Literal["clip", "subject"] = Field("clip", description="what folds and intervals keep together")
     seed: int = Field(0, ge=0, lt=1 << 32, description="seed of everything random")
 
 
 @dataclass(frozen=True)
 class Fused:
-    """The artifact, and the scores on the rows the fuser was fitted on: optimistic, for comparison only."""
+    """The artifact, and what was fitted on which rows, with held-out scores and those on the rows it was fitted on."""
 
     artifact: Artifact
     cached: bool
     report: dict[str, Any]
 
 
+@dataclass(frozen=True, repr=False)
+class _Table:
+    """Rows with the scores [M,N,K] of all models there and, where they are labelled, the truth."""
+
+    rows: Predictions
+    scores: Floats
+    truth: Floats
+    groups: np.ndarray
+
+    def fit_rows(self, split: str) -> Bools:
+        """Labelled rows of a split of which a model has a score."""
+        known = np.isfinite(self.truth).all(axis=1)
+        scored = np.asarray(np.isfinite(self.scores).any(axis=0)).all(axis=1)
+        return np.asarray((self.rows.split == split) & known & scored)
+
+
 def fuse(
     cache: Cache, sets: Sequence[Path], labels: Path, config: FuseConfig, *,
     splits: Path | None = None, out: Path | None = None,
 ) -> Fused:  # fmt: skip
-    """Fit on the rows of the validation split only and combine all rows."""
-    if len(sets) < 2:
-        raise UsageError(f"fuse combines two or more prediction sets; {len(sets)} given")
+    """Fit on labelled rows of the validation split and combine all rows. A clip that a model does not have is fused
+    from the others. Raises UsageError."""
     task = tasks.get(config.task)
+    make = _maker(task, config.method, config.option, config.gate)
     plugin = plugins.get("fusers", config.method)
-    options = plugins.parse_options(plugin, config.option, config.method)
+    if len(sets) < (1 if _inputs(plugin) else 2):
+        raise UsageError(f"fuse combines two or more prediction sets; {len(sets)} given")
     inputs = {
         "stage": "fuse",
         "version": VERSION,
         "task": task.model_dump(mode="json"),
-        "fuser": {"name": config.method, "version": plugin.version, "options": plugins.describe(options)},
-        "seed": config.seed,
-        "predictions": [rows.identity(path) for path in sets],
-        "labels": rows.identity(labels),
-        "splits": rows.identity(splits) if splits else None,
+        "fuser": {
+            "name": config.method,
+            "version": plugin.version,
+            "options": plugins.describe(make.keywords["options"]),
+        },
+        "config": config.model_dump(mode="json", exclude={"task", "method", "option"}),
+        "predictions": [predictions.identity(path) for path in sets],
+        "labels": predictions.identity(labels),
+        "splits": predictions.identity(splits) if splits else None,
     }
     found = cache.find("fuse", config.method, inputs, out)
     if found is not None:
-        return Fused(found, True, json.loads((found.path / "fuser.json").read_text(encoding="utf-8")))
-    fused, report = _fit(task, plugin(options, task), sets, labels, splits, config.seed)
+        return Fused(found, True, json.loads((found.path / REPORT_FILE).read_text(encoding="utf-8")))
+    fused, report = _fit(task, make, _inputs(plugin), sets, labels, splits, config)
 
     def write(folder: Path) -> None:
-        write_text(folder / "fuser.json", json.dumps(report, indent=1))
-        write_table(folder, predictions_schema(list(task.targets)), rows.records(fused))
+        write_text(folder / REPORT_FILE, json.dumps(report, indent=1))
+        write_table(folder, predictions_schema(list(task.targets)), predictions.records(fused))
 
     artifact = cache.create_whole(
         "fuse", config.method, inputs, write, table=predictions_schema(list(task.targets)),
-        upstream=rows.artifact_paths(sets), out=out, extra={"config": config.model_dump(mode="json")},
+        upstream=predictions.artifact_paths(sets), out=out, extra={"config": config.model_dump(mode="json")},
     )  # fmt: skip
     return Fused(artifact, False, report)
 
 
 def _fit(
-    task: Task, fuser: Any, sets: Sequence[Path], labels: Path, splits: Path | None, seed: int
-) -> tuple[Predictions, dict[str, Any]]:
+    task: Task, make: Make, columns: tuple[str, ...], sets: Sequence[Path], labels: Path, splits: Path | None,
+    config: FuseConfig,
+) -> tuple[Predictions, dict[str, Any]]:  # fmt: skip
     known = read_labels(labels, task)
-    given = [rows.load(path, task) for path in sets]
-    base, scores = rows.common_rows(given)
-    base = rows.with_splits(base, known, splits)
-    wanted = rows.truth(base, known, task)
-    has_score = np.asarray(np.isfinite(scores).any(axis=0)).all(axis=1)
-    fit = (base.split == "val") & np.isfinite(wanted).all(axis=1) & has_score
+    read = task.model_copy(update={"targets": columns}) if columns else task
+    given = [predictions.load(path, read) for path in sets]
+    if task.level == "clip":
+        given = [rows.of_clips(one) for one in given]
+    base = rows.densest(given)
+    base = predictions.with_splits(rows.at_rate(base, config.rate) if config.rate else base, known, splits)
+    table = _labelled(task, base, given, known, config)
+    fit, test = table.fit_rows("val"), table.fit_rows("test")
     if not fit.any():
         raise UsageError("fuse is fitted on validation rows only, and no labelled row has split 'val': give --splits")
-    fuser.fit(scores[:, fit], wanted[fit], base.clip[fit], seed=seed)
-    combined = fuser.combine(scores)
-    fused = Predictions(base.clip, base.start, base.end, combined, base.columns, base.split)
+    fuser = make()
+    fuser.fit(table.scores[:, fit], table.truth[fit], table.groups[fit], seed=config.seed)
+    combined = fuser.combine(np.stack([rows.scores_at(one, base) for one in given]))
+    fused = Predictions(base.clip, base.start, base.end, combined, task.targets, base.split)
+    names = [str(path) for path in sets]
+    systems = {FUSED: make} | ({} if columns else _others(task, config))
     report = {
-        "fitted_on": {"split": "val", "rows": int(fit.sum()), "clips": len(np.unique(base.clip[fit]))},
-        "left_out": sorted(set().union(*(one.clip.tolist() for one in given)) - set(base.clip.tolist())),
-        "in_sample": _compare(task, wanted[fit], scores[:, fit], combined[fit], [str(path) for path in sets]),
+        "fitted_on": {"split": "val", "rows": int(fit.sum()), "clips": len(np.unique(table.rows.clip[fit]))},
+        "rows": {"of": f"{config.rate:g} a second" if config.rate else "the densest set", "read": rows.INTERPOLATION},
+        "partly_missing": {name: _absent(one, base) for name, one in zip(names, given, strict=True)},
+        "in_sample": _in_sample(task, table, fit, fuser, {} if columns else dict(enumerate(names))),
+        "held_out": _held_out(task, table, fit, test, systems, {} if columns else dict(enumerate(names)), config),
         "fuser": fuser.state(),
     }
     return fused, report
 
 
-def _compare(task: Task, wanted: Floats, scores: Floats, fused: Floats, names: Sequence[str]) -> Mapping[str, float]:
-    """The task's metric of each model, of their plain average and of the fusion, on the same rows."""
+def _labelled(
+    task: Task, base: Predictions, given: Sequence[Predictions], known: Mapping[str, ClipLabels], config: FuseConfig
+) -> _Table:
+    """The rows of the labels."""
+    at, truth = rows.at_labels(base, known, task)
+    scores = np.stack([rows.scores_at(one, at) for one in given])
+    subjects = {clip: entry.subject for clip, entry in known.items() if entry.subject}
+    if config.by == "subject" and (lacking := sorted(set(at.clip.tolist()) - subjects.keys())):
+        raise UsageError(f"--by subject: {len(lacking)} clips have no subject in the labels, such as '{lacking[0]}'")
+    groups = np.array([subjects[clip] for clip in at.clip.tolist()]) if config.by == "subject" else at.clip
+    return _Table(at, scores, truth, groups)
+
+
+def _maker(task: Task, method: str, option: Sequence[str], gate: Gate) -> Any:
+    """What makes the fuser anew, for each fold."""
+    plugin = plugins.get("fusers", method)
+    return partial(_make, plugin=plugin, options=plugins.parse_options(plugin, option, method), task=task, gate=gate)
+
+
+def _make(plugin: Any, options: Config, task: Task, gate: Gate) -> Gated:
+    return Gated(plugin(options, task), task, gate)
+
+
+def _inputs(plugin: Any) -> tuple[str, ...]:
+    """The columns that a fuser reads where they are not the task's own."""
+    return tuple(getattr(plugin, "inputs", None) or ())
+
+
+def _others(task: Task, config: FuseConfig) -> dict[str, Make]:
+    """What is scored beside the fusion: always the best single model and equal weights."""
+    others = {BEST_SINGLE: "best-single", EQUAL: "equal"} | {name: name for name in config.beside}
+    return {name: _maker(task, method, [], "none") for name, method in others.items()}
+
+
+def _held_out(
+    task: Task, table: _Table, fit: Bools, test: Bools, systems: Mapping[str, Make], names: Mapping[int, str],
+    config: FuseConfig,
+) -> dict[str, Any]:  # fmt: skip
+    """Scores on rows that nothing was fitted on."""
+    groups = table.groups[fit]
+    how, used = "test clips", test
+    if test.any():
+        found = {}
+        for name, make in systems.items():
+            fuser = make()
+            fuser.fit(table.scores[:, fit], table.truth[fit], groups, seed=config.seed)
+            found[name] = fuser.combine(table.scores[:, test])
+    elif len(np.unique(groups)) < 2:
+        return {"how": f"none: one validation {config.by} only, and no test clips with labels"}
+    else:
+        folds = min(config.folds, len(np.unique(groups)))
+        how, used = f"{folds} folds of the validation clips, grouped by {config.by}", fit
+        found = cross_fitted(systems, table.scores[:, fit], table.truth[fit], groups, folds=folds, seed=config.seed)
+    found |= {name: table.scores[number][used] for number, name in names.items()}
+    return {"how": how, **compare(task, table.truth[used], found, table.groups[used], seed=config.seed)}
+
+
+def _in_sample(task: Task, table: _Table, fit: Bools, fuser: Any, names: Mapping[int, str]) -> dict[str, float]:
+    """The task's metric on the rows that the fusion was fitted on."""
+    scores, truth = table.scores[:, fit], table.truth[fit]
+    systems = {name: scores[number] for number, name in names.items()}
+    if names:
+        systems[EQUAL] = np.nanmean(scores, axis=0)
+    systems[FUSED] = fuser.combine(scores)
     found = {}
-    for name, one in [
-        *zip(names, scores, strict=True),
-        ("equal weights", np.nanmean(scores, axis=0)),
-        ("fused", fused),
-    ]:
-        ok = np.isfinite(one).all(axis=1)
-        if ok.any():
-            found[name] = metrics.main(task, wanted[ok], one[ok])
+    for name, one in systems.items():
+        there = np.isfinite(one).all(axis=1)
+        if there.any():
+            found[name] = metrics.main(task, truth[there], one[there])
     return found
+
+
+def _absent(one: Predictions, base: Predictions) -> list[str]:
+    """Clips that a set has nothing to say of."""
+    return sorted(set(base.clip.tolist()) - set(one.clip[one.valid].tolist()))

@@ -1,0 +1,77 @@
+"""`affectkit fuse`: several models' predictions -> one."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from affectkit.cli._options import CacheOption, JsonOption, LabelsOption, OutOption, SplitsOption, with_configs
+from affectkit.cli._results import columns, log
+from affectkit.stages.fuse import FuseConfig
+from affectkit.stages.fuse import fuse as run_fuse
+from affectkit.store import Cache
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("fuse")(fuse)
+
+
+@with_configs(config=FuseConfig)
+def fuse(
+    predictions: Annotated[list[Path], typer.Argument(help="two or more prediction artifacts or CSV files")],
+    labels: LabelsOption,
+    config: FuseConfig,
+    splits: SplitsOption = None,
+    cache: CacheOption = None,
+    out: OutOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Combine the predictions of several models.
+
+    Weights are fitted on the validation clips only. The scores printed are of the test clips where they have labels,
+    else of folds of the validation clips that were not fitted on; those on the rows fitted on stand beside them.
+
+    Examples:
+
+    `affectkit fuse "$A" "$B" --labels va.csv --task va --method dwf -o draws=2000`
+
+    `affectkit fuse a.csv b.csv c.csv --labels expr.csv --task expr --gate auto --beside nnls --beside stacking`
+
+    `affectkit fuse "$FACES_5FPS" "$SPEECH" --labels va.csv --task va --rate 30`
+    """
+    done = run_fuse(Cache(cache), predictions, labels, config, splits=splits, out=out)
+    for name, clips in done.report["partly_missing"].items():
+        if clips:
+            listed = f"{len(clips)} clips ({', '.join(clips[:3])}{', ...' if len(clips) > 3 else ''})"
+            log(f"{name} has no score for {listed}: fused from the others")
+    _print_scores(done.report)
+    about = {"artifact": str(done.artifact.path), "cached": done.cached, **done.report}
+    typer.echo(json.dumps(about, ensure_ascii=False) if as_json else str(done.artifact.path))
+
+
+def _print_scores(report: dict[str, Any]) -> None:
+    held_out, in_sample = report["held_out"], report["in_sample"]
+    scores = held_out.get("scores", {})
+    where = f" ({held_out['rows']} rows of {held_out['clips']} clips)" if scores else ""
+    log(f"held out: {held_out['how']}{where}")
+    table = columns("", "held out", "where it was fitted (optimistic)")
+    for name in dict.fromkeys([*scores, *in_sample]):
+        table.add_row(name, *(f"{part[name]:.4f}" if name in part else "" for part in (scores, in_sample)))
+    Console(stderr=True).print(table)
+    if (against := held_out.get("against_best_single")) is not None:
+        log(verdict(against))
+
+
+def verdict(against: dict[str, Any]) -> str:
+    """Whether the fusion is better than the best single model, beyond noise."""
+    if "difference" not in against:
+        return f"fused against the best single model: {'; '.join(against['cautions'])}"
+    gap = f"{against['difference']:+.4f} [{against['low']:+.4f}, {against['high']:+.4f}]"
+    says = "better than the best single model" if against["better"] else "NOT better than the best single model"
+    notes = f" ({'; '.join(against['cautions'])})" if against["cautions"] else ""
+    return f"fused is {says} beyond noise: {gap}, 95 % interval over clips{notes}"

@@ -1,0 +1,78 @@
+"""Scores of a fusion that it was not fitted on: of held-out folds of the validation clips, or of the test clips."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from affectkit import bootstrap, metrics
+from affectkit.tasks import Task
+from affectkit.types import Floats
+
+FUSED, BEST_SINGLE = "fused", "best single"
+Make = Callable[[], Any]
+Fitted = dict[str, Any]
+
+
+def folds_of(groups: np.ndarray, count: int, seed: int) -> np.ndarray:
+    """The fold [N] of each row: whole groups, dealt to the folds in random order, the largest to the emptiest.
+
+    >>> folds_of(np.array(["a", "a", "b", "c"]), 2, seed=0).tolist() in ([0, 0, 1, 1], [1, 1, 0, 0])
+    True
+    """
+    names, which, sizes = np.unique(groups, return_inverse=True, return_counts=True)
+    order = np.random.default_rng(seed).permutation(len(names))
+    order = order[np.argsort(-sizes[order], kind="stable")]
+    filled, fold = np.zeros(min(count, len(names))), np.zeros(len(names), int)
+    for name in order:
+        fold[name] = int(np.argmin(filled))
+        filled[fold[name]] += sizes[name]
+    return np.asarray(fold[which])
+
+
+def cross_fitted(
+    fusers: Mapping[str, Make], scores: Floats, truth: Floats, groups: np.ndarray, *, folds: int, seed: int
+) -> dict[str, Floats]:
+    """What each fuser says of each row when it was fitted on the other folds: name -> [N,K]."""
+    fold = folds_of(groups, folds, seed)
+    found = {name: np.full(scores.shape[1:], np.nan) for name in fusers}
+    for held_out in np.unique(fold):
+        learn, test = fold != held_out, fold == held_out
+        for name, make in fusers.items():
+            fuser = make()
+            fuser.fit(scores[:, learn], truth[learn], groups[learn], seed=seed)
+            found[name][test] = fuser.combine(scores[:, test])
+    return found
+
+
+def compare(
+    task: Task, truth: Floats, systems: Mapping[str, Floats], groups: np.ndarray, *, seed: int
+) -> dict[str, Any]:
+    """Each system's main metric on the rows that all of them have a score for, and how the fusion fares against the
+    best single model there: `better` only where the interval of the difference leaves out 0."""
+    used = np.logical_and.reduce([np.isfinite(one).all(axis=1) for one in systems.values()])
+    if not used.any():
+        return {"rows": 0, "clips": 0, "scores": {}}
+    found: dict[str, Any] = {
+        "rows": int(used.sum()),
+        "clips": len(np.unique(groups[used])),
+        "rows_without_score": int((~used).sum()),
+        "scores": {name: metrics.main(task, truth[used], one[used]) for name, one in systems.items()},
+    }
+    if FUSED in systems and BEST_SINGLE in systems:
+        found["against_best_single"] = against(
+            task, truth[used], systems[FUSED][used], systems[BEST_SINGLE][used], groups[used], seed
+        )
+    return found
+
+
+def against(task: Task, truth: Floats, one: Floats, other: Floats, groups: np.ndarray, seed: int) -> dict[str, Any]:
+    """The difference of the main metric by a bootstrap over whole groups."""
+    gap = bootstrap.paired(task, truth, one, other, groups, seed=seed).get(task.metric)
+    cautions = bootstrap.cautions(task, truth, groups)
+    if gap is None:
+        return {"better": False, "cautions": cautions}
+    better = gap.high < 0 if task.metric == "mae" else gap.low > 0
+    return {**gap._asdict(), "better": bool(better), "cautions": cautions}
