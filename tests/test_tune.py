@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import sqlite3
+import subprocess
 import sys
+import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -38,7 +42,7 @@ class Hill:
         height: float = Field(0.0, ge=-100, le=100, description="best is 3")
         steep: bool = Field(False, description="best is true")
         layers: int = Field(1, ge=1, le=9, description="of no effect")
-        epochs: int = Field(8, ge=1, description="the score grows with them")
+        epochs: int = Field(1, ge=1, description="the score grows with them")
 
     def __init__(self, options: Any, task: Any) -> None:
         self.options, self.task = options, task
@@ -102,15 +106,15 @@ def search(
 
 
 def test_a_planted_best_is_found(cache: Cache, features: Artifact, labels: Path) -> None:
-    found = search(cache, features, labels, 30, "height=-20..20", "steep=false,true")
+    found = search(cache, features, labels, 18, "height=-20..20", "steep=false,true", option=["epochs=7"])
     options = dict(item.split("=") for item in found.options)
     assert options["steep"] == "true"
     assert abs(float(options["height"]) - 3) < 2
-    assert found.config.option == found.options
-    assert (found.trials, found.computed, found.failed) == (30, 30, 0)
-    assert 0 < found.pruned < 25  # the score grows alike in all trials, so the worse ones are seen early
+    assert found.config.option == ["epochs=7", *found.options]
+    assert (found.trials, found.computed, found.failed) == (18, 18, 0)
+    assert 0 < found.pruned < 13  # the score grows alike in all trials, so the worse ones are seen early
     assert found.score == pytest.approx(1.1 - abs(float(options["height"]) - 3) / 100)
-    assert json.loads(json.dumps(found.report))["trials"]["all"] == 30
+    assert json.loads(json.dumps(found.report))["trials"]["all"] == 18
 
 
 def test_the_best_options_train_the_head_that_they_would_if_typed(
@@ -313,3 +317,31 @@ def test_the_command_line(affectkit: Any, features: Artifact, labels: Path) -> N
         wrong = affectkit(*line, *words)
         assert (wrong.returncode, wrong.stdout) == (2, "")
         assert message in wrong.stderr
+
+
+@pytest.mark.slow
+def test_a_killed_search_keeps_its_trials(child: Any, features: Artifact, labels: Path) -> None:
+    line = ["train-head", features.path, "--labels", labels, "--task", "va", "--head", "mlp", "-o", "epochs=3"]
+    tuned = [*line, "--tune", "12", "--search", "hidden=4..64", "--json"]
+    whole = json.loads(child(*tuned, "--cache", "whole").stdout)
+    words = [sys.executable, "-m", "affectkit", *map(str, tuned), "--cache", "killed"]
+    process = subprocess.Popen(words, cwd=child.folder, env=child.environment, stdout=subprocess.DEVNULL)
+    finished = "select count(*) from trials where state in ('COMPLETE', 'PRUNED')"
+    for _ in range(1000):
+        time.sleep(0.05)
+        with (
+            contextlib.suppress(sqlite3.Error),
+            contextlib.closing(sqlite3.connect(study_in(child.folder), uri=True)) as study,
+        ):
+            if study.execute(finished).fetchone()[0] >= 3:
+                break
+    process.kill()
+    process.wait()
+    resumed = json.loads(child(*tuned, "--cache", "killed").stdout)
+    assert 0 < resumed["tuned"]["trials"]["now"] <= 9
+    assert resumed["tuned"]["options"] == whole["tuned"]["options"]
+    assert Path(resumed["artifact"]).name == Path(whole["artifact"]).name
+
+
+def study_in(folder: Path) -> str:
+    return f"file:{next((folder / 'killed').glob('tune/*/study.db'), folder / 'none')}?mode=ro"
