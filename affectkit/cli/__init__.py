@@ -27,6 +27,7 @@ COMMANDS = {
     "predict": ("models", "Predict for every clip of the features given, or for new media in one go."),
     "fuse": ("fusion", "Combine the predictions of several models."),
     "evaluate": ("scores", "Score predictions against labels."),
+    "compare": ("scores", "Lay prediction sets side by side and say which differences are beyond noise."),
     "cache": ("cache", "Look at and look after artifacts."),
     "export": ("cache", "Write an artifact's table to csv, parquet or npz, or its crops to image files."),
     "list": ("workspace", "List plugins, or the options of one."),

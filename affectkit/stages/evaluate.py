@@ -1,9 +1,11 @@
-"""`affectkit evaluate`: predictions against labels, on the test clips (else the validation clips)."""
+"""`affectkit evaluate`: predictions against labels, on the test clips (else the validation clips).
+
+Every score comes with how sure it is: an interval from drawing whole clips again and again, never single rows.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,30 +13,34 @@ from typing import Any
 import numpy as np
 from pydantic import Field
 
-from affectkit import metrics, tasks
-from affectkit.config import Config
-from affectkit.errors import UsageError
-from affectkit.manifest import Pooling, check_pooling, read_labels
-from affectkit.stages import _predictions as rows
+from affectkit import bootstrap, metrics, tasks
+from affectkit.errors import MissingExtra, UsageError
+from affectkit.manifest import read_labels
+from affectkit.stages import _calibration as calibration
+from affectkit.stages import _predictions as tables
+from affectkit.stages._scoring import Scored, ScoringConfig, gather
 from affectkit.store import Artifact, Cache
 from affectkit.store.atomic import write_text
 from affectkit.tasks import Task
 from affectkit.types import ClipLabels, Predictions
 
-VERSION = 1
+VERSION = 2
+REPORT_FILE = "report.json"
+CLIPS_FILE = "clips.csv"
 
 
-class EvaluateConfig(Config):
-    """What is scored."""
+class EvaluateConfig(ScoringConfig):
+    """What is scored, and what is drawn."""
 
-    task: str = Field(description="va, expr, eri, compound, au, or a TOML file")
-    split: str | None = Field(None, description="train, val or test (default: test, else val)")
-    label_pooling: Pooling = Field("midpoint", description="the label of a row: midpoint, mean or mode")
+    figures: bool = Field(False, description="draw figures into the artifact's folder figures/, PNG and SVG")
+    clips: str | None = Field(
+        None, description="with --figures, the clips to draw over time: a pattern  [default: best, median, worst]"
+    )
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The artifact and what it says: scores, the split, and how many rows counted."""
+    """The artifact and what it says: scores, intervals, the split, and how many rows counted."""
 
     artifact: Artifact
     report: dict[str, Any]
@@ -42,68 +48,149 @@ class Evaluation:
 
 def evaluate(
     cache: Cache, predictions: Path, labels: Path, config: EvaluateConfig, *,
-    splits: Path | None = None, out: Path | None = None,
+    splits: Path | None = None, against: Path | None = None, out: Path | None = None,
 ) -> Evaluation:  # fmt: skip
-    """Score one prediction set: pooled over all rows and, beside it and labelled so, the mean over clips."""
+    """Score one prediction set: pooled over all rows and, beside it and labelled so, the mean over clips.
+
+    `against` is another prediction set, compared on the rows that both have a score for. Raises UsageError, and
+    MissingExtra for figures without matplotlib.
+    """
     task = tasks.get(config.task)
-    check_pooling(config.label_pooling, task)
+    config.checked(task)
+    if config.clips and not config.figures:
+        raise UsageError("--clips says which clips are drawn: give --figures as well")
+    if against and not config.draws:
+        raise UsageError("--against compares by draws: --draws 0 leaves none")
     inputs = {
         "stage": "evaluate",
         "version": VERSION,
         "config": config.model_dump(mode="json", exclude={"task"}),
         "task": task.model_dump(mode="json"),
-        "predictions": rows.identity(predictions),
-        "labels": rows.identity(labels),
-        "splits": rows.identity(splits) if splits else None,
+        "predictions": tables.identity(predictions),
+        "against": tables.identity(against) if against else None,
+        "labels": tables.identity(labels),
+        "splits": tables.identity(splits) if splits else None,
     }
     found = cache.find("evaluate", task.name, inputs, out)
     if found is not None:
-        return Evaluation(found, json.loads((found.path / "report.json").read_text(encoding="utf-8")))
-    report = _score(task, predictions, labels, config, splits)
+        return Evaluation(found, json.loads((found.path / REPORT_FILE).read_text(encoding="utf-8")))
+    if config.figures:
+        _require_matplotlib()
+    known = read_labels(labels, task)
+    given = tables.load(predictions, task)
+    scored = gather(task, [given], known, config, splits)
+    report = _report(task, scored, config)
+    if against:
+        report["against"] = _against(task, given, against, known, config, splits, scored.split)
+    each = {} if task.level == "clip" else _each_clip(task, scored)
+
+    def write(folder: Path) -> None:
+        write_text(folder / REPORT_FILE, json.dumps(report, indent=1))
+        if each:
+            write_text(folder / CLIPS_FILE, _clip_table(task, scored, each))
+        if config.figures:
+            from affectkit.stages import _figures
+
+            _figures.draw(folder / "figures", task, scored, report, each, predictions, config.clips)
+
     artifact = cache.create_whole(
-        "evaluate", task.name, inputs,
-        lambda folder: write_text(folder / "report.json", json.dumps(report, indent=1)),
-        upstream=rows.artifact_paths([predictions]), out=out,
+        "evaluate", task.name, inputs, write,
+        upstream=tables.artifact_paths([predictions, *([against] if against else [])]), out=out,
     )  # fmt: skip
     return Evaluation(artifact, report)
 
 
-def _score(task: Task, predictions: Path, labels: Path, config: EvaluateConfig, splits: Path | None) -> dict[str, Any]:
-    known = read_labels(labels, task)
-    given = rows.with_splits(rows.load(predictions, task), known, splits)
-    split = config.split or _default_split(given)
-    chosen = given.select(given.split == split) if split else given
-    if not len(chosen):
-        raise UsageError(
-            f"no prediction has split '{split}' (there are: {', '.join(sorted(set(given.split))) or 'none'})"
-        )
-    wanted = rows.truth(chosen, known, task, config.label_pooling)
-    labelled = np.isfinite(wanted).all(axis=1)
-    used = labelled & chosen.valid
-    if not used.any():
-        raise UsageError(f"no row of split '{split}' has both a label and a score")
-    truth, scores = wanted[used], chosen.scores[used]
-    per_clip = {} if task.level == "clip" else metrics.score_per_clip(task, truth, scores, chosen.clip[used])
-    return {
+def _report(task: Task, scored: Scored, config: ScoringConfig) -> dict[str, Any]:
+    truth, scores, clip = scored.truth, scored.scores[0], scored.rows.clip
+    each_clip = {} if task.level == "clip" else metrics.score_per_clip(task, truth, scores, clip)
+    report: dict[str, Any] = {
         "task": task.name,
         "metric": task.metric,
-        "split": split or "all",
-        "scores": metrics.score(task, truth, scores) | per_clip,
-        "rows": int(used.sum()),
-        "clips": len(np.unique(chosen.clip[used])),
-        "clips_without_prediction": _unpredicted(given, known, split, splits),
-        "rows_without_label": int((~labelled).sum()),
-        "rows_without_score": int((labelled & ~chosen.valid).sum()),
+        "split": scored.split or "all",
+        "scores": metrics.score(task, truth, scores) | each_clip,
+        **intervals(task, scored, 0, config),
+        **scored.counts,
+    }
+    if task.kind != "regression":
+        report["confusion"] = _confusion(task, scored)
+        report["calibration"] = calibration.report(calibration.curves(task, truth, scores))
+    return report
+
+
+def intervals(task: Task, scored: Scored, model: int, config: ScoringConfig) -> dict[str, Any]:
+    """The intervals of a set's metrics, how they were made, and what speaks against them."""
+    about = {
+        "by": config.by, "clusters": len(np.unique(scored.clusters)), "draws": config.draws, "level": config.level,
+        "seed": config.seed,
+    }  # fmt: skip
+    if not config.draws:
+        return {"intervals": {}, "bootstrap": about, "cautions": []}
+    found = bootstrap.interval(
+        task, scored.truth, scored.scores[model], scored.clusters,
+        draws=config.draws, seed=config.seed, level=config.level,
+    )  # fmt: skip
+    return {
+        "intervals": {name: list(bounds) for name, bounds in found.items()},
+        "bootstrap": about,
+        "cautions": bootstrap.cautions(task, scored.truth, scored.clusters, config.by),
     }
 
 
-def _unpredicted(given: Predictions, known: Mapping[str, ClipLabels], split: str, splits: Path | None) -> list[str]:
-    """Labelled clips of the split that no prediction is for: they do not enter the score."""
-    table, predicted = rows.split_table(known, splits), set(given.clip.tolist())
-    absent = [clip for clip in known if clip not in predicted]
-    return [clip for clip in absent if not table or rows.split_in(table, clip) == split]
+def _against(
+    task: Task, given: Predictions, other: Path, known: dict[str, ClipLabels], config: ScoringConfig,
+    splits: Path | None, split: str,
+) -> dict[str, Any]:  # fmt: skip
+    """The set less another one, metric by metric, on the rows that both have."""
+    same = config.model_copy(update={"split": split or None})
+    scored = gather(task, [given, tables.load(other, task)], known, same, splits)
+    ours, theirs = scored.scores
+    found = bootstrap.paired(
+        task, scored.truth, ours, theirs, scored.clusters, draws=config.draws, seed=config.seed, level=config.level
+    )
+    return {
+        "path": str(other),
+        "scores": metrics.score(task, scored.truth, scored.scores[1]),
+        "differences": {name: one._asdict() for name, one in found.items()},
+        **scored.counts,
+    }
 
 
-def _default_split(predictions: Predictions) -> str:
-    present = set(predictions.split)
-    return next((split for split in ("test", "val") if split in present), "")
+def _confusion(task: Task, scored: Scored) -> dict[str, Any]:
+    """Rows by truth (line) and prediction (column); for labels, one such table each: [[TN, FP], [FN, TP]]."""
+    truth, scores = scored.truth, scored.scores[0]
+    if task.kind == "multiclass":
+        cells = metrics.confusion(truth[:, 0], scores.argmax(axis=1), task.outputs)
+        return {"classes": list(task.targets), "rows": cells.tolist()}
+    present = scores >= metrics.THRESHOLD
+    return {
+        name: metrics.confusion(truth[:, k], present[:, k].astype(float), 2).tolist()
+        for k, name in enumerate(task.targets)
+    }
+
+
+def _each_clip(task: Task, scored: Scored) -> dict[str, float]:
+    """The task's metric over each clip's own rows."""
+    return {
+        clip: metrics.main(task, scored.truth[rows], scored.scores[0, rows])
+        for clip, rows in tables.by_clip(scored.rows).items()
+    }
+
+
+def _clip_table(task: Task, scored: Scored, each: dict[str, float]) -> str:
+    """CSV of each clip's own score."""
+    import csv
+    import io
+
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["clip", "rows", task.metric])
+    places = tables.by_clip(scored.rows)
+    writer.writerows([clip, places[clip].stop - places[clip].start, repr(value)] for clip, value in each.items())
+    return text.getvalue()
+
+
+def _require_matplotlib() -> None:
+    from importlib.util import find_spec
+
+    if find_spec("matplotlib") is None:
+        raise MissingExtra("matplotlib", "figures", "drawing figures")

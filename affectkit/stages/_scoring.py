@@ -1,0 +1,176 @@
+"""The rows that are scored: which split, at which times, and what is left out and counted.
+
+By default these are the rows of the labels, with predictions of other times read there, as the challenges score: a
+model of 5 predictions a second then answers for every labelled frame.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from affectkit.config import Config
+from affectkit.errors import UsageError
+from affectkit.manifest import Pooling, check_pooling, without_face
+from affectkit.stages import _predictions as tables
+from affectkit.stages import _rows
+from affectkit.tasks import Task
+from affectkit.types import ClipLabels, Floats, Predictions
+
+By = Literal["clip", "subject"]
+_DIGITS = 6  # of a second: times that differ by less are one
+_FOR_POOLING = "--label-pooling is how prediction rows and rows of --rate get their labels"
+
+
+class ScoringConfig(Config):
+    """What is scored, and how sure that is."""
+
+    task: str = Field(description="va, expr, eri, compound, au, or a TOML file")
+    split: str | None = Field(None, description="train, val or test (default: test, else val)")
+    rows: Literal["labels", "predictions"] | None = Field(
+        None,
+        description="score at the labels' rows, predictions interpolated, or at the predictions' own "
+        "[default: labels; predictions with --label-pooling]",
+    )
+    rate: float | None = Field(None, gt=0, le=1000, description="score at this many rows a second instead")
+    label_pooling: Pooling = Field("midpoint", description="the label of a row: midpoint, mean or mode")
+    by: By = Field("clip", description="what intervals draw together: all rows of a clip, or of a subject")
+    draws: int = Field(1000, ge=0, le=1_000_000, description="bootstrap draws of the intervals; 0: no intervals")
+    level: float = Field(0.95, ge=0.5, lt=1, description="how often an interval holds the truth")
+    seed: int = Field(0, ge=0, lt=1 << 32, description="seed of the draws")
+
+    def checked(self, task: Task) -> None:
+        """Raises UsageError for options that do not fit the task or each other."""
+        check_pooling(self.label_pooling, task)
+        if self.rate and self.rows:
+            raise UsageError("--rows and --rate both say which rows are scored: give one of them")
+        if self.rate and task.level == "clip":
+            raise UsageError(f"--rate is for tasks with scores over time; {task.name} has one score a clip")
+        if self.rows == "labels" and self.label_pooling != "midpoint":
+            raise UsageError(f"{_FOR_POOLING}: leave --rows labels away")
+
+
+@dataclass(frozen=True, repr=False)
+class Scored:
+    """Rows with a label and a score of every prediction set.
+
+    rows: clip, start, end [N]; truth [N,K] (multiclass [N,1]); scores [M,N,K] of M sets; clusters [N], what a
+    bootstrap draws together. `counts` says what else there was.
+    """
+
+    rows: Predictions
+    truth: Floats
+    scores: Floats
+    clusters: NDArray[np.str_]
+    split: str
+    counts: dict[str, Any]
+
+
+def gather(
+    task: Task, sets: Sequence[Predictions], labels: Mapping[str, ClipLabels], config: ScoringConfig,
+    splits: Path | None = None,
+) -> Scored:  # fmt: skip
+    """The rows that all prediction sets have a score for, of the clips that they share. Raises UsageError."""
+    given = [tables.with_splits(one, labels, splits) for one in sets]
+    split = config.split or _default_split(given[0])
+    base = _in_split(given, split)
+    rows, truth, how = _laid_out(task, base, labels, config)
+    ready = [_rows.of_clips(one) for one in given] if task.level == "clip" and how == "labels" else given
+    scores = np.stack([_rows.scores_at(one, rows) for one in ready])
+    labelled = np.asarray(np.isfinite(truth).all(axis=1))
+    predicted = np.asarray(np.isfinite(scores).all(axis=(0, 2)))
+    used = labelled & predicted
+    if not used.any():
+        raise UsageError(f"no row of split '{split}' has both a label and a score")
+    chosen = rows.select(used)
+    counts = {
+        "rows": int(used.sum()),
+        "clips": len(tables.by_clip(chosen)),
+        "clips_without_prediction": _unpredicted(given, labels, split, splits),
+        "rows_without_label": int((~labelled).sum()),
+        "rows_without_score": int((labelled & ~predicted).sum()),
+        "rows_of": how,
+        **_read_at_other_times(ready, chosen),
+    }
+    return Scored(chosen, truth[used], scores[:, used], clusters(chosen, labels, config.by), split, counts)
+
+
+def clusters(rows: Predictions, labels: Mapping[str, ClipLabels], by: By) -> NDArray[np.str_]:
+    """[N] the clip of each row, all faces of a clip together, or its subject. Raises UsageError for unknown ones."""
+    names = {}
+    for clip in dict.fromkeys(rows.clip.tolist()):
+        video = without_face(clip)
+        entry = labels.get(clip) or labels.get(video)
+        names[clip] = video if by == "clip" else (entry.subject if entry else None)
+    lacking = sorted(clip for clip, name in names.items() if name is None)
+    if lacking:
+        raise UsageError(f"--by subject: {len(lacking)} clips have no subject in the labels, such as '{lacking[0]}'")
+    return np.array([names[clip] for clip in rows.clip.tolist()], np.str_)
+
+
+def _in_split(given: Sequence[Predictions], split: str) -> Predictions:
+    """The first set's rows of the split, of the clips that all sets have."""
+    first = given[0]
+    shared = set.intersection(*(set(one.clip.tolist()) for one in given))
+    if not shared:
+        raise UsageError("the prediction sets have no clip in common")
+    base = first if len(given) == 1 else first.select(np.isin(first.clip, sorted(shared)))
+    chosen = base.select(base.split == split) if split else base
+    if not len(chosen):
+        raise UsageError(
+            f"no prediction has split '{split}' (there are: {', '.join(sorted(set(base.split))) or 'none'})"
+        )
+    return chosen
+
+
+def _laid_out(
+    task: Task, base: Predictions, labels: Mapping[str, ClipLabels], config: ScoringConfig
+) -> tuple[Predictions, Floats, str]:
+    """Rows [N], their labels [N,K], and whose rows they are."""
+    if config.rate:
+        rows = _rows.at_rate(base, config.rate)
+        return rows, tables.truth(rows, labels, task, config.label_pooling), f"{config.rate:g} a second"
+    if (config.rows or ("labels" if config.label_pooling == "midpoint" else "predictions")) == "predictions":
+        return base, tables.truth(base, labels, task, config.label_pooling), "predictions"
+    at = _rows.of_clips(base) if task.level == "clip" else base
+    rows, truth = _rows.at_labels(at, labels, task)
+    return rows, truth, "labels"
+
+
+def _read_at_other_times(sets: Sequence[Predictions], rows: Predictions) -> dict[str, Any]:
+    """How many rows were read between or beyond the rows of a prediction set (the worst of them counts)."""
+    between, beyond = 0, 0
+    wanted = tables.by_clip(rows)
+    for one in sets:
+        places = tables.by_clip(one)
+        moved = outside = 0
+        for clip, here in wanted.items():
+            start, end = one.start[places[clip]], one.end[places[clip]]
+            middle = (rows.start[here] + rows.end[here]) / 2
+            own = np.isin(middle.round(_DIGITS), ((start + end) / 2).round(_DIGITS))
+            far = ~own & ((middle < start.min()) | (middle > end.max()))
+            moved, outside = moved + int((~own).sum()), outside + int(far.sum())
+        between, beyond = max(between, moved), max(beyond, outside)
+    found: dict[str, Any] = {"rows_interpolated": between, "rows_beyond_predictions": beyond}
+    return found | ({"interpolation": _rows.INTERPOLATION} if between else {})
+
+
+def _unpredicted(
+    given: Sequence[Predictions], known: Mapping[str, ClipLabels], split: str, splits: Path | None
+) -> list[str]:
+    """Labelled clips of the split that a set has no prediction for: they do not enter the score."""
+    table = tables.split_table(known, splits)
+    predicted = set.intersection(*(set(one.clip.tolist()) for one in given))
+    absent = [clip for clip in known if clip not in predicted]
+    return [clip for clip in absent if not table or tables.split_in(table, clip) == split]
+
+
+def _default_split(predictions: Predictions) -> str:
+    present = set(predictions.split)
+    return next((split for split in ("test", "val") if split in present), "")
