@@ -34,7 +34,6 @@ LINEAR = frozenset({"ridge", "lasso", "elastic-net", "logistic", "linear-svm"})
 PROBABLE = frozenset({"knn", "random-forest", "extra-trees"})  # classifiers that give probabilities and no logits
 DEFAULTS: dict[str, dict[str, Any]] = {
     "logistic": {"max_iter": 1000},
-    "linear-svm": {"max_iter": 10_000},
     "random-forest": {"n_jobs": -1},
     "extra-trees": {"n_jobs": -1},
 }

@@ -41,7 +41,7 @@ class Recipe:
     def read(self, split: str, examples: Sequence[Example]) -> Segments:
         """All segments of a split. Raises UsageError, see `of_clip`, and for a split without a labelled segment."""
         found = Segments.join([self.of_clip(example) for example in examples])
-        if not np.isfinite(found.truth[found.about]).all(axis=1).any():
+        if not found.labelled.any():
             raise UsageError(f"the {split} split ({len(examples)} clips) has no labelled row that is valid")
         return found
 
@@ -97,8 +97,9 @@ class Recipe:
         if self.task.level == "clip":
             return self._of_whole(values, tables[0].labels)
         begin, stop = cut.first[there], cut.last[there]
-        segment = np.repeat(np.arange(len(begin)), stop - begin)
-        place = np.arange(len(segment)) + np.repeat(begin - np.cumsum(stop - begin) + (stop - begin), stop - begin)
+        count = stop - begin
+        segment = np.repeat(np.arange(len(count)), count)
+        place = np.arange(len(segment)) - np.repeat(np.cumsum(count) - count - begin, count)
         truth = tables[0].labels[:-1]
         known = np.where(tables[0].valid[:, None], truth, np.nan)
         labels = typical(known[order], begin, stop, self.task)
