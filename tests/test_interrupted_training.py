@@ -150,6 +150,7 @@ def test_a_killed_training_goes_on_where_it_was(
         assert not list(root.glob("train-head/lstm*"))
         (state,) = states(tmp_path / "outs" if by_hand else root)
         assert sorted(path.name for path in state.glob("seed_*")) == [f"seed_{seed}" for seed in range(stop[0])]
+        assert [path.name for path in (state / "training").iterdir()] == [f"seed_{stop[0]}"]
     trained = end()
     done = fit(root, features, labels, out)
     assert trained == [(2, 4), (2, 5)]

@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import child_environment
-from test_heads import make, planted, quiet
+from test_heads import make, planted, quiet, sequence
 
-from affectkit import tasks
+from affectkit import metrics, tasks
 from affectkit.heads._options import TrainingOptions
 from affectkit.heads._sequences import Table
 from affectkit.plugins import Epoch, Interrupted
@@ -198,7 +198,7 @@ class Killed(Exception):
     """Stands for whatever ends a process."""
 
 
-def fit(name, state, seed=1, stop_after=None, task=None, error=Killed, train=None, **options):
+def fit(name, state, seed=1, stop_after=None, task=None, error=Killed, train=None, val=None, **options):
     """(head, history, epochs reported); None for a history where it was killed."""
     task = task or tasks.get("va")
     head, seen = make(name, task, **SMALL | options), []
@@ -208,9 +208,9 @@ def fit(name, state, seed=1, stop_after=None, task=None, error=Killed, train=Non
         if epoch.epoch == stop_after:
             raise error
 
-    train = train or planted(task, 8, 1)
+    train, val = train or planted(task, 8, 1), val or planted(task, 3, 2)
     try:
-        told = head.fit(train, planted(task, 3, 2), seed=seed, device="cpu", monitor=monitor, state=state)
+        told = head.fit(train, val, seed=seed, device="cpu", monitor=monitor, state=state)
     except error:
         return head, None, seen
     return head, told, seen
@@ -256,6 +256,37 @@ def test_a_fit_killed_twice_and_stopped_early_is_the_same(tmp_path):
     fit("lstm", tmp_path, stop_after=len(expected) - 1, **options)
     again, told, seen = fit("lstm", tmp_path, **options)
     assert (told, seen) == (expected, [len(expected)])
+    assert_same(weights(again), weights(whole))
+
+
+def doubled(clips, seed):
+    """Clips with a second input before their own, of which less can be learnt."""
+    rng = np.random.default_rng(seed)
+    noise = [sequence(one.inputs[0].values * 0.2 + rng.normal(size=one.inputs[0].values.shape)) for one in clips]
+    return [replace(one, inputs=(other, *one.inputs)) for one, other in zip(clips, noise, strict=True)]
+
+
+def test_a_sweep_over_inputs_goes_on_with_the_input_it_was_at(tmp_path):
+    task = tasks.get("va")
+    data = {"train": doubled(planted(task, 8, 1), 1), "val": doubled(planted(task, 3, 2), 2), "combine": "sweep"}
+    whole, expected, seen = fit("lstm", None, **data)
+    each = [*range(1, EPOCHS + 1)]
+    assert seen == each * 2
+    head, told = make("lstm", task, **SMALL | {"combine": "sweep"}), []
+
+    def killed_in_the_second(epoch):
+        told.append(epoch.epoch)
+        if len(told) == EPOCHS + 2:
+            raise Killed
+
+    with pytest.raises(Killed):
+        head.fit(
+            data["train"], data["val"], seed=1, device="cpu", monitor=killed_in_the_second, state=tmp_path
+        )  # fmt: skip
+    assert told == [*each, 1, 2]
+    again, found, seen = fit("lstm", tmp_path, **data)
+    assert (seen, found) == ([*range(3, EPOCHS + 1)], expected)
+    assert again.fitted.inputs == whole.fitted.inputs
     assert_same(weights(again), weights(whole))
 
 
@@ -438,3 +469,24 @@ def test_ctrl_c_before_the_first_epoch_leaves_nothing_to_keep():
 
     _, _, error = optimise(interrupted())
     assert isinstance(error, KeyboardInterrupt) and not isinstance(error, Interrupted)
+
+
+@pytest.mark.parametrize("stop", [3, EPOCHS + 2])
+def test_a_head_that_was_interrupted_can_be_saved_and_predicts(stop, tmp_path):
+    task, seen = tasks.get("va"), []
+    train, val = doubled(planted(task, 8, 1), 1), doubled(planted(task, 3, 2), 2)
+    head = make("lstm", task, **SMALL | {"combine": "sweep"})
+
+    def monitor(epoch):
+        seen.append(epoch)
+        if len(seen) == stop:
+            raise KeyboardInterrupt
+
+    with pytest.raises(Interrupted) as caught:
+        head.fit(train, val, seed=1, device="cpu", monitor=monitor)
+    assert caught.value.history == seen[: min(stop, EPOCHS)]  # of the input that is finished, where one is
+    head.save(tmp_path)
+    loaded = type(head).load(tmp_path, task)
+    scores = np.concatenate(loaded.predict(val, device="cpu"))
+    truth = np.concatenate([one.labels for one in val])
+    assert metrics.main(task, truth, scores) == pytest.approx(caught.value.history[-1].best, abs=1e-5)
