@@ -35,34 +35,248 @@ def _expr(seed: int = 0):
     return scores, truth.astype(float), np.repeat(np.arange(10), 40)
 
 
-@pytest.mark.parametrize("name", plugins.names("fusers"))
-@pytest.mark.parametrize("task", ["va", "expr"])
+def _au(seed: int = 0):
+    rng = np.random.default_rng(seed)
+    truth = (rng.random((ROWS, 12)) < 0.3).astype(float)
+    noise = np.array([0.5, 1.0, 2.0])[:, None, None] * rng.normal(size=(MODELS, ROWS, 12))
+    return 1 / (1 + np.exp(-(3 * truth - 1.5 + noise))), truth, np.repeat(np.arange(10), 40)
+
+
+def _compound(seed: int = 0):
+    """Basic emotions, and compounds that go with them."""
+    scores, truth, groups = _expr(seed)
+    return scores, truth % 7, groups
+
+
+CASES = {"va": _va, "expr": _expr, "au": _au, "compound": _compound}
+
+
+def _swept() -> list[tuple[str, str]]:
+    """Every fuser with every task that it takes: those that read other columns with the task that those make."""
+    found = []
+    for name in plugins.names("fusers"):
+        for task in ["compound"] if plugins.get("fusers", name).inputs else ["va", "expr", "au"]:
+            if (name, task) != ("random-forest", "au"):
+                found.append((name, task))
+    return found
+
+
+@pytest.mark.parametrize(("name", "task"), _swept())
 def test_contract(name: str, task: str) -> None:
-    scores, truth, groups = _va() if task == "va" else _expr()
+    scores, truth, groups = CASES[task]()
+    before = scores.copy(), truth.copy()
     fuser = _made(name, tasks.get(task))
     fuser.fit(scores, truth, groups, seed=3)
     fused = fuser.combine(scores)
-    assert fused.shape == scores.shape[1:]
+    assert fused.shape == (ROWS, tasks.get(task).outputs)
     assert np.isfinite(fused).all()
     again = _made(name, tasks.get(task))
     again.fit(scores, truth, groups, seed=3)
     np.testing.assert_array_equal(again.combine(scores), fused)
+    assert again.state() == fuser.state()
     json.dumps(fuser.state(), allow_nan=False)
-    if task == "expr":
+    if tasks.get(task).kind == "multiclass":
         np.testing.assert_allclose(fused.sum(1), 1)
+        assert (fused >= 0).all()
+    np.testing.assert_array_equal(scores, before[0])
+    np.testing.assert_array_equal(truth, before[1])
 
 
-@pytest.mark.parametrize("name", plugins.names("fusers"))
-def test_a_missing_model_is_bridged_and_missing_rows_stay_missing(name: str) -> None:
-    scores, truth, groups = _va()
-    fuser = _made(name, tasks.get("va"))
+@pytest.mark.parametrize(("name", "task"), _swept())
+def test_a_row_does_not_depend_on_the_rows_beside_it(name: str, task: str) -> None:
+    scores, truth, groups = CASES[task]()
+    scores[1, 5:20] = np.nan
+    fuser = _made(name, tasks.get(task))
     fuser.fit(scores, truth, groups, seed=0)
+    together = fuser.combine(scores[:, :60])
+    for rows in (slice(0, 1), slice(3, 11), slice(40, 60)):
+        np.testing.assert_allclose(fuser.combine(scores[:, rows]), together[rows], rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize(("name", "task"), _swept())
+def test_a_missing_model_is_bridged_and_missing_rows_stay_missing(name: str, task: str) -> None:
+    """In the rows fitted on as in those combined."""
+    scores, truth, groups = CASES[task]()
     holes = scores.copy()
     holes[0, :5] = np.nan
+    holes[:2, 5] = np.nan
     holes[:, 7] = np.nan
-    fused = fuser.combine(holes)
-    assert np.isfinite(fused[:5]).all()
-    assert np.isnan(fused[7]).all()
+    for fitted_on in (scores, holes):
+        fuser = _made(name, tasks.get(task))
+        fuser.fit(fitted_on, truth, groups, seed=0)
+        fused = fuser.combine(holes)
+        assert np.isfinite(fused[:6]).all()
+        assert np.isnan(fused[7]).all()
+        np.testing.assert_allclose(fused[8:], fuser.combine(scores)[8:])
+        json.dumps(fuser.state(), allow_nan=False)
+
+
+@pytest.mark.parametrize(("name", "task"), _swept())
+def test_rows_without_label_are_not_fitted_on(name: str, task: str) -> None:
+    scores, truth, groups = CASES[task]()
+    more, nothing = np.concatenate([scores, scores[:, :50]], axis=1), np.full((50, truth.shape[1]), np.nan)
+    fuser, whole = (_made(name, tasks.get(task)) for _ in range(2))
+    fuser.fit(scores, truth, groups, seed=1)
+    if name == "rank-average":  # ranks need no label
+        return
+    whole.fit(more, np.concatenate([truth, nothing]), np.concatenate([groups, np.full(50, 99)]), seed=1)
+    np.testing.assert_array_equal(fuser.combine(scores), whole.combine(scores))
+
+
+@pytest.mark.parametrize("name", ["dwf", "best-single", "nnls", "stacking", "random-forest"])
+def test_what_learns_is_no_worse_than_the_worst_model(name: str) -> None:
+    """On rows that it was not fitted on; what looks at the labels leans on the good model."""
+    for task_name, made in (("va", _va), ("expr", _expr)):
+        task = tasks.get(task_name)
+        fuser = _made(name, task)
+        fuser.fit(*made(0), seed=0)
+        scores, truth, _ = made(1)
+        score = metrics.main(task, truth, fuser.combine(scores))
+        alone = [metrics.main(task, truth, one) for one in scores]
+        assert score > alone[1]  # of the middle model
+
+
+def test_equal_is_the_mean() -> None:
+    scores, truth, groups = _va()
+    scores[0, :10] = np.nan
+    fuser = _made("equal", tasks.get("va"))
+    fuser.fit(scores, truth, groups, seed=0)
+    np.testing.assert_allclose(fuser.combine(scores), np.nanmean(scores, axis=0))
+
+
+def test_best_single_is_the_model_that_is_best_where_all_are() -> None:
+    """The good model is judged on the rows that all have, not on easy rows of its own; where it is missing, the others'
+    mean stands in."""
+    scores, truth, groups = _va()
+    scores = scores[::-1].copy()  # the best is the last
+    scores[0, :50] = truth[:50]
+    scores[2, :50] = np.nan
+    fuser = _made("best-single", tasks.get("va"))
+    fuser.fit(scores, truth, groups, seed=0)
+    assert fuser.state()["weights"] == [[0, 0], [0, 0], [1, 1]]
+    expected = [metrics.main(tasks.get("va"), truth[50:], one[50:]) for one in scores]
+    np.testing.assert_allclose(fuser.state()["scores_in_sample"], expected)
+    np.testing.assert_allclose(fuser.combine(scores)[:50], scores[:2, :50].mean(axis=0))
+    np.testing.assert_array_equal(fuser.combine(scores)[50:], scores[2, 50:])
+    scores[1, 50:] = np.nan  # no row of all three: each on its own
+    fuser.fit(scores, truth, groups, seed=0)
+    assert fuser.state()["scores_in_sample"][1] == metrics.main(tasks.get("va"), truth[:50], scores[1, :50])
+
+
+def test_best_single_of_an_error_is_the_lowest() -> None:
+    task = tasks.get("va").model_copy(update={"metric": "mae"})
+    fuser = _made("best-single", task)
+    fuser.fit(*_va(), seed=0)
+    assert fuser.weights[0].tolist() == [1, 1]
+
+
+def test_nnls_is_the_least_squares_solution_among_weights_that_are_not_negative() -> None:
+    """Against a bounded solver; planted weights are found again."""
+    from scipy.optimize import lsq_linear
+
+    scores, truth, groups = _expr()
+    fuser = _made("nnls", tasks.get("expr"))
+    fuser.fit(scores, truth, groups, seed=0)
+    for k in range(8):
+        reference = lsq_linear(scores[:, :, k].T, truth[:, 0] == k, (0, np.inf), tol=1e-14, lsmr_tol="auto")
+        np.testing.assert_allclose(fuser.weights[:, k], reference.x, atol=1e-6)
+    scores, _, groups = _va()
+    planted = np.array([[0.5, 0.0], [0.3, 0.9], [0.0, 0.6]])
+    fuser = _made("nnls", tasks.get("va"))
+    fuser.fit(scores, np.einsum("mnk,mk->nk", scores, planted), groups, seed=0)
+    np.testing.assert_allclose(fuser.weights, planted, atol=1e-10)
+
+
+def test_nnls_gives_even_classes_where_no_model_helps() -> None:
+    """Weights of 0 throughout: every class alike, and no division by 0."""
+    scores, truth, groups = _expr()
+    fuser = _made("nnls", tasks.get("expr"))
+    fuser.fit(-scores, truth, groups, seed=0)
+    assert (fuser.weights == 0).all()
+    np.testing.assert_allclose(fuser.combine(scores), 1 / 8)
+
+
+def test_stacking_equals_the_closed_form_of_ridge() -> None:
+    scores, truth, groups = _va()
+    fuser = _made("stacking", tasks.get("va"), alpha="3")
+    fuser.fit(scores, truth, groups, seed=0)
+    inputs = np.concatenate(list(scores), axis=1)
+    z = (inputs - inputs.mean(0)) / inputs.std(0)
+    w = np.linalg.solve(z.T @ z + 3 * np.eye(6), z.T @ (truth - truth.mean(0)))
+    np.testing.assert_allclose(fuser.combine(scores), truth.mean(0) + z @ w)
+    np.testing.assert_allclose(np.concatenate(fuser.state()["coefficients"]), w.T)
+
+
+def test_stacking_is_at_the_optimum_of_its_penalised_likelihood() -> None:
+    """Its gradient there is 0: sum over rows of (p - y) z, and the penalty's."""
+    scores, truth, groups = _expr()
+    fuser = _made("stacking", tasks.get("expr"), c="0.5")
+    fuser.fit(scores, truth, groups, seed=0)
+    inputs = np.log(np.concatenate(list(scores), axis=1))
+    z = (inputs - inputs.mean(0)) / inputs.std(0)
+    residual = fuser.combine(scores) - np.eye(8)[truth[:, 0].astype(int)]
+    gradient = residual.T @ z + np.array(fuser.state()["coefficients"][0]) / 0.5
+    assert np.abs(gradient).max() < 0.05 * np.abs((np.eye(8)[truth[:, 0].astype(int)] - 1 / 8).T @ z).max()
+
+
+def test_stacking_of_labels_that_never_occur_and_of_one_class() -> None:
+    scores, truth, groups = _au()
+    truth[:, 3], truth[:, 4] = 0, 1
+    fuser = _made("stacking", tasks.get("au"))
+    fuser.fit(scores, truth, groups, seed=0)
+    fused = fuser.combine(scores)
+    assert (fused[:, 3] == 0).all()
+    assert (fused[:, 4] == 1).all()
+    json.dumps(fuser.state(), allow_nan=False)
+    assert metrics.binary_f1(truth, fused >= 0.5) > 0.8
+    scores, truth, groups = _expr()
+    fuser = _made("stacking", tasks.get("expr"), balanced="true")
+    fuser.fit(scores, np.full_like(truth, 2), groups, seed=0)
+    np.testing.assert_array_equal(fuser.combine(scores), np.tile(np.eye(8)[2], (ROWS, 1)))
+
+
+def test_rank_average_does_not_mind_the_scale_of_a_model() -> None:
+    """Any rising function of one model leaves the ranks, so the order of the fused rows; copies of one model give that
+    model back, on its scale."""
+    from scipy.stats import rankdata
+
+    scores, truth, groups = _va()
+    bent = scores.copy()
+    bent[1] = np.exp(3 * scores[1])
+    orders = []
+    for one in (scores, bent):
+        fuser = _made("rank-average", tasks.get("va"))
+        fuser.fit(one, truth, groups, seed=0)
+        orders.append(fuser.combine(one).argsort(axis=0))
+    np.testing.assert_array_equal(*orders)
+    fuser.fit(np.repeat(scores[:1], 3, axis=0), truth, groups, seed=0)
+    np.testing.assert_allclose(fuser.combine(np.repeat(scores[:1], 3, axis=0)), scores[0], atol=1e-9)
+    scores, truth, groups = _expr()
+    fuser = _made("rank-average", tasks.get("expr"))
+    fuser.fit(scores, truth, groups, seed=0)
+    ranks = np.mean([(rankdata(one, axis=0) - 0.5) / ROWS for one in scores], axis=0)
+    np.testing.assert_allclose(fuser.combine(scores), ranks / ranks.sum(axis=1, keepdims=True))
+
+
+def test_compounds_are_sums_of_the_two_basic_emotions() -> None:
+    scores, truth, groups = _compound()
+    fuser = _made("compound-from-basic", tasks.get("compound"))
+    assert fuser.inputs == tasks.get("expr").targets
+    fuser.fit(scores, truth, groups, seed=0)
+    _, anger, disgust, fear, happiness, sadness, surprise, _ = scores.mean(axis=0).T
+    sums = np.stack([fear + surprise, happiness + surprise, sadness + surprise, disgust + surprise, anger + surprise,
+                     sadness + fear, sadness + anger], axis=1)  # fmt: skip
+    fused = fuser.combine(scores)
+    np.testing.assert_allclose(fused, sums / sums.sum(axis=1, keepdims=True))
+    np.testing.assert_allclose(fuser.combine(np.tile(np.eye(8)[0], (2, 1, 1))), 1 / 7)  # all of it Neutral
+    reversed_task = tasks.get("compound").model_copy(update={"targets": tasks.get("compound").targets[::-1]})
+    np.testing.assert_allclose(_made("compound-from-basic", reversed_task).combine(scores), fused[:, ::-1])
+
+
+@pytest.mark.parametrize("task", ["va", "expr", "au"])
+def test_compounds_are_for_compound_tasks(task: str) -> None:
+    with pytest.raises(UsageError, match="--task compound"):
+        _made("compound-from-basic", tasks.get(task))
 
 
 def test_dwf_is_the_best_of_the_plain_loop() -> None:
@@ -105,16 +319,80 @@ def test_weights_of_missing_models_go_to_the_others() -> None:
     assert weighted(scores, np.array([[0.2], [0.2], [0.6]]))[0, 0] == pytest.approx(2.0)
 
 
-def test_forest_equals_scikit_learn_on_concatenated_inputs() -> None:
-    from sklearn.ensemble import RandomForestRegressor
+def test_forest_is_the_mean_of_trees_grown_on_drawn_clips() -> None:
+    """Each tree is scikit-learn's on the rows of the drawn clips, weighed by how often the clip was drawn."""
+    from sklearn.tree import DecisionTreeRegressor
 
     scores, truth, groups = _va()
-    fuser = _made("random-forest", tasks.get("va"), trees="20")
+    fuser = _made("random-forest", tasks.get("va"), trees="20", min_leaf="1")
+    fuser.fit(scores, truth, groups, seed=0)
+    inputs = np.concatenate(list(scores), axis=1).astype(np.float32)
+    for column, forest in enumerate(fuser.forests):
+        grown = []
+        for tree, drawn in zip(forest.trees, forest.drawn, strict=True):
+            assert drawn.sum() == 10
+            alone = DecisionTreeRegressor(random_state=tree.random_state)
+            alone.fit(inputs, truth[:, column], sample_weight=drawn[groups])
+            grown.append(alone.predict(inputs))
+        np.testing.assert_allclose(fuser.combine(scores)[:, column], np.mean(grown, axis=0))
+        assert len(grown) == len(np.unique(forest.drawn, axis=0)) == 20
+
+
+def test_out_of_bag_score_is_that_of_clips_a_tree_never_saw() -> None:
+    scores, truth, groups = _expr()
+    fuser = _made("random-forest", tasks.get("expr"), trees="12")
+    fuser.fit(scores, truth, groups, seed=4)
+    (forest,) = fuser.forests
+    inputs = np.concatenate(list(scores), axis=1).astype(np.float32)
+    votes = np.zeros((ROWS, 8))
+    for row in range(ROWS):
+        for tree, drawn in zip(forest.trees, forest.drawn, strict=True):
+            if not drawn[groups[row]]:
+                votes[row, tree.classes_.astype(int)] += tree.predict_proba(inputs[row : row + 1])[0]
+    judged = votes.sum(axis=1) > 0
+    expected = metrics.main(tasks.get("expr"), truth[judged], votes[judged])
+    assert fuser.state()["out_of_bag_score"] == pytest.approx(expected)
+
+
+def test_forest_is_not_flattered_by_neighbouring_frames() -> None:
+    """Labels that hang on the clip alone, and scores that give the clip away but nothing else: a forest on drawn rows
+    believes that it knows the labels, one on drawn clips knows that it does not."""
+    from sklearn.ensemble import RandomForestRegressor
+
+    rng = np.random.default_rng(0)
+    groups = np.repeat(np.arange(20), 20)
+    truth = rng.normal(size=(20, 2))[groups]
+    scores = rng.normal(size=(MODELS, 20, 2))[:, groups] + 0.01 * rng.normal(size=(MODELS, ROWS, 2))
+    fuser = _made("random-forest", tasks.get("va"), trees="50")
     fuser.fit(scores, truth, groups, seed=0)
     inputs = np.concatenate(list(scores), axis=1)
-    for column in range(2):
-        reference = RandomForestRegressor(20, min_samples_leaf=5, random_state=0).fit(inputs, truth[:, column])
-        np.testing.assert_allclose(fuser.combine(scores)[:, column], reference.predict(inputs))
+    flattered = RandomForestRegressor(50, min_samples_leaf=5, oob_score=True, random_state=0).fit(inputs, truth)
+    assert metrics.main(tasks.get("va"), truth, flattered.oob_prediction_) > 0.9
+    assert fuser.state()["out_of_bag_score"] < 0.3
+
+
+def test_forest_of_sun_is_the_best_of_their_six() -> None:
+    scores, truth, groups = _expr()
+    fuser = _made("random-forest", tasks.get("expr"), preset="sun")
+    fuser.fit(scores, truth, groups, seed=0)
+    state = fuser.state()
+    tried = {(one["trees"], one["criterion"]): one["out_of_bag_score"] for one in state["tried"]}
+    assert set(tried) == {(trees, criterion) for trees in (10, 50, 100) for criterion in ("gini", "entropy")}
+    assert tried[state["trees"], state["criterion"]] == state["out_of_bag_score"] == max(tried.values())
+    assert len(fuser.forests[0].trees) == state["trees"]
+    alone = _made("random-forest", tasks.get("expr"), trees=str(state["trees"]), criterion=state["criterion"])
+    alone.fit(scores, truth, groups, seed=0)
+    np.testing.assert_array_equal(alone.combine(scores), fuser.combine(scores))
+    with pytest.raises(UsageError, match="preset=sun chooses trees itself"):
+        _made("random-forest", tasks.get("expr"), preset="sun", trees="10")
+
+
+def test_forest_of_one_clip_has_no_score_out_of_bag() -> None:
+    scores, truth, _ = _va()
+    fuser = _made("random-forest", tasks.get("va"), trees="3")
+    fuser.fit(scores, truth, np.zeros(ROWS), seed=0)
+    assert fuser.state()["out_of_bag_score"] is None
+    assert np.isfinite(fuser.combine(scores)).all()
 
 
 def test_forest_gives_zero_to_classes_it_never_saw() -> None:

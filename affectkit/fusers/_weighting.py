@@ -2,21 +2,114 @@
 
 from __future__ import annotations
 
-import numpy as np
+from functools import reduce
+from typing import Any
 
-from affectkit.types import Floats
+import numpy as np
+from numpy.typing import NDArray
+
+from affectkit.errors import UsageError
+from affectkit.types import Bools, Floats
+
+_NEGLIGIBLE = 1e-12  # of a target's whole weight: what is left to share out is rounding
 
 
 def weighted(scores: Floats, weights: Floats) -> Floats:
-    """sum_m w[m,k] s[m,n,k] over the models that have a score, their weights renormalised to sum to 1.
+    """sum_m w[m,k] s[m,n,k] over the models that have a score, with the weights of `renormalised`.
 
-    scores [M,N,K] (NaN = missing), weights [M,K] -> [N,K]; NaN where no model with a weight has a score.
+    scores [M,N,K] (NaN = missing), weights [M,K] -> [N,K] float64; NaN where no model has a score. The sum runs over
+    the models in their order, so that whoever else adds in that order gets the same bits.
 
     >>> weighted(np.array([[[1.0]], [[np.nan]]]), np.array([[0.2], [0.8]]))
     array([[1.]])
     """
-    present = np.isfinite(scores)
-    total = np.einsum("mnk,mk->nk", np.where(present, scores, 0.0), weights)
-    mass = np.einsum("mnk,mk->nk", present.astype(weights.dtype), weights)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(mass > 0, total / mass, np.nan)
+    present, which = patterns(scores)
+    shares = renormalised(weights[None], present)[0]  # [P,M,K]
+    total = np.zeros(scores.shape[1:])
+    for model, values in enumerate(scores):
+        share = shares[0, model] if len(shares) == 1 else shares[which, model]
+        total += share * (values if len(shares) == 1 and present[0, model].all() else _filled(values))
+    nothing = np.asarray(~present.any(axis=1))  # [P,K]
+    if nothing.any():
+        total[nothing[which]] = np.nan
+    return total
+
+
+def patterns(scores: Floats) -> tuple[Bools, NDArray[np.intp]]:
+    """Which scores are there: the distinct patterns [P,M,K], and the pattern of each row [N]. scores [M,N,K].
+
+    >>> present, which = patterns(np.array([[[1.0], [np.nan]], [[2.0], [3.0]]]))
+    >>> present[which][:, 0, 0]
+    array([ True, False])
+    """
+    models, rows, targets = scores.shape
+    there = np.asarray(np.isfinite(scores))
+    if there.all():
+        return np.ones((1, models, targets), bool), np.zeros(rows, np.intp)
+    cells = np.moveaxis(there, 0, 1).reshape(rows, models * targets)
+    packed = np.packbits(cells, axis=1)
+    _, first, which = np.unique(packed, axis=0, return_index=True, return_inverse=True)
+    return cells[first].reshape(-1, models, targets), which.reshape(rows)
+
+
+def renormalised(weights: Floats, present: Bools) -> Floats:
+    """The weights that hold under each pattern of missing scores: those of the models that are there, scaled to the
+    sum that all of them have. Where what is there has no weight, the models that are there share alike.
+
+    weights [D,M,K], present [P,M,K] -> [D,P,M,K]; 0 where missing. With every model there they are what they were,
+    bit for bit.
+
+    >>> renormalised(np.array([[[0.2], [0.2], [0.6]]]), np.array([[[True], [True], [False]]]))[0, 0, :, 0]
+    array([0.5, 0.5, 0. ])
+    """
+    kept = np.where(present, weights[:, None], 0.0)  # [D,P,M,K]
+    whole, left = _over_models(weights)[:, None], _over_models(kept)  # [D,1,K], [D,P,K]
+    light = left <= _NEGLIGIBLE * whole
+    scale = np.divide(whole, left, out=np.zeros_like(left), where=~light)
+    shared = kept * scale[:, :, None]
+    if light.any():
+        alike = present * (whole / np.maximum(present.sum(axis=1), 1))[:, :, None]
+        shared = np.where(light[:, :, None], alike, shared)
+    return shared
+
+
+def bridged(scores: Floats) -> Floats:
+    """The scores [M,N,K] with a missing one replaced by the mean of the models that have one for that row and target;
+    0 where none has."""
+    there = np.asarray(np.isfinite(scores))
+    if there.all():
+        return np.asarray(scores, np.float64)
+    filled = np.where(there, scores, 0.0)
+    mean = filled.sum(axis=0) / np.maximum(there.sum(axis=0), 1)
+    return np.where(there, scores, mean)
+
+
+def missing(scores: Floats) -> Bools:
+    """[N] rows for which some target has no score of any model. scores [M,N,K]."""
+    return np.asarray(~np.asarray(np.isfinite(scores).any(axis=0)).all(axis=1))
+
+
+def shares(fused: Floats) -> Floats:
+    """Class scores [N,K] divided by their sum, which leaves the winning class; 1/K each where all are 0."""
+    sums = fused.sum(axis=1, keepdims=True)
+    even = np.where(np.isnan(sums), np.nan, 1 / fused.shape[1])
+    return np.divide(fused, sums, out=np.broadcast_to(even, fused.shape).copy(), where=sums > 0)
+
+
+def usable(scores: Floats, truth: Floats, groups: NDArray[Any]) -> tuple[Floats, Floats, NDArray[Any]]:
+    """The rows that have a truth and, for every target, the score of some model: scores [M,N,K], truth [N,K] (classes:
+    indices [N,1]), groups [N]. Raises UsageError when there are none."""
+    truth = np.asarray(truth, np.float64).reshape(scores.shape[1], -1)
+    keep = np.isfinite(truth).all(axis=1) & ~missing(scores)
+    if not keep.any():
+        raise UsageError("no row has both a label and a score for every target: there is nothing to fit a fusion on")
+    return (scores, truth, groups) if keep.all() else (scores[:, keep], truth[keep], groups[keep])
+
+
+def _filled(values: Floats) -> Floats:
+    return np.where(np.isfinite(values), values, 0.0)
+
+
+def _over_models(values: Floats) -> Floats:
+    """Summed over the models, which are the last axis but one, in their order."""
+    return np.asarray(reduce(np.add, np.moveaxis(values, -2, 0)))

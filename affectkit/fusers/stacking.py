@@ -1,0 +1,97 @@
+"""Stacking (Wolpert 1992): a linear model on all models' scores of all columns. Ridge regression for values, logistic
+regression for classes and for each label, on log-probabilities and log-odds: with these, a weighted product of the
+models' probabilities is one of the combinations that can be learnt."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from affectkit.config import Config
+from affectkit.fusers._weighting import bridged, missing, usable
+from affectkit.metrics import THRESHOLD
+from affectkit.tasks import Task
+from affectkit.types import Floats
+
+_LEAST = 1e-6  # of a probability, before its logarithm
+
+
+class StackingOptions(Config):
+    """How much the coefficients are held back."""
+
+    c: float = Field(1.0, gt=0, description="logistic regression: inverse strength of the L2 penalty (classes, labels)")
+    alpha: float = Field(1.0, ge=0, description="ridge regression: strength of the L2 penalty (values)")
+    balanced: bool = Field(False, description="weigh classes and labels by the inverse of how often they occur")
+
+
+class StackingFusion:
+    """Learns coefficients [outputs, M * K] on inputs standardised over the fit rows. A missing score counts as the mean
+    of the models that have one."""
+
+    version: ClassVar[int] = 1
+    Options: ClassVar[type[Config]] = StackingOptions
+    inputs: ClassVar[tuple[str, ...] | None] = None
+
+    def __init__(self, options: StackingOptions, task: Task) -> None:
+        self.options = options
+        self.task = task
+        self.models: list[Any] = []
+
+    def fit(self, scores: Floats, truth: Floats, groups: NDArray[Any], *, seed: int) -> None:
+        """scores [M,N,K], truth [N,K] or class indices [N,1]. Raises UsageError when no row can be used."""
+        scores, truth, _ = usable(scores, truth, groups)
+        inputs = self._inputs(scores)
+        if self.task.kind == "multilabel":
+            truth = (truth >= THRESHOLD).astype(int)
+        self.models = [self._model(column).fit(inputs, column) for column in truth.T]
+
+    def combine(self, scores: Floats) -> Floats:
+        """[M,N,K] -> [N,K]: values, or probabilities; NaN where a target has no score of any model."""
+        inputs = self._inputs(scores)
+        fused = np.zeros(scores.shape[1:])
+        for target, model in enumerate(self.models):
+            if self.task.kind == "regression":
+                fused[:, target] = model.predict(inputs)
+            elif self.task.kind == "multilabel":
+                fused[:, target] = model.predict_proba(inputs) @ model.classes_
+            else:
+                fused[:, model.classes_.astype(int)] = model.predict_proba(inputs)
+        fused[missing(scores)] = np.nan
+        return fused
+
+    def state(self) -> dict[str, Any]:
+        """Coefficients of the standardised inputs [model, column] and intercepts, of each fitted model; empty where the
+        fit rows had one class or label value only, which is then always given."""
+        return {
+            "coefficients": [np.atleast_2d(getattr(model[-1], "coef_", [])).tolist() for model in self.models],
+            "intercepts": [np.atleast_1d(getattr(model[-1], "intercept_", [])).tolist() for model in self.models],
+        }
+
+    def _model(self, truth: Floats) -> Any:
+        from sklearn.dummy import DummyClassifier
+        from sklearn.linear_model import LogisticRegression, Ridge
+        from sklearn.pipeline import make_pipeline
+        from sklearn.preprocessing import StandardScaler
+
+        if self.task.kind == "regression":
+            return make_pipeline(StandardScaler(), Ridge(self.options.alpha))
+        if len(np.unique(truth)) == 1:
+            return make_pipeline(StandardScaler(), DummyClassifier())
+        weight = "balanced" if self.options.balanced else None
+        return make_pipeline(StandardScaler(), LogisticRegression(C=self.options.c, class_weight=weight, max_iter=1000))
+
+    def _inputs(self, scores: Floats) -> Floats:
+        """[M,N,K] -> [N, M * K], finite."""
+        models, rows, targets = scores.shape
+        values = bridged(scores)
+        if self.task.kind != "regression":
+            values = np.log(np.maximum(values, _LEAST))
+            if self.task.kind == "multilabel":
+                values = values - np.log(np.maximum(1 - bridged(scores), _LEAST))
+        return np.moveaxis(values, 0, 1).reshape(rows, models * targets)
+
+
+PLUGIN = StackingFusion
