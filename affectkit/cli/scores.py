@@ -117,28 +117,33 @@ def _say_rows(report: dict[str, Any]) -> None:
         f"{report['task']}, split {report['split']}: {report['rows']} rows of {report['clips']} clips "
         f"({dropped} left out); rows of: {report['rows_of']}"
     )
-    if report["rows_interpolated"]:
-        beyond = report["rows_beyond_predictions"]
+    _say_interpolation(report)
+
+
+def _say_interpolation(counts: dict[str, Any]) -> None:
+    if counts["rows_interpolated"]:
+        beyond = counts["rows_beyond_predictions"]
         held = f"; {beyond} lie beyond them and take the nearest" if beyond else ""
-        log(f"{report['rows_interpolated']} rows read between predictions, {report['interpolation']}{held}")
+        log(f"{counts['rows_interpolated']} rows read between predictions, {counts['interpolation']}{held}")
 
 
 def _print_systems(report: dict[str, Any], marks: Sequence[str]) -> None:
-    reference = report["reference"]["place"]
-    header = _interval_header(report)
-    table = columns("score", "", "pooled", header, f"less {marks[reference]}", header, "p (Holm)", "beyond noise")
+    reference = marks[report["reference"]["place"]]
+    table = columns("score", "", f"pooled, {_interval_header(report)}", f"less {reference}", "p (Holm)")
     for name in report["systems"][0]["scores"]:
         for mark, system in zip(marks, report["systems"], strict=True):
-            cells = [f"{system['scores'][name]:.4f}", _interval(system["intervals"].get(name))]
+            cells = [_with_interval(system["scores"][name], system["intervals"].get(name), "")]
             if gap := system.get("differences", {}).get(name):
-                cells += [f"{gap['difference']:+.4f}", _interval((gap["low"], gap["high"]), signed=True)]
-                cells += [f"{gap['p_adjusted']:.3f}", "yes" if gap["beyond_noise"] else "no"]
+                cells.append(_with_interval(gap["difference"], (gap["low"], gap["high"]), "+"))
+                cells.append(f"{gap['p_adjusted']:.3f}{' *' if gap['beyond_noise'] else ''}")
             table.add_row(name if mark == marks[0] else "", mark, *cells)
     Console(stderr=True).print(table)
+    log("* beyond noise")
 
 
 def _say_difference(report: dict[str, Any], other: dict[str, Any]) -> None:
     log(f"against {other['path']}, on {other['rows']} rows of {other['clips']} clips that both have:")
+    _say_interpolation(other)
     table = columns("score", "of the other", "difference", _interval_header(report), "p")
     for name, gap in other["differences"].items():
         bounds = _interval((gap["low"], gap["high"]), signed=True)
@@ -157,6 +162,11 @@ def _verdict(metric: str, mark: str, reference: str, gap: dict[str, Any]) -> str
 def _interval(bounds: Sequence[float] | None, signed: bool = False) -> str:
     sign = "+" if signed else ""
     return "" if bounds is None else f"{bounds[0]:{sign}.4f} .. {bounds[1]:{sign}.4f}"
+
+
+def _with_interval(value: float, bounds: Sequence[float] | None, sign: str) -> str:
+    sure = f" [{bounds[0]:{sign}.3f}, {bounds[1]:{sign}.3f}]" if bounds else ""
+    return f"{value:{sign}.3f}{sure}"
 
 
 def _interval_header(report: dict[str, Any]) -> str:

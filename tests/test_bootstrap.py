@@ -1,0 +1,257 @@
+"""The bootstrap over clusters: equal to its slow definition, right as often as it says, and quick."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from affectkit import bootstrap, metrics, tasks
+from affectkit.tasks import Task
+
+KINDS = ["va", "eri", "expr", "au"]
+Rows = tuple[np.ndarray, np.ndarray, np.ndarray]
+
+
+def data(task: Task, seed: int = 0, clips: int = 9, length: int = 14) -> Rows:
+    """Truth, scores and clip names; clips of several lengths that lie in pieces, not in order of their names."""
+    random = np.random.default_rng(seed)
+    clip = np.repeat(random.permutation(clips), random.integers(3, length, clips))
+    clip = np.concatenate([clip, clip[:5]])
+    shape = (len(clip), task.outputs)
+    if task.kind == "regression":
+        truth = random.normal(size=(clips, task.outputs))[clip] + random.normal(0, 0.5, shape) + 3
+        scores = 0.7 * truth + random.normal(0, 0.5, shape)
+    elif task.kind == "multiclass":
+        truth = random.integers(task.outputs, size=(len(clip), 1)).astype(float)
+        scores = random.dirichlet(np.ones(task.outputs), len(clip))
+    else:
+        truth = (random.random(shape) < 0.3).astype(float)
+        scores = np.clip(truth * 0.3 + random.random(shape) * 0.6, 0, 1)
+    return truth, scores, np.array([f"clip{one}" for one in clip])
+
+
+def slowly(task: Task, rows: Rows, draws: int, seed: int) -> dict[str, np.ndarray]:
+    """The definition: metrics of the concatenated rows of the clips that were drawn."""
+    truth, scores, clip = rows
+    places = [np.flatnonzero(clip == name) for name in np.unique(clip)]
+    found = []
+    for chunk in bootstrap.counts(len(places), draws, seed):
+        for line in chunk:
+            drawn = np.concatenate([np.tile(place, int(n)) for place, n in zip(places, line, strict=True)])
+            found.append(metrics.score(task, truth[drawn], scores[drawn]))
+    return {name: np.array([one[name] for one in found]) for name in found[0]}
+
+
+def quickly(task: Task, rows: Rows, draws: int, seed: int) -> dict[str, np.ndarray]:
+    truth, scores, clip = rows
+    codes, groups = bootstrap._codes(clip)
+    return bootstrap._drawn([bootstrap._measure(task, truth, scores, codes, groups)], groups, draws, seed)[0]
+
+
+def agree(task: Task, rows: Rows, draws: int = 60) -> None:
+    quick, slow = quickly(task, rows, draws, 5), slowly(task, rows, draws, 5)
+    assert list(quick) == list(slow)
+    for name, values in slow.items():
+        np.testing.assert_allclose(quick[name], values, atol=1e-10, rtol=0, err_msg=name)
+
+
+@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("seed", [0, 1])
+def test_draws_equal_the_metrics_of_the_rows_drawn(name: str, seed: int) -> None:
+    agree(tasks.get(name), data(tasks.get(name), seed))
+
+
+def awkward() -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+    random = np.random.default_rng(0)
+    walk = random.normal(size=(40, 2))
+    steps = np.repeat(random.normal(size=(8, 2)), 5, axis=0)
+    yield "constant in each clip", steps, steps + 0.1
+    yield "constant truth", np.full((40, 2), 0.3), walk
+    yield "both constant and equal", np.full((40, 2), 0.3), np.full((40, 2), 0.3)
+    yield "both constant, not equal", np.full((40, 2), 0.3), np.full((40, 2), 0.1)
+    yield "perfect", walk, walk
+    yield "far from 0", walk + 1e6, walk * 0.9 + 1e6
+    yield "one clip varies", np.where(np.arange(40)[:, None] < 5, walk, 0.7), walk
+
+
+@pytest.mark.parametrize(("truth", "scores"), [(t, s) for _, t, s in awkward()], ids=[name for name, *_ in awkward()])
+def test_awkward_values(truth: np.ndarray, scores: np.ndarray) -> None:
+    agree(tasks.get("va"), (truth, scores, np.repeat(list("abcdefgh"), 5)))
+
+
+def test_rare_classes_and_labels() -> None:
+    expr, au = tasks.get("expr"), tasks.get("au")
+    truth, scores, clip = data(expr)
+    truth[:] = 0
+    truth[3] = 5
+    agree(expr, (truth, scores, clip))
+    truth, scores, clip = data(au)
+    truth[:, 2], scores[:, 2], truth[:, 3], scores[:, 4] = 0, 0, 0, 1
+    agree(au, (truth, scores, clip))
+
+
+def test_an_interval_is_percentiles_widened_for_few_clips() -> None:
+    from scipy import stats
+
+    va = tasks.get("va")
+    rows = data(va)
+    groups = len(np.unique(rows[2]))
+    drawn = slowly(va, rows, 300, 7)
+    found = bootstrap.interval(va, *rows, draws=300, seed=7, level=0.9)
+    tail = stats.norm.cdf(np.sqrt(groups / (groups - 1)) * stats.t.ppf(0.05, groups - 1))
+    assert tail < 0.05
+    assert found.keys() == metrics.score(va, *rows[:2]).keys()
+    for name, bounds in found.items():
+        assert bounds == pytest.approx(np.quantile(drawn[name], [tail, 1 - tail]), abs=1e-10)
+    wider = bootstrap.interval(va, *rows, draws=300, seed=7, level=0.99)
+    assert all(wider[name][0] <= low and high <= wider[name][1] for name, (low, high) in found.items())
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_differences_are_drawn_in_pairs(name: str) -> None:
+    task = tasks.get(name)
+    truth, a, clip = data(task)
+    b = np.roll(a, 1, axis=0)
+    one, other = slowly(task, (truth, a, clip), 200, 3), slowly(task, (truth, b, clip), 200, 3)
+    found = bootstrap.paired(task, truth, a, b, clip, draws=200, seed=3)
+    tail = bootstrap._tail(0.025, len(np.unique(clip)))
+    for metric, gap in found.items():
+        assert gap.difference == metrics.score(task, truth, a)[metric] - metrics.score(task, truth, b)[metric]
+        expected = np.quantile(one[metric] - other[metric], [tail, 1 - tail])
+        assert (gap.low, gap.high) == pytest.approx(expected, abs=1e-10)
+    turned = bootstrap.paired(task, truth, b, a, clip, draws=200, seed=3)
+    main = task.metric
+    assert turned[main].difference == -found[main].difference
+    assert (turned[main].low, turned[main].high) == pytest.approx((-found[main].high, -found[main].low))
+    assert turned[main].p == found[main].p
+
+
+def test_p_agrees_with_the_interval_and_knows_no_difference() -> None:
+    va = tasks.get("va")
+    truth, scores, clip = data(va, clips=20)
+    same = bootstrap.paired(va, truth, scores, scores, clip)
+    assert set(same.values()) == {bootstrap.Difference(0.0, 0.0, 0.0, 1.0)}
+    random = np.random.default_rng(0)
+    decided = 0
+    for noise in np.linspace(0, 0.6, 25):
+        worse = scores + random.normal(0, noise + 1e-3, scores.shape)
+        for gap in bootstrap.paired(va, truth, scores, worse, clip, draws=999).values():
+            if abs(gap.p - 0.05) > 0.01:  # one draw to either side is rounding
+                assert (gap.p < 0.05) == (gap.low > 0 or gap.high < 0)
+                decided += gap.p < 0.05
+    assert decided > 20
+
+
+def test_pairing_sees_what_separate_intervals_do_not() -> None:
+    va = tasks.get("va")
+    truth, scores, clip = data(va, clips=25)
+    worse = scores + np.random.default_rng(1).normal(0, 0.25, scores.shape)
+    one, other = (bootstrap.interval(va, truth, given, clip)["ccc"] for given in (scores, worse))
+    assert one[0] < other[1]
+    assert bootstrap.paired(va, truth, scores, worse, clip)["ccc"].low > 0
+
+
+def test_holm() -> None:
+    assert bootstrap.holm([]) == []
+    assert bootstrap.holm([0.03]) == [0.03]
+    assert bootstrap.holm([0.01, 0.5, 0.02, 0.6]) == pytest.approx([0.04, 1.0, 0.06, 1.0])
+
+
+def test_seeds_and_names_of_clips() -> None:
+    expr = tasks.get("expr")
+    truth, scores, clip = data(expr)
+    found = bootstrap.interval(expr, truth, scores, clip, seed=1)
+    assert bootstrap.interval(expr, truth[:, 0], scores, clip, seed=1) == found
+    assert bootstrap.interval(expr, truth, scores, clip, seed=2) != found
+    order = np.random.default_rng(0).permutation(len(clip))
+    assert bootstrap.interval(expr, truth[order], scores[order], clip[order], seed=1) == found
+    assert all(0 <= low <= high <= 1 for low, high in found.values())
+
+
+def test_chunks_of_draws_are_the_same_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = np.concatenate(list(bootstrap.counts(7, 50, 3)))
+    assert (whole.sum(axis=1) == 7).all()
+    monkeypatch.setattr(bootstrap, "_CELLS", 20)
+    parts = list(bootstrap.counts(7, 50, 3))
+    assert len(parts) == 25
+    assert np.array_equal(np.concatenate(parts), whole)
+
+
+def test_too_few_clusters_are_said() -> None:
+    va, au, expr = tasks.get("va"), tasks.get("au"), tasks.get("expr")
+    truth, scores, clip = data(va)
+    assert bootstrap.cautions(va, truth, clip) == []
+    assert bootstrap.interval(va, truth, scores, np.full(len(clip), "a")) == {}
+    assert bootstrap.paired(va, truth, scores, scores, np.full(len(clip), "a")) == {}
+    assert bootstrap.cautions(va, truth, np.full(len(clip), "a"), "subject") == ["one subject only: no interval"]
+    assert "7 clips only" in bootstrap.cautions(va, truth[:70], np.repeat(np.arange(7), 10)[: len(truth)])[0]
+    truth, clip = np.zeros((40, 1)), np.repeat(np.arange(10), 4)
+    truth[:12, 0] = 3
+    assert bootstrap.cautions(expr, truth, clip)[0].endswith("hardly known: Fear (3)")
+    several = np.ones((40, 12))
+    several[8:, 5] = 0
+    assert bootstrap.cautions(au, several, clip)[0].endswith("hardly known: AU10 (2)")
+
+
+def test_rows_that_are_not_valid_are_refused() -> None:
+    va = tasks.get("va")
+    truth, scores, clip = data(va)
+    with pytest.raises(ValueError, match="clusters names"):
+        bootstrap.interval(va, truth, scores, clip[:-1])
+    with pytest.raises(ValueError, match="NaN or infinity"):
+        bootstrap.interval(va, truth, np.where(np.arange(len(truth))[:, None] == 3, np.nan, scores), clip)
+    with pytest.raises(ValueError, match="no class index"):
+        bootstrap.interval(tasks.get("expr"), np.full(len(clip), 8), np.ones((len(clip), 8)), clip)
+
+
+@pytest.mark.parametrize("name", ["va", "expr"])
+def test_a_thousand_draws_of_many_rows_are_quick(name: str) -> None:
+    task, rows, clips = tasks.get(name), 280_000, 300
+    random = np.random.default_rng(0)
+    clip = np.array([f"video{one:04d}" for one in np.sort(random.integers(clips, size=rows))])
+    truth = random.random((rows, 2)) if name == "va" else random.integers(8, size=(rows, 1))
+    scores = random.random((rows, task.outputs))
+    taken = []
+    for _ in range(2):
+        began = time.process_time()
+        bootstrap.interval(task, truth, scores, clip)
+        taken.append(time.process_time() - began)
+    assert min(taken) < 2  # 0.4 s and 0.1 s on an idle core
+
+
+def simulated(seed: int, clips: int) -> Rows:
+    """Clips with a level of their own in truth and error; rows that follow each other closely."""
+    random = np.random.default_rng(seed)
+    truth = random.normal(0, 0.5, (clips, 1, 2)) + random.normal(0, 0.15, (clips, 30, 2)).cumsum(axis=1)
+    error = random.normal(0, 0.3, (clips, 1, 2)) + random.normal(0, 0.2, (clips, 30, 2))
+    return truth.reshape(-1, 2), (0.6 * truth + error).reshape(-1, 2), np.repeat(np.arange(clips), 30)
+
+
+@pytest.mark.slow
+def test_intervals_cover_the_truth_as_often_as_they_say() -> None:
+    va = tasks.get("va")
+    true = metrics.score(va, *simulated(10_000, 40_000)[:2])
+    hits = dict.fromkeys(true, 0)
+    naive = 0
+    for seed in range(200):
+        truth, scores, clip = simulated(seed, 25)
+        for name, (low, high) in bootstrap.interval(va, truth, scores, clip, seed=seed).items():
+            hits[name] += low < true[name] < high
+        low, high = bootstrap.interval(va, truth, scores, np.arange(len(clip)), draws=200, seed=seed)["ccc"]
+        naive += low < true["ccc"] < high
+    assert all(0.90 <= count / 200 <= 0.99 for count in hits.values()), hits
+    assert naive / 200 < 0.75  # rows drawn one by one promise far too much
+
+
+@pytest.mark.slow
+def test_systems_that_are_equally_good_are_seldom_told_apart() -> None:
+    va = tasks.get("va")
+    wrong = 0
+    for seed in range(200):
+        truth, a, clip = simulated(seed, 25)
+        b = 0.6 * truth + (simulated(seed + 5000, 25)[1] - 0.6 * simulated(seed + 5000, 25)[0])
+        wrong += bootstrap.paired(va, truth, a, b, clip, seed=seed)["ccc"].p < 0.05
+    assert 0.005 <= wrong / 200 <= 0.10, wrong
