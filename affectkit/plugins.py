@@ -220,7 +220,12 @@ class Fuser(Plugin, Protocol):
 
     Scores are [M,N,K]: values, or probabilities for classes; truth is [N,K] or class indices [N]; groups [N] are
     clips or subjects. NaN marks a missing score.
+
+    `inputs` names the K columns that it reads where they are not the task's own (None, or left out): a fuser may make
+    one task's scores of another's, and combine then gives the task's columns.
     """
+
+    inputs: ClassVar[tuple[str, ...] | None] = None
 
     def __init__(self, options: Any, task: Task) -> None: ...
 
