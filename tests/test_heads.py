@@ -392,7 +392,7 @@ def test_the_normaliser_knows_the_training_split_only(name):
     np.testing.assert_allclose(head.fitted.normaliser.scale, rows.std(axis=0), rtol=1e-5)
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", [name for name in NETWORKS if name not in ("attention", "concat")])
 def test_two_inputs_are_refused(name):
     example = planted(tasks.get("va"), 1, 1)[0]
     double = replace(example, inputs=example.inputs * 2)

@@ -39,7 +39,7 @@ def fit(
     check = labelled("val", [inputs.join(example) for example in val], head.task, missing, learn.dim)
     joined = [replace(one, train=[inputs.join(example) for example in one.train]) for one in auxiliary]
     tables = [learn, *(auxiliary_table(one, head.task, missing, learn.dim) for one in joined)]
-    normaliser = learn.normaliser(options.normalise)
+    normaliser = learn.normaliser(options.normalise, inputs.dims)
     for table in (check, *tables):
         table.prepare(normaliser, missing)
     steps = plan(options, head.task.level, [example.inputs[0] for example in train])
@@ -49,7 +49,7 @@ def fit(
         _outputs.choose(output, task, table.labels) for output, task, table in zip(wanted, tasks, tables, strict=True)
     ]
     with _training.seeded(seed, device) as rng:
-        network = head.build(learn.dim, outputs, inputs.layers)
+        network = head.build(learn.dim, outputs, inputs)
         _outputs.scale(network.output, tasks, [table.labels for table in tables])
         network.to(device)
         objectives = [_objective(head, number, tasks, tables[number], steps, device) for number in range(len(tasks))]

@@ -9,6 +9,7 @@ import numpy as np
 
 from affectkit.errors import UsageError
 from affectkit.heads import _missing
+from affectkit.heads._modalities import Dims
 from affectkit.heads._normalise import Normaliser
 from affectkit.heads._options import Missing, Normalise
 from affectkit.heads._windows import Indices
@@ -52,10 +53,10 @@ class Table:
         """The rows of each clip."""
         return [slice(int(a), int(b)) for a, b in zip(self.offsets[:-1], self.offsets[1:], strict=True)]
 
-    def normaliser(self, kind: Normalise) -> Normaliser:
-        """Fitted on this table's valid rows, before `prepare`."""
+    def normaliser(self, kind: Normalise, dims: Dims = ()) -> Normaliser:
+        """Fitted on this table's valid rows, before `prepare`; `dims` of modalities side by side."""
         clips = (self.values[rows][self.valid[rows]] for rows in self.spans())
-        return Normaliser.fit(kind, clips, self.values.shape[1])
+        return Normaliser.fit(kind, clips, self.values.shape[1], dims)
 
     def prepare(self, normaliser: Normaliser, missing: Missing) -> None:
         """Normalise, then fill the invalid rows, in place."""

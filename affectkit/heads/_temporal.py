@@ -9,16 +9,17 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from affectkit.config import validate
 from affectkit.errors import HostileFile
 from affectkit.heads import _outputs, _saved
 from affectkit.heads._fitted import Fitted
 from affectkit.heads._inputs import Inputs
+from affectkit.heads._modalities import Dims
 from affectkit.heads._normalise import Normaliser
 from affectkit.heads._options import TrainingOptions
 from affectkit.heads._sequences import gather
@@ -35,13 +36,21 @@ if TYPE_CHECKING:
 
 class TemporalHeader(_saved.Header):
     """What a saved head needs to be built again: window and stride in steps, the outputs of each task with the
-    activation that "auto" meant, and how many inputs there were, with the one chosen of them."""
+    activation that "auto" meant, and how many inputs there were, with the one chosen of them, or the dimensions of each
+    where they are modalities."""
 
     steps: int | None = Field(ge=1)
     stride: int = Field(ge=1)
     outputs: list[_outputs.Outputs] = Field(min_length=1)
     count: int = Field(1, ge=1, le=1000)
     chosen: int | None = Field(None, ge=0)
+    dims: list[Annotated[int, Field(ge=1, le=1 << 20)]] = Field([], max_length=1000)
+
+    @model_validator(mode="after")
+    def _dims_are_of_the_inputs(self) -> TemporalHeader:
+        if self.dims and (len(self.dims) != self.count or sum(self.dims) + self.count != self.inputs):
+            raise ValueError(f"{self.count} inputs of dims {self.dims} do not make {self.inputs} columns")
+        return self
 
 
 class TemporalHead(ABC):
@@ -55,6 +64,10 @@ class TemporalHead(ABC):
         self.options = options
         self.task = task
         self.fitted: Fitted | None = None
+
+    def fusion(self, dims: Dims, outputs: int) -> nn.Module:
+        """`network` for modalities of `dims` dimensions, see `_modalities`; for heads whose Options are theirs."""
+        raise NotImplementedError
 
     @abstractmethod
     def network(self, inputs: int, outputs: int) -> nn.Module:
@@ -86,7 +99,7 @@ class TemporalHead(ABC):
         """
         from affectkit.heads._fitting import fit, sweep
 
-        inputs = Inputs.of(train, self.options.combine)
+        inputs = Inputs.of(train, self.options)
         train_on = sweep if inputs.combine == "sweep" else fit
         self.fitted, history = train_on(
             self, inputs, train, val, seed=seed, device=device, monitor=monitor, auxiliary=auxiliary, state=state
@@ -106,7 +119,7 @@ class TemporalHead(ABC):
         header = TemporalHeader(
             version=self.version, task=self.task, options=self.options.model_dump(mode="json"), inputs=fitted.dim,
             steps=fitted.plan.steps, stride=fitted.plan.stride, outputs=fitted.outputs,
-            count=fitted.inputs.count, chosen=fitted.inputs.chosen,
+            count=fitted.inputs.count, chosen=fitted.inputs.chosen, dims=list(fitted.inputs.dims),
         )  # fmt: skip
         tensors = {name: value.cpu().numpy() for name, value in fitted.network.state_dict().items()}
         _saved.write(folder, header, tensors | fitted.normaliser.tensors())
@@ -118,10 +131,10 @@ class TemporalHead(ABC):
 
         header, tensors = _saved.read(folder, TemporalHeader, cls.version, task)
         head = cls(validate(cls.Options, header.options, str(folder / _saved.HEADER)), task)
-        normaliser = Normaliser.of(head.options.normalise, tensors, header.inputs)
-        inputs = Inputs(head.options.combine if header.count > 1 else None, header.count, header.chosen)
+        inputs = Inputs.again(head.options, header.count, header.chosen, tuple(header.dims))
+        normaliser = Normaliser.of(head.options.normalise, tensors, header.inputs, inputs.dims)
         with torch.device("meta"):  # takes no memory, whatever sizes the header claims
-            network = head.build(header.inputs, header.outputs, inputs.layers)
+            network = head.build(header.inputs, header.outputs, inputs)
         if any(values.dtype != np.float32 for values in tensors.values()):
             raise HostileFile(f"{folder / _saved.TENSORS} holds numbers other than float32")
         try:
@@ -133,12 +146,13 @@ class TemporalHead(ABC):
         head.fitted = Fitted(network, normaliser, header.inputs, plan, header.outputs, inputs)
         return head
 
-    def build(self, dim: int, outputs: Sequence[_outputs.Outputs], layers: int = 1) -> Scorer:
-        """The whole network: `dim` dimensions in, those of all `layers` together; the outputs of all tasks."""
+    def build(self, dim: int, outputs: Sequence[_outputs.Outputs], inputs: Inputs) -> Scorer:
+        """The whole network: `dim` dimensions in, those of all inputs together; the outputs of all tasks."""
         from affectkit.heads._joints import LayerWeights
         from affectkit.heads._layers import Scorer
 
-        network = self.network(dim // layers, sum(one.count for one in outputs))
+        layers, count = inputs.layers, sum(one.count for one in outputs)
+        network = self.fusion(inputs.dims, count) if inputs.dims else self.network(dim // layers, count)
         return Scorer(LayerWeights(layers, network) if layers > 1 else network, _outputs.module(outputs))
 
     def _predict(self, example: Example, fitted: Fitted, device: str) -> Floats:
