@@ -98,7 +98,7 @@ def test_media_are_predicted_in_one_command(made: tuple[Command, Path, list[str]
     one = json.loads(run(command, "predict", printed[2], "new/again.mp4", *elsewhere))
     assert (one["cached"], one["failed"]) == (1, {})
     for inputs, given, words in (
-        ("new", "detector=x", "faces=PATH"),
+        ("new", "detector=x", "unknown --weights"),
         (printed[1], "embed=x", "--weights is for media"),
     ):
         done = command("predict", printed[2], inputs, "--weights", given)

@@ -37,14 +37,16 @@ def cross_fitted(
 ) -> dict[str, Floats]:
     """What each fuser says of each row when it was fitted on the other folds: name -> [N,K]."""
     fold = folds_of(groups, folds, seed)
-    found = {name: np.full(scores.shape[1:], np.nan) for name in fusers}
+    order = np.argsort(fold, kind="stable")  # the rows, fold by fold
+    parts: dict[str, list[Floats]] = {name: [] for name in fusers}
     for held_out in np.unique(fold):
         learn, test = fold != held_out, fold == held_out
         for name, make in fusers.items():
             fuser = make()
             fuser.fit(scores[:, learn], truth[learn], groups[learn], seed=seed)
-            found[name][test] = fuser.combine(scores[:, test])
-    return found
+            parts[name].append(fuser.combine(scores[:, test]))
+    back = np.argsort(order, kind="stable")
+    return {name: np.concatenate(found)[back] for name, found in parts.items()}
 
 
 def compare(

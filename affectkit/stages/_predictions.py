@@ -80,27 +80,6 @@ def by_clip(predictions: Predictions) -> dict[str, slice]:
     return found
 
 
-def common_rows(sets: Sequence[Predictions]) -> tuple[Predictions, Floats]:
-    """All models' scores [M,N,K] at the rows of the first set that every set has a clip for.
-
-    A set with other times is interpolated linearly between the middles of its rows (held at the ends); rows of a
-    clip that have no valid score at all are NaN.
-    """
-    first = sets[0]
-    places = [by_clip(one) for one in sets]
-    shared = [clip for clip in places[0] if all(clip in place for place in places)]
-    if not shared:
-        raise UsageError("the prediction sets have no clip in common")
-    rows = np.concatenate([np.arange(places[0][clip].start, places[0][clip].stop) for clip in shared])
-    base = first.select(rows)
-    targets = by_clip(base)
-    scores = np.full((len(sets), len(base), len(base.columns)), np.nan)
-    for model, (one, place) in enumerate(zip(sets, places, strict=True)):
-        for clip in shared:
-            scores[model, targets[clip]] = _at(one, place[clip], base, targets[clip])
-    return base, scores
-
-
 def truth(
     predictions: Predictions, labels: Mapping[str, ClipLabels], task: Task, pooling: Pooling = "midpoint"
 ) -> Floats:
@@ -132,17 +111,6 @@ def split_table(labels: Mapping[str, ClipLabels], splits: Path | None) -> dict[s
 def split_in(table: Mapping[str, str], clip: str) -> str:
     """A clip's split; a face `name#1` is in the split of `name` unless listed itself."""
     return table.get(clip) or table.get(without_face(clip)) or ""
-
-
-def _at(one: Predictions, rows: slice, base: Predictions, wanted: slice) -> Floats:
-    start, end, scores = one.start[rows], one.end[rows], one.scores[rows]
-    if len(start) == wanted.stop - wanted.start and np.array_equal(start, base.start[wanted]):
-        return scores
-    middle, target = (start + end) / 2, (base.start[wanted] + base.end[wanted]) / 2
-    keep = np.isfinite(scores).all(axis=1)
-    if not keep.any():
-        return np.full((len(target), scores.shape[1]), np.nan)
-    return np.stack([np.interp(target, middle[keep], column[keep]) for column in scores.T], axis=1)
 
 
 def _joined(parts: list[tuple[str, dict[str, Any]]], name: str) -> Floats:

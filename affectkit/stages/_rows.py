@@ -35,7 +35,9 @@ def densest(sets: Sequence[Predictions]) -> Predictions:
         counts = [place[clip].stop - place[clip].start if clip in place else 0 for place in places]
         number = int(np.argmax(counts))
         own, one = places[number][clip], sets[number]
-        parts.append(_blank(clip, one.start[own], one.end[own], one.columns, str(one.split[own][0])))
+        said = (str(other.split[place[clip]][0]) for other, place in zip(sets, places, strict=True) if clip in place)
+        split = next(filter(None, said), "")
+        parts.append(_blank(clip, one.start[own], one.end[own], one.columns, split))
     return _joined(parts, sets[0].columns)
 
 
