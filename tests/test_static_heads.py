@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 from conftest import Command
 from test_networks import ORDER, ordered, unseen
+from threadpoolctl import threadpool_limits
 
 from affectkit import metrics, plugins, tasks
 from affectkit.errors import HostileFile, UsageError
@@ -31,6 +33,13 @@ from affectkit.types import FeatureSequence
 VA, EXPR, ERI, COMPOUND, AU = (tasks.get(name) for name in ("va", "expr", "eri", "compound", "au"))
 HEADS = ("kernel-elm", "functionals")
 DIM, FPS = 4, 5
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Iterator[None]:
+    """Matrices this small only wait for each other's threads."""
+    with threadpool_limits(1):
+        yield
 
 
 def make(name: str, task: Task, *options: str) -> Any:
@@ -354,8 +363,21 @@ def test_bad_options_are_one_line(name: str, options: list[str], message: str) -
 
 @pytest.mark.parametrize("name", HEADS)
 def test_other_tasks_cannot_be_learnt_along(name: str) -> None:
-    with pytest.raises(UsageError, match="learns one task: leave out --aux"):
+    with pytest.raises(UsageError, match=f"head {name} learns one task: leave out --aux"):
         fit(make(name, ERI), clips(ERI, 9, 1), clips(ERI, 5, 2), auxiliary=[Auxiliary(VA, clips(VA, 3, 3))])
+
+
+@pytest.mark.parametrize("kernel", ["linear", "rbf"])
+def test_torch_solves_the_same_machine(kernel: str) -> None:
+    """The path that a GPU takes, on the CPU."""
+    train, val = clips(VA, 8, 1), clips(VA, 4, 2)
+    both = []
+    for device in ("cpu", "torch"):
+        head = make("kernel-elm", VA, f"kernel={kernel}", "window=1")
+        head.fit(train, val, seed=0, device=device, monitor=lambda epoch: None)
+        both.append((type(head.fitted.model), head.fitted.model.c, scores(head, val)))
+    assert both[0][:2] == both[1][:2]
+    np.testing.assert_allclose(both[0][2], both[1][2], atol=1e-5)
 
 
 # ---- scikit-learn's estimators
@@ -373,8 +395,8 @@ def combinations() -> list[Any]:
 
 
 FAST = {
-    "random-forest": ["params.n_estimators=20"],
-    "extra-trees": ["params.n_estimators=20"],
+    "random-forest": ["params.n_estimators=20", "params.n_jobs=1"],
+    "extra-trees": ["params.n_estimators=20", "params.n_jobs=1"],
     "gradient-boosting": ["params.max_iter=20", "params.min_samples_leaf=5"],
     "lasso": ["params.alpha=0.01"],
     "elastic-net": ["params.alpha=0.01"],
@@ -414,7 +436,9 @@ def test_estimators_are_scikit_learns(estimator: str) -> None:
     train, val, test = (clips(task, count, seed) for seed, count in enumerate((60, 12, 20)))
     x, y = (np.stack([summary(e, "mean", "max", "min") for e in part]).astype(np.float32) for part in (train, test))
     mean, std = x.mean(axis=0, dtype=np.float64), x.std(axis=0, dtype=np.float64)
-    options = ["params.max_depth=3", "params.n_estimators=20"] if estimator == "random-forest" else []
+    options = (
+        ["params.max_depth=3", "params.n_estimators=20", "params.n_jobs=1"] if estimator == "random-forest" else []
+    )
     head = make("functionals", task, "functionals=sun-visual", f"estimator={estimator}", *options)
     fit(head, train, val, seed=5)
     own = {"max_depth": 3, "n_estimators": 20, "random_state": 5} if options else {}
@@ -445,7 +469,7 @@ def test_probabilities_of_linear_classifiers_are_scikit_learns() -> None:
 @pytest.mark.parametrize("estimator", ["logistic", "svm", "random-forest", "linear-svm"])
 def test_a_class_that_training_never_had_is_never_predicted(estimator: str, tmp_path: Path) -> None:
     train, test = ([e for e in clips(COMPOUND, 80, s) if e.labels[0, 0] not in (0, 4)] for s in (1, 2))
-    head = make("functionals", COMPOUND, f"estimator={estimator}", "functionals=mean")
+    head = make("functionals", COMPOUND, f"estimator={estimator}", "functionals=mean", *FAST.get(estimator, []))
     fit(head, train, test)
     head.save(tmp_path)
     head = type(head).load(tmp_path, COMPOUND)
@@ -473,7 +497,7 @@ def test_seeds_reach_the_forest_and_global_generators_do_not() -> None:
     train, val = clips(ERI, 30, 1), clips(ERI, 9, 2)
     runs = []
     for seed in (0, 0, 1):
-        head = make("functionals", ERI, "estimator=random-forest", "params.n_estimators=5")
+        head = make("functionals", ERI, "estimator=random-forest", "params.n_estimators=5", "params.n_jobs=1")
         np.random.seed(len(runs))  # noqa: NPY002
         fit(head, train, val, seed=seed)
         runs.append(scores(head, val))
@@ -507,7 +531,7 @@ def test_parameters_are_numbers_words_and_text() -> None:
 
 @pytest.fixture
 def forest(tmp_path: Path) -> Path:
-    head = make("functionals", ERI, "estimator=random-forest", "params.n_estimators=5")
+    head = make("functionals", ERI, "estimator=random-forest", "params.n_estimators=5", "params.n_jobs=1")
     fit(head, clips(ERI, 20, 1), clips(ERI, 9, 2))
     head.save(tmp_path)
     return tmp_path
@@ -570,7 +594,7 @@ def test_a_machine_that_does_not_fit_its_header_is_refused(options: list[str], t
 def on_order(names: str, *options: str) -> float:
     """Accuracy on the clips of `test_networks`, of which the classes are one wave, forwards and backwards."""
     head = make("functionals", ORDER, f"functionals={names}", "estimator=logistic", "normalise=standard", *options)
-    fit(head, ordered(400, 1), ordered(200, 2))
+    fit(head, ordered(300, 1), ordered(50, 2))
     return metrics.main(ORDER, truth(unseen()), metrics.probabilities(ORDER, scores(head, unseen())))
 
 
@@ -594,8 +618,8 @@ def test_order_is_seen_by_functionals_that_know_time() -> None:
 
     for names, sees in (("mean,std,min,max,slope", False), ("mean,curvature", True)):
         head = make("functionals", ORDER, f"functionals={names}", "estimator=logistic")
-        fit(head, bumps(200, 1), bumps(100, 2))
-        test = bumps(400, 3)
+        fit(head, bumps(100, 1), bumps(50, 2))
+        test = bumps(300, 3)
         accuracy = metrics.main(ORDER, truth(test), metrics.probabilities(ORDER, scores(head, test)))
         assert accuracy > 0.95 if sees else abs(accuracy - 0.5) < 0.08
 
@@ -635,7 +659,7 @@ def features(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
         ("kernel-elm", ["kernel=rbf", "select=grouped", "folds=4"], "va"),
         pytest.param("kernel-elm", [], "eri", marks=pytest.mark.slow),
         pytest.param("functionals", ["params.alpha=3"], "va", marks=pytest.mark.slow),
-        ("functionals", ["estimator=random-forest", "params.n_estimators=20"], "eri"),
+        ("functionals", ["estimator=random-forest", "params.n_estimators=10", "params.n_jobs=1"], "eri"),
     ],
 )
 def test_from_features_to_scores(

@@ -5,6 +5,7 @@ A head of this kind is a plugin file with its `Options`, how it learns, and what
 
 from __future__ import annotations
 
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -110,7 +111,8 @@ class StaticHead(ABC):
 
         Raises UsageError: no labelled row in a split, bad features or labels, options that do not fit them.
         """
-        _auxiliary.refuse(auxiliary, type(self).__name__)
+        _auxiliary.refuse(auxiliary, type(self).__module__.rpartition(".")[2].replace("_", "-"))
+        began = time.perf_counter()
         for split, examples in (("train", train), ("val", val)):
             if not examples:
                 raise UsageError(f"the {split} split has no clips with features and labels")
@@ -123,7 +125,7 @@ class StaticHead(ABC):
         self.fitted = Fitted(recipe, normaliser, model)
         score = splits[1].score(model.scores(splits[1].x), model.raw)
         loss = _error(self.task, learnt.labels, model.raw(model.scores(splits[0].x)))
-        history = [Epoch(1, 1, loss, score, score)]
+        history = [Epoch(1, 1, loss, score, score, seconds=time.perf_counter() - began)]
         monitor(history[0])
         return history
 
