@@ -18,6 +18,7 @@ from affectkit import metrics, tasks
 from affectkit.heads._options import TrainingOptions
 from affectkit.heads._sequences import Table
 from affectkit.plugins import Epoch, Interrupted
+from affectkit.store import atomic
 
 torch = pytest.importorskip("torch")
 from safetensors.numpy import load, save  # noqa: E402
@@ -192,6 +193,7 @@ def test_a_batch_at_clip_level_has_the_clips_labels():
 def _every_epoch_is_kept(monkeypatch):
     monkeypatch.setattr(_resume, "SECONDS", 0.0)
     monkeypatch.setattr(_resume, "SHARE", 1e9)
+    monkeypatch.setattr(atomic, "fsync", lambda path: None)  # no power is lost here, and it takes long
 
 
 class Killed(Exception):
