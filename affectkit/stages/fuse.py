@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from pydantic import Field
@@ -24,6 +24,7 @@ from affectkit.stages import _predictions as predictions
 from affectkit.stages import _rows as rows
 from affectkit.stages._gating import Gate, Gated
 from affectkit.stages._honesty import BEST_SINGLE, FUSED, Make, compare, cross_fitted
+from affectkit.stages._scoring import By, clusters
 from affectkit.store import Artifact, Cache, predictions_schema, write_table
 from affectkit.store.atomic import write_text
 from affectkit.tasks import Task
@@ -51,7 +52,7 @@ class FuseConfig(Config):
     folds: int = Field(
         5, ge=2, le=100, description="folds of the validation clips for scores that nothing was fitted on"
     )
-    by: Literal["clip", "subject"] = Field("clip", description="what folds and intervals keep together")
+    by: By = Field("clip", description="what folds and intervals keep together")
     seed: int = Field(0, ge=0, lt=1 << 32, description="seed of everything random")
 
 
@@ -159,11 +160,7 @@ def _labelled(
     """The rows of the labels."""
     at, truth = rows.at_labels(base, known, task)
     scores = np.stack([rows.scores_at(one, at) for one in given])
-    subjects = {clip: entry.subject for clip, entry in known.items() if entry.subject}
-    if config.by == "subject" and (lacking := sorted(set(at.clip.tolist()) - subjects.keys())):
-        raise UsageError(f"--by subject: {len(lacking)} clips have no subject in the labels, such as '{lacking[0]}'")
-    groups = np.array([subjects[clip] for clip in at.clip.tolist()]) if config.by == "subject" else at.clip
-    return _Table(at, scores, truth, groups)
+    return _Table(at, scores, truth, clusters(at, known, config.by))
 
 
 def _maker(task: Task, method: str, option: Sequence[str], gate: Gate) -> Any:
