@@ -75,7 +75,7 @@ def paired(
     """What system `a` is above system `b` in every metric; empty with one cluster.
 
     a, b [N,K] are scores of the same rows. Each draw takes the same clusters for both, so what makes a clip hard for
-    both cancels. p < 1 - level just when the interval leaves out 0; no p is below what `draws` can show.
+    both cancels. p < 1 - level just when the interval leaves out 0.
 
     >>> from affectkit import tasks
     >>> truth, clips = np.random.default_rng(0).normal(size=(400, 2)), np.arange(400) // 20
@@ -294,8 +294,13 @@ def _tail(nominal: float, groups: int) -> float:
 
 
 def _two_sided(gaps: Floats, groups: int) -> float:
-    """The p of no difference: the widest interval, as `_tail` makes them, that just leaves out 0."""
-    from scipy.special import ndtri, stdtr
+    """The p of no difference: the widest interval, as `_tail` makes them, that just leaves out 0. Where 0 is beyond
+    every draw, its place is read off the normal curve through the draws."""
+    from scipy.special import ndtr, ndtri, stdtr
 
-    share = (1 + min(int((gaps <= 0).sum()), int((gaps >= 0).sum()))) / (len(gaps) + 1)
-    return float(min(1.0, 2 * stdtr(groups - 1, ndtri(min(share, 0.5)) / math.sqrt(groups / (groups - 1)))))
+    fewer = min(int((gaps <= 0).sum()), int((gaps >= 0).sum()))
+    share = min(0.5, (1 + fewer) / (len(gaps) + 1))
+    if not fewer:
+        deviation = float(gaps.std())
+        share = min(share, float(ndtr(-abs(float(gaps.mean())) / deviation)) if deviation > 0 else 0.0)
+    return float(2 * stdtr(groups - 1, ndtri(share) / math.sqrt(groups / (groups - 1))))

@@ -145,6 +145,18 @@ def test_p_agrees_with_the_interval_and_knows_no_difference() -> None:
     assert decided > 20
 
 
+def test_p_goes_on_below_one_in_so_many_draws() -> None:
+    va = tasks.get("va")
+    truth, scores, clip = data(va, clips=20)
+    worse = scores + np.random.default_rng(0).normal(0, 1.0, scores.shape)
+    few, many = (bootstrap.paired(va, truth, scores, worse, clip, draws=draws)["ccc"].p for draws in (100, 5000))
+    assert 0 < few < 2e-3  # one draw in 101 would be 0.03
+    assert few == pytest.approx(many, rel=0.9)
+    shifted = bootstrap.paired(va, truth, truth + 1, truth + 2, clip)["mae"]
+    assert shifted.difference == pytest.approx(-1)
+    assert shifted.p == pytest.approx(0, abs=1e-12)
+
+
 def test_pairing_sees_what_separate_intervals_do_not() -> None:
     va = tasks.get("va")
     truth, scores, clip = data(va, clips=25)

@@ -1,0 +1,158 @@
+"""Figures of evaluate: which there are, what they show, and that they are the same bytes each time."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from affectkit import tasks
+from affectkit.errors import MissingExtra, UsageError
+from affectkit.stages import _figures
+from affectkit.stages._calibration import reliability
+from affectkit.stages.evaluate import EvaluateConfig, Evaluation, evaluate
+from affectkit.store import Cache
+from affectkit.tasks import Task
+
+CLIPS = ["a/1", "a/2", "b/1", "b/2", "c"]
+
+
+def files(folder: Path, task: Task, rows: int = 12) -> tuple[Path, Path]:
+    """Predictions and labels of five clips; each clip is worse than the one before."""
+    random = np.random.default_rng(0)
+    times = task.level == "time"
+    head = "clip," + ("start,end," if times else "") + "split,"
+    labels, given = [head + ",".join(task.label_columns)], [head + ",".join(task.targets)]
+    for number, clip in enumerate(CLIPS):
+        for row in range(rows if times else 1):
+            if task.kind == "regression":
+                truth = random.uniform(-1, 1, task.outputs)
+                scores = truth + random.normal(0, 0.05 + 0.4 * number, task.outputs)
+            elif task.kind == "multilabel":
+                truth = random.integers(2, size=task.outputs)
+                scores = np.clip(truth * 0.6 + 0.2 + random.normal(0, 0.05 + 0.2 * number, task.outputs), 0, 1)
+            else:
+                truth = random.integers(task.outputs, size=1)
+                scores = np.eye(task.outputs)[truth[0]] + random.random(task.outputs) * (0.1 + number)
+                scores = scores / scores.sum()
+            start = f"{clip},{row / 5},{(row + 1) / 5},test," if times else f"{clip},test,"
+            labels.append(start + ",".join(str(value) for value in truth))
+            given.append(start + ",".join(repr(float(value)) for value in scores))
+    (folder / "labels.csv").write_text("\n".join(labels) + "\n")
+    (folder / "given.csv").write_text("\n".join(given) + "\n")
+    return folder / "given.csv", folder / "labels.csv"
+
+
+def drawn(cache: Cache, folder: Path, name: str, **fields: Any) -> tuple[Evaluation, set[str]]:
+    config = EvaluateConfig(**{"task": name, "figures": True, "draws": 20} | fields)
+    done = evaluate(cache, *files(folder, tasks.get(name)), config)
+    made = {path.name for path in (done.artifact.path / "figures").iterdir()}
+    stems = {name.partition(".")[0] for name in made}
+    assert made == {f"{stem}.{suffix}" for stem in stems for suffix in ("png", "svg")}
+    return done, stems
+
+
+OVER_TIME = {"over_time_01", "over_time_02", "over_time_03"}
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("va", {"scores", "per_clip", *OVER_TIME}),
+        ("expr", {"scores", "per_clip", "confusion", "reliability", *OVER_TIME}),
+        ("au", {"scores", "per_clip", "reliability", *OVER_TIME}),
+        ("eri", {"scores", "predicted_true"}),
+        ("compound", {"scores", "confusion", "reliability"}),
+    ],
+)
+def test_each_task_has_its_figures(cache: Cache, tmp_path: Path, name: str, expected: set[str]) -> None:
+    from PIL import Image
+
+    done, made = drawn(cache, tmp_path, name)
+    assert made == expected
+    for stem in made:
+        with Image.open(done.artifact.path / "figures" / f"{stem}.png") as image:
+            pixels = np.asarray(image.convert("L"))
+        assert min(pixels.shape) > 150
+        edge = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
+        assert (edge == 255).all()  # nothing is cut off
+        assert (pixels < 128).any()
+
+
+def test_files_are_the_same_bytes_each_time(tmp_path: Path) -> None:
+    made = [drawn(Cache(tmp_path / name), tmp_path, "expr")[0].artifact.path / "figures" for name in ("one", "other")]
+    for path in sorted(made[0].iterdir()):
+        assert path.read_bytes() == (made[1] / path.name).read_bytes(), path.name
+        assert b"20" + b"26-" not in path.read_bytes()[:2000]
+        assert b"atplotlib" not in path.read_bytes()[:400]
+
+
+def test_without_the_option_nothing_is_drawn(cache: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = evaluate(cache, *files(tmp_path, tasks.get("va")), EvaluateConfig(task="va", draws=20))
+    assert not (plain.artifact.path / "figures").exists()
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(MissingExtra, match=r"drawing figures needs .*affectkit\[figures\]"):
+        drawn(cache, tmp_path, "va")
+    assert len(list(cache.root.glob("evaluate/*"))) == 1
+
+
+def test_clips_to_draw(cache: Cache, tmp_path: Path) -> None:
+    _, made = drawn(cache, tmp_path, "va", clips="a/*")
+    assert made & {*OVER_TIME, "over_time_04"} == {"over_time_01", "over_time_02"}
+    with pytest.raises(UsageError, match=r"--clips 'x\*' matches none of 5 scored clips"):
+        drawn(cache, tmp_path, "va", clips="x*")
+    va, scores = tasks.get("va"), {"low": 0.1, "high": 0.9, "mid": 0.5, "other": 0.6}
+    assert list(_figures.chosen(va, scores, None)) == ["high", "other", "low"]
+    assert _figures.chosen(va, scores, None)["low"] == "worst of 4 clips: ccc 0.100"
+    by_error = va.model_copy(update={"metric": "mae"})
+    assert list(_figures.chosen(by_error, scores, None)) == ["low", "mid", "high"]
+    assert list(_figures.chosen(va, {"only": 0.3}, None)) == ["only"]
+    with pytest.raises(UsageError, match="at most 20 are drawn"):
+        _figures.chosen(va, {f"clip{number}": 0.0 for number in range(21)}, "*")
+
+
+def lines(figure: Any) -> Iterator[tuple[str, np.ndarray]]:
+    for axes in figure.axes:
+        for line in axes.lines:
+            yield str(line.get_label()), np.asarray(line.get_ydata(), float)
+
+
+def test_a_gap_in_the_rows_is_a_gap_in_the_line() -> None:
+    time = np.array([0.0, 0.2, 0.4, 5.0, 5.2])
+    at, values = _figures._with_gaps(time, np.full(5, 0.2), np.arange(5.0))
+    assert np.isnan(at).tolist() == [False, False, False, True, False, False]
+    assert np.isnan(values[3])
+    even, same = _figures._with_gaps(time[:3], np.full(3, 0.2), np.arange(3.0))
+    assert np.array_equal(even, time[:3])
+    assert np.array_equal(same, np.arange(3.0))
+
+
+def test_what_the_figures_show() -> None:
+    rows = np.array([[8, 2], [0, 0]])
+    texts = [text.get_text() for text in _figures.confusion(["Neutral", "Anger"], rows).axes[0].texts]
+    assert texts == ["80 %\n8", "20 %\n2", "0", "0"]
+    curve = reliability([0.1, 0.1, 0.9, 0.9], [0, 1, 1, 1])
+    figure = _figures.reliability({"top class": curve})
+    assert figure.axes[0].get_title() == "top class: ECE 0.250"
+    assert any(np.array_equal(values, [0.5, 1.0]) for _, values in lines(figure))
+    figure = _figures.per_clip(tasks.get("va"), {"x": 0.5, "y": 0.1}, 0.7)
+    assert [label for label, _ in lines(figure)][1:] == ["pooled over all rows: 0.700", "mean over clips: 0.300"]
+
+
+def test_weights_of_a_fusion(tmp_path: Path) -> None:
+    assert _figures.fused_weights(tmp_path) is None
+    report = {"in_sample": {"runs/video.csv": 0.5, "runs/audio.csv": 0.4, "fused": 0.6}}
+    (tmp_path / "fuser.json").write_text(json.dumps(report | {"fuser": {"weights": [[0.9, 0.2], [0.1, 0.8]]}}))
+    models, weights = _figures.fused_weights(tmp_path) or ([], np.zeros(0))
+    assert models == ["video.csv", "audio.csv"]
+    assert weights.tolist() == [[0.9, 0.2], [0.1, 0.8]]
+    axes = _figures.weights(tasks.get("va"), models, weights).axes[0]
+    assert [text.get_text() for text in axes.texts] == ["0.90", "0.20", "0.10", "0.80"]
+    (tmp_path / "fuser.json").write_text(json.dumps(report | {"fuser": {"trees": 20}}))
+    assert _figures.fused_weights(tmp_path) is None
