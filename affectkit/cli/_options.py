@@ -23,9 +23,6 @@ JsonOption = Annotated[bool, typer.Option("--json", help="print the result as JS
 ClipsOption = Annotated[
     str | None, typer.Option("--clips", help="only these clips: a file of ids, or a pattern like 'subject1/*'")
 ]
-LabelsOption = Annotated[
-    Path, typer.Option("--labels", help="CSV: clip[,start,end][,split][,subject],<targets>", show_default=False)
-]
 SplitsOption = Annotated[
     Path | None, typer.Option("--splits", help="CSV clip,split that overrides the labels' and the manifest's splits")
 ]

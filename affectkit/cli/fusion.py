@@ -9,8 +9,9 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from affectkit.cli._options import CacheOption, JsonOption, LabelsOption, OutOption, SplitsOption, with_configs
+from affectkit.cli._options import CacheOption, JsonOption, OutOption, SplitsOption, with_configs
 from affectkit.cli._results import columns, log
+from affectkit.stages._labels import LabelChoice
 from affectkit.stages.fuse import FuseConfig
 from affectkit.stages.fuse import fuse as run_fuse
 from affectkit.store import Cache
@@ -21,10 +22,10 @@ def register(app: typer.Typer) -> None:
     app.command("fuse")(fuse)
 
 
-@with_configs(config=FuseConfig)
+@with_configs(where=LabelChoice, config=FuseConfig)
 def fuse(
     predictions: Annotated[list[Path], typer.Argument(help="two or more prediction artifacts or CSV files")],
-    labels: LabelsOption,
+    where: LabelChoice,
     config: FuseConfig,
     splits: SplitsOption = None,
     cache: CacheOption = None,
@@ -44,7 +45,7 @@ def fuse(
 
     `affectkit fuse "$FACES_5FPS" "$SPEECH" --labels va.csv --task va --rate 30`
     """
-    done = run_fuse(Cache(cache), predictions, labels, config, splits=splits, out=out)
+    done = run_fuse(Cache(cache), predictions, where.source(), config, splits=splits, out=out)
     for name, clips in done.report["partly_missing"].items():
         if clips:
             listed = f"{len(clips)} clips ({', '.join(clips[:3])}{', ...' if len(clips) > 3 else ''})"

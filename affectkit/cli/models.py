@@ -12,7 +12,6 @@ from affectkit.cli._options import (
     CacheOption,
     ClipsOption,
     JsonOption,
-    LabelsOption,
     OutOption,
     SplitsOption,
     with_configs,
@@ -21,6 +20,7 @@ from affectkit.cli._results import choose, finish, log
 from affectkit.cli.data import DeviceOption
 from affectkit.config import Runtime
 from affectkit.errors import UsageError
+from affectkit.stages._labels import LabelChoice
 from affectkit.stages._training_data import AuxiliarySource
 from affectkit.stages.predict import PredictConfig
 from affectkit.stages.predict import predict as run_predict
@@ -38,13 +38,13 @@ def register(app: typer.Typer) -> None:
     app.command("predict")(predict)
 
 
-@with_configs(config=TrainConfig, runtime=Runtime)
+@with_configs(where=LabelChoice, config=TrainConfig, runtime=Runtime)
 def train_head(
     features: Annotated[
         list[str],
         typer.Argument(help="feature artifacts, or PATH:layer_07 for one of several layers", metavar="FEATURES..."),
     ],
-    labels: LabelsOption,
+    where: LabelChoice,
     config: TrainConfig,
     runtime: Runtime,
     splits: SplitsOption = None,
@@ -100,14 +100,14 @@ def train_head(
     about: dict[str, Any] = {}
     if trials:
         found = tune(
-            Cache(cache), opened, labels, config, runtime, trials=trials, search=search or [], device=device,
+            Cache(cache), opened, where.source(), config, runtime, trials=trials, search=search or [], device=device,
             splits=splits, auxiliary=auxiliary,
         )  # fmt: skip
         _log_tuned(found)
         config, about["tuned"] = found.config, found.report
     try:
         done = train(
-            Cache(cache), opened, labels, config, runtime, device=device, splits=splits, out=out,
+            Cache(cache), opened, where.source(), config, runtime, device=device, splits=splits, out=out,
             tensorboard=tensorboard, auxiliary=auxiliary,
         )  # fmt: skip
     except Stopped as stopped:

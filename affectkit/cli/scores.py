@@ -10,8 +10,9 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from affectkit.cli._options import CacheOption, JsonOption, LabelsOption, OutOption, SplitsOption, with_configs
+from affectkit.cli._options import CacheOption, JsonOption, OutOption, SplitsOption, with_configs
 from affectkit.cli._results import columns, log
+from affectkit.stages._labels import LabelChoice
 from affectkit.stages.compare import CompareConfig
 from affectkit.stages.compare import compare as run_compare
 from affectkit.stages.evaluate import EvaluateConfig
@@ -25,10 +26,10 @@ def register(app: typer.Typer) -> None:
     app.command("compare")(compare)
 
 
-@with_configs(config=EvaluateConfig)
+@with_configs(where=LabelChoice, config=EvaluateConfig)
 def evaluate(
     predictions: Annotated[Path, typer.Argument(help="a prediction artifact or a CSV file")],
-    labels: LabelsOption,
+    where: LabelChoice,
     config: EvaluateConfig,
     splits: SplitsOption = None,
     against: Annotated[
@@ -50,7 +51,7 @@ def evaluate(
 
     `affectkit evaluate "$P" --labels expr.csv --task expr --figures --clips 'video1*'`
     """
-    done = run_evaluate(Cache(cache), predictions, labels, config, splits=splits, against=against, out=out)
+    done = run_evaluate(Cache(cache), predictions, where.source(), config, splits=splits, against=against, out=out)
     report = done.report
     _say_rows(report)
     table = columns("score", "pooled", _interval_header(report), "mean over clips")
@@ -71,10 +72,10 @@ def evaluate(
     _print(done.artifact, report, as_json)
 
 
-@with_configs(config=CompareConfig)
+@with_configs(where=LabelChoice, config=CompareConfig)
 def compare(
     predictions: Annotated[list[Path], typer.Argument(help="two or more prediction artifacts or CSV files")],
-    labels: LabelsOption,
+    where: LabelChoice,
     config: CompareConfig,
     splits: SplitsOption = None,
     cache: CacheOption = None,
@@ -91,7 +92,7 @@ def compare(
 
     `affectkit compare a.csv b.csv c.csv --labels expr.csv --task expr --reference best --json`
     """
-    done = run_compare(Cache(cache), predictions, labels, config, splits=splits, out=out)
+    done = run_compare(Cache(cache), predictions, where.source(), config, splits=splits, out=out)
     report = done.report
     _say_rows(report)
     marks = [chr(ord("A") + place) if place < 26 else str(place + 1) for place in range(len(report["systems"]))]

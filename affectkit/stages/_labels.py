@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from pydantic import Field
+
 from affectkit import plugins
+from affectkit.config import Config
 from affectkit.digests import sha256_file
 from affectkit.errors import UsageError
 from affectkit.manifest import read_labels
@@ -36,13 +38,21 @@ class DatasetLabels:
 Labels = Path | DatasetLabels
 
 
-def labels_of(table: Path | None, dataset: str | None, root: Path | None, option: Sequence[str] | None) -> Labels:
-    """What the command line says of labels. Raises UsageError unless it is a table, or a data set and its root."""
-    if table is not None and dataset is None and root is None and not option:
-        return table
-    if table is None and dataset is not None and root is not None:
-        return DatasetLabels(dataset, root, tuple(option or ()))
-    raise UsageError("labels come from --labels CSV, or from --dataset NAME --root DIR: give one of them")
+class LabelChoice(Config):
+    """What the command line says of labels."""
+
+    labels: Path | None = Field(None, description="CSV: clip[,start,end][,split][,subject],<targets>")
+    dataset: str | None = Field(None, description="or a data set in its own layout (affectkit list datasets)")
+    root: Path | None = Field(None, description="where the data set lies")
+    dataset_option: list[str] = Field([], description="an option of the data set's reader, key=value (repeatable)")
+
+    def source(self) -> Labels:
+        """Raises UsageError unless it is a table, or a data set and its root."""
+        if self.labels is not None and self.dataset is None and self.root is None and not self.dataset_option:
+            return self.labels
+        if self.labels is None and self.dataset is not None and self.root is not None:
+            return DatasetLabels(self.dataset, self.root, tuple(self.dataset_option))
+        raise UsageError("labels come from --labels CSV, or from --dataset NAME --root DIR: give one of them")
 
 
 def read(labels: Labels, task: Task) -> dict[str, ClipLabels]:

@@ -18,11 +18,11 @@ from affectkit.manifest import (
     align,
     check_pooling,
     match_labels,
-    read_labels,
     resolve_splits,
     without_face,
 )
 from affectkit.plugins import Auxiliary, Example
+from affectkit.stages._labels import Labels, read
 from affectkit.store import Features, open_features
 from affectkit.tasks import Task
 from affectkit.types import ClipLabels, FeatureSequence
@@ -61,12 +61,12 @@ class Data:
 
 
 def gather(
-    features: Sequence[Features], labels: Path, task: Task, config: TrainConfig, splits: Path | None,
+    features: Sequence[Features], labels: Labels, task: Task, config: TrainConfig, splits: Path | None,
     auxiliary: Sequence[AuxiliarySource] = (),
 ) -> Data:  # fmt: skip
     """Examples of the labelled clips that all features have. Raises UsageError, as the readers of the tables do."""
     check_pooling(config.label_pooling, task)
-    known = read_labels(labels, task)
+    known = read(labels, task)
     shared = [clip for clip in features[0].clips if all(clip in other for other in features[1:])]
     match = match_labels(shared, known)
     request = SplitRequest(splits, config.val_fraction, config.split_by, config.seed)
@@ -96,7 +96,7 @@ def _auxiliary(
     source: AuxiliarySource, held_out: set[str], held_out_subjects: set[str], config: TrainConfig
 ) -> Auxiliary:
     """The clips of an auxiliary task that may be learnt from: none that is held out, nor anybody seen there."""
-    known = read_labels(source.labels, source.task)
+    known = read(source.labels, source.task)
     subjects = _subjects(known, source.features.clip_table())
     has_splits = any(entry.split for entry in known.values())
     clips = [

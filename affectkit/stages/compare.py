@@ -16,8 +16,8 @@ from pydantic import Field
 
 from affectkit import bootstrap, metrics, tasks
 from affectkit.errors import UsageError
-from affectkit.manifest import read_labels
 from affectkit.stages import _predictions as tables
+from affectkit.stages._labels import Labels, identity, read
 from affectkit.stages._scoring import Scored, ScoringConfig, gather
 from affectkit.stages.evaluate import intervals
 from affectkit.store import Artifact, Cache
@@ -46,7 +46,7 @@ class Comparison:
 
 
 def compare(
-    cache: Cache, sets: Sequence[Path], labels: Path, config: CompareConfig, *,
+    cache: Cache, sets: Sequence[Path], labels: Labels, config: CompareConfig, *,
     splits: Path | None = None, out: Path | None = None,
 ) -> Comparison:  # fmt: skip
     """Score two or more prediction sets on their common rows. Raises UsageError."""
@@ -61,13 +61,13 @@ def compare(
         "task": task.model_dump(mode="json"),
         "predictions": [tables.identity(path) for path in sets],
         "names": [str(path) for path in sets],
-        "labels": tables.identity(labels),
+        "labels": identity(labels, task),
         "splits": tables.identity(splits) if splits else None,
     }
     found = cache.find("compare", task.name, inputs, out)
     if found is not None:
         return Comparison(found, json.loads((found.path / REPORT_FILE).read_text(encoding="utf-8")))
-    known = read_labels(labels, task)
+    known = read(labels, task)
     scored = gather(task, [tables.load(path, task) for path in sets], known, config, splits)
     report = _report(task, scored, [str(path) for path in sets], config)
     artifact = cache.create_whole(

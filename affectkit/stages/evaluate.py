@@ -15,9 +15,9 @@ from pydantic import Field
 
 from affectkit import bootstrap, metrics, tasks
 from affectkit.errors import MissingExtra, UsageError
-from affectkit.manifest import read_labels
 from affectkit.stages import _calibration as calibration
 from affectkit.stages import _predictions as tables
+from affectkit.stages._labels import Labels, identity, read
 from affectkit.stages._scoring import Scored, ScoringConfig, gather
 from affectkit.store import Artifact, Cache
 from affectkit.store.atomic import write_text
@@ -47,7 +47,7 @@ class Evaluation:
 
 
 def evaluate(
-    cache: Cache, predictions: Path, labels: Path, config: EvaluateConfig, *,
+    cache: Cache, predictions: Path, labels: Labels, config: EvaluateConfig, *,
     splits: Path | None = None, against: Path | None = None, out: Path | None = None,
 ) -> Evaluation:  # fmt: skip
     """Score one prediction set: pooled over all rows and, beside it and labelled so, the mean over clips.
@@ -68,7 +68,7 @@ def evaluate(
         "task": task.model_dump(mode="json"),
         "predictions": tables.identity(predictions),
         "against": tables.identity(against) if against else None,
-        "labels": tables.identity(labels),
+        "labels": identity(labels, task),
         "splits": tables.identity(splits) if splits else None,
     }
     found = cache.find("evaluate", task.name, inputs, out)
@@ -76,7 +76,7 @@ def evaluate(
         return Evaluation(found, json.loads((found.path / REPORT_FILE).read_text(encoding="utf-8")))
     if config.figures:
         _require_matplotlib()
-    known = read_labels(labels, task)
+    known = read(labels, task)
     given = tables.load(predictions, task)
     scored = gather(task, [given], known, config, splits)
     report = _report(task, scored, config)

@@ -19,11 +19,11 @@ from pydantic import Field
 from affectkit import metrics, plugins, tasks
 from affectkit.config import Config
 from affectkit.errors import UsageError
-from affectkit.manifest import read_labels
 from affectkit.stages import _predictions as predictions
 from affectkit.stages import _rows as rows
 from affectkit.stages._gating import Gate, Gated
 from affectkit.stages._honesty import BEST_SINGLE, FUSED, Make, compare, cross_fitted
+from affectkit.stages._labels import Labels, identity, read
 from affectkit.stages._scoring import By, clusters
 from affectkit.store import Artifact, Cache, predictions_schema, write_table
 from affectkit.store.atomic import write_text
@@ -82,7 +82,7 @@ class _Table:
 
 
 def fuse(
-    cache: Cache, sets: Sequence[Path], labels: Path, config: FuseConfig, *,
+    cache: Cache, sets: Sequence[Path], labels: Labels, config: FuseConfig, *,
     splits: Path | None = None, out: Path | None = None,
 ) -> Fused:  # fmt: skip
     """Fit on labelled rows of the validation split and combine all rows. A clip that a model does not have is fused
@@ -103,7 +103,7 @@ def fuse(
         },
         "config": config.model_dump(mode="json", exclude={"task", "method", "option"}),
         "predictions": [predictions.identity(path) for path in sets],
-        "labels": predictions.identity(labels),
+        "labels": identity(labels, task),
         "splits": predictions.identity(splits) if splits else None,
     }
     found = cache.find("fuse", config.method, inputs, out)
@@ -123,12 +123,12 @@ def fuse(
 
 
 def _fit(
-    task: Task, make: Make, columns: tuple[str, ...], sets: Sequence[Path], labels: Path, splits: Path | None,
+    task: Task, make: Make, columns: tuple[str, ...], sets: Sequence[Path], labels: Labels, splits: Path | None,
     config: FuseConfig,
 ) -> tuple[Predictions, dict[str, Any]]:  # fmt: skip
-    known = read_labels(labels, task)
-    read = task.model_copy(update={"targets": columns}) if columns else task
-    given = [predictions.load(path, read) for path in sets]
+    known = read(labels, task)
+    reads = task.model_copy(update={"targets": columns}) if columns else task
+    given = [predictions.load(path, reads) for path in sets]
     if task.level == "clip":
         given = [rows.of_clips(one) for one in given]
     base = rows.densest(given)

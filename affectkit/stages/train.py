@@ -17,6 +17,7 @@ from affectkit.errors import UsageError
 from affectkit.manifest import Pooling
 from affectkit.stages import _smooth, _training_log
 from affectkit.stages._devices import resolve
+from affectkit.stages._labels import Labels
 from affectkit.stages._seeds import Partly, Training
 from affectkit.stages._smooth import Choice
 from affectkit.stages._training_data import AuxiliarySource, gather
@@ -64,7 +65,7 @@ class Stopped(KeyboardInterrupt):
 
 
 def train(
-    cache: Cache, features: Sequence[Features], labels: Path, config: TrainConfig, runtime: Runtime, *,
+    cache: Cache, features: Sequence[Features], labels: Labels, config: TrainConfig, runtime: Runtime, *,
     device: str = "auto", splits: Path | None = None, out: Path | None = None, tensorboard: Path | None = None,
     auxiliary: Sequence[AuxiliarySource] = (),
 ) -> Trained:  # fmt: skip

@@ -21,6 +21,7 @@ from affectkit.config import Runtime
 from affectkit.errors import MissingExtra, UsageError
 from affectkit.plugins import Epoch, Monitor
 from affectkit.stages._devices import resolve
+from affectkit.stages._labels import Labels
 from affectkit.stages._progress import bar, shown
 from affectkit.stages._search import Choices, Range, Space, space, typed
 from affectkit.stages._training_data import AuxiliarySource, Data, gather
@@ -64,7 +65,7 @@ class Tuned:
 
 
 def tune(
-    cache: Cache, features: Sequence[Features], labels: Path, config: TrainConfig, runtime: Runtime, *,
+    cache: Cache, features: Sequence[Features], labels: Labels, config: TrainConfig, runtime: Runtime, *,
     trials: int, search: Sequence[str] = (), device: str = "auto", splits: Path | None = None,
     auxiliary: Sequence[AuxiliarySource] = (),
 ) -> Tuned:  # fmt: skip
