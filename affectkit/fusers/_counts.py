@@ -39,7 +39,7 @@ class Winners:
         cells = classes[decided] * self.classes + winner[decided]
         self._base = np.bincount(cells, minlength=self.classes**2).reshape(self.classes, self.classes)
         keep = ~decided
-        kept = np.moveaxis(np.where(np.isfinite(scores[:, keep]), scores[:, keep], 0.0), 1, 0)
+        kept = np.moveaxis(np.nan_to_num(scores[:, keep]), 1, 0)
         self._blocks, (self._truth, self._pattern), self._rows = _blocks(
             kept.reshape(-1, self.models * self.classes), classes[keep], which[keep]
         )
@@ -78,7 +78,7 @@ class Labels:
             there, decided = _decided_labels(scores[:, :, label])
             self._base[label] = np.bincount(labelled[decided & there, label], minlength=2)
             keep = ~decided
-            kept = np.where(np.isfinite(scores[:, keep, label]), scores[:, keep, label], 0.0).T
+            kept = np.nan_to_num(scores[:, keep, label]).T
             parts.append((kept, np.full(len(kept), label), labelled[keep, label].astype(np.intp), which[keep]))
         values, *keys = (np.concatenate(part) for part in zip(*parts, strict=True))
         self._blocks, self._keys, _ = _blocks(values, *keys)
@@ -121,10 +121,9 @@ def _decided_labels(scores: Floats) -> tuple[Bools, Bools]:
 
 
 def _bounds(scores: Floats) -> tuple[Floats, Floats, float]:
-    there = np.isfinite(scores)
-    least = np.where(there, scores, np.inf).min(axis=0)
-    largest = np.where(there, scores, -np.inf).max(axis=0)
-    return least, largest, _MARGIN * max(1.0, float(np.abs(np.where(there, scores, 0.0)).max()))
+    """Least and largest score of the models, and how far apart two must be for rounding not to matter."""
+    least, largest = np.fmin.reduce(scores, axis=0), np.fmax.reduce(scores, axis=0)  # of those that are no NaN
+    return least, largest, _MARGIN * max(1.0, float(np.abs(least).max()), float(np.abs(largest).max()))
 
 
 def _blocks(values: Floats, *keys: NDArray[np.intp]) -> tuple[Floats, list[NDArray[np.intp]], NDArray[np.intp]]:
