@@ -124,11 +124,11 @@ def test_each_row_is_the_mean_of_the_windows_that_hold_it(name: str) -> None:
 
 def test_a_window_learns_the_typical_label_of_its_valid_rows() -> None:
     nan = np.nan
-    labels = np.array([[0.0, 1], [2, 1], [nan, 5], [4, 4], [9, 9]])
-    valid = np.array([1, 1, 1, 1, 0])
+    labels = np.array([[0.0, 1], [nan, 5], [4, 4], [7, 7], [9, 9]])
+    valid = np.array([1, 1, 1, 0, 0])
     example = Example("x", (sequence(np.ones((5, 1)), valid, fps=1),), labels)
     found = Recipe(VA, (1,), (("mean",),), 2.0, 2.0).of_clip(example)
-    assert found.labels.tolist() == [[1, 1], [4, 4]] and len(found) == 2  # the last window has no valid row
+    assert found.labels.tolist() == [[0, 1], [4, 4]] and len(found) == 2  # the last window has no valid row
     np.testing.assert_array_equal(found.truth, labels)
     assert list(zip(found.segment.tolist(), found.about.tolist(), strict=True)) == [(0, 0), (0, 1), (1, 2), (1, 3)]
 
@@ -383,7 +383,7 @@ def test_torch_solves_the_same_machine(kernel: str) -> None:
 # ---- scikit-learn's estimators
 
 
-QUICK = {("ridge", "eri"), ("logistic", "au"), ("svm", "compound"), ("random-forest", "compound"), ("knn", "eri")}
+QUICK = {("ridge", "eri"), ("logistic", "au"), ("svm", "compound"), ("random-forest", "compound")}
 
 
 def combinations() -> list[Any]:
@@ -466,7 +466,9 @@ def test_probabilities_of_linear_classifiers_are_scikit_learns() -> None:
         np.testing.assert_allclose(metrics.probabilities(task, scores(head, test)), expected, atol=1e-4)
 
 
-@pytest.mark.parametrize("estimator", ["logistic", "svm", "random-forest", "linear-svm"])
+@pytest.mark.parametrize(
+    "estimator", ["logistic", "svm", *(pytest.param(one, marks=pytest.mark.slow) for one in ("knn", "linear-svm"))]
+)
 def test_a_class_that_training_never_had_is_never_predicted(estimator: str, tmp_path: Path) -> None:
     train, test = ([e for e in clips(COMPOUND, 80, s) if e.labels[0, 0] not in (0, 4)] for s in (1, 2))
     head = make("functionals", COMPOUND, f"estimator={estimator}", "functionals=mean", *FAST.get(estimator, []))
@@ -594,7 +596,7 @@ def test_a_machine_that_does_not_fit_its_header_is_refused(options: list[str], t
 def on_order(names: str, *options: str) -> float:
     """Accuracy on the clips of `test_networks`, of which the classes are one wave, forwards and backwards."""
     head = make("functionals", ORDER, f"functionals={names}", "estimator=logistic", "normalise=standard", *options)
-    fit(head, ordered(300, 1), ordered(50, 2))
+    fit(head, ordered(200, 1), ordered(50, 2))
     return metrics.main(ORDER, truth(unseen()), metrics.probabilities(ORDER, scores(head, unseen())))
 
 
@@ -605,7 +607,7 @@ def test_order_is_seen_by_functionals_that_know_time() -> None:
     Of bumps and dips made of the same numbers the line is level too: only the parabola sees which is which.
     """
     assert abs(on_order("mean,std,min,max") - 0.5) < 0.05
-    assert on_order("mean,std,slope") > 0.75
+    assert on_order("std,slope") > 0.75
 
     def bumps(count: int, seed: int) -> list[Example]:
         rng, rise = np.random.default_rng(seed), np.linspace(-1, 1, 12)
