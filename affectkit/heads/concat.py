@@ -25,7 +25,7 @@ class Options(ModalityOptions):
     """Of the network; the others are shared."""
 
     hidden: int = Field(64, ge=1, le=8192, description="width of each LSTM and of the layers around it")
-    layers: int = Field(1, ge=1, le=3, description="layers of each LSTM")
+    layers: int = Field(1, ge=1, le=8, description="layers of each LSTM (ERI: 1 to 3)")
     bidirectional: bool = Field(False, description="read the window in both directions")
     dropout: float = Field(0.5, ge=0, lt=1, description="dropout rate before the output")
     layer_dropout: float = Field(0.0, ge=0, lt=1, description="dropout rate between LSTM layers")
