@@ -254,7 +254,8 @@ def test_refined_ccc_nears_the_optimum() -> None:
 
 def test_rows_that_no_weights_can_change_are_not_gone_through() -> None:
     scores, truth = _expr(noise=0.1)
-    assert not len(Winners("macro-f1", scores, truth)._blocks)
+    assert Winners("macro-f1", scores, truth).rows == 0
+    assert 0 < Winners("macro-f1", _expr(noise=0.5)[0], truth).rows < ROWS
     draws = np.random.default_rng(0).dirichlet(np.ones(MODELS), (4, 8)).transpose(0, 2, 1)
     expected = metrics.main(tasks.get("expr"), truth, scores[0])
     np.testing.assert_array_equal(Winners("macro-f1", scores, truth)(draws), np.full(4, expected))

@@ -1,16 +1,20 @@
 """Macro F1, UAR, WAR and binary F1 of many weighted sums at once, from counts alone.
 
-Rows are sorted by class and pattern of missing scores, so that a block of them counts towards one row of the confusion
-matrix. Weights that are not negative and sum to 1 leave a sum between the least and the largest score of the models: a
-row whose winner follows from that is counted once and for all, and only the others are gone through for each draw. The
-counts, and so the scores, are those of `metrics.main` on `weighted` rows, bit for bit.
+Weights that are not negative and sum to 1 leave a sum between the least and the largest score of the models. So most
+rows have classes that can never win, and some have one that always does: these are counted once and for all. Only the
+others are gone through for each draw, and of each only the classes that may win, in blocks of rows that have these and
+the pattern of missing scores in common. The counts, and so the scores, are those of `metrics.main` on `weighted` rows,
+bit for bit.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,33 +35,76 @@ class Winners:
 
     def __init__(self, metric: str, scores: Floats, truth: Floats) -> None:
         """scores [M,N,K] (NaN = missing), truth [N,1] class indices."""
-        self._metric: Callable[[Counts], Floats] = {"macro-f1": _macro_f1, "uar": _uar, "war": _war}[metric]
-        self.models, rows, self.classes = scores.shape
+        self._metric: Callable[[Counts, Counts], Floats] = {"macro-f1": _macro_f1, "uar": _uar, "war": _war}[metric]
+        self._models, rows, self._classes = scores.shape
         classes = truth.reshape(rows).astype(np.intp)
-        self._present, which = patterns(scores)
-        winner, decided = _decided_winners(scores)
-        cells = classes[decided] * self.classes + winner[decided]
-        self._base = np.bincount(cells, minlength=self.classes**2).reshape(self.classes, self.classes)
-        keep = ~decided
-        kept = np.moveaxis(np.nan_to_num(scores[:, keep]), 1, 0)
-        self._blocks, (self._truth, self._pattern), self._rows = _blocks(
-            kept.reshape(-1, self.models * self.classes), classes[keep], which[keep]
-        )
+        self._support = np.bincount(classes, minlength=self._classes)
+        self._present, pattern = patterns(scores)
+        may_win = _may_win(scores)
+        decided = may_win.sum(axis=1) == 1
+        winner = may_win[decided].argmax(axis=1)
+        right = winner[winner == classes[decided]]
+        self._base = np.array([np.bincount(found, minlength=self._classes) for found in (winner, right)])
+        self._parts = list(_parts(scores, classes, pattern, may_win, np.flatnonzero(~decided)))
+
+    @property
+    def rows(self) -> int:
+        """How many rows each draw goes through."""
+        return sum(int(part.rows.sum()) for part in self._parts)
 
     def __call__(self, weights: Floats) -> Floats:
         """[D,M,K] -> [D]."""
-        return self._metric(self.confusions(weights))
+        return self._metric(self.counts(weights), self._support)
 
-    def confusions(self, weights: Floats) -> Counts:
-        """Counts [D,K,K] of rows with the class of the line and the winner of the column."""
+    def counts(self, weights: Floats) -> Counts:
+        """[D,2,K] rows that each class wins, and those of them that it is right for."""
         from affectkit.fusers._kernels import winners
 
-        count, shares = winners(self.models, self.classes), np.ascontiguousarray(renormalised(weights, self._present))
-        blocks = (self._blocks, self._truth, self._pattern, self._rows)
-        return self._base + _in_threads(
-            lambda first, last, out: count(first, last, *blocks, shares, out),
-            len(self._blocks), (len(weights), self.classes, self.classes),
-        )  # fmt: skip
+        shared = np.ascontiguousarray(renormalised(weights, self._present))
+        total = np.tile(self._base, (len(weights), 1, 1))
+        for part in self._parts:
+            count = winners(self._models, part.classes.shape[1])
+            blocks = (part.blocks, part.classes, part.truth, part.pattern, part.rows)
+            total += _in_threads(partial(_apply, count, blocks, shared), len(part.blocks), total.shape)
+        return total
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Blocks of rows with as many classes that may win, as `_kernels.winners` takes them."""
+
+    blocks: Floats
+    classes: NDArray[np.intp]
+    truth: NDArray[np.uint64]
+    pattern: NDArray[np.intp]
+    rows: NDArray[np.intp]
+
+
+def _parts(
+    scores: Floats, truth: NDArray[np.intp], pattern: NDArray[np.intp], may_win: Bools, rows: NDArray[np.intp]
+) -> Iterator[_Part]:
+    """The rows [R] in blocks, one part for each number of classes."""
+    from affectkit.fusers._kernels import BLOCK, truth_codes
+
+    models = len(scores)
+    _, first, which = np.unique(np.packbits(may_win[rows], axis=1), axis=0, return_index=True, return_inverse=True)
+    lists = [_filled_up(may_win[rows[one]]) for one in first]  # of each set of classes
+    widths = np.array([len(one) for one in lists], np.intp)
+    _, same = np.unique([str(one) for one in lists], return_inverse=True)  # sets that are one, once filled up
+    which = which.reshape(-1)
+    for width in np.unique(widths).tolist():
+        own = np.flatnonzero(widths[which] == width)
+        listed = np.array([lists[one] for one in which[own]]).reshape(-1, width)  # [R,C]
+        place = _Places.of(same[which[own]], pattern[rows[own]])
+        blocks = np.zeros((len(place.first), models * width, BLOCK))
+        for model in range(models):
+            values = np.nan_to_num(np.take_along_axis(scores[model, rows[own]], listed, axis=1))
+            blocks[place.block, model * width : (model + 1) * width, place.slot] = values[place.order]
+        hits = listed == truth[rows[own], None]
+        where = np.where(hits.any(axis=1), hits.argmax(axis=1), -1)
+        codes = np.zeros((len(place.first), BLOCK), np.uint64) + truth_codes(np.array([-1]), width)
+        codes[place.block, place.slot] = truth_codes(where, width)[place.order]
+        yield _Part(blocks, listed[place.first], codes, pattern[rows[own]][place.first], place.rows)
 
 
 class Labels:
@@ -67,6 +114,8 @@ class Labels:
 
     def __init__(self, scores: Floats, truth: Floats) -> None:
         """scores [M,N,K] (NaN = missing), truth [N,K] of 0 and 1."""
+        from affectkit.fusers._kernels import BLOCK
+
         self.models, _, self.labels = scores.shape
         labelled = truth > 0
         self._support = labelled.sum(axis=0)
@@ -81,7 +130,10 @@ class Labels:
             kept = np.nan_to_num(scores[:, keep, label]).T
             parts.append((kept, np.full(len(kept), label), labelled[keep, label].astype(np.intp), which[keep]))
         values, *keys = (np.concatenate(part) for part in zip(*parts, strict=True))
-        self._blocks, self._keys, _ = _blocks(values, *keys)
+        place = _Places.of(*keys)
+        self._blocks = np.zeros((len(place.first), self.models, BLOCK))
+        self._blocks[place.block, :, place.slot] = values[place.order]
+        self._keys = [np.ascontiguousarray(key[place.first]) for key in keys]
 
     def __call__(self, weights: Floats) -> Floats:
         """[D,M,K] -> [D]."""
@@ -104,14 +156,17 @@ class Labels:
         )  # fmt: skip
 
 
-def _decided_winners(scores: Floats) -> tuple[NDArray[np.intp], Bools]:
-    """The class [N] whose least score is largest, and whether it wins whatever the weights. scores [M,N,K]."""
+def _may_win(scores: Floats) -> Bools:
+    """[N,K] the classes that win with some weights: those that can reach what another has at least. scores [M,N,K]."""
     least, largest, margin = _bounds(scores)
-    winner = least.argmax(axis=1)
-    each = np.arange(len(winner))
-    floor = least[each, winner]
-    largest[each, winner] = -np.inf
-    return winner, floor > largest.max(axis=1) + margin
+    return np.asarray(largest >= least.max(axis=1, keepdims=True) - margin)
+
+
+def _filled_up(may_win: Bools) -> list[int]:
+    """The classes of a set [K], rising, with others to make their number even: half as many numbers to compile for."""
+    own = np.flatnonzero(may_win).tolist()
+    others = np.flatnonzero(~may_win).tolist()
+    return sorted(own + others[: len(own) % 2])
 
 
 def _decided_labels(scores: Floats) -> tuple[Bools, Bools]:
@@ -126,24 +181,33 @@ def _bounds(scores: Floats) -> tuple[Floats, Floats, float]:
     return least, largest, _MARGIN * max(1.0, float(np.abs(least).max()), float(np.abs(largest).max()))
 
 
-def _blocks(values: Floats, *keys: NDArray[np.intp]) -> tuple[Floats, list[NDArray[np.intp]], NDArray[np.intp]]:
-    """Rows [N,C] sorted by their keys [N] and cut into blocks of one key each: [T,C,BLOCK], zeros where not full; each
-    block's keys [T] and number of rows [T]."""
-    from affectkit.fusers._kernels import BLOCK
+@dataclass(frozen=True)
+class _Places:
+    """Rows in blocks of one key each: the `order` [N] that they are taken in, the `block` and the `slot` in it that
+    each of them then has; of each block the `first` of its rows [T], in the old order, and how many it has."""
 
-    order = np.lexsort(keys[::-1])
-    sorted_keys = np.array([key[order] for key in keys])  # [keys,N]
-    starts = np.ones(len(order), bool)
-    starts[1:] = (sorted_keys[:, 1:] != sorted_keys[:, :-1]).any(axis=0)
-    run = np.cumsum(starts) - 1
-    place = np.arange(len(order)) - np.flatnonzero(starts)[run]  # within the rows of one key
-    slot = place % BLOCK
-    block = np.cumsum(slot == 0) - 1
-    first = np.flatnonzero(slot == 0)
-    filled = np.zeros((len(first), values.shape[1], BLOCK))
-    filled[block, :, slot] = values[order]
-    rows = np.bincount(block, minlength=len(first))
-    return filled, [np.ascontiguousarray(key[first]) for key in sorted_keys], rows
+    order: NDArray[np.intp]
+    block: NDArray[np.intp]
+    slot: NDArray[np.intp]
+    first: NDArray[np.intp]
+    rows: NDArray[np.intp]
+
+    @staticmethod
+    def of(*keys: NDArray[np.intp]) -> _Places:
+        """keys [N] each."""
+        from affectkit.fusers._kernels import BLOCK
+
+        order = np.lexsort(keys[::-1])
+        new = np.ones(len(order), bool)
+        new[1:] = np.any([key[order[1:]] != key[order[:-1]] for key in keys], axis=0)
+        place = np.arange(len(order)) - np.flatnonzero(new)[np.cumsum(new) - 1]  # within the rows of one key
+        slot = place % BLOCK
+        block = np.cumsum(slot == 0) - 1
+        return _Places(order, block, slot, order[slot == 0], np.bincount(block))
+
+
+def _apply(count: Any, blocks: tuple[Any, ...], weights: Floats, first: int, last: int, out: Counts) -> None:
+    count(first, last, *blocks, weights, out)
 
 
 def _in_threads(work: Callable[[int, int, Counts], None], blocks: int, shape: tuple[int, ...]) -> Counts:
@@ -156,20 +220,17 @@ def _in_threads(work: Callable[[int, int, Counts], None], blocks: int, shape: tu
     return np.asarray(parts.sum(axis=0))
 
 
-def _macro_f1(cells: Counts) -> Floats:
-    right = np.diagonal(cells, axis1=1, axis2=2)
-    return _share(2 * right, cells.sum(axis=1) + cells.sum(axis=2)).mean(axis=1)
+def _macro_f1(counts: Counts, support: Counts) -> Floats:
+    return _share(2 * counts[:, 1], counts[:, 0] + support).mean(axis=1)
 
 
-def _uar(cells: Counts) -> Floats:
-    support = cells[0].sum(axis=1)  # the truth is the same for every draw
+def _uar(counts: Counts, support: Counts) -> Floats:
     there = support > 0
-    recalls = np.diagonal(cells, axis1=1, axis2=2)[:, there] / support[there]
-    return np.ascontiguousarray(recalls).mean(axis=1)  # the order of memory is that of the sum
+    return np.ascontiguousarray(counts[:, 1, there] / support[there]).mean(axis=1)  # memory's order is that of the sum
 
 
-def _war(cells: Counts) -> Floats:
-    return np.trace(cells, axis1=1, axis2=2) / cells[0].sum()
+def _war(counts: Counts, support: Counts) -> Floats:
+    return counts[:, 1].sum(axis=1) / support.sum()
 
 
 def _share(part: Counts, whole: Counts) -> Floats:

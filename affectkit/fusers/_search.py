@@ -13,7 +13,7 @@ from affectkit.tasks import Task
 from affectkit.types import Floats
 
 _SETTLED = 64  # draws alike in score that are scored on the rows themselves
-_SMALL = 2e8  # scores gone through: below it compiling the counting takes longer than doing without
+_SMALL = 5e8  # scores gone through: below it compiling the counting takes longer than doing without
 
 
 class Scorer(Protocol):
