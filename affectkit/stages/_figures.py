@@ -24,10 +24,10 @@ from affectkit.types import Floats
 
 BLUE, ORANGE, BLACK, GREY, LIGHT = "#0072B2", "#D55E00", "#000000", "#999999", "#BBBBBB"
 MOST_CLIPS = 20
+_MARGIN = 0.08  # inches
 _STYLE: dict[Any, Any] = {
     "font.size": 9, "axes.titlesize": 10, "axes.spines.top": False, "axes.spines.right": False,
-    "figure.constrained_layout.use": True, "svg.hashsalt": "affectkit", "savefig.dpi": 150,
-    "savefig.bbox": "tight", "savefig.pad_inches": 0.08, "image.cmap": "Blues",
+    "figure.constrained_layout.use": True, "svg.hashsalt": "affectkit", "savefig.dpi": 150, "image.cmap": "Blues",
 }  # fmt: skip
 
 
@@ -180,37 +180,34 @@ def predicted_true(task: Task, scored: Scored) -> Figure:
 
 
 def over_time(task: Task, scored: Scored, clip: str, why: str) -> Figure:
-    """One clip's truth and prediction: a panel a target, or one with a line a class."""
+    """One clip's truth and prediction: a panel a target of a regression, else one with a line a class or label."""
     place = by_clip(scored.rows)[clip]
     start, end = scored.rows.start[place], scored.rows.end[place]
     truth, given = scored.truth[place], scored.scores[0, place]
-    if task.kind == "multiclass":
-        truth, given, panels = truth[:, :1], given.argmax(axis=1)[:, None].astype(float), ["class"]
-    else:
-        panels = [_plain(target) for target in task.targets]
-    height = {"multiclass": 0.9 + 0.28 * task.outputs, "multilabel": 0.55, "regression": 1.6}[task.kind]
-    figure = _figure(8, 1.1 + height * len(panels))
-    figure.suptitle(f"{clip} ({why})", fontsize=10)
-    grid = figure.subplots(len(panels), 1, squeeze=False, sharex=True, sharey=True)[:, 0]
     time = np.where(np.isfinite(end), (start + end) / 2, start)
-    for k, (axes, name) in enumerate(zip(grid, panels, strict=True)):
+    panels = task.outputs if task.kind == "regression" else 1
+    figure = _figure(8, 1.1 + 1.6 * panels if panels > 1 else 2.4 + 0.28 * task.outputs)
+    figure.suptitle(f"{clip} ({why})", fontsize=10)
+    grid = figure.subplots(panels, 1, squeeze=False, sharex=True, sharey=True)[:, 0]
+    if task.kind == "multiclass":
+        truth, given = truth[:, :1], given.argmax(axis=1)[:, None].astype(float)
+    elif task.kind == "multilabel":  # line k: 0 at its lower edge, 1 at its upper one; the axis points down
+        truth, given = (np.arange(task.outputs) + 0.4 - 0.8 * values for values in (truth, given))
+    for k in range(truth.shape[1]):
         for values, label in ((truth[:, k], "true"), (given[:, k], "predicted")):
             x, y = _with_gaps(time, end - start, values)
-            axes.plot(x, y, label=label, **_look(task, label))
-        axes.set_ylabel(
-            name, rotation=0 if task.kind == "multilabel" else 90, ha="right" if len(panels) > 2 else "center"
-        )
+            grid[k % panels].plot(x, y, label=label, **_look(task, label))
+    for axes, target in zip(grid, task.targets, strict=False):
         axes.margins(x=0.01)
-        if task.kind == "multilabel":
-            axes.set(ylim=(-0.08, 1.08), yticks=[0, 1])
-    if task.kind == "multiclass":
+        axes.set_ylabel(_plain(target) if task.kind == "regression" else "")
+    if task.kind != "regression":
         grid[0].set_yticks(range(task.outputs), [_plain(name) for name in task.targets])
-        grid[0].set_ylim(task.outputs - 0.5, -0.5)
-        grid[0].set_ylabel("")
-        grid[0].grid(axis="y", color="#eeeeee")
-    grid[-1].set_xlabel("time in the clip (s)")
+        grid[0].set_ylim(task.outputs - 0.4, -0.6)
+        grid[0].grid(axis="y", color="#dddddd")
+    scale = "; each line from 0 to 1, 0.5 in grey" if task.kind == "multilabel" else ""
+    grid[-1].set_xlabel(f"time in the clip (s){scale}")
     handles, names = grid[0].get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside lower center", ncols=2, frameon=False)
+    figure.legend(handles[:2], names[:2], loc="outside lower center", ncols=2, frameon=False)
     return figure
 
 
@@ -240,10 +237,10 @@ def fused_weights(path: Path) -> tuple[list[str], Floats] | None:
     found = np.array(report.get("fuser", {}).get("weights", []), np.float64)
     if found.ndim != 2 or not np.isfinite(found).all():
         return None
-    paths = [Path(name) for name in list(report.get("in_sample", {}))[: len(found)]]
-    if len({one.name for one in paths}) < len(found):
-        return [f"model {number + 1}" for number in range(len(found))], found
-    return [one.name if len(one.name) < 30 else f"{one.name[:27]}..." for one in paths], found
+    names = [Path(path).name for path in report.get("partly_missing", {})]  # in the order that they were given in
+    if len(set(names)) < len(found):
+        names = [f"model {number + 1}" for number in range(len(found))]
+    return [name if len(name) < 30 else f"{name[:27]}..." for name in names], found
 
 
 def _look(task: Task, label: str) -> dict[str, Any]:
@@ -273,9 +270,12 @@ def _figure(width: float, height: float) -> Figure:
 
 
 def _save(figure: Figure, path: Path) -> None:
-    """PNG and SVG without a date or a version in them."""
-    figure.savefig(path.with_suffix(".png"), metadata={"Software": None})
-    figure.savefig(path.with_suffix(".svg"), metadata={"Date": None, "Creator": None})
+    """PNG and SVG without a date or a version in them; laid out once, which is what takes the time."""
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    inside = figure.get_tightbbox().padded(_MARGIN)
+    figure.savefig(path.with_suffix(".png"), bbox_inches=inside, metadata={"Software": None})
+    figure.savefig(path.with_suffix(".svg"), bbox_inches=inside, metadata={"Date": None, "Creator": None})
 
 
 def _plain(name: str) -> str:
