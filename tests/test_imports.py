@@ -57,7 +57,18 @@ def test_help_and_listings_load_nothing_heavy(tmp_path: Path, environment: dict[
     commands = [["extract", "faces"], ["extract", "audio"], ["cache", "ls"], ["cache", "gc"], ["weights", "fetch"]]
     commands += [
         [name]
-        for name in ("functionals", "embed", "train-head", "predict", "fuse", "evaluate", "export", "list", "status")
+        for name in (
+            "functionals",
+            "embed",
+            "train-head",
+            "predict",
+            "fuse",
+            "evaluate",
+            "compare",
+            "export",
+            "list",
+            "status",
+        )
     ]
     lines = [[*command, "--help"] for command in ([], ["demo"], *commands)]
     lines += [["--version"], ["list", "tasks"], ["list", "heads", "transformer"], ["weights", "ls"]]
@@ -114,7 +125,8 @@ def test_a_cache_hit_loads_nothing_heavy(tmp_path: Path, environment: dict[str, 
         ["predict", "head", "clips", "--out", "one"],
         ["fuse", "one", "va.csv", *labels, "-o", "draws=5"],
         ["fuse", "one", "va.csv", *labels, "--method", "random-forest", "-o", "trees=3"],
-        ["evaluate", "<last>", *labels, "--split", "test"],
+        ["evaluate", "<last>", *labels, "--split", "test", "--draws", "20"],
+        ["compare", "one", "va.csv", *labels, "--draws", "20"],
     ]
     first = run(lines, tmp_path, environment)
     assert {said.code for said in first} == {0}, first
