@@ -25,7 +25,7 @@ from affectkit.tasks import Task
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Few pixels: quicker."""
-    monkeypatch.setitem(_figures._STYLE, "savefig.dpi", 60)
+    monkeypatch.setitem(_figures.STYLE, "savefig.dpi", 60)
 
 
 CLIPS = ["a/1", "a/2", "b/1", "b/2", "c"]
@@ -95,7 +95,7 @@ def test_each_task_has_its_figures(
 def test_files_are_the_same_bytes_each_time(tmp_path: Path) -> None:
     for folder in ("one", "other"):
         (tmp_path / folder).mkdir()
-        with matplotlib.rc_context(_figures._STYLE):
+        with matplotlib.rc_context(_figures.STYLE):
             _figures._save(_figures.confusion(["x", "y"], np.array([[8, 2], [0, 3]])), tmp_path / folder / "figure")
     for path in (tmp_path / "one").iterdir():
         assert path.read_bytes() == (tmp_path / "other" / path.name).read_bytes(), path.name

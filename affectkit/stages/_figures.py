@@ -1,5 +1,4 @@
-"""Figures of an evaluation, as PNG and SVG: the same bytes for the same scores, and colours that everybody can tell
-apart (Okabe and Ito 2008)."""
+"""Figures of an evaluation, as PNG and SVG."""
 
 from __future__ import annotations
 
@@ -11,24 +10,18 @@ from typing import Any
 
 import matplotlib
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from affectkit.errors import UsageError
 from affectkit.stages._calibration import Reliability, curves
+from affectkit.stages._drawing import BLACK, BLUE, GREY, LIGHT, ORANGE, STYLE, figure_of, save
 from affectkit.stages._predictions import by_clip
 from affectkit.stages._scoring import Scored
 from affectkit.tasks import Task
 from affectkit.types import Floats
 
-BLUE, ORANGE, BLACK, GREY, LIGHT = "#0072B2", "#D55E00", "#000000", "#999999", "#BBBBBB"
 MOST_CLIPS = 20
-_MARGIN = 0.08  # inches
-_STYLE: dict[Any, Any] = {
-    "font.size": 9, "axes.titlesize": 10, "axes.spines.top": False, "axes.spines.right": False,
-    "figure.constrained_layout.use": True, "svg.hashsalt": "affectkit", "savefig.dpi": 150, "image.cmap": "Blues",
-}  # fmt: skip
 
 
 def draw(
@@ -55,9 +48,9 @@ def draw(
     if found := fused_weights(made_by):
         figures["weights"] = lambda: weights(task, *found)
     folder.mkdir()
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         for name, make in figures.items():
-            _save(make(), folder / name)
+            save(make(), folder / name)
     return list(figures)
 
 
@@ -84,7 +77,7 @@ def scores(task: Task, report: Mapping[str, Any]) -> Figure:
     """The task's metric, pooled and of each target, with intervals."""
     prefix = "f1" if task.kind != "regression" else task.metric
     names = [task.metric, *(f"{prefix}/{target}" for target in task.targets)]
-    figure = _figure(5.5, 1.1 + 0.28 * len(names))
+    figure = figure_of(5.5, 1.1 + 0.28 * len(names))
     axes = figure.add_subplot()
     for place, name in enumerate(names):
         value, colour = report["scores"][name], BLACK if place == 0 else BLUE
@@ -105,7 +98,7 @@ def confusion(classes: Sequence[str], rows: Floats) -> Figure:
     """Counts [K,K] of truth (line) and prediction (column), shaded by their share of the line."""
     k, size = len(classes), 2.2 + 0.55 * len(classes)
     share = rows / np.maximum(rows.sum(axis=1, keepdims=True), 1)
-    figure = _figure(size + 0.8, size)
+    figure = figure_of(size + 0.8, size)
     axes = figure.add_subplot()
     image = axes.imshow(share, vmin=0, vmax=1)
     for line, column in np.ndindex(k, k):
@@ -126,7 +119,7 @@ def reliability(found: Mapping[str, Reliability]) -> Figure:
     columns = min(4, len(found))
     lines = -(-len(found) // columns)
     side = 4.0 if len(found) == 1 else 2.1
-    figure = _figure(side * columns + 0.5, side * lines + 0.5)
+    figure = figure_of(side * columns + 0.5, side * lines + 0.5)
     grid = figure.subplots(lines, columns, squeeze=False, sharex=True, sharey=True)
     for axes in grid.flat[len(found) :]:
         axes.set_visible(False)
@@ -146,7 +139,7 @@ def reliability(found: Mapping[str, Reliability]) -> Figure:
 def per_clip(task: Task, clips: Mapping[str, float], pooled: float) -> Figure:
     """Every clip's own score, sorted, beside the pooled one."""
     values = np.sort(list(clips.values()))
-    figure = _figure(5.5, 3.4)
+    figure = figure_of(5.5, 3.4)
     axes = figure.add_subplot()
     size = 5 if len(values) < 100 else 2
     axes.plot(values, np.arange(1, len(values) + 1), "o", color=BLUE, markersize=size, label="one clip")
@@ -163,7 +156,7 @@ def predicted_true(task: Task, scored: Scored) -> Figure:
     """Predicted against true, a dot a clip, a panel a target."""
     columns = min(4, task.outputs)
     lines = -(-task.outputs // columns)
-    figure = _figure(2.3 * columns + 0.4, 2.3 * lines + 0.4)
+    figure = figure_of(2.3 * columns + 0.4, 2.3 * lines + 0.4)
     grid = figure.subplots(lines, columns, squeeze=False)
     for axes in grid.flat[task.outputs :]:
         axes.set_visible(False)
@@ -186,7 +179,7 @@ def over_time(task: Task, scored: Scored, clip: str, why: str) -> Figure:
     truth, given = scored.truth[place], scored.scores[0, place]
     time = np.where(np.isfinite(end), (start + end) / 2, start)
     panels = task.outputs if task.kind == "regression" else 1
-    figure = _figure(8, 1.1 + 1.6 * panels if panels > 1 else 2.4 + 0.28 * task.outputs)
+    figure = figure_of(8, 1.1 + 1.6 * panels if panels > 1 else 2.4 + 0.28 * task.outputs)
     figure.suptitle(f"{clip} ({why})", fontsize=10)
     grid = figure.subplots(panels, 1, squeeze=False, sharex=True, sharey=True)[:, 0]
     if task.kind == "multiclass":
@@ -213,7 +206,7 @@ def over_time(task: Task, scored: Scored, clip: str, why: str) -> Figure:
 
 def weights(task: Task, models: Sequence[str], values: Floats) -> Figure:
     """How much of each target comes from each model of a fusion: [M,K]."""
-    figure = _figure(2.6 + 0.7 * len(task.targets), 1.9 + 0.45 * len(models))
+    figure = figure_of(2.6 + 0.7 * len(task.targets), 1.9 + 0.45 * len(models))
     axes = figure.add_subplot()
     largest = max(1.0, float(np.abs(values).max()))
     image = axes.imshow(values, vmin=0, vmax=largest, aspect="auto")
@@ -261,21 +254,6 @@ def _with_gaps(time: Floats, length: Floats, values: Floats) -> tuple[Floats, Fl
     step = np.diff(time)
     breaks = np.flatnonzero(step > 3 * max(float(np.median(step)), float(np.median(length)))) + 1
     return np.insert(time, breaks, np.nan), np.insert(values, breaks, np.nan)
-
-
-def _figure(width: float, height: float) -> Figure:
-    figure = Figure(figsize=(width, height))
-    FigureCanvasAgg(figure)
-    return figure
-
-
-def _save(figure: Figure, path: Path) -> None:
-    """PNG and SVG without a date or a version in them; laid out once, which is what takes the time."""
-    figure.draw_without_rendering()
-    figure.set_layout_engine("none")
-    inside = figure.get_tightbbox().padded(_MARGIN)
-    figure.savefig(path.with_suffix(".png"), bbox_inches=inside, metadata={"Software": None})
-    figure.savefig(path.with_suffix(".svg"), bbox_inches=inside, metadata={"Date": None, "Creator": None})
 
 
 def _plain(name: str) -> str:
