@@ -25,7 +25,7 @@ from pydantic import ConfigDict, Field, model_validator
 from affectkit.config import Config, Numerics, validate
 from affectkit.errors import UsageError, unknown
 from affectkit.tasks import Task
-from affectkit.types import Clip, ClipLabels, Detections, FeatureSequence, Floats, Predictions
+from affectkit.types import Clip, ClipLabels, Detections, FeatureSequence, Floats
 from affectkit.weights import WeightsFile
 
 Group = Literal["detectors", "backbones", "heads", "fusers", "datasets"]
@@ -238,18 +238,52 @@ class Fuser(Plugin, Protocol):
         """What was learnt, as JSON-able values for the provenance (weights a class, ...)."""
 
 
+@dataclass(frozen=True, repr=False)
+class RawLabels:
+    """Labels of one clip as its file gives them, before they have times: values [R,K], NaN = invalid (multiclass: one
+    column, the class index); row r is on line `first_line` + r of `path` (None: rows do not follow one another)."""
+
+    values: Floats
+    path: Path
+    first_line: int | None = None
+
+    def __repr__(self) -> str:
+        return f"RawLabels({len(self.values)} rows x {self.values.shape[1]}, {self.path.name})"
+
+
 class Dataset(Plugin, Protocol):
-    """A data set's own layout. Constructed as `Dataset(options, root)`."""
+    """A data set's own layout. Constructed as `Dataset(options, root)`; `root` is a directory, and files outside it
+    are read only where an option names them.
+
+    `tasks` are the names of the tasks that it has labels for; empty: any task that its columns fit. A task of another
+    name with the same kind, level and targets is served too. Every method raises UsageError, with file and line where
+    there are any, for files that are missing, malformed or outside the root, and for tasks that it has no labels for.
+    """
+
+    tasks: ClassVar[tuple[str, ...]]
 
     def __init__(self, options: Any, root: Path) -> None: ...
 
-    def clips(self) -> list[Clip]: ...
+    def clips(self) -> list[Clip]:
+        """The media that are there, sorted by id: videos, folders of crops or stills; ids as label files name them.
+        Split, subject and face rule are filled where the layout says them. A labelled clip without media is absent."""
 
-    def labels(self, task: Task) -> dict[str, ClipLabels]: ...
+    def labels(self, task: Task) -> dict[str, ClipLabels]:
+        """Labels by clip id, sorted, with times, split and subject. Times of rows a frame are the frames' display
+        intervals, those of the rows that `extract faces` makes with `--fps native`."""
 
-    def splits(self) -> dict[str, str]: ...
+    def rows(self, task: Task) -> dict[str, RawLabels]:
+        """What the label files hold, by clip id, sorted, without looking at media; clips without a row as well."""
 
-    def write_submission(self, predictions: Predictions, template: Path, out: Path) -> None: ...
+    def splits(self, task: Task | None = None) -> dict[str, str]:
+        """Split by clip id, of labelled and unlabelled clips, sorted. Where tasks have splits of their own, those of
+        `task`; without one, the splits that all tasks agree on."""
+
+    def label_files(self, task: Task) -> list[Path]:
+        """The files that labels and splits are read from, sorted."""
+
+    def notes(self) -> list[str]:
+        """What was assumed or left out in reading so far, a line each."""
 
 
 def names(group: Group) -> list[str]:

@@ -67,6 +67,8 @@ _COMPOUNDS = (
     "Fearfully_Surprised", "Happily_Surprised", "Sadly_Surprised", "Disgustedly_Surprised",
     "Angrily_Surprised", "Sadly_Fearful", "Sadly_Angry",
 )  # fmt: skip
+_DFEW = ("Happy", "Sad", "Neutral", "Angry", "Surprise", "Disgust", "Fear")
+_AFFECTNET = ("Neutral", "Happiness", "Sadness", "Surprise", "Fear", "Disgust", "Anger", "Contempt")
 _ACTION_UNITS = tuple(f"AU{n}" for n in (1, 2, 4, 6, 7, 10, 12, 15, 23, 24, 25, 26))
 
 BUILT_IN: dict[str, Task] = {
@@ -81,6 +83,8 @@ BUILT_IN: dict[str, Task] = {
              invalid=(-1,)),
         Task(name="au", kind="multilabel", level="time", targets=_ACTION_UNITS, metric="binary-f1",
              invalid=(-1,)),
+        Task(name="dfew", kind="multiclass", level="clip", targets=_DFEW, metric="uar", invalid=(-1,)),
+        Task(name="affectnet", kind="multiclass", level="clip", targets=_AFFECTNET, metric="macro-f1", invalid=(-1,)),
     )
 }  # fmt: skip
 

@@ -41,7 +41,12 @@ def read_labels(path: Path, task: Task) -> dict[str, ClipLabels]:
         numbers=("start", "end", *(() if classes else task.label_columns)),
         optional=_OPTIONAL,
     )
-    values = _class_indices(table, task) if classes else _numbers(table, task)
+    return labels_of(table, task)
+
+
+def labels_of(table: CsvTable, task: Task) -> dict[str, ClipLabels]:
+    """The same of a table that has been read."""
+    values = _class_indices(table, task) if task.kind == "multiclass" else _numbers(table, task)
     start, end = table.intervals()
     if task.level == "clip":
         start, end = np.zeros(len(table)), np.full(len(table), np.inf)
@@ -49,7 +54,7 @@ def read_labels(path: Path, task: Task) -> dict[str, ClipLabels]:
     order = np.lexsort((start, clips.codes))
     code, start, end, values = clips.codes[order], start[order], end[order], values[order]
     _trim_touching(table, clips, order, start, end)
-    splits, subjects = _of_clip(table, "split", clips, split_name), _of_clip(table, "subject", clips, str)
+    splits, subjects = of_clip(table, "split", clips, split_name), of_clip(table, "subject", clips, str)
     bounds = np.searchsorted(code, np.arange(len(clips.values) + 1))
     return {
         name: ClipLabels(start[a:b], end[a:b], values[a:b], splits.get(name), subjects.get(name))
@@ -122,7 +127,7 @@ def _trim_touching(table: CsvTable, clips: Words, order: NDArray[np.intp], start
     end[follows] = start[follows + 1]
 
 
-def _of_clip(table: CsvTable, column: str, clips: Words, parse: Callable[[str], str]) -> Mapping[str, str]:
+def of_clip(table: CsvTable, column: str, clips: Words, parse: Callable[[str], str]) -> Mapping[str, str]:
     """The one value that a column has for each clip; empty cells say nothing."""
     if column not in table.text:
         return {}

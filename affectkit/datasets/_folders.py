@@ -1,0 +1,110 @@
+"""Folders and files below a data set's root. What came with a download is untrusted: no link may lead out of it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Iterator
+from pathlib import Path
+
+from affectkit.errors import UsageError
+from affectkit.manifest import clip_id
+
+_CROPS = "cropped"
+
+
+def checked_root(root: Path, name: str) -> Path:
+    """`root`, if it is a directory. Raises UsageError."""
+    if not root.is_dir():
+        raise UsageError(f"--root '{root}' is not a directory; give the folder that holds {name}")
+    return root
+
+
+def inside(root: Path, path: Path) -> Path:
+    """`path` itself, if it stays below `root` once its links are followed. Raises UsageError."""
+    try:
+        kept = path.resolve(strict=True).is_relative_to(root.resolve())
+    except (OSError, RuntimeError) as error:
+        raise UsageError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from None
+    if not kept:
+        raise UsageError(f"{path} is a link that leads outside {root}; put the files inside, or name their folder by "
+                         "an option (affectkit list datasets NAME)")  # fmt: skip
+    return path
+
+
+def entries(root: Path, folder: Path) -> list[os.DirEntry[str]]:
+    """What a folder holds, sorted by name, without hidden entries and what archives of macOS leave behind."""
+    try:
+        with os.scandir(inside(root, folder)) as found:
+            kept = [entry for entry in found if not entry.name.startswith((".", "__MACOSX"))]
+    except OSError as error:
+        raise UsageError(f"cannot read {folder}: {error.strerror}") from None
+    return sorted(kept, key=lambda entry: entry.name)
+
+
+def files(root: Path, folder: Path, suffixes: Collection[str]) -> dict[str, Path]:
+    """Files with one of the (lower-case) suffixes, by clip id, sorted. Raises UsageError for one id with two files."""
+    found: dict[str, Path] = {}
+    for entry in entries(root, folder):
+        path = folder / entry.name
+        if path.suffix.lower() not in suffixes or entry.is_dir():
+            continue
+        if entry.is_symlink():
+            inside(root, path)
+        name = identified(path.stem, path)
+        first = found.setdefault(name, path)
+        if first != path:
+            raise UsageError(f"clip '{name}' has two files, {first} and {path.name}; keep one")
+    return dict(sorted(found.items()))
+
+
+def identified(text: str, path: Path) -> str:
+    """`text` as a clip id; a UsageError names the file otherwise."""
+    try:
+        return clip_id(text)
+    except UsageError as error:
+        raise UsageError(f"{ascii(str(path))[1:-1]}: {error}") from None
+
+
+def folders(root: Path, depth: int | None = None) -> Iterator[Path]:
+    """`root` and the directories below it, nearest first, down to `depth` levels. Links to directories are not
+    followed, and folders of crops (`cropped...`) are named but not entered: they hold millions of files."""
+    level = [root]
+    while level:
+        yield from level
+        if depth == 0:
+            return
+        depth = None if depth is None else depth - 1
+        level = [
+            folder / entry.name
+            for folder in level
+            if folder == root or not folder.name.lower().startswith(_CROPS)
+            for entry in entries(root, folder)
+            if entry.is_dir(follow_symlinks=False) or (entry.is_symlink() and entry.name.lower().startswith(_CROPS))
+        ]
+
+
+def find_folder(root: Path, *names: str, depth: int = 2) -> Path | None:
+    """The directory called one of `names` (any letter case), `root` itself or at most `depth` levels below.
+
+    Raises UsageError where there are several: which one is meant cannot be guessed.
+    """
+    wanted = {name.casefold() for name in names}
+    found = [folder for folder in folders(root, depth) if folder.name.casefold() in wanted]
+    if len(found) > 1:
+        raise UsageError(f"{found[0]} and {found[1]} are both there; keep one, or give the folder above it as --root")
+    return inside(root, found[0]) if found else None
+
+
+def find_file(root: Path, *names: str, depth: int = 2) -> Path | None:
+    """The same for a file."""
+    wanted = {name.casefold() for name in names}
+    found = [
+        folder / entry.name
+        for folder in folders(root, depth)
+        if folder == root or not folder.name.lower().startswith(_CROPS)
+        for entry in entries(root, folder)
+        if entry.name.casefold() in wanted and not entry.is_dir()
+    ]
+    if len(found) > 1:
+        raise UsageError(f"{found[0]} and {found[1]} are both there; keep one, or give the folder above it as --root")
+    return inside(root, found[0]) if found else None
