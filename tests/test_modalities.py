@@ -39,12 +39,12 @@ torch.set_num_threads(1)
 VA, ERI = tasks.get("va"), tasks.get("eri")
 HEADS = ("attention", "concat")
 QUICK = (pytest.param("attention", marks=pytest.mark.slow), "concat")  # the one that is slower, in slow runs only
-SMALL = {
-    "attention": {"width": 32, "heads": 4, "layers": 1},
+SMALL: dict[str, dict[str, Any]] = {
+    "attention": {"width": 32, "heads": 2, "layers": 1},
     "concat": {"hidden": 16, "dropout": 0.1},
     "lstm": {"hidden": 16, "dropout": 0.1},
 }
-TRAINED = {"epochs": 16, "learning_rate": 0.01, "modality_dropout": 0.2}
+TRAINED: dict[str, Any] = {"epochs": 16, "learning_rate": 0.01, "modality_dropout": 0.2}
 DIMS = (6, 4)
 RUNTIME = Runtime(workers=1, progress=False)
 
@@ -112,7 +112,7 @@ def test_rows_of_any_length_and_order_are_read() -> None:
     )
     time = np.sort(rng.uniform(-2, 23, 300))
     for ours, theirs in zip(read_at(sequence, time, 0.3), one_by_one(sequence, time, 0.3), strict=True):
-        np.testing.assert_allclose(ours, theirs, atol=1e-5)
+        np.testing.assert_allclose(np.asarray(ours, float), theirs, atol=1e-5)
 
 
 @pytest.mark.parametrize("valid", [np.zeros(0), np.zeros(5)])
@@ -158,7 +158,7 @@ def test_a_modality_is_scaled_by_the_rows_that_have_it(kind: Any) -> None:
     values = values.astype(np.float32)
     valid = there.any(axis=1)
     own = values.copy()
-    Normaliser.fit(kind, [values[valid]], 5, (2, 1)).apply(own, valid)
+    Normaliser.fit(kind, [values[valid]], 5, (2, 1)).apply(own, np.asarray(valid))
     np.testing.assert_array_equal(own[:, 3:], there)
     for number, place in enumerate([slice(0, 2), slice(2, 3)]):
         shown, seen = own[:, place], values[there[:, number], place]
@@ -362,7 +362,7 @@ def test_modality_dropout_teaches_to_do_without(name: str) -> None:
     """Both modalities know both targets, B better: without dropout A is hardly listened to."""
     sets = [planted(count, seed, noise=(1.0, 0.2), shared=True) for count, seed in ((14, 1), (5, 2), (8, 3))]
     lacking = [without(example, 1) for example in sets[2]]
-    taught, untaught = (fit(make(name, modality_dropout=rate), *sets[:2]) for rate in (0.4, 0.0))
+    taught, untaught = (fit(make(name, modality_dropout=rate), sets[0], sets[1]) for rate in (0.4, 0.0))
     assert agreement(taught, lacking).mean() > agreement(untaught, lacking).mean() + 0.05
     assert agreement(taught, sets[2]).min() > 0.85
 

@@ -6,9 +6,10 @@ the network itself is in `_modality_layers`.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Iterator
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
 from affectkit.errors import UsageError
@@ -18,6 +19,7 @@ from affectkit.types import Bools, FeatureSequence, Floats
 
 TICK = 1e-6  # s: closer times are one
 Dims = tuple[int, ...]
+Indices = NDArray[np.int64]
 
 
 class ModalityOptions(TrainingOptions):
@@ -47,8 +49,8 @@ def side_by_side(example: Example, dims: Dims, max_gap: float) -> FeatureSequenc
     first = example.inputs[0]
     values = np.zeros((len(first), sum(dims) + len(dims)), np.float32)
     for number, (one, place) in enumerate(zip(example.inputs, columns(dims), strict=True)):
-        clean = _checked(example.clip, number, one, dims[number])
-        found, there = _own(clean) if number == 0 else _of(clean, first, max_gap)
+        _check(example.clip, number, one, dims[number])
+        found, there = _own(one) if number == 0 else _of(one, first, max_gap)
         values[there, place] = found[there]
         values[there, sum(dims) + number] = 1
     flags = values[:, sum(dims) :]
@@ -71,32 +73,38 @@ def read_at(sequence: FeatureSequence, time: Floats, max_gap: float) -> tuple[Fl
     valid = np.flatnonzero(sequence.valid)
     valid = valid[np.argsort(np.asarray(sequence.start)[valid], kind="stable")]
     start, end = (np.asarray(one, np.float64)[valid] for one in (sequence.start, sequence.end))
-    values = np.asarray(sequence.values)[valid]
-    found, count = _covering(start, end, values, time)
+    found = np.zeros((len(time), sequence.dim))
+    count = np.zeros(len(time), int)
+    for held, row in _holding(start, end, time):
+        found[held] += sequence.values[valid[row]]
+        count[held] += 1
     there = count > 0
     found[there] /= count[there, None]
-    open_ = np.flatnonzero(~there)
-    if len(valid) and len(open_):
-        found[open_], there[open_] = _between(start, end, values, time[open_], max_gap)
+    rest = np.flatnonzero(~there)
+    if len(valid) and len(rest):
+        (left, right), part, near = _neighbours(start, end, time[rest], max_gap)
+        rest, part = rest[near], part[near, None]
+        found[rest] = (1 - part) * sequence.values[valid[left[near]]] + part * sequence.values[valid[right[near]]]
+        there[rest] = True
     return found.astype(np.float32), there
 
 
-def _covering(start: Floats, end: Floats, values: Floats, time: Floats) -> tuple[Floats, Floats]:
-    """Sum [T,D] and number [T] of the rows that hold each moment, both ends included; rows in order of `start`."""
-    total, count = np.zeros((len(time), values.shape[1])), np.zeros(len(time))
+def _holding(start: Floats, end: Floats, time: Floats) -> Iterator[tuple[Indices, Indices]]:
+    """Pairs of a moment and a row that holds it, both ends included; a moment is in each array at most once. Rows are
+    in order of `start`."""
     first = np.searchsorted(np.maximum.accumulate(end), time - TICK)
     last = np.searchsorted(start, time + TICK, side="right")
-    for step in range(int((last - first).max(initial=0))):  # the most rows that overlap: two, for most windows
+    for step in range(int((last - first).max(initial=0))):  # as many as rows overlap: two, for most windows
         row = first + step
         held = np.flatnonzero(row < last)
         held = held[end[row[held]] >= time[held] - TICK]
-        total[held] += values[row[held]]
-        count[held] += 1
-    return total, count
+        yield held, row[held]
 
 
-def _between(start: Floats, end: Floats, values: Floats, time: Floats, max_gap: float) -> tuple[Floats, Bools]:
-    """Values [T,D] at moments that no row holds, from the neighbours within reach; and whether there are any [T]."""
+def _neighbours(
+    start: Floats, end: Floats, time: Floats, max_gap: float
+) -> tuple[tuple[Indices, Indices], Floats, Bools]:
+    """For moments that no row holds: the rows before and after, how much the second counts, whether any is near."""
     by_end = np.argsort(end, kind="stable")
     before = np.searchsorted(end[by_end], time) - 1
     after = np.searchsorted(start, time)
@@ -106,10 +114,8 @@ def _between(start: Floats, end: Floats, values: Floats, time: Floats, max_gap: 
     middle = (start + end) / 2
     span = middle[right] - middle[left]
     part = np.divide(time - middle[left], span, out=np.zeros(len(time)), where=span > 0)
-    part = np.where(near_left & near_right, part, near_right)[:, None]  # of one alone: all of it
-    there = near_left | near_right
-    found = (1 - part) * values[left] + part * values[right]
-    return np.where(there[:, None], found, 0), there
+    part = np.where(near_left & near_right, part, near_right)  # of one alone: all of it
+    return (left, right), part, near_left | near_right
 
 
 def _own(sequence: FeatureSequence) -> tuple[Floats, Bools]:
@@ -125,14 +131,11 @@ def _of(other: FeatureSequence, first: FeatureSequence, max_gap: float) -> tuple
     return found, there
 
 
-def _checked(clip: str, number: int, sequence: FeatureSequence, dim: int) -> FeatureSequence:
-    """The sequence with zeros in rows that are not valid."""
+def _check(clip: str, number: int, sequence: FeatureSequence, dim: int) -> None:
     if sequence.dim != dim:
         raise UsageError(
             f"clip '{clip}' has {sequence.dim} feature dimensions where {dim} are expected (input {number + 1})"
         )
-    valid = np.asarray(sequence.valid, bool)
-    values = np.where(valid[:, None], np.asarray(sequence.values, np.float32), np.float32(0))
-    if not np.isfinite(values).all():
+    finite = np.asarray(np.isfinite(sequence.values).all(axis=1))
+    if not finite[np.asarray(sequence.valid, bool)].all():
         raise UsageError(f"clip '{clip}' has NaN or infinity in a valid feature row of input {number + 1}: embed again")
-    return replace(sequence, values=values, valid=valid)
