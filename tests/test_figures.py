@@ -96,7 +96,7 @@ def test_files_are_the_same_bytes_each_time(tmp_path: Path) -> None:
     for folder in ("one", "other"):
         (tmp_path / folder).mkdir()
         with matplotlib.rc_context(_figures.STYLE):
-            _figures._save(_figures.confusion(["x", "y"], np.array([[8, 2], [0, 3]])), tmp_path / folder / "figure")
+            _figures.save(_figures.confusion(["x", "y"], np.array([[8, 2], [0, 3]])), tmp_path / folder / "figure")
     for path in (tmp_path / "one").iterdir():
         assert path.read_bytes() == (tmp_path / "other" / path.name).read_bytes(), path.name
         assert b"<dc:date>" not in path.read_bytes()
