@@ -13,8 +13,6 @@ import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,13 +23,14 @@ from affectkit.types import Bools, Floats
 
 Counts = NDArray[np.int64]
 _MARGIN = 1e-9  # of the largest score: far above what rounding moves a weighted sum by
-_DRAWS = 512  # whose weights stay in a second-level cache
+_CELLS = 1 << 21  # weights expanded at a time
+_DRAWS = 256  # that a thread counts at a time: their weights stay in a second-level cache
 
 
 class Winners:
     """Scores weight matrices [D,M,K] for classes by `macro-f1`, `uar` or `war`."""
 
-    slack, chunk = 0.0, _DRAWS
+    slack = 0.0
 
     def __init__(self, metric: str, scores: Floats, truth: Floats) -> None:
         """scores [M,N,K] (NaN = missing), truth [N,1] class indices."""
@@ -40,6 +39,7 @@ class Winners:
         classes = truth.reshape(rows).astype(np.intp)
         self._support = np.bincount(classes, minlength=self._classes)
         self._present, pattern = patterns(scores)
+        self.chunk = _chunk(self._present.size)
         may_win = _may_win(scores)
         decided = may_win.sum(axis=1) == 1
         winner = may_win[decided].argmax(axis=1)
@@ -62,10 +62,13 @@ class Winners:
 
         shared = np.ascontiguousarray(renormalised(weights, self._present))
         total = np.tile(self._base, (len(weights), 1, 1))
-        for part in self._parts:
-            count = winners(self._models, part.classes.shape[1])
-            blocks = (part.blocks, part.classes, part.truth, part.pattern, part.rows)
-            total += _in_threads(partial(_apply, count, blocks, shared), len(part.blocks), total.shape)
+        counted = [(winners(self._models, part.classes.shape[1]), part) for part in self._parts]
+
+        def work(draws: slice) -> None:
+            for count, part in counted:
+                count(part.blocks, part.classes, part.truth, part.pattern, part.rows, shared[draws], total[draws])
+
+        _in_threads(work, len(weights))
         return total
 
 
@@ -110,7 +113,7 @@ def _parts(
 class Labels:
     """Scores weight matrices [D,M,K] for labels by `binary-f1`; each label is counted by itself."""
 
-    slack, chunk = 0.0, _DRAWS
+    slack = 0.0
 
     def __init__(self, scores: Floats, truth: Floats) -> None:
         """scores [M,N,K] (NaN = missing), truth [N,K] of 0 and 1."""
@@ -129,6 +132,7 @@ class Labels:
             keep = ~decided
             kept = np.nan_to_num(scores[:, keep, label]).T
             parts.append((kept, np.full(len(kept), label), labelled[keep, label].astype(np.intp), which[keep]))
+        self.chunk = _chunk(self.labels * max(part.size for part in self._present))
         values, *keys = (np.concatenate(part) for part in zip(*parts, strict=True))
         place = _Places.of(*keys)
         self._blocks = np.zeros((len(place.first), self.models, BLOCK))
@@ -149,11 +153,9 @@ class Labels:
         shares = np.zeros((len(weights), self.labels, widest, self.models))
         for label, there in enumerate(self._present):
             shares[:, label, : len(there)] = renormalised(weights[:, :, [label]], there)[..., 0]
-        count = present(self.models)
-        return self._base + _in_threads(
-            lambda first, last, out: count(first, last, self._blocks, *self._keys, shares, out, THRESHOLD),
-            len(self._blocks), (len(weights), self.labels, 2),
-        )  # fmt: skip
+        count, total = present(self.models), np.tile(self._base, (len(weights), 1, 1))
+        _in_threads(lambda d: count(self._blocks, *self._keys, shares[d], total[d], THRESHOLD), len(weights))
+        return total
 
 
 def _may_win(scores: Floats) -> Bools:
@@ -206,18 +208,17 @@ class _Places:
         return _Places(order, block, slot, order[slot == 0], np.bincount(block))
 
 
-def _apply(count: Any, blocks: tuple[Any, ...], weights: Floats, first: int, last: int, out: Counts) -> None:
-    count(first, last, *blocks, weights, out)
+def _chunk(cells: int) -> int:
+    """Draws to take at a time where each has as many weights over all patterns of missing scores."""
+    return int(np.clip(_CELLS // cells, 1, 32 * _DRAWS))
 
 
-def _in_threads(work: Callable[[int, int, Counts], None], blocks: int, shape: tuple[int, ...]) -> Counts:
-    """The sum of what each thread counts in its share of the blocks."""
-    threads = max(1, min(len(os.sched_getaffinity(0)), blocks))
-    bounds = np.linspace(0, blocks, threads + 1).astype(int)
-    parts = np.zeros((threads, *shape), np.int64)
+def _in_threads(work: Callable[[slice], None], draws: int) -> None:
+    """Do the work on all draws; each thread takes the next few when it is done with its last."""
+    threads = len(os.sched_getaffinity(0))
+    step = max(1, min(_DRAWS, -(-draws // threads)))
     with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(work, bounds[:-1].tolist(), bounds[1:].tolist(), parts))
-    return np.asarray(parts.sum(axis=0))
+        list(pool.map(work, [slice(first, first + step) for first in range(0, draws, step)]))
 
 
 def _macro_f1(counts: Counts, support: Counts) -> Floats:

@@ -22,7 +22,7 @@ PACKED = 8  # classes whose counts fit into one 64-bit word
 
 @cache
 def winners(models: int, width: int) -> Callable[..., None]:
-    """A function that adds, for the rows of blocks first..last, which class each draw's weights let win: to
+    """A function that adds, for all rows of the blocks, which class each draw's weights let win: to
     out[d, 0, class] every row, to out[d, 1, class] those that it is right for.
 
     blocks [T, M*C, BLOCK] scores of the C = `width` classes that may win, zeros where a block is not full; classes
@@ -31,9 +31,9 @@ def winners(models: int, width: int) -> Callable[..., None]:
     """
     packed = width <= PACKED
 
-    def count(first, last, blocks, classes, truth, pattern, rows, weights, out):  # type: ignore[no-untyped-def]
+    def count(blocks, classes, truth, pattern, rows, weights, out):  # type: ignore[no-untyped-def]
         w, won = np.empty((models, width)), np.empty(BLOCK, np.uint64)
-        for t in range(first, last):
+        for t in range(len(blocks)):
             x, right = blocks[t], truth[t]
             for d in range(len(weights)):
                 for m in range(models):
@@ -82,14 +82,14 @@ def truth_codes(place: NDArray[np.intp], width: int) -> NDArray[np.uint64]:
 
 @cache
 def present(models: int) -> Callable[..., None]:
-    """A function that adds to out[d, label, truth] the rows of blocks first..last with a sum of at least `threshold`.
+    """A function that adds to out[d, label, truth] the rows of the blocks with a sum of at least `threshold`.
 
     blocks [T, M, BLOCK] scores of one label, zeros where not full; label, truth, pattern [T]; weights [D,K,P,M];
     out [D,K,2]; threshold above 0.
     """
 
-    def count(first, last, blocks, label, truth, pattern, weights, out, threshold):  # type: ignore[no-untyped-def]
-        for t in range(first, last):
+    def count(blocks, label, truth, pattern, weights, out, threshold):  # type: ignore[no-untyped-def]
+        for t in range(len(blocks)):
             x = blocks[t]
             for d in range(len(weights)):
                 w = weights[d, label[t], pattern[t]]
