@@ -10,16 +10,17 @@ import typer
 from affectkit.cli._options import CacheOption, ClipsOption, JsonOption, OutOption, with_configs
 from affectkit.cli._results import choose, finish
 from affectkit.config import Numerics, Runtime
-from affectkit.media import MEDIA_SUFFIXES
+from affectkit.media import MEDIA_SUFFIXES, VIDEO_SUFFIXES
+from affectkit.stages._labels import DatasetChoice
 from affectkit.stages.audio import AudioConfig, extract_audio
 from affectkit.stages.embed import EmbedConfig
 from affectkit.stages.embed import embed as run_embed
 from affectkit.stages.faces import FacesConfig, extract_faces
-from affectkit.stages.sources import CropTimes, clips_of
+from affectkit.stages.sources import CropTimes
 from affectkit.store import Cache, open_artifact
 
 SourceArgument = Annotated[
-    list[str],
+    list[str] | None,
     typer.Argument(help="media files, a folder, folders of crops, a manifest CSV, or - (paths on stdin)"),
 ]
 DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N")]
@@ -34,11 +35,12 @@ def register(app: typer.Typer) -> None:
     app.command("embed")(embed)
 
 
-@with_configs(config=FacesConfig, runtime=Runtime)
+@with_configs(config=FacesConfig, where=DatasetChoice, runtime=Runtime)
 def faces(
-    source: SourceArgument,
     config: FacesConfig,
+    where: DatasetChoice,
     runtime: Runtime,
+    source: SourceArgument = None,
     device: DeviceOption = "auto",
     videos: Annotated[Path | None, typer.Option(help="for folders of crops: the videos their times come from")] = None,
     source_fps: Annotated[
@@ -59,19 +61,24 @@ def faces(
     `affectkit extract faces talk.mp4 --frames 32 --face nearest --margin 10px --shape letterbox`
 
     `affectkit extract faces cropped_aligned/ --videos videos/`
+
+    `affectkit extract faces --dataset affwild2 --root AffWild2/ --fps 5`
     """
     times = CropTimes(videos, source_fps)
-    done = extract_faces(Cache(cache), clips_of(source), config, runtime, device=device, times=times, out=out)
+    done = extract_faces(
+        Cache(cache), where.clips(source or [], VIDEO_SUFFIXES), config, runtime, device=device, times=times, out=out
+    )
     finish(done, as_json)
 
 
-@with_configs(config=AudioConfig, runtime=Runtime)
+@with_configs(config=AudioConfig, where=DatasetChoice, runtime=Runtime)
 def audio(
-    source: Annotated[
-        list[str], typer.Argument(help="video or audio files, a folder, a manifest CSV, or - (paths on stdin)")
-    ],
     config: AudioConfig,
+    where: DatasetChoice,
     runtime: Runtime,
+    source: Annotated[
+        list[str] | None, typer.Argument(help="video or audio files, a folder, a manifest CSV, or - (paths on stdin)")
+    ] = None,
     mouth: Annotated[Path | None, typer.Option(help="for --vad mouth: a CSV of mouth openings")] = None,
     cache: CacheOption = None,
     out: OutOption = None,
@@ -90,7 +97,7 @@ def audio(
 
     `affectkit extract audio clips/ --vad mouth --mouth openings.csv`
     """
-    clips = clips_of(source, MEDIA_SUFFIXES)
+    clips = where.clips(source or [], MEDIA_SUFFIXES)
     finish(extract_audio(Cache(cache), clips, config, runtime, mouth=mouth, out=out), as_json)
 
 

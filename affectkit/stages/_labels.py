@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -15,8 +17,9 @@ from affectkit.digests import sha256_file
 from affectkit.errors import UsageError
 from affectkit.manifest import read_labels
 from affectkit.stages._predictions import identity as identity_of_table
+from affectkit.stages.sources import clips_of
 from affectkit.tasks import Task
-from affectkit.types import ClipLabels
+from affectkit.types import Clip, ClipLabels
 
 
 @dataclass(frozen=True)
@@ -38,21 +41,40 @@ class DatasetLabels:
 Labels = Path | DatasetLabels
 
 
-class LabelChoice(Config):
-    """What the command line says of labels."""
+class DatasetChoice(Config):
+    """What the command line says of a data set in its own layout."""
 
-    labels: Path | None = Field(None, description="CSV: clip[,start,end][,split][,subject],<targets>")
-    dataset: str | None = Field(None, description="or a data set in its own layout (affectkit list datasets)")
+    dataset: str | None = Field(None, description="a data set in its own layout (affectkit list datasets)")
     root: Path | None = Field(None, description="where the data set lies")
     dataset_option: list[str] = Field([], description="an option of the data set's reader, key=value (repeatable)")
 
+    def given(self) -> DatasetLabels | None:
+        """The data set, if there is one. Raises UsageError where half of it is said."""
+        if self.dataset is not None and self.root is not None:
+            return DatasetLabels(self.dataset, self.root, tuple(self.dataset_option))
+        if self.dataset is not None or self.root is not None or self.dataset_option:
+            raise UsageError("a data set is --dataset NAME and --root DIR: give both")
+        return None
+
+    def clips(self, sources: Sequence[str], suffixes: Collection[str]) -> list[Clip]:
+        """The media of SOURCE arguments or of the data set. Raises UsageError for both and for none."""
+        dataset = self.given()
+        if (dataset is None) == (not sources):
+            raise UsageError("media come from SOURCE arguments, or from --dataset NAME --root DIR: give one of them")
+        return clips_of(sources, suffixes) if dataset is None else list(dataset.open().clips())
+
+
+class LabelChoice(DatasetChoice):
+    """What the command line says of labels."""
+
+    labels: Path | None = Field(None, description="CSV: clip[,start,end][,split][,subject],<targets>")
+
     def source(self) -> Labels:
         """Raises UsageError unless it is a table, or a data set and its root."""
-        if self.labels is not None and self.dataset is None and self.root is None and not self.dataset_option:
-            return self.labels
-        if self.labels is None and self.dataset is not None and self.root is not None:
-            return DatasetLabels(self.dataset, self.root, tuple(self.dataset_option))
-        raise UsageError("labels come from --labels CSV, or from --dataset NAME --root DIR: give one of them")
+        dataset = self.given()
+        if (dataset is None) == (self.labels is None):
+            raise UsageError("labels come from --labels CSV, or from --dataset NAME --root DIR: give one of them")
+        return self.labels or dataset  # type: ignore[return-value]
 
 
 def read(labels: Labels, task: Task) -> dict[str, ClipLabels]:
@@ -60,9 +82,6 @@ def read(labels: Labels, task: Task) -> dict[str, ClipLabels]:
     if isinstance(labels, Path):
         return read_labels(labels, task)
     reader = labels.open()
-    if task.name not in reader.tasks:
-        known = ", ".join(reader.tasks)
-        raise UsageError(f"data set {labels.name} has no labels for task {task.name} (it has {known})")
     found: dict[str, ClipLabels] = reader.labels(task)
     if not found:
         raise UsageError(f"{labels.root} holds no labels of task {task.name} as data set {labels.name} lays them out")
@@ -76,5 +95,5 @@ def identity(labels: Labels, task: Task) -> str:
     reader = labels.open()
     total = sha256(f"{labels.name} {reader.version} {sorted(labels.option)} ".encode())
     for path in sorted(reader.label_files(task)):
-        total.update(f"{path.relative_to(labels.root)} {sha256_file(path)} ".encode())
+        total.update(f"{os.path.relpath(path, labels.root)} {sha256_file(path)} ".encode())
     return total.hexdigest()

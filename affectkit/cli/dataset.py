@@ -1,0 +1,110 @@
+"""`affectkit dataset`: a data set in its own layout, looked over before anything is computed from it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from affectkit.cli._options import CacheOption, JsonOption, with_configs
+from affectkit.cli._results import SOME_FAILED, columns, log
+from affectkit.config import Runtime
+from affectkit.stages._labels import DatasetLabels
+from affectkit.stages.dataset_check import CheckConfig, Report, check_dataset, draw_labels
+from affectkit.store import Cache
+
+NameArgument = Annotated[str, typer.Argument(help="a data set (affectkit list datasets)")]
+RootOption = Annotated[Path, typer.Option("--root", help="where it lies")]
+ReaderOption = Annotated[
+    list[str] | None, typer.Option("--dataset-option", help="an option of its reader, key=value (repeatable)")
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    group = typer.Typer(no_args_is_help=True, help="Look over a data set in its own layout.")
+    group.command("check")(check)
+    group.command("clips")(clips)
+    app.add_typer(group, name="dataset")
+
+
+@with_configs(config=CheckConfig, runtime=Runtime)
+def check(
+    name: NameArgument,
+    root: RootOption,
+    config: CheckConfig,
+    runtime: Runtime,
+    dataset_option: ReaderOption = None,
+    figures: Annotated[Path | None, typer.Option(help="draw classes and histograms of labels into this folder")] = None,
+    cache: CacheOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Say what a data set holds, and what in it would go wrong, before any training.
+
+    Clips, rows and invalid rows of each split, classes and ranges of labels; media that are missing, broken or there
+    twice; rows of labels against frames; subjects in several splits. Exit code 3 when something would bias a result.
+
+    Examples:
+
+    `affectkit dataset check affwild2 --root AffWild2/ --task va`
+
+    `affectkit dataset check hume-reaction --root Hume/ --no-media --figures figures/ --json`
+    """
+    source = DatasetLabels(name, root, tuple(dataset_option or ()))
+    report = check_dataset(source, config, runtime, Cache(cache).digests(runtime.rehash))
+    drawn = draw_labels(figures, report) if figures else []
+    if as_json:
+        typer.echo(json.dumps(report.as_dict() | {"figures": [str(path) for path in drawn]}, ensure_ascii=False))
+    else:
+        _print(report)
+        for path in drawn:
+            log(f"figure: {path}")
+    if report.biased:
+        raise typer.Exit(SOME_FAILED)
+
+
+def clips(name: NameArgument, root: RootOption, dataset_option: ReaderOption = None) -> None:
+    """List the media of a data set as a manifest: clip,path,split,subject,face.
+
+    Example:
+
+    `affectkit dataset clips affwild2 --root AffWild2/ > AffWild2/clips.csv; affectkit extract faces AffWild2/clips.csv`
+    """
+    import csv
+    import sys
+
+    reader = DatasetLabels(name, root, tuple(dataset_option or ())).open()
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow(["clip", "path", "split", "subject", "face"])
+    for clip in reader.clips():
+        path = clip.path.relative_to(root)
+        writer.writerow([clip.id, path, clip.split or "", clip.subject or "", clip.face or ""])
+
+
+def _print(report: Report) -> None:
+    console = Console()
+    for task, about in report.tasks.items():
+        table = columns(task, "clips", "rows", "invalid rows", "labels")
+        for split, one in about["splits"].items():
+            table.add_row(split, str(one["clips"]), f"{one['rows']:,}", f"{one['invalid_rows']:,}", _labels(one))
+        console.print(table)
+    if report.media:
+        media = report.media
+        console.print(f"media: {media['clips']} clips, {media['frames']:,} frames (counted by {media['counted_by']})")
+    for note in report.notes:
+        console.print(f"note: {note}", markup=False)
+    for finding in report.findings:
+        mark = "BIASES RESULTS: " if finding.biases else ""
+        more = ", ..." if finding.count > len(finding.examples) else ""
+        console.print(f"{mark}{finding.what}: {finding.count} ({', '.join(finding.examples)}{more})", markup=False)
+    if not report.findings:
+        console.print("nothing amiss")
+
+
+def _labels(one: dict[str, Any]) -> str:
+    if "range" in one:
+        return ", ".join(f"{k} {v[0]:.2f}..{v[1]:.2f}" for k, v in one["range"].items() if v)
+    return ", ".join(f"{name} {count:,}" for name, count in (one.get("classes") or one["positive"]).items())

@@ -1,0 +1,230 @@
+"""`affectkit dataset check`: what a data set holds, and what in it would bias a result, before any training."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import Field
+
+from affectkit import tasks
+from affectkit.config import Config, Runtime
+from affectkit.digests import Digests
+from affectkit.errors import ClipError, MissingExtra, UsageError
+from affectkit.manifest import crop_frames
+from affectkit.stages._frame_counts import Counted, count_frames
+from affectkit.stages._labels import DatasetLabels
+from affectkit.stages._prefetch import worker_count
+from affectkit.stages._progress import meter
+from affectkit.tasks import Task
+from affectkit.types import Clip
+
+BINS = 20  # of a histogram from -1 to 1
+FEW = 5  # rows and frames that differ by more do not belong together
+LISTED = 5
+
+
+class CheckConfig(Config):
+    """What is looked at."""
+
+    task: list[str] = Field([], description="a task (repeatable)  [default: all that the data set has labels for]")
+    media: bool = Field(True, description="look at the media: their frames against the rows of labels, and duplicates")
+    decode: bool = Field(False, description="count frames by decoding all of them, not by the packets of the files")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something to know: what, how often, the first few; `biases`: it would make a result look better than it is, or
+    mix up labels and frames."""
+
+    what: str
+    count: int
+    examples: list[str]
+    biases: bool = False
+
+
+@dataclass
+class Report:
+    """What is there, task by task, and what was found."""
+
+    dataset: str
+    root: str
+    media: dict[str, Any] = field(default_factory=dict)
+    tasks: dict[str, dict[str, Any]] = field(default_factory=dict)
+    findings: list[Finding] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def biased(self) -> bool:
+        """Whether something would bias a result."""
+        return any(finding.biases for finding in self.findings)
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-able."""
+        return asdict(self) | {"biased": self.biased}
+
+    def add(self, what: str, examples: Iterable[str], *, biases: bool = False) -> None:
+        """A finding, where there is any example of it."""
+        listed = list(examples)
+        if listed:
+            self.findings.append(Finding(what, len(listed), listed[:LISTED], biases))
+
+
+def check_dataset(source: DatasetLabels, config: CheckConfig, runtime: Runtime, digests: Digests) -> Report:
+    """Read all labels and look at all media. Raises UsageError for files that cannot be read as the data set's."""
+    reader = source.open()
+    chosen = [tasks.get(name) for name in config.task or reader.tasks]
+    if not chosen:
+        raise UsageError(f"data set {source.name} takes labels of any task: say which by --task")
+    report = Report(source.name, str(source.root))
+    clips = {clip.id: clip for clip in reader.clips()} if config.media else {}
+    frames = _frames(clips, config, runtime, report) if config.media else {}
+    for task in chosen:
+        rows, splits = reader.rows(task), reader.splits(task)
+        report.tasks[task.name] = _describe(task, {clip: raw.values for clip, raw in rows.items()}, splits)
+        report.add(f"{task.name}: labelled clips without a split", (clip for clip in rows if clip not in splits))
+        report.add(
+            f"{task.name}: label files without a row", (str(raw.path) for raw in rows.values() if not len(raw.values))
+        )
+        if config.media:
+            report.add(f"{task.name}: labelled clips without media", (clip for clip in rows if clip not in clips))
+            report.add(f"{task.name}: media without labels", (clip for clip in clips if clip not in rows))
+            if task.level == "time":
+                _match(task, {clip: len(raw.values) for clip, raw in rows.items()}, frames, report)
+    splits = reader.splits()
+    _absent_classes(report, chosen)
+    if config.media:
+        _duplicates(clips, splits, digests, report)
+        _subjects(clips.values(), splits, report)
+    report.notes = list(reader.notes())
+    return report
+
+
+def draw_labels(folder: Path, report: Report) -> list[Path]:
+    """Figures of the labels of every task, PNG and SVG. Raises MissingExtra without matplotlib."""
+    from importlib.util import find_spec
+
+    if find_spec("matplotlib") is None:
+        raise MissingExtra("matplotlib", "figures", "drawing figures")
+    from affectkit.stages._label_figures import draw
+
+    return draw(folder, report.tasks)
+
+
+def _describe(task: Task, values: Mapping[str, np.ndarray], splits: Mapping[str, str]) -> dict[str, Any]:
+    """Clips, rows, invalid rows and the labels' distribution, by split."""
+    found: dict[str, Any] = {}
+    by_split: dict[str, list[np.ndarray]] = defaultdict(list)
+    for clip, own in values.items():
+        by_split[splits.get(clip, "none")].append(own)
+    for split, parts in sorted(by_split.items()):
+        rows = np.concatenate(parts)
+        valid = rows[np.isfinite(rows).all(axis=1)]
+        found[split] = {"clips": len(parts), "rows": len(rows), "invalid_rows": len(rows) - len(valid)}
+        found[split] |= _distribution(task, valid)
+    return {"splits": found}
+
+
+def _distribution(task: Task, valid: np.ndarray) -> dict[str, Any]:
+    if task.kind == "multiclass":
+        counts = np.bincount(valid[:, 0].astype(int), minlength=task.outputs) if len(valid) else np.zeros(task.outputs)
+        return {"classes": dict(zip(task.targets, map(int, counts), strict=True))}
+    if task.kind == "multilabel":
+        return {"positive": dict(zip(task.targets, valid.sum(axis=0).astype(int).tolist(), strict=True))}
+    low = 0.0 if len(valid) and valid.min() >= 0 else -1.0
+    edges = np.linspace(low, 1.0, BINS + 1)
+    return {
+        "range": {name: [float(column.min()), float(column.max())] if len(column) else []
+                  for name, column in zip(task.targets, valid.T, strict=True)},
+        "histogram_edges": edges.round(6).tolist(),
+        "histogram": {name: np.histogram(column, edges)[0].tolist()
+                      for name, column in zip(task.targets, valid.T, strict=True)},
+        "outside": {name: int(((column < low) | (column > 1)).sum())
+                    for name, column in zip(task.targets, valid.T, strict=True)},
+    }  # fmt: skip
+
+
+def _frames(clips: Mapping[str, Clip], config: CheckConfig, runtime: Runtime, report: Report) -> dict[str, int]:
+    """Frames of every clip, as far as its media can be read."""
+    found: dict[str, int] = {}
+    broken: list[str] = []
+    damaged: list[str] = []
+    with (
+        meter("count frames", len(clips), "frames", runtime.progress) as counter,
+        ThreadPoolExecutor(worker_count(runtime)) as pool,
+    ):
+        for clip, counted in zip(clips, pool.map(lambda one: _count(one, config.decode), clips.values()), strict=True):
+            counter.advance(clips=1, rows=counted.frames)
+            if counted.problem:
+                (damaged if counted.frames else broken).append(f"{clip}: {counted.problem}")
+            if counted.frames:
+                found[clip] = counted.frames
+    report.media = {
+        "clips": len(clips),
+        "frames": sum(found.values()),
+        "counted_by": "decoding" if config.decode else "packets",
+    }
+    report.add("media that cannot be read", broken)
+    report.add("media that are damaged", damaged)
+    return found
+
+
+def _count(clip: Clip, decode: bool) -> Counted:
+    try:
+        if clip.path.is_dir():
+            return Counted(len(crop_frames(clip.path).paths))
+        return count_frames(clip.path, decode)
+    except ClipError as error:
+        return Counted(0, str(error))
+
+
+def _match(task: Task, rows: Mapping[str, int], frames: Mapping[str, int], report: Report) -> None:
+    """Rows of labels against frames of the media: matched from the start, so a few too many or too few do no harm."""
+    gaps = {clip: count - frames[clip] for clip, count in rows.items() if clip in frames and count != frames[clip]}
+    about = report.tasks[task.name]
+    about["rows_less_frames"] = {str(gap): count for gap, count in sorted(Counter(gaps.values()).items())}
+    said = {clip: f"{clip}: {rows[clip]} rows, {frames[clip]} frames" for clip in gaps}
+    report.add(f"{task.name}: rows and frames differ by {FEW} at most (matched from the start)",
+               (said[clip] for clip, gap in gaps.items() if abs(gap) <= FEW))  # fmt: skip
+    report.add(f"{task.name}: rows and frames differ by more than {FEW}: are they of the same video?",
+               (said[clip] for clip, gap in gaps.items() if abs(gap) > FEW), biases=True)  # fmt: skip
+
+
+def _absent_classes(report: Report, chosen: Sequence[Task]) -> None:
+    for task in chosen:
+        for split, about in report.tasks[task.name]["splits"].items():
+            counts = about.get("classes") or about.get("positive") or {}
+            report.add(f"{task.name}: classes without a row in split {split}",
+                       (name for name, count in counts.items() if not count and split != "none"))  # fmt: skip
+            report.add(f"{task.name}: labels beyond the range in split {split}",
+                       (f"{name}: {count}" for name, count in about.get("outside", {}).items() if count))  # fmt: skip
+
+
+def _duplicates(clips: Mapping[str, Clip], splits: Mapping[str, str], digests: Digests, report: Report) -> None:
+    """Media of equal content in several splits. Only files of equal size are read."""
+    sizes: dict[int, set[Path]] = defaultdict(set)
+    for clip in clips.values():
+        if clip.path.is_file():
+            sizes[clip.path.stat().st_size].add(clip.path)
+    found = digests.many([path for paths in sizes.values() if len(paths) > 1 for path in paths])
+    same: dict[str, set[str]] = defaultdict(set)
+    for clip in clips.values():
+        if clip.path in found:
+            same[found[clip.path]].add(clip.id)
+        same[str(clip.path)].add(clip.id)  # two clips of one file, such as _left and _right
+    groups = {tuple(sorted(ids)) for ids in same.values() if len({splits.get(one) for one in ids} - {None}) > 1}
+    report.add("equal media in several splits", (" = ".join(group) for group in sorted(groups)), biases=True)
+
+
+def _subjects(clips: Iterable[Clip], splits: Mapping[str, str], report: Report) -> None:
+    places: dict[str, set[str]] = defaultdict(set)
+    for clip in clips:
+        if clip.subject and clip.id in splits:
+            places[clip.subject].add(splits[clip.id])
+    several = (f"{name}: {', '.join(sorted(found))}" for name, found in sorted(places.items()) if len(found) > 1)
+    report.add("subjects in several splits", several, biases=True)
