@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 
 from affectkit import metrics
-from affectkit.fusers._weighting import weighted
+from affectkit.fusers._weighting import patterns, weighted
 from affectkit.tasks import Task
 from affectkit.types import Floats
 
@@ -34,9 +34,11 @@ class Rows:
 
     def __init__(self, task: Task, scores: Floats, truth: Floats) -> None:
         self._task, self._scores, self._truth = task, scores, truth
+        self._known = patterns(scores)
 
     def __call__(self, weights: Floats) -> Floats:
-        return np.array([metrics.main(self._task, self._truth, weighted(self._scores, one)) for one in weights])
+        fused = (weighted(self._scores, one, self._known) for one in weights)
+        return np.array([metrics.main(self._task, self._truth, one) for one in fused])
 
 
 def scorer(task: Task, scores: Floats, truth: Floats, draws: int) -> Scorer:

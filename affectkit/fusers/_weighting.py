@@ -14,16 +14,21 @@ from affectkit.types import Bools, Floats
 _NEGLIGIBLE = 1e-12  # of a target's whole weight: what is left to share out is rounding
 
 
-def weighted(scores: Floats, weights: Floats) -> Floats:
+Patterns = tuple[Bools, NDArray[np.intp]]
+"""What `patterns` gives: the distinct ones [P,M,K], and each row's [N]."""
+
+
+def weighted(scores: Floats, weights: Floats, known: Patterns | None = None) -> Floats:
     """sum_m w[m,k] s[m,n,k] over the models that have a score, with the weights of `renormalised`.
 
     scores [M,N,K] (NaN = missing), weights [M,K] -> [N,K] float64; NaN where no model has a score. The sum runs over
-    the models in their order, so that whoever else adds in that order gets the same bits.
+    the models in their order, so that whoever else adds in that order gets the same bits. known: the `patterns` of the
+    scores, for whoever sums them many times.
 
     >>> weighted(np.array([[[1.0]], [[np.nan]]]), np.array([[0.2], [0.8]]))
     array([[1.]])
     """
-    present, which = patterns(scores)
+    present, which = known or patterns(scores)
     shares = renormalised(weights[None], present)[0]  # [P,M,K]
     total = np.zeros(scores.shape[1:])
     for model, values in enumerate(scores):
@@ -35,7 +40,7 @@ def weighted(scores: Floats, weights: Floats) -> Floats:
     return total
 
 
-def patterns(scores: Floats) -> tuple[Bools, NDArray[np.intp]]:
+def patterns(scores: Floats) -> Patterns:
     """Which scores are there: the distinct patterns [P,M,K], and the pattern of each row [N]. scores [M,N,K].
 
     >>> present, which = patterns(np.array([[[1.0], [np.nan]], [[2.0], [3.0]]]))
