@@ -63,7 +63,7 @@ def test_the_layer_that_knows_is_found(combine: str, tmp_path: Path) -> None:
     history = fit(head, train, val)
     alone = fit(make(VA), [Example(e.clip, e.inputs[:1], e.labels) for e in train],
                 [Example(e.clip, e.inputs[:1], e.labels) for e in val])  # fmt: skip
-    assert history[-1].best > alone[-1].best + 0.3
+    assert history[-1].best > alone[-1].best + 0.15
     if combine == "weights":
         weights = head.fitted.network.network.logits.softmax(0)
         assert weights.argmax() == 2

@@ -112,7 +112,7 @@ def embed(
     out: OutOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Run a frozen backbone over cached crops, or over windows of cached waveforms, and keep the embeddings.
+    """Run a frozen backbone over cached crops or waveforms and keep the embeddings.
 
     Examples:
 

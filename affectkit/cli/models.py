@@ -22,6 +22,7 @@ from affectkit.config import Runtime
 from affectkit.errors import UsageError
 from affectkit.stages._labels import LabelChoice
 from affectkit.stages._training_data import AuxiliarySource
+from affectkit.stages.cross_validate import cross_validate
 from affectkit.stages.predict import PredictConfig
 from affectkit.stages.predict import predict as run_predict
 from affectkit.stages.replay import media_suffixes, replay
@@ -48,6 +49,12 @@ def train_head(
     config: TrainConfig,
     runtime: Runtime,
     splits: SplitsOption = None,
+    folds: Annotated[
+        int | None,
+        typer.Option(
+            min=3, max=1000, help="cross-validate instead: every clip is predicted by the head of the fold it is out of"
+        ),
+    ] = None,
     aux: Annotated[
         list[str] | None,
         typer.Option(
@@ -91,11 +98,22 @@ def train_head(
 
     `affectkit train-head "$FEATURES" --labels expr.csv --task expr --aux "$FEATURES":va.csv:va`
 
+    `affectkit train-head "$FEATURES" --labels dfew.csv --task dfew --head gru --folds 5 --split-by subject`
+
     `affectkit train-head "$FEATURES" --labels va.csv --task va --tune 3 --search window=2,4,8 --smooth hamming`
     """
     if search and not trials:
         raise UsageError("--search says what --tune N searches: give --tune as well")
     opened = [open_features(path) for path in features]
+    if folds:
+        if trials or aux or tensorboard:
+            raise UsageError("--folds trains plain heads: leave out --tune, --aux and --tensorboard")
+        crossed = cross_validate(
+            Cache(cache), opened, where.source(), config, runtime, folds=folds, device=device, splits=splits, out=out
+        )
+        _log_folds(crossed.report)
+        _print(crossed.artifact.path, {"cached": crossed.cached, **crossed.report}, as_json)
+        return
     auxiliary = [AuxiliarySource.of(item) for item in aux or []]
     about: dict[str, Any] = {}
     if trials:
@@ -170,6 +188,12 @@ def predict(
 
 def _print(path: Path, about: dict[str, Any], as_json: bool) -> None:
     typer.echo(json.dumps({"artifact": str(path), **about}, ensure_ascii=False) if as_json else str(path))
+
+
+def _log_folds(report: dict[str, Any]) -> None:
+    each = ", ".join(f"{score:.4f}" for score in report["folds"])
+    log(f"{report['metric']} of {report['clips']} clips out of fold: {report['pooled']:.4f} over all rows")
+    log(f"by fold: {each} (mean {report['mean']:.4f} ± {report['deviation']:.4f})")
 
 
 def _log_tuned(found: Tuned) -> None:

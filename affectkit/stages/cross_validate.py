@@ -1,0 +1,176 @@
+"""`affectkit train-head --folds K`: every labelled clip is predicted by a head that never saw it, nor its subject.
+
+Fold k is test, fold k + 1 is val, the others are train. Clips that have split test are left out: they stay for the end.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+
+from affectkit import metrics, tasks
+from affectkit.config import Runtime, canonical_json
+from affectkit.errors import UsageError
+from affectkit.manifest import SplitRequest, resolve_splits
+from affectkit.manifest.folds import deal
+from affectkit.stages import _predictions as predictions
+from affectkit.stages import _rows
+from affectkit.stages._labels import Labels, identity, read
+from affectkit.stages.predict import predict
+from affectkit.stages.train import TrainConfig, train
+from affectkit.store import Artifact, Cache, Features, predictions_schema, write_table
+from affectkit.store.atomic import write_text
+from affectkit.tasks import Task
+from affectkit.types import ClipLabels, Predictions
+
+VERSION = 1
+REPORT_FILE = "folds.json"
+SPLITS_FILE = "fold_{}.csv"
+
+
+@dataclass(frozen=True)
+class CrossValidated:
+    """Predictions of all clips, each by the head of its fold, and the scores: pooled, and of every fold."""
+
+    artifact: Artifact
+    cached: bool
+    report: dict[str, Any]
+
+
+def cross_validate(
+    cache: Cache, features: Sequence[Features], labels: Labels, config: TrainConfig, runtime: Runtime, *,
+    folds: int, device: str = "auto", splits: Path | None = None, out: Path | None = None,
+) -> CrossValidated:  # fmt: skip
+    """Train a head a fold, predict its clips, and put all predictions together. Every step is cached.
+
+    Raises UsageError: fewer than three folds, fewer clips (subjects) than folds, a validation share.
+    """
+    if folds < 3:
+        raise UsageError(f"--folds {folds}: three are needed, for test, val and train")
+    if config.val_fraction is not None:
+        raise UsageError("--val-fraction and --folds both say which clips are val: give one of them")
+    task = tasks.get(config.task)
+    known = read(labels, task)
+    fold = _folds(features, known, task, config, folds, splits)
+    inputs = {
+        "stage": "cross-validate",
+        "version": VERSION,
+        "config": config.model_dump(mode="json"),
+        "folds": sha256(canonical_json(fold).encode()).hexdigest(),
+        "labels": identity(labels, task),
+        "upstream": [one.identity for one in features],
+        "features": sha256(
+            " ".join(one.digest(clip) for one in features for clip in sorted(fold)).encode()
+        ).hexdigest(),
+    }
+    found = cache.find("cross-validate", config.head, inputs, out)
+    if found is not None:
+        return CrossValidated(found, True, json.loads((found.path / REPORT_FILE).read_text(encoding="utf-8")))
+    with TemporaryDirectory() as folder:
+        made = [
+            _one(cache, features, labels, config, runtime, fold, number, folds, device, Path(folder))
+            for number in range(folds)
+        ]
+    joined = _joined([predictions.load(artifact.path, task) for _, artifact in made], fold)
+    report = _report(task, joined, known, fold, [head for head, _ in made])
+
+    def write(own: Path) -> None:
+        write_text(own / REPORT_FILE, json.dumps(report, indent=1))
+        for number in range(folds):
+            write_text(own / SPLITS_FILE.format(number), split_table(fold, number, folds))
+        write_table(own, predictions_schema(list(task.targets)), predictions.records(joined))
+
+    artifact = cache.create_whole(
+        "cross-validate", config.head, inputs, write, table=predictions_schema(list(task.targets)),
+        upstream=[artifact.path for _, artifact in made], out=out, extra={"config": config.model_dump(mode="json")},
+    )  # fmt: skip
+    return CrossValidated(artifact, False, report)
+
+
+def split_table(fold: Mapping[str, int], number: int, folds: int) -> str:
+    """The splits CSV of one fold.
+
+    >>> print(split_table({"a": 0, "b": 1, "c": 2}, 2, 3), end="")
+    clip,split
+    a,val
+    b,train
+    c,test
+    """
+    names = {number: "test", (number + 1) % folds: "val"}
+    return "clip,split\n" + "".join(f"{clip},{names.get(own, 'train')}\n" for clip, own in sorted(fold.items()))
+
+
+def _folds(
+    features: Sequence[Features], known: Mapping[str, ClipLabels], task: Task, config: TrainConfig, folds: int,
+    splits: Path | None,
+) -> dict[str, int]:  # fmt: skip
+    """The fold of every labelled clip that is not in split test."""
+    shared = [clip for clip in features[0].clips if clip in known and all(clip in one for one in features[1:])]
+    table = features[0].clip_table()
+    held_out: set[str] = set()
+    if splits or any(known[clip].split for clip in shared) or any(entry.get("split") for entry in table.values()):
+        given = resolve_splits(shared, known, table, SplitRequest(splits))
+        held_out = {clip for clip, split in given.items() if split == "test"}
+    clips = [clip for clip in shared if clip not in held_out]
+    subjects = {name: str(entry["subject"]) for name, entry in table.items() if entry.get("subject")}
+    subjects |= {name: entry.subject for name, entry in known.items() if entry.subject}
+    return deal(clips, {clip: known[clip] for clip in clips}, task, folds, config.split_by, subjects, config.seed)
+
+
+def _one(
+    cache: Cache, features: Sequence[Features], labels: Labels, config: TrainConfig, runtime: Runtime,
+    fold: Mapping[str, int], number: int, folds: int, device: str, folder: Path,
+) -> tuple[dict[str, Any], Artifact]:  # fmt: skip
+    """The report of a fold's head, and its predictions of the fold's own clips."""
+    table = folder / SPLITS_FILE.format(number)
+    write_text(table, split_table(fold, number, folds))
+    head = train(cache, features, labels, config, runtime, device=device, splits=table)
+    own = sorted(clip for clip, place in fold.items() if place == number)
+    done = predict(cache, head.artifact, features, runtime, device=device, clips=own)
+    return head.report, Artifact(done.path)
+
+
+def _joined(parts: Sequence[Predictions], fold: Mapping[str, int]) -> Predictions:
+    """Each fold's own clips, as split test."""
+    own = [
+        part.select(np.array([fold.get(clip) == number for clip in part.clip.tolist()]))
+        for number, part in enumerate(parts)
+    ]
+    joined = {
+        name: np.concatenate([getattr(part, name) for part in own]) for name in ("clip", "start", "end", "scores")
+    }
+    order = np.argsort(joined["clip"], kind="stable")
+    clip, start, end, scores = (joined[name][order] for name in ("clip", "start", "end", "scores"))
+    return Predictions(clip, start, end, scores, parts[0].columns, np.full(len(clip), "test"))
+
+
+def _report(
+    task: Task, joined: Predictions, known: Mapping[str, ClipLabels], fold: Mapping[str, int],
+    heads: Sequence[Mapping[str, Any]],
+) -> dict[str, Any]:  # fmt: skip
+    at, truth = _rows.at_labels(joined, known, task)
+    scores = _rows.scores_at(joined, at)
+    used = np.isfinite(truth).all(axis=1) & np.isfinite(scores).all(axis=1)
+    place = np.array([fold[clip] for clip in at.clip.tolist()])
+    each = [
+        metrics.main(task, truth[own], scores[own])
+        for number in range(len(heads))
+        if (own := used & (place == number)).any()
+    ]
+    return {
+        "metric": task.metric,
+        "pooled": metrics.main(task, truth[used], scores[used]),
+        "folds": each,
+        "mean": float(np.mean(each)),
+        "deviation": float(np.std(each)),
+        "rows": int(used.sum()),
+        "clips": len(fold),
+        "val_scores": [head["val_score"]["mean"] for head in heads],
+    }
