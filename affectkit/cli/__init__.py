@@ -20,9 +20,9 @@ from affectkit.errors import AffectkitError
 
 USAGE, INTERRUPTED = 2, 130
 COMMANDS = {
-    "extract": ("data", "Decode media: face tracks, waveforms."),
+    "extract": ("data", "Decode media: face tracks and sound."),
     "embed": ("data", "Run a frozen backbone over cached crops or waveforms and keep the embeddings."),
-    "import": ("submit", "Take over features that were made elsewhere: CSV, NumPy or torch files, one a clip."),
+    "import": ("submit", "Take over features that were made elsewhere, one file a clip."),
     "functionals": ("functionals", "Summarise features over windows: means, deviations, extremes, fitted curves."),
     "train-head": ("models", "Train a light head on cached features."),
     "predict": ("models", "Predict for every clip of the features given, or for new media in one go."),

@@ -18,6 +18,7 @@ DEFAULTS: Mapping[str, tuple[str, ...]] = {
     "learning_rate": ("1e-5..1e-2:log",),
     "weight_decay": ("1e-6..1e-1:log",),
     "dropout": ("0..0.6",),
+    "modality_dropout": ("0..0.5",),
     "batch_size": ("8,16,32,64",),
     "normalise": ("standard,min-max,per-clip-standard", "standard,power,canonical"),
     "window": ("2,4,8,16",),
