@@ -46,7 +46,7 @@ def files(root: Path, folder: Path, suffixes: Collection[str]) -> dict[str, Path
     found: dict[str, Path] = {}
     for entry in entries(root, folder):
         path = folder / entry.name
-        if path.suffix.lower() not in suffixes or entry.is_dir():
+        if path.suffix.lower() not in suffixes or is_folder(entry):
             continue
         if entry.is_symlink():
             inside(root, path)
@@ -55,6 +55,14 @@ def files(root: Path, folder: Path, suffixes: Collection[str]) -> dict[str, Path
         if first != path:
             raise UsageError(f"clip '{name}' has two files, {first} and {path.name}; keep one")
     return dict(sorted(found.items()))
+
+
+def is_folder(entry: os.DirEntry[str]) -> bool:
+    """Whether it is a directory, or a link to one; a loop of links is none."""
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
 
 
 def identified(text: str, path: Path) -> str:
@@ -103,7 +111,7 @@ def find_file(root: Path, *names: str, depth: int = 2) -> Path | None:
         for folder in folders(root, depth)
         if folder == root or not folder.name.lower().startswith(_CROPS)
         for entry in entries(root, folder)
-        if entry.name.casefold() in wanted and not entry.is_dir()
+        if entry.name.casefold() in wanted and not is_folder(entry)
     ]
     if len(found) > 1:
         raise UsageError(f"{found[0]} and {found[1]} are both there; keep one, or give the folder above it as --root")

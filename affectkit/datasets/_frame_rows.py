@@ -71,7 +71,7 @@ def _together(texts: Sequence[CsvText], columns: int) -> list[Values] | None:
     try:
         frame = pd.read_csv(
             io.BytesIO(joined), header=None, names=range(columns), index_col=False, dtype="float64", na_filter=False,
-            skip_blank_lines=False, skipinitialspace=True, low_memory=False, float_precision="high",
+            skip_blank_lines=False, skipinitialspace=True, low_memory=False,
         )  # fmt: skip
     except (pd.errors.ParserError, ValueError):
         return None

@@ -12,7 +12,7 @@ from typing import Literal
 from pydantic import Field
 
 from affectkit.config import Config
-from affectkit.datasets._folders import entries, find_folder, folders, identified, inside
+from affectkit.datasets._folders import entries, find_folder, folders, identified, inside, is_folder
 from affectkit.errors import UsageError
 from affectkit.media import VIDEO_SUFFIXES
 from affectkit.types import Clip
@@ -59,7 +59,7 @@ class Media:
                 continue
             for entry in entries(root, folder):
                 stem, suffix = os.path.splitext(entry.name)  # noqa: PTH122  (hundreds of thousands of names)
-                if suffix.lower() in VIDEO_SUFFIXES and not entry.is_dir():
+                if suffix.lower() in VIDEO_SUFFIXES and not is_folder(entry):
                     path = folder / entry.name
                     found[self._name(stem, path)].append(inside(root, path) if entry.is_symlink() else path)
         return found
@@ -73,7 +73,7 @@ class Media:
         root = self.options.crops or self.root
         found = {}
         for entry in entries(root, folder):
-            if entry.is_dir():
+            if is_folder(entry):
                 path = folder / entry.name
                 found[self._name(entry.name, path)] = inside(root, path) if entry.is_symlink() else path
         return dict(sorted(found.items()))

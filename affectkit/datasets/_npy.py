@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
+import re
 from functools import lru_cache
-from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +12,12 @@ import numpy as np
 from affectkit.errors import UsageError
 
 _LARGEST = 64 << 10
+_HEADER = re.compile(
+    rb"\x93NUMPY\x01\x00..\{'descr': '([^']{1,40})', "
+    rb"'fortran_order': (?:True|False), 'shape': \(([0-9, ]{0,200})\), \} *\n",
+    re.DOTALL,
+)
+"""A header as NumPy writes it, version 1.0 of the format; others are not worth the risk of a parser."""
 
 
 def read_number(path: Path) -> float:
@@ -32,7 +38,7 @@ def read_number(path: Path) -> float:
         if count != 1:
             raise ValueError(f"it holds {count} values")
         value = float(np.frombuffer(raw, dtype, 1, begin)[0])
-    except ValueError as error:
+    except (ValueError, TypeError) as error:
         raise UsageError(f"{path}: needed is a .npy file of one number: {error}") from None
     if not math.isfinite(value):
         raise UsageError(f"{path} holds {value}, needed is a finite number")
@@ -42,10 +48,10 @@ def read_number(path: Path) -> float:
 @lru_cache(maxsize=256)
 def _layout(header: bytes) -> tuple[np.dtype[np.generic], int]:
     """dtype and number of values of a header (the same in most files). Raises ValueError."""
-    file = BytesIO(header)
-    if np.lib.format.read_magic(file) != (1, 0):
-        raise ValueError("not version 1.0 of the format")
-    shape, _, dtype = np.lib.format.read_array_header_1_0(file)
-    if dtype.hasobject or dtype.kind not in "biufUS":
-        raise ValueError(f"it holds {dtype}")
-    return dtype, math.prod(shape)
+    given = _HEADER.fullmatch(header)
+    if given is None:
+        raise ValueError("its header is not one that NumPy writes")
+    if given[1].lstrip(b"<>|=")[:1] not in b"biufUS":
+        raise ValueError(f"it holds {given[1].decode(errors='replace')} (objects are never read)")
+    shape = [int(length) for length in re.findall(rb"[0-9]+", given[2])]
+    return np.dtype(given[1].decode(errors="replace")), math.prod(shape)

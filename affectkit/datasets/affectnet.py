@@ -58,7 +58,7 @@ class AffectNet:
         return [found[name] for name in sorted(found)]
 
     def splits(self, task: Task | None = None) -> dict[str, str]:
-        """train of train_set, val of val_set; none where the root is one set."""
+        """By the folder's name: train_set, val_set; none where the root is one set of another name."""
         if task is not None:
             served(task, "affectnet", self.tasks)
         named = {name: split for folder, split in self._sets.items() if split for name in self._ids(folder, "exp")}

@@ -10,7 +10,7 @@ import numpy as np
 from pydantic import Field
 
 from affectkit.config import Config
-from affectkit.datasets._folders import checked_root, entries, files, find_folder, inside
+from affectkit.datasets._folders import checked_root, entries, files, find_folder, inside, is_folder
 from affectkit.datasets._frame_rows import read_frame_rows
 from affectkit.datasets._frame_times import FrameTimes, assumed, read_times
 from affectkit.datasets._media import Media, MediaOptions
@@ -167,7 +167,7 @@ class AffWild2:
         found: dict[str, _LabelFile] = {}
         for entry in entries(self.root, folder):
             split = _SETS.get(entry.name.casefold())
-            if split is None or not entry.is_dir():
+            if split is None or not is_folder(entry):
                 continue
             for clip, path in files(self.root, inside(self.root, folder / entry.name), {".txt"}).items():
                 first = found.setdefault(clip, _LabelFile(split, path))

@@ -10,7 +10,7 @@ import numpy as np
 
 from affectkit.config import Config
 from affectkit.datasets._clip_labels import whole_clips
-from affectkit.datasets._folders import checked_root, entries, files, find_file, find_folder
+from affectkit.datasets._folders import checked_root, entries, files, find_file, find_folder, is_folder
 from affectkit.datasets._media import Media, MediaOptions
 from affectkit.datasets._small_table import SmallTable, read_small_table
 from affectkit.datasets._values import marked_invalid, served
@@ -89,7 +89,7 @@ class HumeReaction:
         folder = find_folder(self.root, "feats", "features")
         if folder is None:
             return {}
-        names = [entry.name for entry in entries(self.root, folder) if entry.is_dir()]
+        names = [entry.name for entry in entries(self.root, folder) if is_folder(entry)]
         return {name: files(self.root, folder / name, {".csv"}) for name in names}
 
     def notes(self) -> list[str]:

@@ -10,7 +10,7 @@ from typing import ClassVar
 from pydantic import Field
 
 from affectkit.config import Config
-from affectkit.datasets._folders import checked_root, entries, inside
+from affectkit.datasets._folders import checked_root, entries, inside, is_folder
 from affectkit.datasets._media import Media, MediaOptions
 from affectkit.datasets._parquet import read_parquet
 from affectkit.errors import UsageError
@@ -83,7 +83,7 @@ class Table:
         if self.options.file is not None:
             return inside(self.root, self.root / self.options.file)
         found = [self.root / entry.name for entry in entries(self.root, self.root)
-                 if Path(entry.name).suffix.lower() in _SUFFIXES and not entry.is_dir()]  # fmt: skip
+                 if Path(entry.name).suffix.lower() in _SUFFIXES and not is_folder(entry)]  # fmt: skip
         if len(found) != 1:
             names = ", ".join(path.name for path in found[:5]) or "none"
             raise UsageError(f"{self.root} has {len(found)} tables ({names}); name one by --option file=NAME")
