@@ -8,7 +8,8 @@ import pytest
 from affectkit import metrics, plugins, tasks
 from affectkit.errors import UsageError
 from affectkit.fusers import _search
-from affectkit.fusers._counts import Labels, Winners
+from affectkit.fusers._counts import Winners
+from affectkit.fusers._labels import Labels
 from affectkit.fusers._moments import Moments
 from affectkit.fusers._search import Search
 from affectkit.fusers._weighting import patterns, renormalised, weighted
@@ -259,6 +260,16 @@ def test_rows_that_no_weights_can_change_are_not_gone_through() -> None:
     draws = np.random.default_rng(0).dirichlet(np.ones(MODELS), (4, 8)).transpose(0, 2, 1)
     expected = metrics.main(tasks.get("expr"), truth, scores[0])
     np.testing.assert_array_equal(Winners("macro-f1", scores, truth)(draws), np.full(4, expected))
+
+
+def test_labels_that_no_weights_can_change_are_not_gone_through() -> None:
+    _, truth = _au()
+    sure = np.stack([0.1 + 0.7 * truth, 0.2 + 0.7 * truth, 0.3 + 0.3 * truth])
+    sure[:, 5, 2] = 1 - sure[:, 5, 2]
+    draws = np.random.default_rng(0).dirichlet(np.ones(MODELS), (4, 12)).transpose(0, 2, 1)
+    expected = metrics.main(tasks.get("au"), truth, sure[0])
+    assert expected < 1
+    np.testing.assert_array_equal(Labels(sure, truth)(draws), np.full(4, expected))
 
 
 def test_a_model_of_no_weight_and_rows_of_nothing() -> None:

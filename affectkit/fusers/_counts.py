@@ -1,4 +1,4 @@
-"""Macro F1, UAR, WAR and binary F1 of many weighted sums at once, from counts alone.
+"""Macro F1, UAR and WAR of many weighted sums at once, from counts alone.
 
 Weights that are not negative and sum to 1 leave a sum between the least and the largest score of the models. So most
 rows have classes that can never win, and some have one that always does: these are counted once and for all. Only the
@@ -9,22 +9,15 @@ bit for bit.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from affectkit.fusers._blocks import Counts, Places, bounds, chunk, in_threads, share
 from affectkit.fusers._weighting import patterns, renormalised
-from affectkit.metrics import THRESHOLD
 from affectkit.types import Bools, Floats
-
-Counts = NDArray[np.int64]
-_MARGIN = 1e-9  # of the largest score: far above what rounding moves a weighted sum by
-_CELLS = 1 << 21  # weights expanded at a time
-_DRAWS = 256  # that a thread counts at a time: their weights stay in a second-level cache
 
 
 class Winners:
@@ -39,7 +32,7 @@ class Winners:
         classes = truth.reshape(rows).astype(np.intp)
         self._support = np.bincount(classes, minlength=self._classes)
         self._present, pattern = patterns(scores)
-        self.chunk = _chunk(self._present.size)
+        self.chunk = chunk(self._present.size)
         may_win = _may_win(scores)
         decided = may_win.sum(axis=1) == 1
         winner = may_win[decided].argmax(axis=1)
@@ -68,7 +61,7 @@ class Winners:
             for count, part in counted:
                 count(part.blocks, part.classes, part.truth, part.pattern, part.rows, shared[draws], total[draws])
 
-        _in_threads(work, len(weights))
+        in_threads(work, len(weights))
         return total
 
 
@@ -98,7 +91,7 @@ def _parts(
     for width in np.unique(widths).tolist():
         own = np.flatnonzero(widths[which] == width)
         listed = np.array([lists[one] for one in which[own]]).reshape(-1, width)  # [R,C]
-        place = _Places.of(same[which[own]], pattern[rows[own]])
+        place = Places.of(same[which[own]], pattern[rows[own]])
         blocks = np.zeros((len(place.first), models * width, BLOCK))
         for model in range(models):
             values = np.nan_to_num(np.take_along_axis(scores[model, rows[own]], listed, axis=1))
@@ -110,57 +103,9 @@ def _parts(
         yield _Part(blocks, listed[place.first], codes, pattern[rows[own]][place.first], place.rows)
 
 
-class Labels:
-    """Scores weight matrices [D,M,K] for labels by `binary-f1`; each label is counted by itself."""
-
-    slack = 0.0
-
-    def __init__(self, scores: Floats, truth: Floats) -> None:
-        """scores [M,N,K] (NaN = missing), truth [N,K] of 0 and 1."""
-        from affectkit.fusers._kernels import BLOCK
-
-        self.models, _, self.labels = scores.shape
-        labelled = truth > 0
-        self._support = labelled.sum(axis=0)
-        self._base = np.zeros((self.labels, 2), np.int64)
-        self._present, parts = [], []
-        for label in range(self.labels):
-            present, which = patterns(scores[:, :, [label]])
-            self._present.append(present)
-            there, decided = _decided_labels(scores[:, :, label])
-            self._base[label] = np.bincount(labelled[decided & there, label], minlength=2)
-            keep = ~decided
-            kept = np.nan_to_num(scores[:, keep, label]).T
-            parts.append((kept, np.full(len(kept), label), labelled[keep, label].astype(np.intp), which[keep]))
-        self.chunk = _chunk(self.labels * max(part.size for part in self._present))
-        values, *keys = (np.concatenate(part) for part in zip(*parts, strict=True))
-        place = _Places.of(*keys)
-        self._blocks = np.zeros((len(place.first), self.models, BLOCK))
-        self._blocks[place.block, :, place.slot] = values[place.order]
-        self._keys = [np.ascontiguousarray(key[place.first]) for key in keys]
-
-    def __call__(self, weights: Floats) -> Floats:
-        """[D,M,K] -> [D]."""
-        hits = self.hits(weights)
-        either = hits.sum(axis=2) + self._support
-        return _share(2 * hits[..., 1], either).mean(axis=1)
-
-    def hits(self, weights: Floats) -> Counts:
-        """Counts [D,K,2] of rows that are given the label: those without it in truth, and those with it."""
-        from affectkit.fusers._kernels import present
-
-        widest = max(len(patterns) for patterns in self._present)
-        shares = np.zeros((len(weights), self.labels, widest, self.models))
-        for label, there in enumerate(self._present):
-            shares[:, label, : len(there)] = renormalised(weights[:, :, [label]], there)[..., 0]
-        count, total = present(self.models), np.tile(self._base, (len(weights), 1, 1))
-        _in_threads(lambda d: count(self._blocks, *self._keys, shares[d], total[d], THRESHOLD), len(weights))
-        return total
-
-
 def _may_win(scores: Floats) -> Bools:
     """[N,K] the classes that win with some weights: those that can reach what another has at least. scores [M,N,K]."""
-    least, largest, margin = _bounds(scores)
+    least, largest, margin = bounds(scores)
     return np.asarray(largest >= least.max(axis=1, keepdims=True) - margin)
 
 
@@ -171,58 +116,8 @@ def _filled_up(may_win: Bools) -> list[int]:
     return sorted(own + others[: len(own) % 2])
 
 
-def _decided_labels(scores: Floats) -> tuple[Bools, Bools]:
-    """Whether a label [N] is given, and whether that holds whatever the weights. scores [M,N]."""
-    least, largest, margin = _bounds(scores)
-    return least > THRESHOLD, (least > THRESHOLD + margin) | (largest < THRESHOLD - margin)
-
-
-def _bounds(scores: Floats) -> tuple[Floats, Floats, float]:
-    """Least and largest score of the models, and how far apart two must be for rounding not to matter."""
-    least, largest = np.fmin.reduce(scores, axis=0), np.fmax.reduce(scores, axis=0)  # of those that are no NaN
-    return least, largest, _MARGIN * max(1.0, float(np.abs(least).max()), float(np.abs(largest).max()))
-
-
-@dataclass(frozen=True)
-class _Places:
-    """Rows in blocks of one key each: the `order` [N] that they are taken in, the `block` and the `slot` in it that
-    each of them then has; of each block the `first` of its rows [T], in the old order, and how many it has."""
-
-    order: NDArray[np.intp]
-    block: NDArray[np.intp]
-    slot: NDArray[np.intp]
-    first: NDArray[np.intp]
-    rows: NDArray[np.intp]
-
-    @staticmethod
-    def of(*keys: NDArray[np.intp]) -> _Places:
-        """keys [N] each."""
-        from affectkit.fusers._kernels import BLOCK
-
-        order = np.lexsort(keys[::-1])
-        new = np.ones(len(order), bool)
-        new[1:] = np.any([key[order[1:]] != key[order[:-1]] for key in keys], axis=0)
-        place = np.arange(len(order)) - np.flatnonzero(new)[np.cumsum(new) - 1]  # within the rows of one key
-        slot = place % BLOCK
-        block = np.cumsum(slot == 0) - 1
-        return _Places(order, block, slot, order[slot == 0], np.bincount(block))
-
-
-def _chunk(cells: int) -> int:
-    """Draws to take at a time where each has as many weights over all patterns of missing scores."""
-    return int(np.clip(_CELLS // cells, 1, 32 * _DRAWS))
-
-
-def _in_threads(work: Callable[[slice], None], draws: int) -> None:
-    """Do the work on all draws; each thread takes the next few when it is done with its last."""
-    threads = len(os.sched_getaffinity(0))
-    step = max(1, min(_DRAWS, -(-draws // threads)))
-    with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(work, [slice(first, first + step) for first in range(0, draws, step)]))
-
-
 def _macro_f1(counts: Counts, support: Counts) -> Floats:
-    return _share(2 * counts[:, 1], counts[:, 0] + support).mean(axis=1)
+    return share(2 * counts[:, 1], counts[:, 0] + support).mean(axis=1)
 
 
 def _uar(counts: Counts, support: Counts) -> Floats:
@@ -232,8 +127,3 @@ def _uar(counts: Counts, support: Counts) -> Floats:
 
 def _war(counts: Counts, support: Counts) -> Floats:
     return counts[:, 1].sum(axis=1) / support.sum()
-
-
-def _share(part: Counts, whole: Counts) -> Floats:
-    """part / whole, and 0 where whole is; in an array of its own, whose rows sum as `metrics` sums them."""
-    return np.divide(part, whole, out=np.zeros(part.shape), where=whole > 0)

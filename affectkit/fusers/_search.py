@@ -48,7 +48,8 @@ def scorer(task: Task, scores: Floats, truth: Floats, draws: int) -> Scorer:
 
         return Moments(task.metric, scores, truth)
     if scores.size * draws > _SMALL:
-        from affectkit.fusers._counts import Labels, Winners
+        from affectkit.fusers._counts import Winners
+        from affectkit.fusers._labels import Labels
 
         if task.kind == "multiclass" and task.metric in ("macro-f1", "uar", "war"):
             return Winners(task.metric, scores, truth)
