@@ -24,12 +24,17 @@ def state_dict(path: Path) -> dict[str, torch.Tensor]:
     """
     if path.suffix == ".safetensors":
         return _safetensors(path)
-    with path.open("rb") as file:
-        loaded = _torch_file(path, file)
+    loaded = contents(path)
     for key in ("state_dict", "model"):
         if isinstance(loaded, dict) and isinstance(loaded.get(key), dict):
             loaded = loaded[key]
     return _tensors(path, loaded)
+
+
+def contents(path: Path) -> Any:
+    """What a torch file holds, read without running code: a tensor, or containers of them. Raises as `state_dict`."""
+    with path.open("rb") as file:
+        return _torch_file(path, file)
 
 
 def _torch_file(path: Path, file: BinaryIO) -> Any:

@@ -102,6 +102,12 @@ class _Chain:
             )
         return extract_audio(self._cache, self._clips, chosen, self._runtime)
 
+    def imported(self, config: dict[str, Any], step: Step) -> Outcome:
+        raise UsageError(
+            f"the head was trained on imported features ({config['name']}), which no recipe makes from media: "
+            "import those of the new clips under the same name, then predict from them"
+        )
+
     def embed(self, config: dict[str, Any], step: Step) -> Outcome:
         numerics = Numerics.model_validate(step["numerics"] | {"device": self._device})
         chosen = EmbedConfig.model_validate(config)
@@ -129,6 +135,7 @@ _STEPS = {
     "audio": _Chain.audio,
     "embed": _Chain.embed,
     "functionals": _Chain.functionals,
+    "import": _Chain.imported,
 }
 
 

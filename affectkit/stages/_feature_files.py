@@ -1,0 +1,184 @@
+"""Feature files made elsewhere, one a clip: CSV, NumPy and torch files. All of it is untrusted: no pickled code, and no
+array larger than the file that declares it."""
+
+from __future__ import annotations
+
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, Literal
+
+import numpy as np
+
+from affectkit import checkpoints
+from affectkit.errors import AffectkitError, ClipError
+from affectkit.manifest.csv_frame import parse
+from affectkit.manifest.csv_text import CsvText, read_text
+from affectkit.types import Floats
+
+SUFFIXES = frozenset({".csv", ".npy", ".npz", ".pt", ".pth", ".safetensors"})
+LARGEST = 4 << 30  # bytes of one clip's arrays
+TIMES = ("start", "end", "timestamp", "frame")
+_METADATA = 2  # columns that MuSe's files begin with
+
+Style = Literal["clips", "muse", "affwild2"]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How files are laid out: `valid` names the column of rows that count, `leave_out` columns that are no features,
+    `array` the features among several arrays of one file."""
+
+    style: Style
+    valid: str = "valid"
+    leave_out: tuple[str, ...] = ()
+    array: str | None = None
+
+
+@dataclass(frozen=True, repr=False)
+class FeatureFile:
+    """What a file holds: values [T,D] (NaN where missing), the names of their columns if it has any, and columns [T]
+    beside them: times by the names of `TIMES`, and `valid`."""
+
+    values: Floats
+    names: tuple[str, ...] | None
+    beside: dict[str, Floats]
+
+
+def read_features(path: Path, layout: Layout) -> FeatureFile:
+    """Read one clip's file. Raises ClipError with the cause."""
+    try:
+        if path.suffix.lower() == ".csv":
+            return _csv(path, layout)
+        if layout.style == "muse":
+            raise ClipError(f"style muse reads CSV files, not {path.name}")
+        return _of_arrays(_arrays(path), layout)
+    except AffectkitError as error:
+        raise ClipError(str(error)) from None
+    except OSError as error:
+        raise ClipError(f"{path} cannot be read: {error.strerror or error}") from None
+
+
+def _csv(path: Path, layout: Layout) -> FeatureFile:
+    source = read_text(path)
+    beside, places = _roles(source.header, layout)
+    if not places:
+        raise ClipError(f"{path.name} has no feature columns among {', '.join(source.header)[:200]}")
+    used = sorted([*places, *beside.values()])
+    frame = parse(source, [], used)
+    _check_cells(source, len(frame), used)
+    cells = frame[[str(place) for place in used]].to_numpy(np.float64)
+    column = {place: number for number, place in enumerate(used)}
+    if set(beside) & set(TIMES):
+        cells = cells[~np.isnan(cells).all(axis=1)]  # blank lines; without times, a line is a row all the same
+    return FeatureFile(
+        cells[:, [column[place] for place in places]],
+        tuple(source.header[place] for place in places),
+        {name: cells[:, column[place]] for name, place in beside.items()},
+    )
+
+
+def _roles(header: tuple[str, ...], layout: Layout) -> tuple[dict[str, int], list[int]]:
+    """Places of the columns beside the features, by what they are, and of the features."""
+    if layout.style == "muse":
+        taken = {"timestamp": 0}
+        skipped = set(range(_METADATA))
+    else:
+        folded = [name.casefold() for name in header]
+        taken = {name: folded.index(name) for name in TIMES if name in folded}
+        skipped = set(taken.values())
+    if layout.valid in header:
+        taken["valid"] = header.index(layout.valid)
+    skipped |= set(taken.values()) | {place for place, name in enumerate(header) if name in layout.leave_out}
+    return taken, [place for place in range(len(header)) if place not in skipped]
+
+
+def _check_cells(source: CsvText, rows: int, used: list[int]) -> None:
+    commas = source.raw.count(b",", source.body)
+    if b'"' in source.raw or commas != rows * (len(source.header) - 1):
+        source.check([], used)
+
+
+def _of_arrays(arrays: dict[str, Any], layout: Layout) -> FeatureFile:
+    beside_names = {*TIMES, layout.valid}
+    tables = [name for name, one in arrays.items() if name not in beside_names and one.ndim in (1, 2)]
+    wanted = layout.array or ("values" if "values" in tables else tables[0] if len(tables) == 1 else None)
+    if wanted is None or wanted not in arrays:
+        raise ClipError(
+            f"which array holds the features? The file has {', '.join(arrays) or 'none'}: name one (--array)"
+        )
+    values = arrays[wanted]
+    values = values[None] if values.ndim == 1 else values
+    if values.ndim != 2 or not values.shape[1]:
+        raise ClipError(f"features are [rows, dimensions], not {list(arrays[wanted].shape)}")
+    beside = {}
+    for name in beside_names & arrays.keys():
+        if arrays[name].shape != (len(values),):
+            raise ClipError(f"{name} is {list(arrays[name].shape)} where the features have {len(values)} rows")
+        beside["valid" if name == layout.valid else name] = arrays[name].astype(np.float64)
+    return FeatureFile(values, None, beside)
+
+
+def _arrays(path: Path) -> dict[str, Any]:
+    """The arrays of a file by name. Raises ClipError, AffectkitError, OSError."""
+    suffix, size = path.suffix.lower(), path.stat().st_size
+    if size > LARGEST:
+        raise ClipError(f"{path.name} is larger than {LARGEST >> 30} GiB")
+    if suffix == ".npy":
+        with path.open("rb") as file:
+            return {"values": _npy(file, size, path.name)}
+    if suffix == ".npz":
+        return _npz(path)
+    loaded = checkpoints.state_dict(path) if suffix == ".safetensors" else checkpoints.contents(path)
+    named = loaded if isinstance(loaded, dict) else {"values": loaded}
+    return {str(name): _of_tensor(name, one) for name, one in named.items()}
+
+
+def _npz(path: Path) -> dict[str, Any]:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = archive.infolist()
+            declared = sum(member.file_size for member in members)
+            if declared > LARGEST:
+                raise ClipError(f"{path.name} declares {declared} bytes: refused")
+            found = {}
+            for member in members:
+                with archive.open(member) as file:
+                    found[member.filename.removesuffix(".npy")] = _npy(file, member.file_size, member.filename)
+            return found
+    except (zipfile.BadZipFile, EOFError, RuntimeError, NotImplementedError) as error:
+        raise ClipError(f"{path.name} is no .npz file: {error}") from None
+
+
+def _npy(file: IO[bytes], size: int, name: str) -> Any:
+    """The array of a .npy stream of `size` bytes: real numbers, and no more of them than the stream can hold."""
+    try:
+        version = np.lib.format.read_magic(file)
+        reader = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}[version]
+        shape, fortran, dtype = reader(file)
+    except (ValueError, KeyError, OSError) as error:
+        raise ClipError(f"{name} is no .npy file of plain numbers: {str(error).splitlines()[0]}") from None
+    if dtype.kind not in "fiub" or dtype.hasobject:
+        raise ClipError(f"{name} holds {dtype}, not real numbers")
+    count = 1
+    for length in shape:
+        count *= length
+    if any(length < 0 for length in shape) or count * dtype.itemsize > size:
+        raise ClipError(f"{name} declares {list(shape)} of {dtype} in {size} bytes: refused")
+    raw = file.read(count * dtype.itemsize)
+    if len(raw) < count * dtype.itemsize:
+        raise ClipError(f"{name} is cut off: {len(raw)} of {count * dtype.itemsize} bytes")
+    return np.frombuffer(raw, dtype).reshape(shape, order="F" if fortran else "C")
+
+
+def _of_tensor(name: object, tensor: Any) -> Any:
+    import torch
+
+    if not isinstance(tensor, torch.Tensor) or tensor.layout != torch.strided:
+        raise ClipError(f"{name} is a {type(tensor).__name__}, not a tensor of numbers")
+    if tensor.is_complex() or tensor.is_quantized:
+        raise ClipError(f"{name} holds {tensor.dtype}, not real numbers")
+    if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
+        raise ClipError(f"{name} declares {list(tensor.shape)}, more than the file holds: refused")
+    plain = tensor.detach()
+    return (plain.float() if plain.dtype == torch.bfloat16 else plain).numpy()
