@@ -1,5 +1,5 @@
-"""Binary F1 of many weighted sums at once, from counts alone: as `_counts`, each label by itself. A row whose models lie
-all above or all below the threshold is counted once and for all."""
+"""Binary F1 of many weighted sums at once, from counts alone: as `_counts`, each label by itself. A row whose models
+lie all above or all below the threshold is counted once and for all."""
 
 from __future__ import annotations
 
