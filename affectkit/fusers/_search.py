@@ -13,7 +13,7 @@ from affectkit.tasks import Task
 from affectkit.types import Floats
 
 _SETTLED = 64  # draws alike in score that are scored on the rows themselves
-_SMALL = 5e8  # scores gone through: below it compiling the counting takes longer than doing without
+_SMALL = 1e8  # scores gone through: about a second on the rows, and compiling takes some, once a machine
 
 
 class Scorer(Protocol):
