@@ -1,35 +1,19 @@
-"""Plugin protocols and the registry.
-
-A plugin is one module in `affectkit/<group>/`; the module's name is the plugin's name (`_` reads as `-`), and its
-`PLUGIN` is a class that follows the group's protocol. Packages outside affectkit register such a module under the
-entry point `affectkit.<group>`. Modules whose name begins with `_` are shared code.
-
-A plugin module imports torch, timm, transformers and scikit-learn only inside functions: its `Options` are read by
-`--help`, by listings and on every cache hit.
-"""
+"""What each kind of plugin is: protocols, and what passes between a plugin and its stage."""
 
 from __future__ import annotations
 
-import pkgutil
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib import import_module
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import ConfigDict, Field, model_validator
 
-from affectkit.config import Config, Numerics, validate
-from affectkit.errors import UsageError, unknown
+from affectkit.config import Config, Numerics
 from affectkit.tasks import Task
 from affectkit.types import Clip, ClipLabels, Detections, FeatureSequence, Floats
 from affectkit.weights import WeightsFile
-
-Group = Literal["detectors", "backbones", "heads", "fusers", "datasets"]
-GROUPS: tuple[Group, ...] = ("detectors", "backbones", "heads", "fusers", "datasets")
 
 
 class Plugin(Protocol):
@@ -102,27 +86,6 @@ class AudioBackbone(Backbone, Protocol):
         A window's result must not depend on its neighbours. The caller passes one fixed N for each S. With `images`,
         `image` is a list of N lists of F encoded pictures.
         """
-
-
-class Nested(Config):
-    """A backbone inside a plugin: its name, and as other keys its own options (`-o net=vgg16 -o net.layer=fc2`).
-
-    >>> Nested.model_validate({"name": "vgg16", "layer": "fc2"}).given
-    ['layer=fc2']
-    """
-
-    model_config = ConfigDict(extra="allow")
-    name: str = Field(description="an image backbone (affectkit list backbones)")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _named(cls, given: Any) -> Any:
-        return {"name": given} if isinstance(given, str) else given
-
-    @property
-    def given(self) -> list[str]:
-        """The options as key=value."""
-        return [f"{key}={value}" for key, value in (self.model_extra or {}).items()]
 
 
 @dataclass(frozen=True, repr=False)
@@ -284,86 +247,3 @@ class Dataset(Plugin, Protocol):
 
     def notes(self) -> list[str]:
         """What was assumed or left out in reading so far, a line each."""
-
-
-def names(group: Group) -> list[str]:
-    """Plugins of a group, sorted; nothing heavy is imported."""
-    return sorted(_modules(group))
-
-
-def get(group: Group, name: str) -> type[Any]:
-    """The plugin class. Raises UsageError with the nearest accepted name, or for a package's plugin that is broken."""
-    modules = _modules(group)
-    if name not in modules:
-        raise unknown(group.removesuffix("s"), name, modules)
-    if not modules[name].startswith(f"{__package__}."):
-        return _outside(group, name, modules[name])
-    plugin = import_module(modules[name]).PLUGIN
-    assert isinstance(plugin, type)
-    return plugin
-
-
-def backbone(name: str, options: Sequence[str] = ()) -> tuple[str, type[Any], Config]:
-    """A backbone by plugin name, or any timm model by its own: (artifact name, plugin, options)."""
-    if name in _modules("backbones"):
-        plugin = get("backbones", name)
-        return name, plugin, parse_options(plugin, options, name)
-    plugin = get("backbones", "timm")
-    return name, plugin, parse_options(plugin, [f"model={name}", *options], name)
-
-
-def parse_options(plugin: type[Any], given: Iterable[str], name: str) -> Config:
-    """`key=value` texts as the plugin's own validated options; dotted keys reach nested options."""
-    tree: dict[str, Any] = {}
-    for item in given:
-        key, found, value = item.partition("=")
-        if not found or not key:
-            raise UsageError(f"option '{item}' is not key=value")
-        _set(tree, key.split("."), value)
-    return validate(plugin.Options, tree, f"options of {name}")
-
-
-def describe(options: Config) -> Mapping[str, Any]:
-    """Options as JSON-able values for fingerprints and provenance; a nested backbone by its own version and options."""
-    nested = {name: value for name in type(options).model_fields if isinstance(value := getattr(options, name), Nested)}
-    inner = {field: _identity(*backbone(value.name, value.given)) for field, value in nested.items()}
-    return options.model_dump(mode="json", exclude=set(nested)) | inner
-
-
-def _identity(name: str, plugin: type[Any], options: Config) -> dict[str, Any]:
-    return {"name": name, "version": plugin.version, "options": describe(options)}
-
-
-def _set(tree: dict[str, Any], path: list[str], value: str) -> None:
-    """`net=vgg16` is short for `net.name=vgg16` where something of `net.` is given too."""
-    *parents, leaf = path
-    for key in parents:
-        if not isinstance(tree.setdefault(key, {}), dict):
-            tree[key] = {"name": tree[key]}
-        tree = tree[key]
-    if isinstance(tree.get(leaf), dict):
-        tree, leaf = tree[leaf], "name"
-    tree[leaf] = value
-
-
-def _outside(group: Group, name: str, module: str) -> type[Any]:
-    """The plugin of another package, whose mistakes are not ours."""
-    try:
-        plugin = import_module(module).PLUGIN
-    except (ImportError, AttributeError, SyntaxError) as error:
-        raise UsageError(f"{group.removesuffix('s')} '{name}' ({module}) cannot be loaded: {error}") from error
-    if not isinstance(plugin, type):
-        raise UsageError(f"{group.removesuffix('s')} '{name}' ({module}): its PLUGIN is not a class")
-    return plugin
-
-
-def _modules(group: Group) -> dict[str, str]:
-    package = import_module(f"affectkit.{group}")
-    found = {
-        info.name.replace("_", "-"): f"{package.__name__}.{info.name}"
-        for info in pkgutil.iter_modules(package.__path__)
-        if not info.name.startswith("_")
-    }
-    for point in entry_points(group=f"affectkit.{group}"):
-        found.setdefault(point.name, point.module)
-    return found

@@ -1,0 +1,52 @@
+"""Plugin protocols and the registry.
+
+A plugin is one module in `affectkit/<group>/`; the module's name is the plugin's name (`_` reads as `-`), and its
+`PLUGIN` is a class that follows the group's protocol. Packages outside affectkit register such a module under the
+entry point `affectkit.<group>`. Modules whose name begins with `_` are shared code.
+
+A plugin module imports torch, timm, transformers and scikit-learn only inside functions: its `Options` are read by
+`--help`, by listings and on every cache hit.
+"""
+
+from affectkit.plugins.protocols import (
+    AudioBackbone,
+    Auxiliary,
+    Backbone,
+    Dataset,
+    Detector,
+    Epoch,
+    Example,
+    Fuser,
+    Head,
+    ImageBackbone,
+    Interrupted,
+    Monitor,
+    Plugin,
+    RawLabels,
+)
+from affectkit.plugins.registry import GROUPS, Group, Nested, backbone, describe, get, names, parse_options
+
+__all__ = [
+    "GROUPS",
+    "AudioBackbone",
+    "Auxiliary",
+    "Backbone",
+    "Dataset",
+    "Detector",
+    "Epoch",
+    "Example",
+    "Fuser",
+    "Group",
+    "Head",
+    "ImageBackbone",
+    "Interrupted",
+    "Monitor",
+    "Nested",
+    "Plugin",
+    "RawLabels",
+    "backbone",
+    "describe",
+    "get",
+    "names",
+    "parse_options",
+]
