@@ -378,6 +378,19 @@ def test_frame_times_are_remembered_until_the_video_changes(
     assert not list(own_cache.rglob("*.part"))
 
 
+def test_rows_and_frames_that_differ_by_many_are_said(tmp_path: Path) -> None:
+    write(tmp_path / "VA_Estimation_Challenge/Train_Set/a.txt", va_text([(0, 0)] * 40))
+    write(tmp_path / "VA_Estimation_Challenge/Train_Set/b.txt", va_text([(0, 0)] * 30))
+    for name in "ab":
+        make_clip(tmp_path / f"{name}.mp4", 10)
+    dataset = reader("affwild2", tmp_path)
+    dataset.labels(VA)
+    assert dataset.notes() == [
+        "more label rows than frames, the surplus (up to 30) left out: 2 (a, b)",
+        "label rows and frames differ by many (other videos than the labels are about?): 1 (a: 40 rows, 10 frames)",
+    ]
+
+
 # --- Hume-Reaction
 
 
@@ -619,6 +632,20 @@ def test_links_stay_inside(tmp_path: Path) -> None:
     (root / "batch1" / "away.mp4").unlink()
     (root / "cropped_aligned").symlink_to(tmp_path)
     assert "leads outside" in refusal(lambda: reader("affwild2", root, "media=crops").clips())
+
+
+def test_a_linked_folder_counts_once_and_only_inside(tmp_path: Path) -> None:
+    root = aff_wild2(tmp_path / "root", media=False)
+    (root / "batch1").symlink_to(aff_wild2(tmp_path / "elsewhere") / "batch1")
+    assert "links to folders are not followed" in refusal(lambda: reader("affwild2", root).labels(VA))
+    assert reader("affwild2", root, f"videos={root / 'batch1'}", "fps=30").labels(VA)["two"].start[3] > 0.15
+    (root / "VA_Estimation_Challenge").rename(root / "kept")
+    (root / "VA_Estimation_Challenge").symlink_to("kept")
+    assert len(reader("affwild2", root).rows(VA)) == 6
+    (root / "kept").rename(root / "more")
+    (root / "VA_Estimation_Challenge").unlink()
+    (root / "VA_Estimation_Challenge").symlink_to(tmp_path / "elsewhere" / "VA_Estimation_Challenge")
+    assert "leads outside" in refusal(lambda: reader("affwild2", root).rows(VA))
 
 
 def test_a_loop_of_links_ends(tmp_path: Path) -> None:

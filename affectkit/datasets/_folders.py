@@ -74,8 +74,11 @@ def identified(text: str, path: Path) -> str:
 
 
 def folders(root: Path, depth: int | None = None) -> Iterator[Path]:
-    """`root` and the directories below it, nearest first, down to `depth` levels. Links to directories are not
-    followed, and folders of crops (`cropped...`) are named but not entered: they hold millions of files."""
+    """`root` and the directories below it, nearest first, down to `depth` levels.
+
+    Links to directories and folders of crops (`cropped...`) are named but not entered: a link's target is met anyway if
+    it is inside, and crops are millions of files.
+    """
     level = [root]
     while level:
         yield from level
@@ -85,34 +88,42 @@ def folders(root: Path, depth: int | None = None) -> Iterator[Path]:
         level = [
             folder / entry.name
             for folder in level
-            if folder == root or not folder.name.lower().startswith(_CROPS)
+            if is_entered(root, folder)
             for entry in entries(root, folder)
-            if entry.is_dir(follow_symlinks=False) or (entry.is_symlink() and entry.name.lower().startswith(_CROPS))
+            if is_folder(entry)
         ]
+
+
+def is_entered(root: Path, folder: Path) -> bool:
+    """Whether `folders` looks into a directory that it names."""
+    return folder == root or not (folder.name.lower().startswith(_CROPS) or folder.is_symlink())
 
 
 def find_folder(root: Path, *names: str, depth: int = 2) -> Path | None:
     """The directory called one of `names` (any letter case), `root` itself or at most `depth` levels below.
 
-    Raises UsageError where there are several: which one is meant cannot be guessed.
+    Raises UsageError where there are several (which one is meant cannot be guessed), and for a link that leads out.
     """
     wanted = {name.casefold() for name in names}
-    found = [folder for folder in folders(root, depth) if folder.name.casefold() in wanted]
-    if len(found) > 1:
-        raise UsageError(f"{found[0]} and {found[1]} are both there; keep one, or give the folder above it as --root")
-    return inside(root, found[0]) if found else None
+    return _only(root, [folder for folder in folders(root, depth) if folder.name.casefold() in wanted])
 
 
 def find_file(root: Path, *names: str, depth: int = 2) -> Path | None:
     """The same for a file."""
     wanted = {name.casefold() for name in names}
-    found = [
+    return _only(root, [
         folder / entry.name
         for folder in folders(root, depth)
-        if folder == root or not folder.name.lower().startswith(_CROPS)
+        if is_entered(root, folder)
         for entry in entries(root, folder)
         if entry.name.casefold() in wanted and not is_folder(entry)
-    ]
-    if len(found) > 1:
-        raise UsageError(f"{found[0]} and {found[1]} are both there; keep one, or give the folder above it as --root")
-    return inside(root, found[0]) if found else None
+    ])  # fmt: skip
+
+
+def _only(root: Path, found: list[Path]) -> Path | None:
+    """The one that was found, however many links lead to it."""
+    distinct = {inside(root, path).resolve(): path for path in reversed(found)}
+    if len(distinct) > 1:
+        first, second = list(reversed(distinct.values()))[:2]
+        raise UsageError(f"{first} and {second} are both there; keep one, or give the folder above it as --root")
+    return found[0] if found else None

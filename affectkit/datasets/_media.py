@@ -12,7 +12,7 @@ from typing import Literal
 from pydantic import Field
 
 from affectkit.config import Config
-from affectkit.datasets._folders import entries, find_folder, folders, identified, inside, is_folder
+from affectkit.datasets._folders import entries, find_folder, folders, identified, inside, is_entered, is_folder
 from affectkit.errors import UsageError
 from affectkit.media import VIDEO_SUFFIXES
 from affectkit.types import Clip
@@ -55,7 +55,7 @@ class Media:
         root = self.options.videos or self.root
         found: dict[str, list[Path]] = defaultdict(list)
         for folder in folders(root):
-            if folder != root and folder.name.lower().startswith("cropped"):
+            if not is_entered(root, folder):
                 continue
             for entry in entries(root, folder):
                 stem, suffix = os.path.splitext(entry.name)  # noqa: PTH122  (hundreds of thousands of names)
@@ -137,7 +137,7 @@ class Media:
     def missing(self) -> str:
         """What to do about a video that is not there, for messages."""
         return (f"no such video below {self.options.videos or self.root}; put the videos there, or give their folder "
-                "by --option videos=DIR")  # fmt: skip
+                "by --option videos=DIR (links to folders are not followed)")  # fmt: skip
 
 
 def _video_names(clip: str) -> list[str]:

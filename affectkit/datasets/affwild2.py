@@ -28,6 +28,8 @@ _FOLDERS = {
 _SETS = {
     "train_set": "train", "training_set": "train", "validation_set": "val", "test_set": "test",
 }  # fmt: skip
+_FEW = 25
+_FEW_PERCENT = 5
 
 
 class AffWild2Options(MediaOptions):
@@ -102,11 +104,13 @@ class AffWild2:
         raw = {clip: rows for clip, rows in self.rows(task).items() if len(rows.values)}
         files = self._label_files(served(task, "affwild2", self.tasks))
         times = self._times({clip: len(rows.values) for clip, rows in raw.items()})
-        found, surplus = {}, {}
+        found, surplus, far = {}, {}, {}
         for clip, at in times.items():
             values = raw[clip].values
             if len(values) > len(at):
                 surplus[clip] = len(values) - len(at)
+            if abs(len(values) - len(at)) > max(_FEW, _FEW_PERCENT / 100 * len(at)):
+                far[f"{clip}: {len(values)} rows, {len(at)} frames"] = clip
             start, end, values = at.start[: len(values)], at.end[: len(values)], values[: len(at)]
             shown = end > start
             if not shown.all():
@@ -115,6 +119,8 @@ class AffWild2:
         if surplus:
             most = max(surplus.values())
             self._note(f"more label rows than frames, the surplus (up to {most}) left out: {listed(surplus)}")
+        if far:
+            self._note(f"label rows and frames differ by many (other videos than the labels are about?): {listed(far)}")
         return found
 
     def notes(self) -> list[str]:
