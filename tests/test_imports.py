@@ -58,6 +58,8 @@ def test_help_and_listings_load_nothing_heavy(tmp_path: Path, environment: dict[
     commands += [
         [name]
         for name in (
+            "import",
+            "submit",
             "functionals",
             "embed",
             "train-head",

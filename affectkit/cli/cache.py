@@ -123,7 +123,7 @@ def export_artifact(
     to: Annotated[str, typer.Option("--to", help=", ".join(FORMATS))] = "csv",
     out: Annotated[
         Path | None,
-        typer.Option("--out", help="file or, for images, folder to write (default: named after the artifact)"),
+        typer.Option("--out", help="file or, for images and muse, folder to write (default: named after the artifact)"),
     ] = None,
     clips: ClipsOption = None,
 ) -> None:

@@ -101,7 +101,7 @@ def _check_cells(source: CsvText, rows: int, used: list[int]) -> None:
 
 def _of_arrays(arrays: dict[str, Any], layout: Layout) -> FeatureFile:
     beside_names = {*TIMES, layout.valid}
-    tables = [name for name, one in arrays.items() if name not in beside_names and one.ndim in (1, 2)]
+    tables = [name for name in arrays if name not in beside_names]
     wanted = layout.array or ("values" if "values" in tables else tables[0] if len(tables) == 1 else None)
     if wanted is None or wanted not in arrays:
         raise ClipError(

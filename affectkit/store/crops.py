@@ -20,7 +20,7 @@ def write_crops(artifact: Artifact, clips: Sequence[str], out: Path) -> None:
     temporary = temporary_name(out)
     try:
         for clip in clips:
-            folder = temporary / _inside(clip)
+            folder = temporary / inside(clip)
             folder.mkdir(parents=True, exist_ok=True)
             for row, image in enumerate(artifact.column(clip, "image"), start=1):
                 if len(image):
@@ -31,7 +31,7 @@ def write_crops(artifact: Artifact, clips: Sequence[str], out: Path) -> None:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _inside(clip: str) -> PurePosixPath:
+def inside(clip: str) -> PurePosixPath:
     """A clip's id as a path below a folder. Raises UsageError for one that leads out of it."""
     path = PurePosixPath(clip)
     if str(path) != clip or not path.parts or path.is_absolute() or ".." in path.parts or "\0" in clip:

@@ -1,4 +1,4 @@
-"""Tables out of the cache: csv, parquet, npz, and crops as image files."""
+"""Tables out of the cache: csv, parquet, npz, features as MuSe's files, and crops as image files."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from affectkit.errors import MissingExtra, UsageError, unknown
 from affectkit.store.artifact import Artifact
 from affectkit.store.atomic import atomically, explained
 from affectkit.store.crops import write_crops
+from affectkit.store.muse import write_muse
 from affectkit.store.npz import write_npz
 
 Rows = dict[str, np.ndarray]  # [T] each
@@ -29,6 +30,7 @@ def export(artifact: Artifact, to: str, out: Path, clips: Sequence[str] | None =
     `<column>_offsets`. It loads without pickle.
     images: a folder with one folder a clip, which holds crop t of 1, 2, ... as `%05d.jpg` (or .png); rows without a
     face have none.
+    muse: a folder with `<clip>.csv` for each clip of features, `timestamp,segment_id` (ms) and the components.
 
     Clips are taken one at a time, so memory does not grow with their number. Raises UsageError, MissingExtra (parquet).
     """
@@ -75,7 +77,7 @@ def _parquet(artifact: Artifact, clips: Sequence[str], out: Path) -> None:
 
 
 FORMATS: dict[str, Callable[[Artifact, Sequence[str], Path], None]] = {
-    "csv": _csv, "parquet": _parquet, "npz": write_npz, "images": write_crops,
+    "csv": _csv, "parquet": _parquet, "npz": write_npz, "images": write_crops, "muse": write_muse,
 }  # fmt: skip
 
 
