@@ -57,6 +57,18 @@ def files(root: Path, folder: Path, suffixes: Collection[str]) -> dict[str, Path
     return dict(sorted(found.items()))
 
 
+def named_by_suffix(root: Path, folder: Path, suffix: str) -> dict[str, Path]:
+    """Files called `<clip id><suffix>`, by clip id."""
+    found = {}
+    for entry in entries(root, folder):
+        if entry.name.endswith(suffix):
+            path = folder / entry.name
+            found[identified(entry.name.removesuffix(suffix), path)] = (
+                inside(root, path) if entry.is_symlink() else path
+            )
+    return found
+
+
 def is_folder(entry: os.DirEntry[str]) -> bool:
     """Whether it is a directory, or a link to one; a loop of links is none."""
     try:
@@ -67,6 +79,8 @@ def is_folder(entry: os.DirEntry[str]) -> bool:
 
 def identified(text: str, path: Path) -> str:
     """`text` as a clip id; a UsageError names the file otherwise."""
+    if text.isascii() and text.isalnum():  # hundreds of thousands of them
+        return text
     try:
         return clip_id(text)
     except UsageError as error:

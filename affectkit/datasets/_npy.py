@@ -11,7 +11,7 @@ import numpy as np
 
 from affectkit.errors import UsageError
 
-_LARGEST = 64 << 10
+_LARGEST = 4 << 10
 _HEADER = re.compile(
     rb"\x93NUMPY\x01\x00..\{'descr': '([^']{1,40})', "
     rb"'fortran_order': (?:True|False), 'shape': \(([0-9, ]{0,200})\), \} *\n",
@@ -26,7 +26,7 @@ def read_number(path: Path) -> float:
     Raises UsageError: unreadable, not .npy, objects (never unpickled), several values, no finite number.
     """
     try:
-        with path.open("rb") as file:
+        with path.open("rb", buffering=0) as file:
             raw = file.read(_LARGEST + 1)
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}") from None

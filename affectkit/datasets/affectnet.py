@@ -10,11 +10,11 @@ import numpy as np
 
 from affectkit.config import Config
 from affectkit.datasets._clip_labels import whole_clips
-from affectkit.datasets._folders import checked_root, find_folder, identified
+from affectkit.datasets._folders import checked_root, files, find_folder, named_by_suffix
 from affectkit.datasets._npy import read_number
-from affectkit.datasets._stills import names_in, stills
 from affectkit.datasets._values import served
 from affectkit.errors import UsageError
+from affectkit.manifest import IMAGE_SUFFIXES
 from affectkit.plugins import RawLabels
 from affectkit.tasks import BUILT_IN, Task
 from affectkit.types import Clip, ClipLabels
@@ -45,12 +45,14 @@ class AffectNet:
 
     def __init__(self, options: AffectNetOptions, root: Path) -> None:
         self.root = checked_root(root, "train_set/ and val_set/, or images/ and annotations/")
+        self._found: dict[tuple[Path, str], dict[str, Path]] = {}
 
     def clips(self) -> list[Clip]:
         """One still each."""
         found: dict[str, Clip] = {}
         for folder, split in self._sets.items():
-            for name, path in stills(self.root, folder / "images").items():
+            images = folder / "images"
+            for name, path in files(self.root, images, IMAGE_SUFFIXES).items() if images.is_dir() else ():
                 clip = Clip(name, path, split=split)
                 first = found.setdefault(name, clip)
                 if first is not clip:
@@ -102,19 +104,10 @@ class AffectNet:
         return found
 
     def _ids(self, folder: Path, kind: str) -> dict[str, Path]:
-        return self._annotations[folder].get(kind, {})
-
-    @cached_property
-    def _annotations(self) -> dict[Path, dict[str, dict[str, Path]]]:
-        """By set, kind (exp, val, aro) and id."""
-        found: dict[Path, dict[str, dict[str, Path]]] = {}
-        for folder in self._sets:
-            kinds: dict[str, dict[str, Path]] = {}
-            for path in names_in(self.root, folder / "annotations", {".npy"}):
-                name, _, kind = path.stem.rpartition("_")
-                kinds.setdefault(kind, {})[identified(name, path)] = path
-            found[folder] = kinds
-        return found
+        """The files of a set that hold one kind (exp, val, aro), by id."""
+        if (folder, kind) not in self._found:
+            self._found[folder, kind] = named_by_suffix(self.root, folder / "annotations", f"_{kind}.npy")
+        return self._found[folder, kind]
 
     def _paths(self, folder: Path, kinds: tuple[str, ...]) -> dict[str, list[Path]]:
         """The files of each still, one a kind. Raises UsageError where one is missing."""
