@@ -588,6 +588,16 @@ def test_table(kind: str, task: Task, tmp_path: Path) -> None:
     assert [(clip.id, clip.split) for clip in reader("table", root, *COLUMNS).clips()] == [("b", "val")]
 
 
+def test_table_ids_may_be_paths(tmp_path: Path) -> None:
+    write(tmp_path / "t.csv", "clip,subject,valence,arousal\nday1/a,anna,0,0\nday2/a,bob,0,0\nc,,0,0\n")
+    for name in ("day1/a", "day2/a", "day2/c"):
+        clip_of_frames(tmp_path / f"{name}.mp4", range(2))
+    dataset = reader("table", tmp_path)
+    found = {clip.id: (clip.path.relative_to(tmp_path).as_posix(), clip.subject) for clip in dataset.clips()}
+    assert found == {"c": ("day2/c.mp4", None), "day1/a": ("day1/a.mp4", "anna"), "day2/a": ("day2/a.mp4", "bob")}
+    assert dataset.labels(VA)["day1/a"].subject == "anna" and dataset.splits() == {}
+
+
 @pytest.mark.parametrize("kind", ["csv", "parquet"])
 def test_table_refusals(kind: str, tmp_path: Path) -> None:
     import pandas as pd

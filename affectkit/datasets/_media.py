@@ -65,6 +65,12 @@ class Media:
         return found
 
     @cached_property
+    def _by_path(self) -> dict[str, Path]:
+        root = self.options.videos or self.root
+        paths = sorted(path for same in self._videos.values() for path in same)
+        return {identified(path.relative_to(root).with_suffix("").as_posix(), path): path for path in paths}
+
+    @cached_property
     def crops(self) -> dict[str, Path]:
         """Folders of crops by clip id, sorted."""
         folder = self.options.crops or self._below_root()
@@ -99,8 +105,11 @@ class Media:
     def video(self, clip: str) -> tuple[Path, str | None] | None:
         """The video that a clip is in, and the face rule of a second person (`_left`, `_right`) in it; None: not here.
 
-        Raises UsageError where two videos have the name.
+        An id with folders in it is a path relative to the root (or the option videos), without suffix; any other is
+        the name of a video in whatever folder. Raises UsageError where two videos have the name.
         """
+        if "/" in clip:
+            return (self._by_path[clip], None) if clip in self._by_path else None
         if clip in self._videos:
             return self._only(clip), None
         for suffix, rule in PERSONS.items():
@@ -141,4 +150,6 @@ class Media:
 
 
 def _video_names(clip: str) -> list[str]:
-    return [clip, *(clip.removesuffix(suffix) for suffix in PERSONS if clip.endswith(suffix))]
+    """The names of videos that a clip may be in."""
+    name = clip.rpartition("/")[2]
+    return [name, *(name.removesuffix(suffix) for suffix in PERSONS if name.endswith(suffix))]

@@ -54,8 +54,11 @@ class Table:
         self.media = Media(root, options)
 
     def clips(self) -> list[Clip]:
-        """Media that are here; subjects come with the labels."""
-        return self.media.clips(self._read().clips().values, self.splits())
+        """Media that are here."""
+        table = self._read()
+        ids = table.clips()
+        subjects = of_clip(table, "subject", ids, str)
+        return [replace(clip, subject=subjects.get(clip.id)) for clip in self.media.clips(ids.values, self.splits())]
 
     def splits(self, task: Task | None = None) -> dict[str, str]:
         """Those of the column `split`; empty without it."""
