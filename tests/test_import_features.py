@@ -98,7 +98,8 @@ def test_times_in_columns(tmp_path: Path, cache: Cache, unit: str) -> None:
 def test_times_in_arrays(tmp_path: Path, cache: Cache) -> None:
     start, valid = np.arange(10) / 4 + 1, np.arange(10) != 3
     np.savez(folder(tmp_path / "f") / "a.npz", values=VALUES, start=start, end=start + 0.2, valid=valid, other=VALUES)
-    torch.save({"values": torch.from_numpy(VALUES).double(), "timestamp": torch.from_numpy(start)}, tmp_path / "f/b.pt")
+    with_more = {"feat": torch.from_numpy(VALUES).double(), "timestamp": torch.from_numpy(start), "fps": 4, "who": "me"}
+    torch.save(with_more, tmp_path / "f/b.pt")
     one, two = (features(run(cache, tmp_path / "f")[1]).sequence(clip) for clip in "ab")
     assert np.allclose(one.start, start) and np.allclose(one.end, start + 0.2)
     assert (one.valid == valid).all() and not one.values[3].any()
@@ -198,7 +199,7 @@ def _files_of_every_fault(place: Path) -> dict[str, str]:
     torch.save({"values": torch.zeros(1).expand(1 << 20, 3)}, place / "expanded.pt")
     causes["expanded"] = "more than the file holds"
     torch.save({"values": [1, 2]}, place / "list.pt")
-    causes["list"] = "not a tensor of numbers"
+    causes["list"] = "The file has none"
     text("text", "x,y,z", [[1, 2, "happy"]], "z is 'happy', not a number")
     text("cells", "x,y,z", [[1, 2, 3], [1, 2]], "2 cells under 3 columns")
     text("other", "x,y,q", [[1, 2, 3]], "column q, where b has z")

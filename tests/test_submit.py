@@ -13,9 +13,11 @@ from conftest import Command
 from media_factory import make_clip
 
 from affectkit import metrics, tasks
-from affectkit.errors import UsageError
+from affectkit.errors import AffectkitError, UsageError
+from affectkit.manifest import write_predictions
 from affectkit.media import scan
 from affectkit.stages._predictions import records
+from affectkit.stages.evaluate import EvaluateConfig, evaluate
 from affectkit.stages.sources import CropTimes
 from affectkit.stages.submit import FormatName, SubmitConfig, check, submit, submitted
 from affectkit.store import Cache, predictions_schema, write_table
@@ -232,6 +234,8 @@ def test_what_is_refused_leaves_nothing_behind(tmp_path: Path) -> None:
     assert not out.exists() and not out.parent.exists()
     with pytest.raises(UsageError, match="is the file that is read"):
         submit(path, t, t, va)
+    with pytest.raises(AffectkitError, match="not a regular file"):
+        submit(path, t, tmp_path / "videos", va)
     assert lines_of(t)[0] == VA_HEADER and len(lines_of(t)) == 10
 
 
@@ -316,6 +320,34 @@ def test_round_trip(tmp_path: Path, format: FormatName) -> None:
     ours, theirs = metrics.main(task, truth, given.scores), metrics.main(task, truth, back.scores)
     assert ours == theirs if not tolerance else abs(ours - theirs) <= tolerance
     assert check(done.path, wanted, format).good
+
+
+@pytest.mark.parametrize("format", ["affwild2-va", "affwild2-expr"])
+def test_evaluate_says_the_same_of_predictions_and_of_their_submission(
+    tmp_path: Path, cache: Cache, format: FormatName
+) -> None:
+    """Predictions at 5 a second, labels a frame: both are read at the labels' rows."""
+    task, rng = tasks.get(TASKS[format]), np.random.default_rng(5)
+    given, clips = table(tmp_path / "p.csv", predicted(task.name, ["a", "b"], 10, fps=5)), ("a", "b")
+    names = frames(*((clip, range(1, 61)) for clip in clips))
+    wanted = template(tmp_path / "t.txt", FORMATS[format].header, names)
+    done = submit(given, wanted, tmp_path / "out.txt", config(format))
+    write_predictions(submitted(done.path, format, CropTimes(source_fps=FPS)), tmp_path / "back.csv")
+    lines = [",".join(["clip", "start", "end", *task.label_columns])]
+    for clip in clips:
+        for row in range(60):
+            cells = [rng.integers(0, 8)] if task.kind == "multiclass" else rng.uniform(-1, 1, 2).round(3)
+            lines.append(",".join([clip, repr(row / FPS), repr((row + 1) / FPS), *map(str, cells)]))
+    (tmp_path / "labels.csv").write_text("\n".join(lines) + "\n")
+    ours, theirs = (
+        evaluate(cache, path, tmp_path / "labels.csv", EvaluateConfig(task=task.name, draws=0)).report
+        for path in (given, tmp_path / "back.csv")
+    )
+    assert ours["rows"] == theirs["rows"] == 120 and theirs["rows_interpolated"] == 0 < ours["rows_interpolated"]
+    for name, value in ours["scores"].items():
+        assert value == (
+            theirs["scores"][name] if task.kind == "multiclass" else pytest.approx(theirs["scores"][name], abs=1e-5)
+        )
 
 
 def test_a_damaged_submission_is_not_read_back(tmp_path: Path) -> None:
@@ -415,7 +447,7 @@ def test_command_line(tmp_path: Path, affectkit: Command) -> None:
     assert checked.returncode == 0 and checked.stdout == "30 rows, nothing wrong\n"
     (tmp_path / "bad.txt").write_text((tmp_path / "va.txt").read_text().replace("a/00003.jpg,", "a/00003.jpg,x"))
     bad = affectkit("submit", "--check", "bad.txt", "--format", "affwild2-va", "--template", "t.txt")
-    assert bad.returncode == 3 and bad.stdout == "30 rows, 1 problems\n"
+    assert bad.returncode == 3 and bad.stdout == "30 rows, 1 problem\n"
     assert "wrong: cells that are no number: 1 (x" in bad.stderr and "on line 4" in bad.stderr
     as_json = affectkit("submit", "--check", "bad.txt", "--format", "affwild2-va", "--template", "t.txt", "--json")
     about = json.loads(as_json.stdout)

@@ -91,7 +91,8 @@ def _check(path: Path, template: Path, config: SubmitConfig, as_json: bool) -> N
     else:
         for one in found.problems:
             log(f"wrong: {one}")
-        typer.echo(f"{found.rows} rows, {len(problems)} problems" if problems else f"{found.rows} rows, nothing wrong")
+        sorts = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+        typer.echo(f"{found.rows} rows, {sorts if problems else 'nothing wrong'}")
     if problems:
         raise typer.Exit(SOME_FAILED)
 

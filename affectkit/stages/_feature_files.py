@@ -101,7 +101,7 @@ def _check_cells(source: CsvText, rows: int, used: list[int]) -> None:
 
 def _of_arrays(arrays: dict[str, Any], layout: Layout) -> FeatureFile:
     beside_names = {*TIMES, layout.valid}
-    tables = [name for name in arrays if name not in beside_names]
+    tables = [name for name, one in arrays.items() if name not in beside_names and one.ndim]  # a number is no table
     wanted = layout.array or ("values" if "values" in tables else tables[0] if len(tables) == 1 else None)
     if wanted is None or wanted not in arrays:
         raise ClipError(
@@ -129,9 +129,7 @@ def _arrays(path: Path) -> dict[str, Any]:
             return {"values": _npy(file, size, path.name)}
     if suffix == ".npz":
         return _npz(path)
-    loaded = checkpoints.state_dict(path) if suffix == ".safetensors" else checkpoints.contents(path)
-    named = loaded if isinstance(loaded, dict) else {"values": loaded}
-    return {str(name): _of_tensor(name, one) for name, one in named.items()}
+    return _torch_arrays(checkpoints.state_dict(path) if suffix == ".safetensors" else checkpoints.contents(path))
 
 
 def _npz(path: Path) -> dict[str, Any]:
@@ -171,12 +169,18 @@ def _npy(file: IO[bytes], size: int, name: str) -> Any:
     return np.frombuffer(raw, dtype).reshape(shape, order="F" if fortran else "C")
 
 
+def _torch_arrays(loaded: Any) -> dict[str, Any]:
+    """Of one tensor, or of those in a mapping; whatever else it holds is passed over."""
+    import torch
+
+    named = loaded if isinstance(loaded, dict) else {"values": loaded}
+    return {str(name): _of_tensor(name, one) for name, one in named.items() if isinstance(one, torch.Tensor)}
+
+
 def _of_tensor(name: object, tensor: Any) -> Any:
     import torch
 
-    if not isinstance(tensor, torch.Tensor) or tensor.layout != torch.strided:
-        raise ClipError(f"{name} is a {type(tensor).__name__}, not a tensor of numbers")
-    if tensor.is_complex() or tensor.is_quantized:
+    if tensor.is_complex() or tensor.is_quantized or tensor.layout != torch.strided:
         raise ClipError(f"{name} holds {tensor.dtype}, not real numbers")
     if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
         raise ClipError(f"{name} declares {list(tensor.shape)}, more than the file holds: refused")

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from pydantic import Field
@@ -13,17 +13,15 @@ from pydantic import Field
 from affectkit.config import Config, Runtime
 from affectkit.errors import ClipError, UsageError
 from affectkit.manifest import sources as listed_sources
-from affectkit.media import decoder_version, scan
-from affectkit.stages._feature_files import LARGEST, SUFFIXES, TIMES, FeatureFile, Layout, Style, read_features
+from affectkit.media import decoder_version
+from affectkit.stages._feature_files import SUFFIXES, Layout, Style, read_features
+from affectkit.stages._imported_rows import by_frame, of_columns
 from affectkit.stages._map import Outcome, Sink, run
-from affectkit.stages._template_rows import display_intervals
 from affectkit.stages.sources import CropTimes, clip_entries, media_sources, sound_sources
 from affectkit.store import Cache, features_schema
-from affectkit.types import Clip, Floats
+from affectkit.types import Clip
 
 VERSION = 1
-_GAP = 1.5  # of the usual step: rows farther apart than that do not reach to the next one
-_MOST_FRAMES = 10_000_000
 
 
 class ImportConfig(Config):
@@ -166,9 +164,9 @@ def _take(clip: Clip, config: ImportConfig, shape: _Shape, times: CropTimes, sin
         row, column = (int(place) for place in np.argwhere(np.isinf(one.values))[0])
         raise ClipError(f"infinite value in row {row + 1}, dimension {column + 1}")
     if config.style == "affwild2" or not set(one.beside) & {"start", "timestamp"}:
-        one, start, end, beyond = _by_frame(clip, one, times)
+        one, start, end, beyond = by_frame(clip, one, times)
     else:
-        start, end, beyond = *_of_columns(one.beside, config), 0
+        start, end, beyond = *of_columns(one.beside, config.unit, config.fps), 0
     valid = np.asarray(~np.isnan(one.values).any(axis=1))
     if "valid" in one.beside:
         valid &= np.nan_to_num(one.beside["valid"]) != 0
@@ -178,65 +176,3 @@ def _take(clip: Clip, config: ImportConfig, shape: _Shape, times: CropTimes, sin
     values = np.where(valid[:, None], one.values, 0)
     sink.append({"start": start, "end": end, "valid": valid, "values": values})
     sink.end(clip.id, status="partial" if beyond else "ok")
-
-
-def _by_frame(clip: Clip, one: FeatureFile, times: CropTimes) -> tuple[FeatureFile, Floats, Floats, int]:
-    """A row a frame, start and end [T] (s), and how many are beyond the video; frames left out are NaN."""
-    if times.videos is None and times.source_fps is None:
-        raise ClipError("no times: a column start and end, or timestamp, or --videos, or --fps is needed")
-    one = _spread(one) if "frame" in one.beside else one
-    frames = np.arange(len(one.values))
-    if times.source_fps:
-        return one, frames / times.source_fps, (frames + 1) / times.source_fps, 0
-    index = scan(times.video_of(clip))
-    return one, *display_intervals(index, frames), max(0, len(frames) - len(index))
-
-
-def _spread(one: FeatureFile) -> FeatureFile:
-    """Rows at the frames that a column numbers, counted from 1."""
-    number = one.beside["frame"]
-    if not len(number):
-        return one
-    if not (np.isfinite(number).all() and (number == np.floor(number)).all() and number.min() >= 1):
-        raise ClipError("frame is a whole number, 1 or more")
-    if len(np.unique(number)) < len(number):
-        raise ClipError("two rows are of one frame (of two persons?)")
-    frames = int(min(number.max(), _MOST_FRAMES + 1))
-    if frames > _MOST_FRAMES or frames * one.values.shape[1] * 8 > LARGEST:
-        raise ClipError(f"frame {number.max():g} is too high")
-    places = number.astype(np.intp) - 1
-    values = np.full((frames, one.values.shape[1]), np.nan)
-    values[places] = one.values
-    beside: dict[str, Floats] = {name: np.zeros(frames) for name in one.beside if name not in TIMES}
-    for name, column in beside.items():
-        column[places] = one.beside[name]
-    return FeatureFile(values, one.names, beside)
-
-
-def _of_columns(beside: Mapping[str, Floats], config: ImportConfig) -> tuple[Floats, Floats]:
-    """start, end [T] (s) by columns. A row with a lone timestamp lasts until the next one, before a gap as long as
-    rows usually do; a single row lasts 1/fps, or a second."""
-    given: dict[str, Any] = {
-        name: beside[name] * config.unit for name in ("start", "end", "timestamp") if name in beside
-    }
-    start = given["start"] if "start" in given else given["timestamp"]
-    if not np.isfinite(start).all():
-        raise ClipError(f"row {int(np.argmin(np.isfinite(start))) + 1} has no time")
-    back = np.flatnonzero(np.diff(start) < 0)
-    if len(back):
-        raise ClipError(f"times go back at row {int(back[0]) + 2}: rows are sorted by time")
-    if start.size and start[0] < 0:
-        raise ClipError(f"the first row begins at {start[0]:g} s, before the clip")
-    end = given["end"] if "start" in given and "end" in given else _until(start, config.fps)
-    if not (np.isfinite(end) & (end > start)).all():
-        raise ClipError(f"row {int(np.argmin(end > start)) + 1} does not end after its start")
-    return start, end
-
-
-def _until(start: Floats, fps: float | None) -> Floats:
-    steps = np.diff(start)
-    if not len(steps):
-        return start + (1 / fps if fps else 1.0)
-    usual = float(np.median(steps))
-    length = np.where(steps > _GAP * usual, usual, steps)
-    return np.asarray(start + np.append(length, usual))

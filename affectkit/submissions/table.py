@@ -32,7 +32,7 @@ class Lines:
         line = self.body_line
         try:
             for cells in reader:
-                if any(cell.strip() for cell in cells):
+                if cells and (cells[0] or any(cell.strip() for cell in cells)):
                     yield line, cells
                 line = self.body_line + reader.line_num
         except csv.Error as error:

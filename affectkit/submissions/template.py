@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from affectkit.errors import UsageError
-from affectkit.submissions.formats import Format, listed, spelled
+from affectkit.submissions.formats import LONGEST_VIDEO, Format, listed, spelled
 from affectkit.submissions.table import Lines, read_lines
 
 
@@ -71,8 +71,7 @@ def _check_header(lines: Lines, format: Format) -> None:
 
 
 def _check_once(path: Path, names: list[str], codes: NDArray[np.intp], frames: NDArray[np.int64]) -> None:
-    pairs = np.stack([codes, frames], axis=1)
-    _, first = np.unique(pairs, axis=0, return_index=True)
-    if len(first) < len(pairs):
-        again = np.setdiff1d(np.arange(len(pairs)), first)
+    _, first = np.unique(codes * (LONGEST_VIDEO + 1) + frames, return_index=True)
+    if len(first) < len(names):
+        again = np.setdiff1d(np.arange(len(names)), first)
         raise UsageError(f"{path} names rows more than once: {listed([names[row] for row in again])}")
