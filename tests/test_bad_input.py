@@ -24,7 +24,7 @@ from affectkit.stages.embed import EmbedConfig, embed
 from affectkit.stages.faces import FacesConfig, extract_faces
 from affectkit.stages.sources import CropTimes
 from affectkit.stages.train import TrainConfig, train
-from affectkit.store import Artifact, Cache
+from affectkit.store import Artifact, Cache, Features
 from affectkit.store.atomic import TEMPORARY
 
 FACES = ["extract", "faces", "--detector", "centerface", "--size", "32", "--device", "cpu", "--fps", "native"]
@@ -377,7 +377,7 @@ def test_labels_that_cannot_be_learnt_from(two_features: Artifact, tmp_path: Pat
     with pytest.raises(UsageError) as error:
         train(
             cache,
-            [two_features],
+            [Features(two_features)],
             tmp_path / "labels.csv",
             TrainConfig(task="va"),
             Runtime(progress=False),

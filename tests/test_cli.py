@@ -255,7 +255,7 @@ def test_listings(made: tuple[Command, Path, list[str]]) -> None:
         assert len(about[name]) > 10
     options = run(command, "list", "heads", "transformer")
     assert "epochs" in options
-    assert "AdamW" in options
+    assert "adamw" in options
 
 
 def test_status(made: tuple[Command, Path, list[str]]) -> None:

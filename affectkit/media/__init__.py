@@ -24,17 +24,20 @@ from affectkit.media.index import PacketIndex, scan
 from affectkit.media.info import MediaInfo, probe
 from affectkit.media.reader import Frame, VideoReader
 from affectkit.media.sampling import Sampling
+from affectkit.media.still import STILL_SUFFIXES, StillReader
 from affectkit.media.write import write_video
 
 __all__ = [
     "ACCEPTED",
     "AUDIO_SUFFIXES",
     "MEDIA_SUFFIXES",
+    "STILL_SUFFIXES",
     "VIDEO_SUFFIXES",
     "Frame",
     "MediaInfo",
     "PacketIndex",
     "Sampling",
+    "StillReader",
     "VideoReader",
     "Waveform",
     "decoder_version",

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from affectkit.errors import ClipError
-from affectkit.media import Frame, Sampling, VideoReader
+from affectkit.media import STILL_SUFFIXES, Frame, Sampling, StillReader, VideoReader
 from affectkit.types import Clip
 
 
@@ -17,7 +17,7 @@ class Decoded:
 
     clip: str
     frame: Frame | None = None
-    reader: VideoReader | None = None
+    reader: VideoReader | StillReader | None = None
     error: ClipError | None = None
 
 
@@ -27,9 +27,7 @@ def decode_all(
     """All sampled frames of all clips, in order; a clip that cannot be decoded ends with its error."""
     for clip in clips:
         try:
-            reader = VideoReader(
-                clip.path, sampling, start=clip.start, end=clip.end, threads=threads, on_truncated=on_truncated
-            )
+            reader = _open(clip, sampling, threads, on_truncated)
             for frame in reader:
                 yield Decoded(clip.id, frame)
             yield Decoded(clip.id, reader=reader)
@@ -37,3 +35,11 @@ def decode_all(
             yield Decoded(clip.id, error=error)
         except OSError as error:
             yield Decoded(clip.id, error=ClipError(f"{clip.path} cannot be read: {error.strerror or error}"))
+
+
+def _open(
+    clip: Clip, sampling: Sampling, threads: int, on_truncated: Literal["keep", "fail"]
+) -> VideoReader | StillReader:
+    if clip.path.suffix.lower() in STILL_SUFFIXES:
+        return StillReader(clip.path)
+    return VideoReader(clip.path, sampling, start=clip.start, end=clip.end, threads=threads, on_truncated=on_truncated)

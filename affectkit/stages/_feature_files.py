@@ -14,6 +14,7 @@ from affectkit import checkpoints
 from affectkit.errors import AffectkitError, ClipError
 from affectkit.manifest.csv_frame import parse
 from affectkit.manifest.csv_text import CsvText, read_text
+from affectkit.media.container import regular_file
 from affectkit.types import Floats
 
 SUFFIXES = frozenset({".csv", ".npy", ".npz", ".pt", ".pth", ".safetensors"})
@@ -121,7 +122,7 @@ def _of_arrays(arrays: dict[str, Any], layout: Layout) -> FeatureFile:
 
 def _arrays(path: Path) -> dict[str, Any]:
     """The arrays of a file by name. Raises ClipError, AffectkitError, OSError."""
-    suffix, size = path.suffix.lower(), path.stat().st_size
+    suffix, (size, _) = path.suffix.lower(), regular_file(path)
     if size > LARGEST:
         raise ClipError(f"{path.name} is larger than {LARGEST >> 30} GiB")
     if suffix == ".npy":

@@ -48,7 +48,7 @@ def entropy(scores: Floats) -> Floats:
     """
     p = scores / scores.sum(axis=-1, keepdims=True)
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.asarray(-np.where(p == 0, 0.0, p * np.log(p)).sum(axis=-1))
+        return np.asarray(0.0 - np.where(p == 0, 0.0, p * np.log(p)).sum(axis=-1))
 
 
 def gated(scores: Floats, nats: float | None) -> Floats:

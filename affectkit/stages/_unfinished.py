@@ -73,6 +73,11 @@ class Unfinished:
         if (self.path / MARK).is_file():
             shutil.rmtree(self.path, ignore_errors=True)
 
+    def give_up(self) -> None:
+        """Forget a training that cannot be; seeds that are finished stay."""
+        if not any(self.path.glob("seed_*")):
+            self.remove()
+
     def _ours(self) -> None:
         strangers = [one for one in self.path.glob("*") if not one.name.startswith(TEMPORARY)]
         if strangers and not (self.path / MARK).is_file():

@@ -14,7 +14,7 @@ from pydantic import Field, model_validator
 from affectkit import plugins
 from affectkit.config import Runtime
 from affectkit.errors import ClipError, UsageError
-from affectkit.media import Frame, Sampling, VideoReader, decoder_version
+from affectkit.media import Frame, Sampling, StillReader, VideoReader, decoder_version
 from affectkit.media.sampling import Rate
 from affectkit.plugins import Detector
 from affectkit.stages._decoding import Decoded, decode_all
@@ -129,7 +129,7 @@ class _Extractor:
                     sink.fail(clip, str(error))
 
     def _one(self, clip: str, steps: Iterator[Decoded], rule: FaceRule, pool: ThreadPoolExecutor, sink: Sink) -> None:
-        ended: list[VideoReader] = []
+        ended: list[VideoReader | StillReader] = []
         with FileSpool(self._folder) as spool:
             tracker = FaceTracker(rule, self._config, self._config, pool=pool, spool=spool)
             found = detect_every(
@@ -167,7 +167,7 @@ def append_track(sink: Sink, track: FaceTrack) -> None:
         })  # fmt: skip
 
 
-def _frames(steps: Iterable[Decoded], ended: list[VideoReader]) -> Iterator[Frame]:
+def _frames(steps: Iterable[Decoded], ended: list[VideoReader | StillReader]) -> Iterator[Frame]:
     """The frames of one clip; its reader goes to `ended`. Raises the clip's ClipError."""
     for step in steps:
         if step.error is not None:

@@ -123,10 +123,9 @@ def _check(source: Path, config: ImportConfig, videos: Path | None) -> None:
 def _files(source: Path) -> list[Clip]:
     if not source.is_dir():
         raise UsageError(f"{source} is not a folder: features are imported from a folder with one file a clip")
-    found = [clip for clip in listed_sources([str(source)], media_suffixes=SUFFIXES) if not clip.path.is_dir()]
-    if not found:
+    if not any(path.suffix.lower() in SUFFIXES for path in source.rglob("*")):
         raise UsageError(f"{source} holds no feature files ({', '.join(sorted(SUFFIXES))})")
-    return found
+    return [clip for clip in listed_sources([str(source)], media_suffixes=SUFFIXES) if not clip.path.is_dir()]
 
 
 def _videos_of(clips: Sequence[Clip], times: CropTimes) -> list[Clip]:

@@ -120,7 +120,11 @@ def train(
         _write_report(folder, report)
 
     state.begin()
-    artifact = cache.create_whole("train-head", config.head, inputs, write, out=out, **about)
+    try:
+        artifact = cache.create_whole("train-head", config.head, inputs, write, out=out, **about)
+    except UsageError:
+        state.give_up()
+        raise
     state.remove()
     return Trained(artifact, False, report)
 
