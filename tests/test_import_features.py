@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import struct
 import zipfile
 from collections.abc import Sequence
@@ -176,7 +177,7 @@ def _files_of_every_fault(place: Path) -> dict[str, str]:
     array("objects", npy_header((10, 3), "|O") + bytes(1000), "holds object, not real numbers")
     array("complex", npy_header((10, 3), "<c8") + bytes(1000), "holds complex64")
     array("garbage", b"\x80\x04nothing", "no .npy file")
-    array("empty", b"", "no .npy file")
+    array("empty", b"", "empty file")
     np.save(place / "cube.npy", np.zeros((2, 3, 3)))
     causes["cube"] = "not [2, 3, 3]"
     np.save(place / "wide.npy", np.zeros((4, 5)))
@@ -194,6 +195,8 @@ def _files_of_every_fault(place: Path) -> dict[str, str]:
     causes["bomb"] = "declares [68719476736, 3]"
     (place / "notzip.npz").write_bytes(b"PK nothing")
     causes["notzip"] = "no .npz file"
+    os.mkfifo(place / "pipe.npy")
+    causes["pipe"] = "not a regular file"
     torch.save({"values": Evil()}, place / "evil.pt")
     causes["evil"] = "not a checkpoint of plain tensors"
     torch.save({"values": torch.zeros(1).expand(1 << 20, 3)}, place / "expanded.pt")

@@ -21,6 +21,7 @@ from affectkit.stages.evaluate import EvaluateConfig, evaluate
 from affectkit.stages.sources import CropTimes
 from affectkit.stages.submit import FormatName, SubmitConfig, check, submit, submitted
 from affectkit.store import Cache, predictions_schema, write_table
+from affectkit.store.atomic import _is_the_systems
 from affectkit.submissions import FORMATS
 from affectkit.types import Predictions
 
@@ -237,6 +238,16 @@ def test_what_is_refused_leaves_nothing_behind(tmp_path: Path) -> None:
     with pytest.raises(AffectkitError, match="not a regular file"):
         submit(path, t, tmp_path / "videos", va)
     assert lines_of(t)[0] == VA_HEADER and len(lines_of(t)) == 10
+
+
+def test_the_systems_own_names_are_never_renamed_over(tmp_path: Path) -> None:
+    """Where standard output goes to a file, /dev/stdout looks like one."""
+    path = table(tmp_path / "p.csv", predicted("va", ["a"], 2))
+    wanted = template(tmp_path / "t.txt", VA_HEADER, frames(("a", [1, 2])))
+    with (tmp_path / "standard.txt").open("w") as file, pytest.raises(AffectkitError, match="not a regular file"):
+        submit(path, wanted, Path(f"/proc/self/fd/{file.fileno()}"), config("affwild2-va"))
+    assert all(_is_the_systems(Path(name)) for name in ("/dev/stdout", "/dev/fd/1", "/dev/null", "/proc/self/fd/1"))
+    assert not any(_is_the_systems(Path(name)) for name in ("/dev/shm/out.txt", "out.txt", "/tmp/out.txt"))
 
 
 def test_refused_for_reactions(tmp_path: Path) -> None:

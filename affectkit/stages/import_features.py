@@ -123,9 +123,10 @@ def _check(source: Path, config: ImportConfig, videos: Path | None) -> None:
 def _files(source: Path) -> list[Clip]:
     if not source.is_dir():
         raise UsageError(f"{source} is not a folder: features are imported from a folder with one file a clip")
-    if not any(path.suffix.lower() in SUFFIXES for path in source.rglob("*")):
+    found = [clip for clip in listed_sources([str(source)], media_suffixes=SUFFIXES) if not clip.path.is_dir()]
+    if not found:
         raise UsageError(f"{source} holds no feature files ({', '.join(sorted(SUFFIXES))})")
-    return [clip for clip in listed_sources([str(source)], media_suffixes=SUFFIXES) if not clip.path.is_dir()]
+    return found
 
 
 def _videos_of(clips: Sequence[Clip], times: CropTimes) -> list[Clip]:

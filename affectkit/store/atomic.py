@@ -30,7 +30,7 @@ def atomically(path: Path) -> Iterator[Path]:
     renaming over a device such as /dev/stdout would take it away from everybody.
     """
     with explained(path):
-        if path.exists() and not path.is_file():
+        if (path.exists() and not path.is_file()) or _is_the_systems(path):
             raise AffectkitError(f"{path} cannot be written: it is not a regular file; name another one")
     temporary = temporary_name(path)
     try:
@@ -41,6 +41,12 @@ def atomically(path: Path) -> Iterator[Path]:
             fsync(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _is_the_systems(path: Path) -> bool:
+    """Whether a name is one of the system's own: /dev/stdout looks like a file where output goes to one."""
+    folder = path.absolute().parent.resolve()
+    return folder == Path("/dev") or folder.is_relative_to("/proc")
 
 
 @contextmanager
