@@ -77,12 +77,15 @@ class LabelChoice(DatasetChoice):
         return self.labels or dataset  # type: ignore[return-value]
 
 
-def read(labels: Labels, task: Task) -> dict[str, ClipLabels]:
-    """Labels by clip. Raises UsageError that names file and line."""
+def read(labels: Labels, task: Task, notes: list[str] | None = None) -> dict[str, ClipLabels]:
+    """Labels by clip; what a data set's reader assumed or left out is added to `notes`. Raises UsageError that names
+    file and line."""
     if isinstance(labels, Path):
         return read_labels(labels, task)
     reader = labels.open()
     found: dict[str, ClipLabels] = reader.labels(task)
+    if notes is not None:
+        notes += reader.notes()
     if not found:
         raise UsageError(f"{labels.root} holds no labels of task {task.name} as data set {labels.name} lays them out")
     return found

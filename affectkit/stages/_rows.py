@@ -16,6 +16,7 @@ from affectkit import smoothing
 from affectkit.errors import UsageError
 from affectkit.manifest import Pooling, align
 from affectkit.stages._predictions import by_clip
+from affectkit.stages._times import regular
 from affectkit.tasks import Task
 from affectkit.types import Bools, ClipLabels, Floats, Predictions
 
@@ -58,9 +59,8 @@ def at_rate(rows: Predictions, rate: float) -> Predictions:
     """The clips of `rows` as rows of 1/rate seconds each, without scores."""
     parts = []
     for clip, own in by_clip(rows).items():
-        first, last = float(rows.start[own].min()), float(rows.end[own].max())
-        start = first + np.arange(max(1, int(np.ceil((last - first) * rate - 0.5 - 1e-6)))) / rate
-        parts.append(_blank(clip, start, start + 1 / rate, rows.columns, str(rows.split[own][0])))
+        start, end = regular(float(rows.start[own].min()), float(rows.end[own].max()), rate)
+        parts.append(_blank(clip, start, end, rows.columns, str(rows.split[own][0])))
     return _joined(parts, rows.columns)
 
 

@@ -71,7 +71,15 @@ def at_rate(sequence: FeatureSequence, fps: float) -> Rows:
     """Rows of 1/fps seconds from the start of a clip's first feature row, as long as their middle is before its end."""
     if not len(sequence):
         return np.zeros(0), np.zeros(0)
-    first, last = float(np.min(sequence.start)), float(np.max(sequence.end))
+    return regular(float(np.min(sequence.start)), float(np.max(sequence.end)), fps)
+
+
+def regular(first: float, last: float, fps: float) -> Rows:
+    """Rows of 1/fps seconds from `first` on, as long as their middle is before `last`; at least one.
+
+    >>> [times.tolist() for times in regular(0, 0.9, 2)]
+    [[0.0, 0.5], [0.5, 1.0]]
+    """
     count = int(np.ceil((last - first) * fps - 0.5 - 1e-6))
     start = first + np.arange(max(1, count)) / fps
     return start, start + 1 / fps

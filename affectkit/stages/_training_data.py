@@ -66,7 +66,8 @@ def gather(
 ) -> Data:  # fmt: skip
     """Examples of the labelled clips that all features have. Raises UsageError, as the readers of the tables do."""
     check_pooling(config.label_pooling, task)
-    known = read(labels, task)
+    notes: list[str] = []
+    known = read(labels, task, notes)
     shared = [clip for clip in features[0].clips if all(clip in other for other in features[1:])]
     match = match_labels(shared, known)
     request = SplitRequest(splits, config.val_fraction, config.split_by, config.seed)
@@ -84,7 +85,7 @@ def gather(
     held_out_subjects = {subjects[clip] for clip in held_out if clip in subjects}
     along = [_auxiliary(source, held_out, held_out_subjects, config) for source in auxiliary]
     digest = _digest([*examples["train"], *examples["val"]], features, split, list(zip(auxiliary, along, strict=True)))
-    return Data(examples["train"], examples["val"], along, split, match.warnings, digest)
+    return Data(examples["train"], examples["val"], along, split, notes + match.warnings, digest)
 
 
 def sequences(features: Sequence[Features], clip: str) -> tuple[FeatureSequence, ...]:
