@@ -457,9 +457,9 @@ def test_the_file_overrides_labels_and_labels_override_the_manifest(tmp_path):
 
 
 def test_faces_follow_their_clip_unless_listed(tmp_path):
-    file = table(tmp_path / "s.csv", "clip,split\na,val\na#1,train\n")
-    splits = resolve_splits(["a#0", "a#1"], {}, {}, SplitRequest(file))
-    assert splits == {"a#0": "val", "a#1": "train"}
+    file = table(tmp_path / "s.csv", "clip,split\na,val\nb#1,train\n")
+    splits = resolve_splits(["a#0", "a#1", "b#0", "b#1"], {}, {}, SplitRequest(file))
+    assert splits == {"a#0": "val", "a#1": "val", "b#1": "train"}
 
 
 @pytest.mark.parametrize(

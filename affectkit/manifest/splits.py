@@ -55,7 +55,7 @@ def resolve_splits(
     faces of one clip are drawn together.
 
     Raises UsageError: no splits and no fraction; a fraction where there is a validation split; splits that name none
-    of the clips; a draw by subject where a subject is unknown; a subject in two splits.
+    of the clips; a draw by subject where a subject is unknown; a subject, or the faces of one clip, in two splits.
     """
     subjects = {name: entry["subject"] for name, entry in manifest.items() if entry.get("subject")}
     subjects |= {name: label.subject for name, label in labels.items() if label.subject}
@@ -69,6 +69,7 @@ def resolve_splits(
             "no clip has a split: give --splits FILE (clip,split), a column split in the labels or the manifest, or a "
             "fraction for validation (--val-fraction)"
         )
+    _check_faces(splits)
     _check_subjects(splits, subjects)
     return dict(sorted(splits.items()))
 
@@ -114,6 +115,18 @@ def _draw(splits: dict[str, str], subjects: Mapping[str, str], request: SplitReq
 
 def _subject(name: str, subjects: Mapping[str, str]) -> str | None:
     return subjects.get(name) or subjects.get(without_face(name))
+
+
+def _check_faces(splits: Mapping[str, str]) -> None:
+    """All faces of a clip share its sound, light and background: they belong to one split."""
+    first: dict[str, str] = {}
+    for name in sorted(splits):
+        other = first.setdefault(without_face(name), name)
+        if splits[other] != splits[name]:
+            raise UsageError(
+                f"faces of one clip are in two splits: '{other}' in {splits[other]}, '{name}' in {splits[name]}; "
+                "scores would be too good: keep clips whole"
+            )
 
 
 def _check_subjects(splits: Mapping[str, str], subjects: Mapping[str, str]) -> None:

@@ -73,6 +73,7 @@ def gather(
     request = SplitRequest(splits, config.val_fraction, config.split_by, config.seed)
     table = features[0].clip_table()
     split = resolve_splits(shared, known, table, request)
+    _refuse_copies(features[0], split)
     chosen = {name: [clip for clip in match.clips if split.get(clip) == name] for name in ("train", "val")}
     for name, clips in chosen.items():
         if not clips:
@@ -91,6 +92,18 @@ def gather(
 def sequences(features: Sequence[Features], clip: str) -> tuple[FeatureSequence, ...]:
     """A clip's inputs."""
     return tuple(one.sequence(clip) for one in features)
+
+
+def _refuse_copies(features: Features, splits: Mapping[str, str]) -> None:
+    """Two clips of equal features are one clip under two names. Raises UsageError where they are in two splits."""
+    first: dict[str, str] = {}
+    for clip, split in splits.items():
+        other = first.setdefault(features.digest(clip), clip)
+        if splits[other] != split and np.any(features.sequence(clip).valid):
+            raise UsageError(
+                f"clips '{other}' ({splits[other]}) and '{clip}' ({split}) have equal features: one is a copy of the "
+                "other, and scores would be too good: leave one out, or put both in one split"
+            )
 
 
 def _auxiliary(
