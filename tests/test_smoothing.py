@@ -172,7 +172,8 @@ def test_a_gap_that_is_too_wide_is_not_bridged() -> None:
 FPS, ROWS, NOISE = 10, 80, 12
 SPLITS = {f"c{n:02d}": "train" if n < 4 else "val" if n < 7 else "test" for n in range(9)}
 TASK = 'name = "mood"\nkind = "multiclass"\nlevel = "time"\ntargets = ["low", "mid", "high"]\nmetric = "uar"\n'
-HEAD = ["hidden=8", "epochs=3", "learning_rate=0.03", "window=0.1", "batch_size=64"]  # windows of one row: noise stays noise
+# Windows of one row: noise stays noise.
+HEAD = ["hidden=8", "epochs=3", "learning_rate=0.03", "window=0.1", "batch_size=64"]
 DEVICE: dict[str, Any] = {"device": "cpu"}
 
 
