@@ -351,8 +351,8 @@ def test_out_that_is_no_place_for_a_result(affectkit: Command, tmp_path: Path, f
 def two_features(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
     """Features of two clips."""
     folder = tmp_path_factory.mktemp("features")
-    for clip in "ab":
-        crop_folder(folder / "crops" / clip, [portrait()[:32, :32]] * 2)
+    for left, clip in enumerate("ab"):
+        crop_folder(folder / "crops" / clip, [portrait()[:32, left : left + 32]] * 2)
     runtime, cache, config = Runtime(progress=False), Cache(folder / "cache"), FacesConfig(size=32)
     faces = extract_faces(cache, clips_in(folder / "crops"), config, runtime, times=CropTimes(source_fps=5))
     embedding = EmbedConfig(backbone="mean-pixel")

@@ -36,11 +36,11 @@ def test_what_is_no_picture_is_one_clip_error(tmp_path: Path, content: bytes) ->
 
 def test_affectnet_from_layout_to_head(affectkit: Command, tmp_path: Path) -> None:
     root, face = tmp_path / "AffectNet", portrait().astype(float)
-    for part, count in (("train_set", 4), ("val_set", 2)):
+    for dark, (part, count) in enumerate((("train_set", 4), ("val_set", 2))):
         for folder in ("images", "annotations"):
             (root / part / folder).mkdir(parents=True)
         for number in range(count):
-            light = (number % 2) * 0.4 + 0.6
+            light = (number % 2) * 0.4 + 0.6 - 0.02 * (number // 2) - 0.05 * dark
             Image.fromarray((face * light).astype(np.uint8)).save(root / part / "images" / f"{part}{number}.jpg")
             for name, value in (("exp", str(number % 2)), ("val", str(light - 0.8)), ("aro", "0.1")):
                 np.save(root / part / "annotations" / f"{part}{number}_{name}.npy", value)
