@@ -14,12 +14,17 @@ import resource
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import numpy as np
 from _report import Ratio, alternate, machine, seconds, show_value
 
 from affectkit import plugins, tasks
+from affectkit.config import Runtime
+from affectkit.digests import Digests
+from affectkit.stages._labels import DatasetLabels
+from affectkit.stages.dataset_check import CheckConfig, check_dataset
 from affectkit.types import ClipLabels
 
 TASKS = ("va", "expr")
@@ -75,6 +80,15 @@ def check_equal(root: Path, task: str) -> None:
         np.testing.assert_array_equal(labels[clip].values, values)
 
 
+def check(root: Path) -> float:
+    """Seconds that `dataset check --no-media` takes."""
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory() as memo:
+        source, config = DatasetLabels("affwild2", root), CheckConfig(task=["va"], media=False)
+        check_dataset(source, config, Runtime(progress=False), Digests(Path(memo) / "digests.sqlite"))
+    return time.monotonic() - began
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="a fifth of the rows, 3 rounds")
@@ -95,6 +109,7 @@ def main() -> None:
             )
             what = f"{task}: {given.files} files, {rows:,} rows; csv loop / reader"
             Ratio(taken["loop"], taken["reader"], "s", at_least=5).show(what)
+        show_value("  dataset check of va, labels only", [check(root)], "s", at_most=20)
         done = subprocess.run(
             [sys.executable, __file__, MEMORY, name], capture_output=True, text=True, check=True, cwd=Path.cwd()
         )

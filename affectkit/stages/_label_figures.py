@@ -44,7 +44,7 @@ def bars(task: str, splits: Mapping[str, Any]) -> Figure:
     axes.invert_yaxis()
     axes.set_xlabel("rows")
     axes.set_title(f"{task}: rows of each class")
-    axes.legend(frameon=False)
+    figure.legend(loc="outside lower center", ncols=len(counts), frameon=False)
     return figure
 
 
@@ -63,6 +63,8 @@ def histograms(task: str, splits: Mapping[str, Any]) -> Figure:
         axes.set_ylim(bottom=0)
         if place == 1:
             axes.set_ylabel("share of rows")
-            axes.legend(frameon=False)
+            figure.legend(
+                *axes.get_legend_handles_labels(), loc="outside lower center", ncols=len(splits), frameon=False
+            )
     figure.suptitle(f"{task}: labels by split", fontsize=10)
     return figure
