@@ -255,8 +255,8 @@ def test_a_recipe_is_replayed_from_what_is_recorded(cache: Cache, features: Arti
 @pytest.mark.slow
 def test_new_media_go_through_functionals(cache: Cache, tmp_path: Path) -> None:
     (tmp_path / "clips").mkdir()
-    for name in ("a", "b"):
-        make_clip(tmp_path / "clips" / f"{name}.mp4", [portrait()] * 12)
+    for name, light in (("a", 1.0), ("b", 0.9)):
+        make_clip(tmp_path / "clips" / f"{name}.mp4", [(portrait() * light).astype(np.uint8)] * 12)
     (tmp_path / "va.csv").write_text("clip,split,valence,arousal\na,train,0.1,0.2\nb,val,0.3,0.4\n")
     config = FacesConfig(detector="centerface", fps=10, size=32)
     faces = Artifact(extract_faces(cache, clips_in(tmp_path / "clips"), config, RUNTIME, device="cpu").path)

