@@ -29,6 +29,25 @@ class ClipError(Exception):
     """One clip cannot be processed. The run goes on; the cause is listed in failures.jsonl."""
 
 
+def require(module: str, package: str, extra: str, purpose: str) -> None:
+    """Raises MissingExtra where a module is not installed; looks for it without importing it."""
+    from importlib.util import find_spec
+
+    if find_spec(module) is None:
+        raise MissingExtra(package, extra, purpose)
+
+
+def listed(names: Iterable[str], noun: str = "") -> str:
+    """How many, and the first three.
+
+    >>> listed(["a", "b", "c", "d"]), listed(["a"], "clips")
+    ('4 (a, b, c, ...)', '1 clips (a)')
+    """
+    known = list(names)
+    count = f"{len(known)} {noun}".rstrip()
+    return f"{count} ({', '.join(known[:3])}{', ...' if len(known) > 3 else ''})"
+
+
 def unknown(kind: str, given: str, known: Iterable[str]) -> UsageError:
     """A `UsageError` for a name that is not one of `known`, with the nearest match first.
 

@@ -326,10 +326,9 @@ def test_curves_are_those_of_the_history(tmp_path: Path, features: Artifact, lab
 def test_without_the_package_nothing_is_trained(
     tmp_path: Path, features: Artifact, labels: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from affectkit.stages import _training_log
 
     with monkeypatch.context() as patch:
-        patch.setattr(_training_log, "find_spec", lambda name: None)
+        patch.setattr("importlib.util.find_spec", lambda name: None)
         with pytest.raises(MissingExtra, match=r"affectkit\[tensorboard\]"):
             fit(tmp_path / "cache", features, labels, tensorboard=tmp_path / "curves")
     (tmp_path / "file").write_text("")

@@ -11,9 +11,10 @@ from sklearn.metrics.pairwise import rbf_kernel
 from sklearn.model_selection import GroupKFold
 from threadpoolctl import threadpool_limits
 
+from affectkit.folds import folds_of
 from affectkit.kernels import _folds
 from affectkit.kernels.functions import Kernel
-from affectkit.kernels.grid import class_weights, fit_grid, folds_of, one_hot
+from affectkit.kernels.grid import class_weights, fit_grid, one_hot
 from affectkit.kernels.normalise import CanonicalNormaliser
 
 CS = [1e-5, 1e-3, 0.1, 1.0, 10.0, 1e4]

@@ -276,7 +276,7 @@ def test_c_is_the_best_of_the_grid(task: Task) -> None:
 
 def test_grouped_selection_is_cross_validation_over_clips() -> None:
     """Held-out scores of every C against refitting without each fold's clips."""
-    from affectkit.kernels.grid import folds_of
+    from affectkit.folds import folds_of
 
     train = clips(VA, 9, 1)
     options = ["window=2", "functionals=mean,std", "normalise=none", "centre=false"]

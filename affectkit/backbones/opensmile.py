@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from pydantic import BeforeValidator, Field
 
 from affectkit.config import Config, Numerics
-from affectkit.errors import MissingExtra, UsageError
+from affectkit.errors import UsageError, require
 from affectkit.types import Floats
 from affectkit.weights import WeightsFile
 
@@ -68,12 +68,10 @@ class Opensmile:
         """There are none: the version of the package stands for them. Raises MissingExtra where it is not installed,
         and UsageError for a path or random."""
         from importlib.metadata import version
-        from importlib.util import find_spec
 
         if choice != "auto":
             raise UsageError(f"opensmile has no weights (given {choice}): leave out --weights")
-        if find_spec("opensmile") is None:
-            raise MissingExtra("opensmile", "opensmile", "backbone opensmile")
+        require("opensmile", "opensmile", "opensmile", "backbone opensmile")
         installed = version("opensmile")
         licence = "audEERING research licence, non-commercial"
         return WeightsFile(SETS[options.set], None, installed, licence, f"package opensmile {installed}")

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from affectkit.cli._options import CacheOption, JsonOption, OutOption, SplitsOption, with_configs
 from affectkit.cli._results import columns, log
+from affectkit.errors import listed
 from affectkit.stages._labels import LabelChoice
 from affectkit.stages.fuse import FuseConfig
 from affectkit.stages.fuse import fuse as run_fuse
@@ -48,8 +49,7 @@ def fuse(
     done = run_fuse(Cache(cache), predictions, where.source(), config, splits=splits, out=out)
     for name, clips in done.report["partly_missing"].items():
         if clips:
-            listed = f"{len(clips)} clips ({', '.join(clips[:3])}{', ...' if len(clips) > 3 else ''})"
-            log(f"{name} has no score for {listed}: fused from the others")
+            log(f"{name} has no score for {listed(clips, 'clips')}: fused from the others")
     _print_scores(done.report)
     about = {"artifact": str(done.artifact.path), "cached": done.cached, **done.report}
     typer.echo(json.dumps(about, ensure_ascii=False) if as_json else str(done.artifact.path))

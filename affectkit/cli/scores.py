@@ -12,6 +12,7 @@ from rich.console import Console
 
 from affectkit.cli._options import CacheOption, JsonOption, OutOption, SplitsOption, with_configs
 from affectkit.cli._results import columns, log
+from affectkit.errors import listed
 from affectkit.stages._labels import LabelChoice
 from affectkit.stages.compare import CompareConfig
 from affectkit.stages.compare import compare as run_compare
@@ -111,8 +112,7 @@ def compare(
 def _say_rows(report: dict[str, Any]) -> None:
     absent = report["clips_without_prediction"]
     if absent:
-        more = ", ..." if len(absent) > 3 else ""
-        log(f"{len(absent)} clips ({', '.join(absent[:3])}{more}) labelled, without a prediction: not scored")
+        log(f"{listed(absent, 'clips')} labelled, without a prediction: not scored")
     dropped = f"{report['rows_without_label']} rows without a label and {report['rows_without_score']} without a score"
     log(
         f"{report['task']}, split {report['split']}: {report['rows']} rows of {report['clips']} clips "

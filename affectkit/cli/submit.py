@@ -11,13 +11,12 @@ import typer
 from affectkit.cli._options import CacheOption, ClipsOption, JsonOption, OutOption, with_configs
 from affectkit.cli._results import SOME_FAILED, choose, finish, log
 from affectkit.config import Runtime
-from affectkit.errors import UsageError
+from affectkit.errors import UsageError, listed
 from affectkit.stages import submit as stage
 from affectkit.stages.import_features import ImportConfig, clips_below
 from affectkit.stages.import_features import import_features as run_import
 from affectkit.stages.submit import SubmitConfig
 from affectkit.store import Cache
-from affectkit.submissions import listed
 
 
 def register(app: typer.Typer) -> None:

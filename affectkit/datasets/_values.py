@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -41,9 +41,3 @@ def marked_invalid(values: Floats, task: Task, error: Callable[[int, str], Usage
             raise error(row, f"{name} is {values[row, column]:g}, needed is {needed}, or {task.invalid[0]:g}: invalid")
     dropped = np.any(marked | unknown if task.kind == "regression" else marked, axis=1, keepdims=True)
     return np.where(dropped, np.nan, values) if dropped.any() else values
-
-
-def listed(clips: Sequence[str] | Mapping[str, object]) -> str:
-    """How many, and the first three."""
-    names = list(clips)
-    return f"{len(names)} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"

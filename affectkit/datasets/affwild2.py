@@ -14,8 +14,8 @@ from affectkit.datasets._folders import checked_root, entries, files, find_folde
 from affectkit.datasets._frame_rows import read_frame_rows
 from affectkit.datasets._frame_times import FrameTimes, assumed, read_times
 from affectkit.datasets._media import Media, MediaOptions
-from affectkit.datasets._values import listed, marked_invalid, served
-from affectkit.errors import ClipError, UsageError
+from affectkit.datasets._values import marked_invalid, served
+from affectkit.errors import ClipError, UsageError, listed
 from affectkit.plugins import RawLabels
 from affectkit.tasks import BUILT_IN, Task
 from affectkit.types import Clip, ClipLabels

@@ -19,6 +19,7 @@ from pydantic import Field
 
 from affectkit import metrics
 from affectkit.errors import HostileFile, UsageError
+from affectkit.folds import folds_of
 from affectkit.heads._static import Matrix, Split, StaticHead, StaticHeader, tensor
 from affectkit.heads._static_options import Normalise, StaticOptions
 from affectkit.tasks import Task
@@ -140,8 +141,6 @@ class KernelElm(StaticHead):
 
     def _scored(self, grid: Grid, shift: Matrix, train: Split, val: Split) -> list[tuple[float, float]]:
         """The score of each C."""
-        from affectkit.kernels.grid import folds_of
-
         if self.options.select == "val":
             split, found = val, _of_each(grid, val.x)
         else:

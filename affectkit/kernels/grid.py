@@ -139,24 +139,6 @@ def class_weights(classes: NDArray[np.integer]) -> Matrix:
     return weights
 
 
-def folds_of(groups: ArrayLike, count: int) -> NDArray[np.int64]:
-    """Folds [N] of about equal size that keep each group (clip or subject) whole: largest first, to the smallest fold.
-
-    Raises ValueError for fewer groups than folds, or fewer than 2 folds.
-
-    >>> folds_of(["a", "b", "b", "c"], 2).tolist()
-    [1, 0, 0, 1]
-    """
-    found, which, sizes = np.unique(np.asarray(groups), return_inverse=True, return_counts=True)
-    if not 2 <= count <= len(found):
-        raise ValueError(f"{count} folds of {len(found)} groups: at least 2 folds, and a group for each")
-    fold, filled = np.zeros(len(found), np.int64), np.zeros(count, np.int64)
-    for group in np.argsort(-sizes, kind="stable"):
-        fold[group] = filled.argmin()
-        filled[fold[group]] += sizes[group]
-    return fold[which]
-
-
 def _approximate(kernel: Kernel, rows: Matrix, limit: int, seed: int) -> Landmarks:
     count = landmarks_within(limit, len(rows))
     told = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from affectkit.errors import UsageError
+from affectkit.errors import UsageError, listed
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class LabelMatch:
     def warnings(self) -> list[str]:
         """A line for each side that has clips left over."""
         return [
-            f"left out, {what}: {len(left)} ({', '.join(left[:3])}{', ...' if len(left) > 3 else ''})"
+            f"left out, {what}: {listed(left)}"
             for left, what in (
                 (self.without_features, "labels but no features"),
                 (self.without_labels, "features but no labels"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator, Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from affectkit.errors import ClipError
 from affectkit.media.container import open_media
@@ -106,8 +106,6 @@ def _from_key_frame(packets: Iterator[Packet], entry: int) -> Iterator[Packet]:
 def _frames(
     packets: Iterator[Packet], stream: VideoStream, index: PacketIndex, plan: Plan, findings: Findings
 ) -> Iterator[VideoFrame]:
-    from av.error import FFmpegError
-
     context = stream.codec_context
     for packet in packets:
         if plan.needed is not None:
@@ -115,14 +113,18 @@ def _frames(
             if index.independent and not needed:
                 continue
             context.skip_frame = "DEFAULT" if needed or not index.droppable else "NONREF"
-        try:
-            yield from context.decode(packet)
-        except FFmpegError as error:
-            findings.report(f"frames do not decode: {error.strerror}")
+        yield from frames_of(packet, context, "frames do not decode", findings)
+    yield from frames_of(None, context, "frames do not decode", findings)
+
+
+def frames_of(packet: Packet | None, context: Any, problem: str, findings: Findings) -> Iterator[Any]:
+    """The frames of a packet (None: those that the decoder still holds); an error goes to `findings`."""
+    from av.error import FFmpegError
+
     try:
-        yield from context.decode(None)
+        yield from context.decode(packet)
     except FFmpegError as error:
-        findings.report(f"frames do not decode: {error.strerror}")
+        findings.report(f"{problem}: {error.strerror}")
 
 
 def _timed(frames: Iterator[VideoFrame], index: PacketIndex, findings: Findings) -> Iterator[Timed]:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from affectkit.errors import ClipError
-from affectkit.media.decode import Findings
+from affectkit.media.decode import Findings, frames_of
 from affectkit.media.index import LONGEST
 from affectkit.media.packets import read_packets
 from affectkit.media.resample import Samples
@@ -76,18 +76,10 @@ def check_rate(rate: int) -> int:
 
 def audio_frames(container: InputContainer, stream: AudioStream, findings: Findings) -> Iterator[AudioFrame]:
     """The stream's frames from where the container stands; what does not decode goes to `findings`."""
-    from av.error import FFmpegError
-
     context = stream.codec_context
     for packet in read_packets(container, stream, findings.report):
-        try:
-            yield from context.decode(packet)
-        except FFmpegError as error:
-            findings.report(f"sound does not decode: {error.strerror}")
-    try:
-        yield from context.decode(None)
-    except FFmpegError as error:
-        findings.report(f"sound does not decode: {error.strerror}")
+        yield from frames_of(packet, context, "sound does not decode", findings)
+    yield from frames_of(None, context, "sound does not decode", findings)
 
 
 def mono(frame: AudioFrame) -> Samples:

@@ -24,7 +24,7 @@ from affectkit.plugins.protocols import (
     Plugin,
     RawLabels,
 )
-from affectkit.plugins.registry import GROUPS, Group, Nested, backbone, describe, get, names, parse_options
+from affectkit.plugins.registry import GROUPS, Group, Nested, backbone, describe, get, identity, names, parse_options
 
 __all__ = [
     "GROUPS",
@@ -47,6 +47,7 @@ __all__ = [
     "backbone",
     "describe",
     "get",
+    "identity",
     "names",
     "parse_options",
 ]

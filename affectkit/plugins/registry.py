@@ -78,11 +78,12 @@ def parse_options(plugin: type[Any], given: Iterable[str], name: str) -> Config:
 def describe(options: Config) -> Mapping[str, Any]:
     """Options as JSON-able values for fingerprints and provenance; a nested backbone by its own version and options."""
     nested = {name: value for name in type(options).model_fields if isinstance(value := getattr(options, name), Nested)}
-    inner = {field: _identity(*backbone(value.name, value.given)) for field, value in nested.items()}
+    inner = {field: identity(*backbone(value.name, value.given)) for field, value in nested.items()}
     return options.model_dump(mode="json", exclude=set(nested)) | inner
 
 
-def _identity(name: str, plugin: type[Any], options: Config) -> dict[str, Any]:
+def identity(name: str, plugin: type[Any], options: Config) -> dict[str, Any]:
+    """What a plugin with these options is, for fingerprints."""
     return {"name": name, "version": plugin.version, "options": describe(options)}
 
 

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from functools import cache
 from importlib import import_module
-from importlib.util import find_spec
 from threading import Lock
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from affectkit.errors import MissingExtra
+from affectkit.errors import MissingExtra, require
 from affectkit.speech.waveform import silent
 from affectkit.types import Floats
 
@@ -57,8 +56,7 @@ def _model() -> tuple[Any, Any]:
 @cache
 def _load() -> tuple[Any, Any]:
     """(silero_vad, its sequence model). A session of ONNX Runtime may be used by several threads at once."""
-    if find_spec("silero_vad") is None:
-        raise MissingExtra("silero-vad", "vad", "--vad silero")
+    require("silero_vad", "silero-vad", "vad", "--vad silero")
     import torch
 
     # The package sets torch to one thread for the whole process.

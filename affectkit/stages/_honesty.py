@@ -8,28 +8,13 @@ from typing import Any
 import numpy as np
 
 from affectkit import bootstrap, metrics
+from affectkit.folds import folds_of
 from affectkit.tasks import Task
 from affectkit.types import Floats
 
 FUSED, BEST_SINGLE = "fused", "best single"
 Make = Callable[[], Any]
 Fitted = dict[str, Any]
-
-
-def folds_of(groups: np.ndarray, count: int, seed: int) -> np.ndarray:
-    """The fold [N] of each row: whole groups, dealt to the folds in random order, the largest to the emptiest.
-
-    >>> folds_of(np.array(["a", "a", "b", "c"]), 2, seed=0).tolist() in ([0, 0, 1, 1], [1, 1, 0, 0])
-    True
-    """
-    names, which, sizes = np.unique(groups, return_inverse=True, return_counts=True)
-    order = np.random.default_rng(seed).permutation(len(names))
-    order = order[np.argsort(-sizes[order], kind="stable")]
-    filled, fold = np.zeros(min(count, len(names))), np.zeros(len(names), int)
-    for name in order:
-        fold[name] = int(np.argmin(filled))
-        filled[fold[name]] += sizes[name]
-    return np.asarray(fold[which])
 
 
 def cross_fitted(

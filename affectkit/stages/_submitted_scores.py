@@ -6,11 +6,11 @@ from typing import Any, Literal
 
 import numpy as np
 
-from affectkit.errors import UsageError
+from affectkit.errors import UsageError, listed
 from affectkit.stages import _predictions as tables
 from affectkit.stages import _rows
 from affectkit.stages._template_rows import by_template_clip
-from affectkit.submissions import Template, listed
+from affectkit.submissions import Template
 from affectkit.submissions.writing import outside
 from affectkit.types import Bools, Floats, Predictions
 

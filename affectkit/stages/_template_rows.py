@@ -7,11 +7,11 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from affectkit.errors import ClipError, UsageError
+from affectkit.errors import ClipError, UsageError, listed
 from affectkit.media import PacketIndex, scan
 from affectkit.stages._predictions import by_clip
 from affectkit.stages.sources import CropTimes
-from affectkit.submissions import Template, listed
+from affectkit.submissions import Template
 from affectkit.types import Clip, Floats, Predictions
 
 Rows = list[NDArray[np.intp]]

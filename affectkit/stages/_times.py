@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from affectkit.errors import UsageError
+from affectkit.errors import UsageError, listed
 from affectkit.manifest import read_table
 from affectkit.types import FeatureSequence, Floats
 
@@ -47,7 +47,7 @@ class TimeTable:
             (f"without rows in {self.path}", sorted(set(clips) - set(shared))),
             (f"in {self.path}, but not among the clips to predict", absent),
         )
-        return shared, tuple(f"left out, {what}: {_listed(left)}" for what, left in sides if left)
+        return shared, tuple(f"left out, {what}: {listed(left)}" for what, left in sides if left)
 
 
 def read_times(path: Path) -> TimeTable:
@@ -83,7 +83,3 @@ def regular(first: float, last: float, fps: float) -> Rows:
     count = int(np.ceil((last - first) * fps - 0.5 - 1e-6))
     start = first + np.arange(max(1, count)) / fps
     return start, start + 1 / fps
-
-
-def _listed(clips: list[str]) -> str:
-    return f"{len(clips)} ({', '.join(clips[:3])}{', ...' if len(clips) > 3 else ''})"

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.util import find_spec
 from pathlib import Path
 
-from affectkit.errors import MissingExtra, UsageError
+from affectkit.errors import UsageError, require
 from affectkit.plugins import Epoch, Monitor
 from affectkit.tasks import Metric
 
@@ -16,8 +15,7 @@ def check(folder: Path | None) -> None:
     """Before any work: raises MissingExtra without the package, UsageError for what is no folder."""
     if folder is None:
         return
-    if find_spec("tensorboard") is None:
-        raise MissingExtra("tensorboard", "tensorboard", "--tensorboard")
+    require("tensorboard", "tensorboard", "tensorboard", "--tensorboard")
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"--tensorboard {folder} is not a folder")
 

@@ -15,7 +15,7 @@ from pydantic import Field
 from affectkit import tasks
 from affectkit.config import Config, Runtime
 from affectkit.digests import Digests
-from affectkit.errors import ClipError, MissingExtra, UsageError
+from affectkit.errors import ClipError, UsageError, require
 from affectkit.manifest import crop_frames
 from affectkit.stages._frame_counts import Counted, count_frames
 from affectkit.stages._labels import DatasetLabels
@@ -97,7 +97,7 @@ def check_dataset(source: DatasetLabels, config: CheckConfig, runtime: Runtime, 
             if task.level == "time":
                 _match(task, {clip: len(raw.values) for clip, raw in rows.items()}, frames, report)
     splits = reader.splits()
-    _absent_classes(report, chosen)
+    _label_findings(report, chosen)
     if config.media:
         _duplicates(clips, splits, digests, report)
         _subjects(clips.values(), splits, report)
@@ -107,10 +107,7 @@ def check_dataset(source: DatasetLabels, config: CheckConfig, runtime: Runtime, 
 
 def draw_labels(folder: Path, report: Report) -> list[Path]:
     """Figures of the labels of every task, PNG and SVG. Raises MissingExtra without matplotlib."""
-    from importlib.util import find_spec
-
-    if find_spec("matplotlib") is None:
-        raise MissingExtra("matplotlib", "figures", "drawing figures")
+    require("matplotlib", "matplotlib", "figures", "drawing figures")
     from affectkit.stages._label_figures import draw
 
     return draw(folder, report.tasks)
@@ -195,7 +192,7 @@ def _match(task: Task, rows: Mapping[str, int], frames: Mapping[str, int], repor
                (said[clip] for clip, gap in gaps.items() if abs(gap) > FEW), biases=True)  # fmt: skip
 
 
-def _absent_classes(report: Report, chosen: Sequence[Task]) -> None:
+def _label_findings(report: Report, chosen: Sequence[Task]) -> None:
     for task in chosen:
         for split, about in report.tasks[task.name]["splits"].items():
             counts = about.get("classes") or about.get("positive") or {}

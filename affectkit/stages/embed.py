@@ -91,7 +91,7 @@ def embed(
         "stage": "embed",
         "version": VERSION,
         "dtype": config.dtype,
-        "backbone": {"name": name, "version": plugin.version, "options": plugins.describe(options)},
+        "backbone": plugins.identity(name, plugin, options),
         "weights": weights.sha256,
         "upstream": upstream.stage.fingerprint,
         **_inputs(name, plugin, config),

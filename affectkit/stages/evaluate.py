@@ -14,7 +14,7 @@ import numpy as np
 from pydantic import Field
 
 from affectkit import bootstrap, metrics, tasks
-from affectkit.errors import MissingExtra, UsageError
+from affectkit.errors import UsageError, require
 from affectkit.stages import _calibration as calibration
 from affectkit.stages import _predictions as tables
 from affectkit.stages._labels import Labels, identity, read
@@ -75,7 +75,7 @@ def evaluate(
     if found is not None:
         return Evaluation(found, json.loads((found.path / REPORT_FILE).read_text(encoding="utf-8")))
     if config.figures:
-        _require_matplotlib()
+        require("matplotlib", "matplotlib", "figures", "drawing figures")
     known = read(labels, task)
     given = tables.load(predictions, task)
     scored = gather(task, [given], known, config, splits)
@@ -187,10 +187,3 @@ def _clip_table(task: Task, scored: Scored, each: dict[str, float]) -> str:
     places = tables.by_clip(scored.rows)
     writer.writerows([clip, places[clip].stop - places[clip].start, repr(value)] for clip, value in each.items())
     return text.getvalue()
-
-
-def _require_matplotlib() -> None:
-    from importlib.util import find_spec
-
-    if find_spec("matplotlib") is None:
-        raise MissingExtra("matplotlib", "figures", "drawing figures")

@@ -83,7 +83,7 @@ def extract_faces(
         "stage": "faces",
         "version": VERSION,
         "config": config.recipe(),
-        "detector": {"name": config.detector, "version": plugin.version, "options": plugins.describe(options)},
+        "detector": plugins.identity(config.detector, plugin, options),
         "weights": weights.sha256,
         "decoder": decoder_version(),
     }

@@ -88,19 +88,16 @@ def fuse(
     """Fit on labelled rows of the validation split and combine all rows. A clip that a model does not have is fused
     from the others. Raises UsageError."""
     task = tasks.get(config.task)
-    make = _maker(task, config.method, config.option, config.gate)
     plugin = plugins.get("fusers", config.method)
+    options = plugins.parse_options(plugin, config.option, config.method)
+    make = partial(_make, plugin, options, task, config.gate)
     if len(sets) < (1 if _inputs(plugin) else 2):
         raise UsageError(f"fuse combines two or more prediction sets; {len(sets)} given")
     inputs = {
         "stage": "fuse",
         "version": VERSION,
         "task": task.model_dump(mode="json"),
-        "fuser": {
-            "name": config.method,
-            "version": plugin.version,
-            "options": plugins.describe(make.keywords["options"]),
-        },
+        "fuser": plugins.identity(config.method, plugin, options),
         "config": config.model_dump(mode="json", exclude={"task", "method", "option"}),
         "predictions": [predictions.identity(path) for path in sets],
         "labels": identity(labels, task),
@@ -142,13 +139,14 @@ def _fit(
     combined = fuser.combine(np.stack([rows.scores_at(one, base) for one in given]))
     fused = Predictions(base.clip, base.start, base.end, combined, task.targets, base.split)
     names = [str(path) for path in sets]
-    systems = {FUSED: make} | ({} if columns else _others(task, config))
+    names_of = {} if columns else dict(enumerate(names))
+    others = {} if columns else _others(task, config)
     report = {
         "fitted_on": {"split": "val", "rows": int(fit.sum()), "clips": len(np.unique(table.rows.clip[fit]))},
         "rows": {"of": f"{config.rate:g} a second" if config.rate else "the densest set", "read": rows.INTERPOLATION},
         "partly_missing": {name: _absent(one, base) for name, one in zip(names, given, strict=True)},
-        "in_sample": _in_sample(task, table, fit, fuser, {} if columns else dict(enumerate(names))),
-        "held_out": _held_out(task, table, fit, test, systems, {} if columns else dict(enumerate(names)), config),
+        "in_sample": _in_sample(task, table, fit, fuser, names_of),
+        "held_out": _held_out(task, table, fit, test, fuser, {FUSED: make} | others, names_of, config),
         "fuser": fuser.state(),
     }
     return fused, report
@@ -163,13 +161,8 @@ def _labelled(
     return _Table(at, scores, truth, clusters(at, known, config.by))
 
 
-def _maker(task: Task, method: str, option: Sequence[str], gate: Gate) -> Any:
-    """What makes the fuser anew, for each fold."""
-    plugin = plugins.get("fusers", method)
-    return partial(_make, plugin=plugin, options=plugins.parse_options(plugin, option, method), task=task, gate=gate)
-
-
 def _make(plugin: Any, options: Config, task: Task, gate: Gate) -> Gated:
+    """A fuser that is still to be fitted, for each fold."""
     return Gated(plugin(options, task), task, gate)
 
 
@@ -181,22 +174,26 @@ def _inputs(plugin: Any) -> tuple[str, ...]:
 def _others(task: Task, config: FuseConfig) -> dict[str, Make]:
     """What is scored beside the fusion: always the best single model and equal weights."""
     others = {BEST_SINGLE: "best-single", EQUAL: "equal"} | {name: name for name in config.beside}
-    return {name: _maker(task, method, [], "none") for name, method in others.items()}
+    found: dict[str, Make] = {}
+    for name, method in others.items():
+        plugin = plugins.get("fusers", method)
+        found[name] = partial(_make, plugin, plugins.parse_options(plugin, [], method), task, "none")
+    return found
 
 
 def _held_out(
-    task: Task, table: _Table, fit: Bools, test: Bools, systems: Mapping[str, Make], names: Mapping[int, str],
-    config: FuseConfig,
+    task: Task, table: _Table, fit: Bools, test: Bools, fuser: Any, systems: Mapping[str, Make],
+    names: Mapping[int, str], config: FuseConfig,
 ) -> dict[str, Any]:  # fmt: skip
-    """Scores on rows that nothing was fitted on."""
+    """Scores on rows that nothing was fitted on; `fuser` is fitted on all validation rows already."""
     groups = table.groups[fit]
     how, used = "test clips", test
     if test.any():
-        found = {}
-        for name, make in systems.items():
-            fuser = make()
-            fuser.fit(table.scores[:, fit], table.truth[fit], groups, seed=config.seed)
-            found[name] = fuser.combine(table.scores[:, test])
+        found = {FUSED: fuser.combine(table.scores[:, test])}
+        for name in [name for name in systems if name != FUSED]:
+            other = systems[name]()
+            other.fit(table.scores[:, fit], table.truth[fit], groups, seed=config.seed)
+            found[name] = other.combine(table.scores[:, test])
     elif len(np.unique(groups)) < 2:
         return {"how": f"none: one validation {config.by} only, and no test clips with labels"}
     else:

@@ -12,14 +12,14 @@ from pydantic import Field
 
 from affectkit import submissions
 from affectkit.config import Config
-from affectkit.errors import UsageError
+from affectkit.errors import UsageError, listed
 from affectkit.metrics import THRESHOLD
 from affectkit.stages import _predictions as tables
 from affectkit.stages import _rows
 from affectkit.stages._submitted_scores import filled, read_at, within
 from affectkit.stages._template_rows import by_template_clip, frame_times, whole_clip_times
 from affectkit.stages.sources import CropTimes
-from affectkit.submissions import Check, Format, Template, listed
+from affectkit.submissions import Check, Format, Template
 from affectkit.types import Floats, Predictions
 
 FormatName = Literal["affwild2-va", "affwild2-expr", "affwild2-au", "cexpr", "hume-reaction"]

@@ -84,7 +84,7 @@ def train(
         "stage": "train-head",
         "version": VERSION,
         "task": task.model_dump(mode="json"),
-        "head": {"name": config.head, "version": plugin.version, "options": plugins.describe(options)},
+        "head": plugins.identity(config.head, plugin, options),
         "seeds": [config.seed, config.seeds],
         "label_pooling": config.label_pooling,
         "data": data.digest,

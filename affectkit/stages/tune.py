@@ -86,7 +86,7 @@ def tune(
         "stage": "tune",
         "version": VERSION,
         "task": task.model_dump(mode="json"),
-        "head": {"name": config.head, "version": plugin.version, "options": plugins.describe(fixed)},
+        "head": plugins.identity(config.head, plugin, fixed),
         "search": [f"{key}={values}" for key, values in searched.items()],
         "grid": grid,
         "seed": config.seed,

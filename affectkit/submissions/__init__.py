@@ -7,7 +7,7 @@ challenge, as `FORMATS` lists them.
 from affectkit.submissions.affwild2 import ACTION_UNITS, EXPRESSIONS, VALENCE_AROUSAL
 from affectkit.submissions.cexpr import COMPOUNDS
 from affectkit.submissions.check import Check, Problem, check
-from affectkit.submissions.formats import Format, listed
+from affectkit.submissions.formats import Format
 from affectkit.submissions.hume_reaction import REACTIONS
 from affectkit.submissions.reading import read_submission
 from affectkit.submissions.template import Template, read_template
@@ -20,7 +20,6 @@ __all__ = [
     "Problem",
     "Template",
     "check",
-    "listed",
     "read_submission",
     "read_template",
     "write_submission",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -16,7 +16,6 @@ LONGEST_VIDEO = 10_000_000
 """Frames; the same limit as for folders of crops."""
 
 _FRAME = re.compile(r"(.+)/([0-9]{1,12})\.(?:jpg|jpeg|png)", re.IGNORECASE)
-_LISTED = 3
 
 
 class Place(NamedTuple):
@@ -93,12 +92,3 @@ def clip_of(name: str) -> Place | None:
 def spelled(clip: str) -> str:
     """The one spelling of a clip's id, as in every table. Raises UsageError."""
     return clip_id(clip)
-
-
-def listed(names: Sequence[str]) -> str:
-    """How many, and the first few.
-
-    >>> listed(["a", "b", "c", "d"])
-    '4 (a, b, c, ...)'
-    """
-    return f"{len(names)} ({', '.join(names[:_LISTED])}{', ...' if len(names) > _LISTED else ''})"

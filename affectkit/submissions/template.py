@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from affectkit.errors import UsageError
-from affectkit.submissions.formats import LONGEST_VIDEO, Format, listed, spelled
+from affectkit.errors import UsageError, listed
+from affectkit.submissions.formats import LONGEST_VIDEO, Format, spelled
 from affectkit.submissions.table import Lines, read_lines
 
 
