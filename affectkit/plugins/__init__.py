@@ -21,8 +21,10 @@ from affectkit.plugins.protocols import (
     ImageBackbone,
     Interrupted,
     Monitor,
+    Network,
     Plugin,
     RawLabels,
+    Units,
 )
 from affectkit.plugins.registry import GROUPS, Group, Nested, backbone, describe, get, identity, names, parse_options
 
@@ -42,8 +44,10 @@ __all__ = [
     "Interrupted",
     "Monitor",
     "Nested",
+    "Network",
     "Plugin",
     "RawLabels",
+    "Units",
     "backbone",
     "describe",
     "get",

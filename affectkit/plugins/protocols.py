@@ -178,6 +178,68 @@ class Head(Plugin, Protocol):
         """The head that `save` wrote; never unpickles."""
 
 
+@dataclass(frozen=True, repr=False)
+class Units:
+    """What a network is trained and run on: U units (a crop, a window of sound, a pyramid of crops), each answered by L
+    scores about rows of a label table. Every batch of `load` has the same shape but for its number of units.
+
+    labels [R,K], NaN = invalid (multiclass: one column, the class index); clip c of `clips` has the rows
+    offsets[c]:offsets[c+1], which hold from start [R] to end [R] (s); a clip-level task has one row a clip.
+    targets [U,L]: the row of the label table that each score is about, -1 for none. A row that several scores are about
+    takes their mean. `load(which, rng)` reads the chosen units as one tensor, augmented where there is a generator; it is
+    called from several threads, and the same generator state gives the same bits.
+    """
+
+    clips: Sequence[str]
+    offsets: NDArray[np.int64]
+    start: Floats
+    end: Floats
+    labels: Floats
+    targets: NDArray[np.int64]
+    load: Callable[[NDArray[np.int64], np.random.Generator | None], Any]
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def __repr__(self) -> str:
+        return f"Units({len(self.targets)} of {len(self.clips)} clips)"
+
+
+class Network(Plugin, Protocol):
+    """A backbone and a head of its own, trained together on cached crops or waveforms (`affectkit finetune`).
+    Constructed as `Network(options, task)`; its `Options` extend `affectkit.networks._options.TuningOptions`.
+    """
+
+    kind: ClassVar[Literal["image", "audio"]]
+    """Whether it reads a faces or an audio artifact."""
+
+    dim: int
+    """Dimension of `embed`'s result, known after `build`."""
+
+    @classmethod
+    def weights(cls, options: Any, choice: str) -> WeightsFile:
+        """What training starts from: that of the backbone, see `Backbone.weights`."""
+
+    def __init__(self, options: Any, task: Task) -> None: ...
+
+    def build(self, weights: WeightsFile | None, outputs: int) -> Any:
+        """A torch module from a batch of `load` (on the device) to raw scores [B,L,outputs]: the task's own columns
+        first, then those of tasks learnt along. Without weights: the architecture alone, to load a state into."""
+
+    def blocks(self, module: Any) -> list[list[Any]]:
+        """The parameters from the input to the output, each in one group: the last is what is new (the head). For
+        layer-wise rates and gradual unfreezing."""
+
+    def units(
+        self, upstream: Any, clips: Sequence[str], labels: Mapping[str, ClipLabels] | None, pooling: str, training: bool
+    ) -> Units:
+        """The units of these clips of a faces or audio artifact. `labels` None: all there are, to predict (K is then
+        the task's, all NaN). Raises UsageError for an artifact that it cannot read."""
+
+    def embed(self, module: Any, batch: Any) -> Any:
+        """A batch of `load` -> embeddings [B,dim], one a unit: what the head reads."""
+
+
 class Fuser(Plugin, Protocol):
     """Combines the scores of M models. Constructed as `Fuser(options, task)`.
 

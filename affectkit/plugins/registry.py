@@ -13,8 +13,8 @@ from pydantic import ConfigDict, Field, model_validator
 from affectkit.config import Config, validate
 from affectkit.errors import UsageError, unknown
 
-Group = Literal["detectors", "backbones", "heads", "fusers", "datasets"]
-GROUPS: tuple[Group, ...] = ("detectors", "backbones", "heads", "fusers", "datasets")
+Group = Literal["detectors", "backbones", "heads", "networks", "fusers", "datasets"]
+GROUPS: tuple[Group, ...] = ("detectors", "backbones", "heads", "networks", "fusers", "datasets")
 
 
 class Nested(Config):

@@ -1,0 +1,1 @@
+"""Networks that are trained whole, backbone and head together: plugins of `affectkit finetune`."""

@@ -1,0 +1,1 @@
+"""Small synthetic sets in the layouts of real data sets, to practise a whole system on."""
