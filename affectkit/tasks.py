@@ -84,6 +84,9 @@ BUILT_IN: dict[str, Task] = {
         Task(name="au", kind="multilabel", level="time", targets=_ACTION_UNITS, metric="binary-f1",
              invalid=(-1,)),
         Task(name="dfew", kind="multiclass", level="clip", targets=_DFEW, metric="uar", invalid=(-1,)),
+        Task(name="valence-2", kind="multiclass", level="clip", targets=("negative", "positive"), metric="uar",
+             invalid=(-1,)),
+        Task(name="arousal-2", kind="multiclass", level="clip", targets=("low", "high"), metric="uar", invalid=(-1,)),
         Task(name="affectnet", kind="multiclass", level="clip", targets=_AFFECTNET, metric="macro-f1", invalid=(-1,)),
     )
 }  # fmt: skip

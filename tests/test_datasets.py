@@ -482,6 +482,15 @@ def test_dfew(layout: str, fold: int, tmp_path: Path) -> None:
     assert sorted(drawn.values()) == ["test"] + ["train"] * 4 + ["val"] * 2
 
 
+@pytest.mark.parametrize(
+    ("name", "expected"), [("valence-2", [1, 0, None, 0, None, 0, 0]), ("arousal-2", [1, 0, 0, 1, 1, None, 1])]
+)
+def test_dfew_sides_of_the_circumplex(name: str, expected: list[int | None], tmp_path: Path) -> None:
+    labels = reader("dfew", factory.dfew(tmp_path)).labels(tasks.get(name))
+    found = [float(at.values[0, 0]) for at in labels.values()]
+    assert [None if np.isnan(value) else value for value in found] == expected
+
+
 def test_dfew_refusals(tmp_path: Path) -> None:
     factory.dfew(tmp_path)
     path = tmp_path / "label" / "single_trainset_1.csv"

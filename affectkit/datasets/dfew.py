@@ -17,10 +17,17 @@ from affectkit.datasets._small_table import SmallTable, read_small_table
 from affectkit.datasets._values import served
 from affectkit.errors import UsageError
 from affectkit.plugins import RawLabels
-from affectkit.tasks import Task
-from affectkit.types import Clip, ClipLabels
+from affectkit.tasks import BUILT_IN, Task
+from affectkit.types import Clip, ClipLabels, Floats
+
+EXPRESSIONS = BUILT_IN["dfew"].targets
 
 _DIGITS = 5
+_SIDES = {
+    "valence-2": {"Happy": 1, "Sad": 0, "Angry": 0, "Disgust": 0, "Fear": 0},
+    "arousal-2": {"Happy": 1, "Sad": 0, "Neutral": 0, "Angry": 1, "Surprise": 1, "Fear": 1},
+}
+"""On which side of the circumplex (Russell 1980) an expression lies; one that is not named lies on neither."""
 
 
 class DfewOptions(MediaOptions):
@@ -35,11 +42,14 @@ class Dfew:
     Classes are written 1 Happy, 2 Sad, 3 Neutral, 4 Angry, 5 Surprise, 6 Disgust, 7 Fear; the task `dfew` has them in
     that order, from 0. Ids have five digits, as the folders of frames have (`single_label/data/00001`), however the
     table writes them. A fold has a train and a test split and no validation: draw one with --val-fraction.
+
+    The tasks `valence-2` and `arousal-2` (negative or positive, low or high) follow from the expression by its place on
+    the circumplex, as coarse labels to learn along: DFEW itself has none of valence and arousal.
     """
 
     version: ClassVar[int] = 1
     Options: ClassVar[type[Config]] = DfewOptions
-    tasks: ClassVar[tuple[str, ...]] = ("dfew",)
+    tasks: ClassVar[tuple[str, ...]] = ("dfew", *_SIDES)
 
     def __init__(self, options: DfewOptions, root: Path) -> None:
         self.root = checked_root(root, "label/ or EmoLabel_DataSplit/")
@@ -70,10 +80,10 @@ class Dfew:
 
     def rows(self, task: Task) -> dict[str, RawLabels]:
         """One row a clip: the class index from 0."""
-        served(task, "dfew", self.tasks)
+        name = served(task, "dfew", self.tasks)
         found = {}
         for table in self._tables.values():
-            values = _classes(table, task)
+            values = _sides(_classes(table), name)
             for row, clip in enumerate(_ids(table)):
                 found[clip] = RawLabels(values[row : row + 1], table.path, table.rows[row][0])
         return dict(sorted(found.items()))
@@ -109,15 +119,23 @@ def _ids(table: SmallTable) -> list[str]:
     return table.ids(1 if table.needed("label") == 0 else 0, _DIGITS)
 
 
-def _classes(table: SmallTable, task: Task) -> np.ndarray:
+def _sides(classes: Floats, task: str) -> Floats:
+    """[N,1] classes of `task` for those of the expressions; NaN where an expression has none."""
+    if task not in _SIDES:
+        return classes
+    of_class = np.array([_SIDES[task].get(name, np.nan) for name in EXPRESSIONS] + [np.nan])
+    return np.asarray(of_class[np.where(np.isnan(classes), len(EXPRESSIONS), classes).astype(int)])
+
+
+def _classes(table: SmallTable) -> Floats:
     """[N,1] class indices from 0 of classes written from 1."""
     if len(table.header) < 2:
         raise UsageError(f"{table.path}: the columns are {', '.join(table.header)}, needed are an id and label")
     values = np.array(table.numbers([table.needed("label")]), np.float64).reshape(-1, 1)
-    wrong = ~(np.isnan(values) | np.isin(values, range(1, task.outputs + 1)))
+    wrong = ~(np.isnan(values) | np.isin(values, range(1, len(EXPRESSIONS) + 1)))
     if wrong.any():
         row = int(np.argmax(wrong))
-        raise table.error(table.rows[row][0], f"label is {values[row, 0]:g}, needed is 1 to {task.outputs}")
+        raise table.error(table.rows[row][0], f"label is {values[row, 0]:g}, needed is 1 to {len(EXPRESSIONS)}")
     return values - 1
 
 
