@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from affectkit.config import Runtime
-from affectkit.stages._prefetch import ahead, prefetched, worker_count
+from affectkit.prefetch import ahead, prefetched, worker_count
 
 
 def threads() -> int:

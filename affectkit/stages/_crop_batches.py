@@ -11,8 +11,8 @@ import numpy as np
 
 from affectkit.config import Runtime
 from affectkit.errors import ClipError
+from affectkit.prefetch import ahead, worker_count
 from affectkit.stages._map import Sink
-from affectkit.stages._prefetch import ahead, worker_count
 from affectkit.stages._values import scatter
 from affectkit.store import Artifact
 from affectkit.tracks import decode_crops

@@ -15,8 +15,8 @@ from pydantic import Field
 from affectkit.config import Config, Runtime
 from affectkit.errors import ClipError, UsageError
 from affectkit.media import Waveform, decoder_version, read_audio
+from affectkit.prefetch import ahead, worker_count
 from affectkit.stages._map import Outcome, Sink, run
-from affectkit.stages._prefetch import ahead, worker_count
 from affectkit.stages.sources import are_crops, clip_entries, sound_sources
 from affectkit.store import Cache, waveforms_schema
 from affectkit.types import Clip, Floats, Openings

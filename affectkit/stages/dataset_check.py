@@ -17,9 +17,9 @@ from affectkit.config import Config, Runtime
 from affectkit.digests import Digests
 from affectkit.errors import ClipError, UsageError, require
 from affectkit.manifest import crop_frames
+from affectkit.prefetch import worker_count
 from affectkit.stages._frame_counts import Counted, count_frames
 from affectkit.stages._labels import DatasetLabels
-from affectkit.stages._prefetch import worker_count
 from affectkit.stages._progress import meter
 from affectkit.tasks import Task
 from affectkit.types import Clip

@@ -17,11 +17,11 @@ from affectkit.errors import ClipError, UsageError
 from affectkit.media import Frame, Sampling, StillReader, VideoReader, decoder_version
 from affectkit.media.sampling import Rate
 from affectkit.plugins import Detector
+from affectkit.prefetch import prefetched, worker_count
 from affectkit.stages._decoding import Decoded, decode_all
 from affectkit.stages._devices import resolve
 from affectkit.stages._map import Outcome, Sink, check_numerics, run
 from affectkit.stages._precropped import add_crops
-from affectkit.stages._prefetch import prefetched, worker_count
 from affectkit.stages._spool import FileSpool
 from affectkit.stages.sources import CropTimes, are_crops, clip_entries, crop_sources, media_sources
 from affectkit.store import Cache, faces_schema

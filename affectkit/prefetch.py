@@ -1,4 +1,4 @@
-"""Working ahead of the device: the next batches are prepared while the current one runs."""
+"""Working ahead: the next batches are prepared in threads while the current one is used."""
 
 from __future__ import annotations
 
