@@ -186,8 +186,8 @@ class Units:
     labels [R,K], NaN = invalid (multiclass: one column, the class index); clip c of `clips` has the rows
     offsets[c]:offsets[c+1], which hold from start [R] to end [R] (s); a clip-level task has one row a clip.
     targets [U,L]: the row of the label table that each score is about, -1 for none. A row that several scores are about
-    takes their mean. `load(which, rng)` reads the chosen units as one tensor, augmented where there is a generator; it is
-    called from several threads, and the same generator state gives the same bits.
+    takes their mean. `load(which, rng)` reads the chosen units as one tensor, augmented where there is a generator; it
+    is called from several threads, and the same generator state gives the same bits.
     """
 
     clips: Sequence[str]
@@ -222,9 +222,11 @@ class Network(Plugin, Protocol):
 
     def __init__(self, options: Any, task: Task) -> None: ...
 
-    def build(self, weights: WeightsFile | None, outputs: int) -> Any:
-        """A torch module from a batch of `load` (on the device) to raw scores [B,L,outputs]: the task's own columns
-        first, then those of tasks learnt along. Without weights: the architecture alone, to load a state into."""
+    def build(self, weights: WeightsFile | None, outputs: Sequence[Any]) -> Any:
+        """A torch module from a batch of `load` (on the device) to raw scores [B,L,K]: the task's own columns first,
+        then those of tasks learnt along, K of all `outputs` together (`affectkit.heads._outputs.Outputs`, one a task).
+        Its attribute `output` is `_outputs.module(outputs)`, the last activations, which `forward` ends with. Without
+        weights: the architecture alone, to load a state into."""
 
     def blocks(self, module: Any) -> list[list[Any]]:
         """The parameters from the input to the output, each in one group: the last is what is new (the head). For
@@ -234,7 +236,8 @@ class Network(Plugin, Protocol):
         self, upstream: Any, clips: Sequence[str], labels: Mapping[str, ClipLabels] | None, pooling: str, training: bool
     ) -> Units:
         """The units of these clips of a faces or audio artifact. `labels` None: all there are, to predict (K is then
-        the task's, all NaN). Raises UsageError for an artifact that it cannot read."""
+        the task's, all NaN). Units without a label may be among them. For a task that is learnt along it is asked of a
+        network of the same options and that task. Raises UsageError for an artifact that it cannot read."""
 
     def embed(self, module: Any, batch: Any) -> Any:
         """A batch of `load` -> embeddings [B,dim], one a unit: what the head reads."""
