@@ -6,7 +6,7 @@ import os
 import queue
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any, TypeVar
@@ -22,7 +22,7 @@ def worker_count(runtime: Runtime) -> int:
     return runtime.workers or len(os.sched_getaffinity(0))
 
 
-def ahead(items: Iterable[Item], prepare: Callable[[Item], Made], depth: int = 2) -> Iterator[tuple[Item, Made]]:
+def ahead(items: Iterable[Item], prepare: Callable[[Item], Made], depth: int = 2) -> Generator[tuple[Item, Made]]:
     """Yields (item, prepare(item)) in order, preparing up to `depth` items ahead, each in a thread of its own.
 
     >>> list(ahead([1, 2, 3], lambda n: n * n))
