@@ -3,28 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
-from pydantic import Field
 
-from affectkit.config import Config
 from affectkit.errors import UsageError
 from affectkit.heads._options import Output
+from affectkit.plugins import Outputs
+from affectkit.plugins.outputs import Activation
 from affectkit.tasks import Task
 from affectkit.types import Floats
 
 if TYPE_CHECKING:
     from torch import nn
-
-Activation = Literal["tanh", "sigmoid", "linear"]
-
-
-class Outputs(Config):
-    """The scores of one task: how many, and their last activation."""
-
-    count: int = Field(ge=1, le=1 << 20)
-    activation: Activation
 
 
 def choose(option: Output, task: Task, labels: Floats) -> Outputs:

@@ -8,6 +8,7 @@ A plugin module imports torch, timm, transformers and scikit-learn only inside f
 `--help`, by listings and on every cache hit.
 """
 
+from affectkit.plugins.outputs import Outputs
 from affectkit.plugins.protocols import (
     AudioBackbone,
     Auxiliary,
@@ -45,6 +46,7 @@ __all__ = [
     "Monitor",
     "Nested",
     "Network",
+    "Outputs",
     "Plugin",
     "RawLabels",
     "Units",

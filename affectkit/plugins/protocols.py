@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from affectkit.config import Config, Numerics
+from affectkit.plugins.outputs import Outputs
 from affectkit.tasks import Task
 from affectkit.types import Clip, ClipLabels, Detections, FeatureSequence, Floats
 from affectkit.weights import WeightsFile
@@ -216,21 +217,27 @@ class Network(Plugin, Protocol):
     dim: int
     """Dimension of `embed`'s result, known after `build`."""
 
+    options: Any
+
+    architecture: dict[str, Any]
+    """What `build` took from the files of the weights beside tensors, as JSON (a model's config, a pinned name): set by
+    `build` with weights, saved with the network, and given back before `build` without. Empty where options say all."""
+
     @classmethod
     def weights(cls, options: Any, choice: str) -> WeightsFile:
         """What training starts from: that of the backbone, see `Backbone.weights`."""
 
     def __init__(self, options: Any, task: Task) -> None: ...
 
-    def build(self, weights: WeightsFile | None, outputs: Sequence[Any]) -> Any:
+    def build(self, weights: WeightsFile | None, outputs: Sequence[Outputs]) -> Any:
         """A torch module from a batch of `load` (on the device) to raw scores [B,L,K]: the task's own columns first,
-        then those of tasks learnt along, K of all `outputs` together (`affectkit.heads._outputs.Outputs`, one a task).
-        Its attribute `output` is `_outputs.module(outputs)`, the last activations, which `forward` ends with. Without
-        weights: the architecture alone, to load a state into."""
+        then those of tasks learnt along, K of all `outputs` (one a task) together. Its attribute `output` is
+        `affectkit.heads._outputs.module(outputs)`, the last activations, which `forward` ends with. Without weights:
+        the architecture alone, to load a state into."""
 
     def blocks(self, module: Any) -> list[list[Any]]:
         """The parameters from the input to the output, each in one group: the last is what is new (the head). For
-        layer-wise rates and gradual unfreezing."""
+        layer-wise rates and gradual unfreezing. What is in no group is never trained."""
 
     def units(
         self, upstream: Any, clips: Sequence[str], labels: Mapping[str, ClipLabels] | None, pooling: str, training: bool
@@ -240,7 +247,8 @@ class Network(Plugin, Protocol):
         network of the same options and that task. Raises UsageError for an artifact that it cannot read."""
 
     def embed(self, module: Any, batch: Any) -> Any:
-        """A batch of `load` -> embeddings [B,dim], one a unit: what the head reads."""
+        """A batch of `load` -> embeddings [B,dim], one a unit: what the head reads. For `affectkit embed` a crop is a
+        unit of one image, and an audio network has `sampling_rate` and `frames` as an AudioBackbone has."""
 
 
 class Fuser(Plugin, Protocol):
