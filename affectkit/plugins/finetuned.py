@@ -20,6 +20,7 @@ from pydantic import Field, ValidationError, model_validator
 from affectkit import weights as weight_files
 from affectkit.config import Config, explain, validate
 from affectkit.errors import HostileFile, UsageError
+from affectkit.plugins.outputs import Outputs
 from affectkit.plugins.protocols import Network
 from affectkit.plugins.registry import get
 from affectkit.tasks import Task
@@ -42,13 +43,6 @@ class Start(Config):
     source: str
 
 
-class Scores(Config):
-    """The scores of one task: how many, and their last activation (`affectkit.heads._outputs.Outputs`)."""
-
-    count: int = Field(ge=1, le=1 << 20)
-    activation: Literal["tanh", "sigmoid", "linear"]
-
-
 class Header(Config):
     """What a saved network says of itself: which one it is, and all that is needed to build it again."""
 
@@ -58,7 +52,7 @@ class Header(Config):
     kind: Literal["image", "audio"]
     task: Task
     auxiliary: list[Task] = Field([], max_length=100, description="tasks learnt along; their columns come last")
-    outputs: list[Scores] = Field(description="one a task")
+    outputs: list[Outputs] = Field(description="one a task")
     options: dict[str, Any]
     architecture: dict[str, Any] = Field({}, description="see Network.architecture")
     weights: Start
@@ -85,16 +79,16 @@ class Finetuned:
 
 def save(
     folder: Path, name: str, network: Network, module: nn.Module, task: Task, weights: WeightsFile,
-    outputs: Sequence[Any], auxiliary: Sequence[Task] = (),
+    outputs: Sequence[Outputs], auxiliary: Sequence[Task] = (),
 ) -> None:  # fmt: skip
     """Write both files into an existing folder: plugin `name`, and the state of `module` (not wrapped by DDP or
-    torch.compile), built for `outputs` (count and activation of each task, the `auxiliary` ones last). `weights` are
+    torch.compile), built for `outputs` (one a task, those of `auxiliary` last). `weights` are
     those that training started from. Raises OSError."""
     from safetensors.numpy import save as packed
 
     header = Header(
         network=name, version=network.version, kind=network.kind, task=task, auxiliary=list(auxiliary),
-        outputs=[Scores(count=one.count, activation=one.activation) for one in outputs],
+        outputs=list(outputs),
         options=network.options.model_dump(mode="json"), architecture=network.architecture,
         weights=Start(name=weights.name, sha256=weights.sha256, licence=weights.licence, source=weights.source),
     )  # fmt: skip
@@ -155,7 +149,7 @@ def open_network(folder: Path) -> Finetuned:
     return Finetuned(header, network, module.eval())
 
 
-def _built(network: Network, outputs: Sequence[Scores], tensors: dict[str, Tensor], path: Path) -> nn.Module:
+def _built(network: Network, outputs: Sequence[Outputs], tensors: dict[str, Tensor], path: Path) -> nn.Module:
     """The module with these tensors. It is described before it is allocated: a header cannot ask for more than the file
     holds. Where describing is not enough (buffers that are computed, not saved) it is then built in earnest."""
     import torch
