@@ -63,6 +63,12 @@ def fingerprint(inputs: dict[str, Any]) -> str:
 
 def explain(error: ValidationError) -> str:
     """A pydantic error as one line: each field, what it takes and what it got; of a union, all that it takes."""
+    return "; ".join(f"{path}: {message}" if path else message for path, message in faults(error))
+
+
+def faults(error: ValidationError) -> list[tuple[str, str]]:
+    """What a pydantic error says of each field: its dotted path ("" for all together), what it takes and what it got;
+    of a union, all that it takes."""
     takes: dict[tuple[str, str], list[str]] = {}
     for item in error.errors():
         path = [str(key) for key in item["loc"]]
@@ -71,9 +77,7 @@ def explain(error: ValidationError) -> str:
         given = "" if item["type"] == "missing" or not path else f" (given {item['input']!r})"
         message = "no such key" if item["type"] == "extra_forbidden" else item["msg"].removeprefix("Value error, ")
         takes.setdefault((".".join(path), given), []).append(message)
-    return "; ".join(
-        f"{path}: {' or '.join(messages)}{given}" if path else messages[0] for (path, given), messages in takes.items()
-    )
+    return [(path, f"{' or '.join(m)}{given}" if path else m[0]) for (path, given), m in takes.items()]
 
 
 def validate(model: type[C], values: dict[str, Any], what: str) -> C:

@@ -29,12 +29,14 @@ def sha256_file(path: Path) -> str:
 class Digests:
     """A memo of file digests in one SQLite file; several processes may share it.
 
-    `rehash` ignores what the memo says (for file systems with coarse or forged times).
+    `rehash` ignores what the memo says (for file systems with coarse or forged times); without `keep`, what is read
+    is not noted.
     """
 
-    def __init__(self, memo: Path, rehash: bool = False) -> None:
+    def __init__(self, memo: Path, rehash: bool = False, keep: bool = True) -> None:
         self._memo = memo
         self._rehash = rehash
+        self._keep = keep
 
     def __call__(self, path: Path) -> str:
         """The digest of one file."""
@@ -76,7 +78,7 @@ class Digests:
         return {path: row[0] for path, row in rows.items() if row}
 
     def _store(self, rows: list[tuple[bytes, int, int, str]]) -> None:
-        if rows:
+        if rows and self._keep:
             with self._connected() as connection:
                 connection.executemany("INSERT OR REPLACE INTO digest VALUES (?, ?, ?, ?)", rows)
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from uuid import uuid4
 
@@ -38,14 +40,33 @@ def replace_text(path: Path, text: str) -> None:
     part.replace(path)
 
 
+_IS_OFFLINE = ContextVar("is_offline", default=False)
+
+
+@contextmanager
+def offline() -> Iterator[None]:
+    """In here nothing is fetched: what is not at hand raises as if there were no network."""
+    token = _IS_OFFLINE.set(True)
+    try:
+        yield
+    finally:
+        _IS_OFFLINE.reset(token)
+
+
 def require_host(url: str) -> None:
     """Raise OSError at once where the host of `url` has no address (no network), unless a proxy would find it."""
     from urllib.parse import urlsplit
     from urllib.request import getproxies
 
+    _refuse_offline()
     host = urlsplit(url).hostname
     if host and not getproxies():
         socket.getaddrinfo(host, 443)
+
+
+def _refuse_offline() -> None:
+    if _IS_OFFLINE.get():
+        raise OSError("nothing is fetched here")
 
 
 def _beside(path: Path) -> Path:
@@ -55,6 +76,7 @@ def _beside(path: Path) -> Path:
 def _copy(url: str, part: Path, progress: Progress | None) -> None:
     from urllib.request import urlopen
 
+    _refuse_offline()
     with urlopen(url, timeout=TIMEOUT) as answer, part.open("wb") as file:
         if url.startswith("https:") and not answer.url.startswith("https:"):
             raise ValueError(f"redirected to {answer.url}, which is not https")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ _COMMIT_BYTES = 32 << 20
 class Outcome:
     """What a stage did. `failed` lists every given clip that has no result, with its cause; `damaged` the clips that
     were computed now, as far as they could be read, and what was wrong with them; `notices` what the user must know of
-    what was used (a licence)."""
+    what was used (a licence); `pending`, with a dry cache, the clips that it would compute."""
 
     path: Path
     computed: int = 0
@@ -34,6 +34,7 @@ class Outcome:
     unit: str = "rows"
     damaged: tuple[tuple[str, str], ...] = ()
     notices: tuple[str, ...] = ()
+    pending: tuple[str, ...] = ()
 
     @property
     def rate(self) -> float:
@@ -125,8 +126,13 @@ def run(
     entries: Mapping[str, dict[str, Any]] | None = None,
     notices: tuple[str, ...] = (),
 ) -> Outcome:
-    """Compute the clips of `sources` (id -> digest of what it is made from) that are not current, then seal."""
+    """Compute the clips of `sources` (id -> digest of what it is made from) that are not current, then seal. A dry
+    artifact is left as it is."""
     missing = pending(artifact, sources, runtime)
+    if artifact.dry:
+        failed = _failed(artifact, sources, missing)
+        cached = len(sources) - len(missing) - len(failed)
+        return Outcome(artifact.path, cached=cached, failed=failed, unit=unit, notices=notices, pending=tuple(missing))
     with meter(what, len(missing), unit, runtime.progress) as counter:
         sink = Sink(artifact, sources, counter)
         try:
@@ -139,11 +145,19 @@ def run(
         finally:
             sink.discard()
         artifact.seal(sink.failures, entries)
-    known = artifact.failures()
-    failed = tuple(known[clip] for clip in sources if clip in known and known[clip].source_sha256 == sources[clip])
+    failed = _failed(artifact, sources)
     return Outcome(
         artifact.path, sink.computed, len(sources) - sink.computed - len(failed), sink.partial, failed,
         counter.rows, counter.seconds if missing else 0.0, unit, tuple(sink.damaged), notices,
+    )  # fmt: skip
+
+
+def _failed(artifact: Artifact, sources: Mapping[str, str], pending: Collection[str] = ()) -> tuple[Failure, ...]:
+    """The clips given that are known to fail, but for those that are to be tried again."""
+    known, again = artifact.failures(), set(pending)
+    return tuple(
+        known[clip] for clip, source in sources.items()
+        if clip in known and known[clip].source_sha256 == source and clip not in again
     )  # fmt: skip
 
 

@@ -36,7 +36,7 @@ class AuxiliarySource:
     """Where an auxiliary task comes from: `--aux FEATURES:LABELS:TASK`."""
 
     features: Features
-    labels: Path
+    labels: Labels
     task: Task
 
     @staticmethod

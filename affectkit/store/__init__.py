@@ -1,7 +1,7 @@
 """Artifacts on disk: atomic parts, immutable memory-mapped HDF5 segments, provenance, per-clip digests."""
 
 from affectkit.store.artifact import Artifact, Failure, Stage, open_artifact, write_table
-from affectkit.store.cache import Cache
+from affectkit.store.cache import Cache, NotMade, provenance
 from affectkit.store.features import Features, feature_columns, features, open_features
 from affectkit.store.schema import Column, Schema, faces_schema, features_schema, predictions_schema, waveforms_schema
 from affectkit.store.writing import PartWriter
@@ -12,6 +12,7 @@ __all__ = [
     "Column",
     "Failure",
     "Features",
+    "NotMade",
     "PartWriter",
     "Schema",
     "Stage",
@@ -22,6 +23,7 @@ __all__ = [
     "open_artifact",
     "open_features",
     "predictions_schema",
+    "provenance",
     "waveforms_schema",
     "write_table",
 ]

@@ -42,10 +42,12 @@ _RACES = 10
 
 
 class Artifact:
-    """An artifact that exists on disk. Reading is lazy and memory-mapped; later segments win."""
+    """An artifact that exists on disk. Reading is lazy and memory-mapped; later segments win. A `dry` one is only
+    looked at."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, dry: bool = False) -> None:
         self.path = path
+        self.dry = dry
         self.stage = read_stage(path)
 
     def __repr__(self) -> str:
@@ -153,6 +155,7 @@ class Artifact:
 
     def new_part(self) -> PartWriter:
         """A writer of one more part."""
+        assert not self.dry
         folder = self.path / "parts"
         with explained(folder):
             folder.mkdir(exist_ok=True)
@@ -160,6 +163,7 @@ class Artifact:
 
     def seal(self, failures: Iterable[Failure] = (), entries: Mapping[str, dict[str, Any]] | None = None) -> None:
         """Pack all finished parts into one new segment and bring failures.jsonl and clips.json up to date."""
+        assert not self.dry
         with self.locked():
             self._forget()
             packed = self.part_paths()

@@ -27,29 +27,45 @@ DEFAULT_ROOT = ".affectkit"
 _RECORDED = ("av", "h5py", "librosa", "numpy", "onnxruntime", "scikit-learn", "timm", "torch", "transformers")
 
 
-class Cache:
-    """Artifacts under one root: `--cache`, else $AFFECTKIT_CACHE, else `.affectkit/`."""
+class NotMade(Exception):
+    """A dry cache has no such artifact: here a stage would begin to compute all of it."""
 
-    def __init__(self, root: Path | None = None) -> None:
+    def __init__(self, path: Path) -> None:
+        super().__init__(f"{path} is not made yet")
+        self.path = path
+
+
+class Cache:
+    """Artifacts under one root: `--cache`, else $AFFECTKIT_CACHE, else `.affectkit/`.
+
+    A `dry` cache only looks: a stage called with it raises `NotMade`, or says which clips are missing (see
+    `stages._map.run`), or returns what is there. Nothing is written.
+    """
+
+    def __init__(self, root: Path | None = None, *, dry: bool = False) -> None:
         self.root = root or Path(os.environ.get("AFFECTKIT_CACHE") or DEFAULT_ROOT)
+        self.dry = dry
 
     def digests(self, rehash: bool = False) -> Digests:
         """The memo of source digests."""
-        return Digests(self.root / "digests.sqlite", rehash)
+        return Digests(self.root / "digests.sqlite", rehash, keep=not self.dry)
 
     def path(self, stage: str, name: str, inputs: dict[str, Any], out: Path | None = None) -> Path:
         """Where the artifact of these inputs lies; `out` names it by hand."""
         return out or self.root / stage / f"{_safe(name)}-{fingerprint(inputs)[:12]}"
 
     def find(self, stage: str, name: str, inputs: dict[str, Any], out: Path | None = None) -> Artifact | None:
-        """The artifact if it exists. Raises UsageError when `out` holds another recipe."""
+        """The artifact if it exists. Raises UsageError when `out` holds another recipe; a dry cache raises NotMade
+        where there is none."""
         path = self.path(stage, name, inputs, out)
         with explained(path):
             if not (path / STAGE_FILE).exists():
                 if out and path.exists() and any(not p.name.startswith(TEMPORARY) for p in path.iterdir()):
                     raise UsageError(f"--out {path} is a folder with other things in it: name a new or an empty one")
+                if self.dry:
+                    raise NotMade(path)
                 return None
-        artifact = Artifact(path)
+        artifact = Artifact(path, dry=self.dry)
         if artifact.stage.fingerprint != fingerprint(inputs):
             raise UsageError(
                 f"{path} holds another recipe ({artifact.stage.stage} {artifact.stage.name}): "
@@ -80,6 +96,8 @@ class Cache:
     ) -> Artifact:  # fmt: skip
         """The artifact of a fit stage: `write` fills a temporary folder, which appears whole under its name."""
         path = self.path(stage, name, inputs, out)
+        if self.dry:
+            raise NotMade(path)
         temporary = temporary_name(path)
         try:
             with explained(path):
@@ -117,7 +135,7 @@ def stage_text(
     return Stage(
         stage=stage, name=name, fingerprint=fingerprint(inputs), inputs=inputs, table=table,
         numerics=numerics or {}, upstream=[str(path.resolve()) for path in upstream],
-        provenance=_provenance() | (extra or {}),
+        provenance=provenance() | (extra or {}),
     ).model_dump_json(indent=1)  # fmt: skip
 
 
@@ -132,7 +150,8 @@ def _appear(temporary: Path, path: Path) -> None:
     fsync(path.parent)
 
 
-def _provenance() -> dict[str, Any]:
+def provenance() -> dict[str, Any]:
+    """This installation: versions, git commit, host, time and command line."""
     return {
         "affectkit": __version__,
         "git": _git_commit(),

@@ -17,13 +17,15 @@ DEFAULT = "values"
 
 @dataclass(frozen=True)
 class Features:
-    """What a head reads: a column of an artifact, `values` where the artifact has one."""
+    """What a head reads: a column of an artifact, `values` where the artifact has one; `only` these clips of it, where
+    the artifact holds those of several data sets."""
 
     artifact: Artifact
     column: str = DEFAULT
+    only: frozenset[str] | None = None
 
     def __contains__(self, clip: object) -> bool:
-        return clip in self.artifact
+        return clip in self.artifact and (self.only is None or clip in self.only)
 
     @property
     def path(self) -> Path:
@@ -31,7 +33,7 @@ class Features:
 
     @property
     def clips(self) -> list[str]:
-        return self.artifact.clips
+        return [clip for clip in self.artifact.clips if self.only is None or clip in self.only]
 
     @property
     def identity(self) -> str:
