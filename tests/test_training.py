@@ -50,7 +50,7 @@ def test_an_optimiser_is_torchs(name):
     for ours in (True, False):
         torch.manual_seed(0)
         net = torch.nn.Linear(3, 2)
-        stepper = _schedule.optimiser(net, options) if ours else reference(name, net.parameters(), options)
+        stepper = _schedule.optimiser(net.parameters(), options) if ours else reference(name, net.parameters(), options)
         for x in torch.randn(5, 4, 3, generator=torch.Generator().manual_seed(1)):
             stepper.zero_grad()
             net(x).square().mean().backward()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -16,7 +17,6 @@ from torch import Tensor
 from torch.nn import functional
 
 from affectkit.errors import UsageError
-from affectkit.heads._options import TrainingOptions
 from affectkit.tasks import Loss, Task
 from affectkit.types import Floats
 
@@ -29,7 +29,41 @@ _KINDS: dict[str, tuple[Loss, ...]] = {
 }
 
 
-def build(options: TrainingOptions, task: Task, labels: Floats, device: str) -> LossFunction:
+class LossOptions(Protocol):
+    """What a loss needs of the options of heads and of networks."""
+
+    @property
+    def loss(self) -> Loss: ...
+    @property
+    def mass(options: LossOptions, task: Task, labels: Floats, device: str) -> Callable[[Tensor], Tensor] | None:
+    """How much the labels of a batch weigh [B,T,K] -> [], with class weights from the training labels [N,K].
+
+    By this weight, the mean of the losses of a batch's parts is the loss of the batch. None for a loss that no parts
+    tell (ccc, rmse).
+    """
+    name = task.default_loss if options.loss == "auto" else options.loss
+    if name in ("ccc", "ccc+mse", "rmse"):
+        return None
+    if name != "cross-entropy":
+        return lambda truth: _labelled(truth)[0].sum()
+    known = labels[np.isfinite(labels).all(axis=1)]
+    weights = torch.tensor(class_weights(options, task, known), dtype=torch.float32, device=device)
+
+    def of_classes(truth: Tensor) -> Tensor:
+        weight, index = _labelled(truth)
+        return (weights[index[:, 0].long()] * weight).sum()
+
+    return of_classes
+
+
+def class_weights(self) -> str: ...
+    @property
+    def focal_gamma(self) -> float: ...
+    @property
+    def label_smoothing(self) -> float: ...
+
+
+def build(options: LossOptions, task: Task, labels: Floats, device: str) -> LossFunction:
     """The loss that the options name ("auto": the task's own), with class weights from the training labels [N,K].
 
     Raises UsageError for a loss that does not fit the task's kind.
@@ -51,7 +85,7 @@ def build(options: TrainingOptions, task: Task, labels: Floats, device: str) -> 
     return lambda scores, truth: cross_entropy(scores, truth, weights, smoothing)
 
 
-def class_weights(options: TrainingOptions, task: Task, labels: Floats) -> Floats:
+def class_weights(options: LossOptions, task: Task, labels: Floats) -> Floats:
     """Weights [K] of the classes or, for labels, of their positives, from the labelled training rows [N,K]."""
     if options.class_weights == "none":
         return np.ones(task.outputs)

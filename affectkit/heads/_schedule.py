@@ -6,13 +6,12 @@ Rates follow from the options and from the history alone, so that a training tha
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple, Protocol
 
 import torch
-from torch import nn
 
 from affectkit import metrics
-from affectkit.heads._options import TrainingOptions
 from affectkit.plugins import Epoch
 from affectkit.tasks import Metric
 
@@ -21,20 +20,60 @@ PLATEAU_FACTOR = 0.5  # MuSe's baseline
 MOMENTUM = 0.9  # of sgd
 
 
-def optimiser(network: nn.Module, options: TrainingOptions) -> torch.optim.Optimizer:
-    """The one that the options name. Weight decay is decoupled in adamw, and a term of the loss in adam and sgd."""
-    parameters, rate, decay = network.parameters(), options.learning_rate, options.weight_decay
+class OptimiserOptions(Protocol):
+    """What an optimiser needs of the options of heads and of networks."""
+
+    @property
+    def optimiser(self) -> str: ...
+    @property
+    def learning_rate(self) -> float: ...
+    @property
+    def weight_decay(self) -> float: ...
+
+
+class ScheduleOptions(Protocol):
+    """What the rates need of them."""
+
+    @property
+    def epochs(self) -> int: ...
+    @property
+    def learning_rate(self) -> float: ...
+    @property
+    def schedule(self) -> str: ...
+    @property
+    def warmup_steps(self) -> int: ...
+    @property
+    def plateau_patience(self) -> int: ...
+    @property
+    def step_epochs(self) -> int: ...
+    @property
+    def step_factor(self) -> float: ...
+
+
+class Ends(NamedTuple):
+    """Rates of the first step of the warm-up, and that the cosine ends at."""
+
+    first: float
+    last: float
+
+
+def optimiser(parameters: Iterable[Any], options: OptimiserOptions) -> torch.optim.Optimizer:
+    """The one that the options name, of parameters or groups of them. Weight decay is decoupled in adamw, and a term of
+    the loss in adam and sgd."""
+    rate, decay = options.learning_rate, options.weight_decay
     if options.optimiser == "sgd":
         return torch.optim.SGD(parameters, rate, momentum=MOMENTUM, weight_decay=decay, fused=True)
     kind = torch.optim.Adam if options.optimiser == "adam" else torch.optim.AdamW
     return kind(parameters, rate, weight_decay=decay, fused=True)
 
 
-def rates(history: Sequence[Epoch], steps: int, metric: Metric, options: TrainingOptions) -> list[float]:
+def rates(
+    history: Sequence[Epoch], steps: int, metric: Metric, options: ScheduleOptions, ends: Ends | None = None
+) -> list[float]:
     """The rate of each of the `steps` of the epoch that follows `history`."""
     done = len(history)
     if options.schedule == "cosine":
-        return [cosine(done * steps + n, options.epochs * steps, options) for n in range(steps)]
+        return [cosine(done * steps + n, options.epochs * steps, options, ends) for n in range(steps)]
     factor = 1.0
     if options.schedule == "plateau":
         factor = plateau([epoch.score for epoch in history], metric, options.plateau_patience)
@@ -43,13 +82,17 @@ def rates(history: Sequence[Epoch], steps: int, metric: Metric, options: Trainin
     return [options.learning_rate * factor] * steps
 
 
-def cosine(step: int, total: int, options: TrainingOptions) -> float:
-    """The rate of one step of `total`: linear warm-up to the peak, then cosine down to its `FINAL_RATE`."""
-    warmup = min(options.warmup_steps, total // 10)
+def cosine(step: int, total: int, options: ScheduleOptions, ends: Ends | None = None) -> float:
+    """The rate of one step of `total`: linear warm-up to the peak, then cosine down to its `FINAL_RATE`.
+
+    Without `ends` the warm-up begins one step above 0.
+    """
+    warmup, peak = min(options.warmup_steps, total // 10), options.learning_rate
     if step < warmup:
-        return options.learning_rate * (step + 1) / (warmup + 1)
+        return peak * (step + 1) / (warmup + 1) if ends is None else ends.first + (peak - ends.first) * step / warmup
     done = (step - warmup) / max(1, total - warmup)
-    return options.learning_rate * (FINAL_RATE + (1 - FINAL_RATE) * (1 + math.cos(math.pi * done)) / 2)
+    final = FINAL_RATE if ends is None else ends.last / peak
+    return peak * (final + (1 - final) * (1 + math.cos(math.pi * done)) / 2)
 
 
 def plateau(scores: Sequence[float], metric: Metric, patience: int) -> float:

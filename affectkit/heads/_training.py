@@ -155,7 +155,7 @@ def optimise(
     of its own. With a folder as `state`, training goes on from what is found there. Raises UsageError when the loss is
     no longer finite; `Interrupted` for Ctrl-C, with the best weights so far in the network.
     """
-    run = Run(network, _schedule.optimiser(network, options), rng, objectives[0].table.device)
+    run = Run(network, _schedule.optimiser(network.parameters(), options), rng, objectives[0].table.device)
     kept = None if state is None else State(state, _identity(run, objectives, options))
     if kept is not None:
         kept.restore(run)
