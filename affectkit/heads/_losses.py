@@ -35,28 +35,7 @@ class LossOptions(Protocol):
     @property
     def loss(self) -> Loss: ...
     @property
-    def mass(options: LossOptions, task: Task, labels: Floats, device: str) -> Callable[[Tensor], Tensor] | None:
-    """How much the labels of a batch weigh [B,T,K] -> [], with class weights from the training labels [N,K].
-
-    By this weight, the mean of the losses of a batch's parts is the loss of the batch. None for a loss that no parts
-    tell (ccc, rmse).
-    """
-    name = task.default_loss if options.loss == "auto" else options.loss
-    if name in ("ccc", "ccc+mse", "rmse"):
-        return None
-    if name != "cross-entropy":
-        return lambda truth: _labelled(truth)[0].sum()
-    known = labels[np.isfinite(labels).all(axis=1)]
-    weights = torch.tensor(class_weights(options, task, known), dtype=torch.float32, device=device)
-
-    def of_classes(truth: Tensor) -> Tensor:
-        weight, index = _labelled(truth)
-        return (weights[index[:, 0].long()] * weight).sum()
-
-    return of_classes
-
-
-def class_weights(self) -> str: ...
+    def class_weights(self) -> str: ...
     @property
     def focal_gamma(self) -> float: ...
     @property
@@ -83,6 +62,27 @@ def build(options: LossOptions, task: Task, labels: Floats, device: str) -> Loss
     if name == "focal":
         return lambda scores, truth: focal(scores, truth, weights, smoothing, options.focal_gamma)
     return lambda scores, truth: cross_entropy(scores, truth, weights, smoothing)
+
+
+def mass(options: LossOptions, task: Task, labels: Floats, device: str) -> Callable[[Tensor], Tensor] | None:
+    """How much the labels of a batch weigh [B,T,K] -> [], with class weights from the training labels [N,K].
+
+    By this weight, the mean of the losses of a batch's parts is the loss of the batch. None for a loss that no parts
+    tell (ccc, rmse).
+    """
+    name = task.default_loss if options.loss == "auto" else options.loss
+    if name in ("ccc", "ccc+mse", "rmse"):
+        return None
+    if name != "cross-entropy":
+        return lambda truth: _labelled(truth)[0].sum()
+    known = labels[np.isfinite(labels).all(axis=1)]
+    weights = torch.tensor(class_weights(options, task, known), dtype=torch.float32, device=device)
+
+    def of_classes(truth: Tensor) -> Tensor:
+        weight, index = _labelled(truth)
+        return (weights[index[:, 0].long()] * weight).sum()
+
+    return of_classes
 
 
 def class_weights(options: LossOptions, task: Task, labels: Floats) -> Floats:
