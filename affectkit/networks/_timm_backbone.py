@@ -1,4 +1,6 @@
-"""A timm backbone that is trained: crops as they are cached in, pooled features out.
+"""A timm backbone that is trained: crops as they are cached in, pooled features (or logits) out.
+
+EfficientNet-Lite0, whose weights come as a package, is one of them by the name of its own plugin.
 
 Imports torch: import this module inside functions only. What timm says of the tag that was trained from (its pinned
 name, input size, mean and deviation) is kept as `Architecture`, so that a saved network reads its crops in the same way
@@ -7,14 +9,16 @@ with a timm whose defaults have changed.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Literal, cast
 
 import torch
 from pydantic import Field
+from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from timm.models import group_parameters
 from torch import Tensor, nn
 
-from affectkit.backbones import _timm_names
+from affectkit.backbones import _timm_names, efficientnet_lite0
 from affectkit.backbones import timm as plugin
 from affectkit.backbones._image import Preprocessing
 from affectkit.backbones.timm import TimmOptions
@@ -23,6 +27,8 @@ from affectkit.errors import UsageError
 from affectkit.weights import WeightsFile, random
 
 Channels = tuple[float, float, float]
+Layer = Literal["pooled", "logits"]
+LITE0 = efficientnet_lite0.NAME
 
 
 class Architecture(Config):
@@ -34,6 +40,8 @@ class Architecture(Config):
     mean: Channels
     std: Channels
     interpolation: Literal["bilinear", "bicubic"]
+    layer: Layer = "pooled"
+    classes: int | None = Field(None, ge=1, le=1 << 20, description="width of the logits, where these are read")
 
     @property
     def preprocessing(self) -> Preprocessing:
@@ -42,17 +50,20 @@ class Architecture(Config):
 
 
 class Encoder(nn.Module):
-    """uint8 [N,3,h,w] -> pooled features [N,dim] of a timm network without its classifier.
+    """uint8 [N,3,h,w] -> [N,dim]: pooled features of a timm network without its classifier, or its logits.
 
     With `checkpointing`, timm computes activations again in the backward pass. Batch norms would count every batch
     twice then: outside of the forward pass their momentum is 0. Raises UsageError for models that cannot.
     """
 
-    def __init__(self, network: nn.Module, preprocessing: Preprocessing, checkpointing: bool) -> None:
+    def __init__(
+        self, network: nn.Module, preprocessing: Preprocessing, checkpointing: bool, layer: Layer = "pooled"
+    ) -> None:
         super().__init__()
-        network.reset_classifier(0)  # type: ignore[operator]
+        if layer == "pooled":
+            network.reset_classifier(0)  # type: ignore[operator]
         self.network = network
-        self.dim = int(network.head_hidden_size)  # type: ignore[arg-type]
+        self.dim = int(network.head_hidden_size if layer == "pooled" else network.num_classes)  # type: ignore[arg-type]
         self._preprocessing = preprocessing
         self._momenta = _checkpoint(network) if checkpointing else {}
 
@@ -69,24 +80,42 @@ class Encoder(nn.Module):
 
 
 def build(
-    model: str, input_size: int | None, weights: WeightsFile | None, known: dict[str, Any], checkpointing: bool = False
-) -> tuple[Encoder, dict[str, Any]]:
+    model: str, input_size: int | None, weights: WeightsFile | None, known: dict[str, Any],
+    checkpointing: bool = False, layer: Layer = "pooled", imagenet: bool = False,
+) -> tuple[Encoder, dict[str, Any]]:  # fmt: skip
     """The backbone and its architecture as JSON: with the given weights, or as `known` describes it, without any.
 
-    Raises UsageError for weights that do not fit, and for a description that the installed timm cannot build.
+    `imagenet`: pixels are normalised by ImageNet's mean and deviation, whatever the model's own are. Raises UsageError for weights that do not fit, and for a description that the installed timm cannot build.
     """
     if weights is None:
         described = validate(Architecture, known, "the saved network's architecture")
-        options = TimmOptions(model=described.model, input_size=described.input_size)
-        return Encoder(plugin.build(options, random(model)), described.preprocessing, checkpointing=False), known
-    options = TimmOptions(model=_timm_names.resolve(model).name, input_size=input_size)
-    network = plugin.build(options, weights)
-    prepared = plugin.preprocessing(network, input_size)
+        network = _network(described.model, described.input_size, random(model), described.layer)
+        if described.classes not in (None, network.num_classes):
+            network.reset_classifier(described.classes)  # type: ignore[operator]
+        return Encoder(network, described.preprocessing, False, described.layer), known
+    name = model if model == LITE0 else _timm_names.resolve(model).name
+    network = _network(name, input_size, weights, layer)
+    prepared = _preprocessing(name, network, input_size)
+    if imagenet:
+        prepared = replace(prepared, mean=IMAGENET_DEFAULT_MEAN, std=IMAGENET_DEFAULT_STD)
     described = Architecture(
-        model=options.model, input_size=input_size, size=prepared.size, mean=prepared.mean, std=prepared.std,
-        interpolation=prepared.interpolation,
+        model=name, input_size=input_size, size=prepared.size, mean=prepared.mean, std=prepared.std,
+        interpolation=prepared.interpolation, layer=layer, classes=network.num_classes if layer == "logits" else None,
     )  # fmt: skip
-    return Encoder(network, prepared, checkpointing), described.model_dump(mode="json")
+    return Encoder(network, prepared, checkpointing, layer), described.model_dump(mode="json")
+
+
+def _network(name: str, input_size: int | None, weights: WeightsFile, layer: Layer) -> nn.Module:
+    if name == LITE0:
+        return efficientnet_lite0.build(weights)
+    return plugin.build(TimmOptions(model=name, layer=layer, input_size=input_size), weights)
+
+
+def _preprocessing(name: str, network: nn.Module, input_size: int | None) -> Preprocessing:
+    if name != LITE0:
+        return plugin.preprocessing(network, input_size)
+    side = input_size or efficientnet_lite0.Lite0Options().input_size
+    return Preprocessing((side, side), efficientnet_lite0.MEAN, efficientnet_lite0.STD, "bilinear")
 
 
 def blocks(encoder: Encoder) -> list[list[nn.Parameter]]:
