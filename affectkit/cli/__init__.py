@@ -36,6 +36,7 @@ COMMANDS = {
     "list": ("workspace", "List plugins, or the options of one."),
     "status": ("workspace", "Devices, extras, weights at hand, cache size."),
     "demo": ("workspace", "Make a small labelled data set and run the whole pipeline on it, video and audio."),
+    "practice": ("practice", "Write a small synthetic set in the layout of a real data set."),
     "weights": ("workspace", "Weight files: what they are, their licences, fetching them."),
 }
 """The module of each command in this package, and what it does."""

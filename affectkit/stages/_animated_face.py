@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,6 +57,19 @@ class View:
     wall: Colour = (1.0, 1.0, 1.0)
 
 
+class Look(Protocol):
+    """Another appearance of the same face."""
+
+    def reshape(self, x: Grid, y: Grid) -> tuple[Grid, Grid]:
+        """From positions [H,W] on this head to those on the photograph's, before the expression moves them."""
+        ...
+
+    def paint(self, picture: NDArray[np.float32], x: Grid, y: Grid, wall: Grid) -> None:
+        """Change the colours of a picture [3,H,W], 0 to 255, in place; `x`, `y` do not move with the head, `wall` is
+        how far a pixel belongs to the background, 0 to 1."""
+        ...
+
+
 @cache
 def photograph() -> NDArray[np.float32]:
     """The portrait, enlarged: [3,H,W], 0 to 255. Read from scikit-image's files; nothing is downloaded.
@@ -76,16 +90,21 @@ def photograph() -> NDArray[np.float32]:
     return np.ascontiguousarray(pixels.transpose(2, 0, 1))
 
 
-def render(expression: Expression, view: View, size: int) -> Frame:
+def render(expression: Expression, view: View, size: int, look: Look | None = None) -> Frame:
     """A picture of the face: uint8 [size,size,3]. The same arguments give the same bytes."""
-    x, y = _camera(view, size)
-    gain = _light(x, y, view)
-    x, y, wall = _head(x, y, view)
+    room = _camera(view, size)
+    gain = _light(*room, view)
+    x, y, wall = _head(*room, view)
+    if look is not None:
+        x, y = look.reshape(x, y)
     face = _window(x, y)
     x[face], y[face], mouth = move_features(x[face], y[face], expression)
     picture = _read(x, y)
     for channel, plane in enumerate(picture):
         plane[face] += mouth.opacity * (mouth.colour(channel) - plane[face])
+    if look is not None:
+        look.paint(picture, *room, wall)
+    for channel, plane in enumerate(picture):
         plane *= gain * (view.cast[channel] * (1 + (view.wall[channel] - 1) * wall))
     picture += 0.5
     return np.clip(picture, 0, 255, out=picture).astype(np.uint8).transpose(1, 2, 0)

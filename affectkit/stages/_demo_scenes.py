@@ -61,10 +61,10 @@ def make_scene(rng: np.random.Generator, frames: int, fps: float) -> Scene:
     valence = affect_curve(rng, times)
     arousal = min((affect_curve(rng, times) for _ in range(8)), key=lambda curve: _likeness(curve, valence))
     manner = Manner(*rng.uniform(0.8, 1.15, 5).tolist())
-    blinks = _blinks(rng, times)
+    blinks = make_blinks(rng, times)
     shown = zip(valence.tolist(), arousal.tolist(), blinks.tolist(), strict=True)
     expressions = tuple(manner.express(v, a, blink) for v, a, blink in shown)
-    return Scene(valence, arousal, expressions, _views(rng, times, arousal))
+    return Scene(valence, arousal, expressions, make_views(rng, times, arousal))
 
 
 def affect_curve(rng: np.random.Generator, times: Curve) -> Curve:
@@ -96,13 +96,13 @@ def _likeness(a: Curve, b: Curve) -> float:
     return abs(float(a @ b)) / norm if norm else 0.0
 
 
-def _blinks(rng: np.random.Generator, times: Curve) -> Curve:
+def make_blinks(rng: np.random.Generator, times: Curve) -> Curve:
     """Closing of the lids [T], 0 to 1: about a blink every four seconds."""
     moments = rng.uniform(times[0], times[-1], rng.poisson((times[-1] - times[0]) / 4))
     return np.exp(-0.5 * ((times[:, None] - moments) / 0.07) ** 2).max(axis=1, initial=0)
 
 
-def _views(rng: np.random.Generator, times: Curve, arousal: Curve) -> tuple[View, ...]:
+def make_views(rng: np.random.Generator, times: Curve, arousal: Curve) -> tuple[View, ...]:
     """Pose, camera and light of every frame. Arousal only speeds the head's tremor up; its mean stays 0."""
     tremor = 1.2 * (arousal + 1) / 2 * np.sin(2 * np.pi * times * rng.uniform(1.2, 1.9) + rng.uniform(0, 6))
     shift_x, shift_y = wander(rng, times, 5), wander(rng, times, 4) + tremor

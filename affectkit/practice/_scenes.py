@@ -1,0 +1,102 @@
+"""What happens in a clip: feelings that come and go, the face and the curves of valence and arousal that follow."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from affectkit.practice._feelings import NEUTRAL, PARAMETERS, Values, face_of
+from affectkit.practice._looks import Look
+from affectkit.stages._animated_face import Frame, View, render
+from affectkit.stages._demo_scenes import make_blinks, make_views, wander
+from affectkit.stages._demo_voice import make_voice
+from affectkit.stages._face_features import Expression
+
+CHANGE = 0.5  # s from one feeling to the next
+_OWN = 0.12  # wandering of valence and arousal that no feeling explains
+_BY_VALENCE = np.array([0.9, 0.0, 0.0, 0.0, -0.4])  # what it does to PARAMETERS
+_BY_AROUSAL = np.array([0.0, 0.35, 0.5, 0.7, 0.0])
+
+
+@dataclass(frozen=True, repr=False)
+class Scene:
+    """A clip of T frames before it is drawn: valence, arousal [T] in [-1, 1], and what is seen in each frame."""
+
+    look: Look
+    valence: Values
+    arousal: Values
+    expressions: tuple[Expression, ...]
+    views: tuple[View, ...]
+
+    def __len__(self) -> int:
+        return len(self.views)
+
+    def frames(self, size: int) -> Iterator[Frame]:
+        """The T pictures, uint8 [size,size,3]."""
+        for expression, view in zip(self.expressions, self.views, strict=True):
+            yield render(expression, view, size, self.look)
+
+    def voice(self, rng: np.random.Generator, fps: float) -> NDArray[np.float32]:
+        """The sound [S] at 16 kHz: babble that follows valence and arousal."""
+        return make_voice(rng, self.valence, self.arousal, fps)
+
+
+def make_scene(rng: np.random.Generator, look: Look, shown: Values, times: Values) -> Scene:
+    """A clip whose face shows `shown` [T,7] (five parameters, valence, arousal) at `times` (s).
+
+    How strongly this face shows things, its set at rest, and a little wandering of valence and arousal, which the face
+    follows, are the clip's own; so no cue is exact.
+    """
+    own = np.stack([wander(rng, times, _OWN), wander(rng, times, _OWN)], axis=1)  # [T,2]
+    affect = np.clip(shown[:, 5:] + own, -0.98, 0.98)
+    rest = np.array([getattr(look.rest, name) for name in PARAMETERS])
+    neutral = NEUTRAL.row[:5]
+    manner = rng.uniform(0.75, 1.2, 5)
+    faces = neutral + rest + manner * (shown[:, :5] - neutral)
+    faces = faces + own[:, :1] * _BY_VALENCE + own[:, 1:] * _BY_AROUSAL
+    expressions = tuple(face_of(face, blink) for face, blink in zip(faces, make_blinks(rng, times), strict=True))
+    return Scene(look, affect[:, 0], affect[:, 1], expressions, make_views(rng, times, affect[:, 1]))
+
+
+def frame_times(frames: int, fps: float) -> Values:
+    """[T] the middle of each frame's interval, s."""
+    return np.asarray((np.arange(frames) + 0.5) / fps, np.float64)
+
+
+def episodes(
+    rng: np.random.Generator, feelings: Values, order: list[int], times: Values
+) -> tuple[Values, NDArray[np.intp]]:
+    """One feeling after the other: what is shown [T,7], and the class of each frame [T].
+
+    `feelings` [K,7]; `order`: the classes, one an episode. Episodes last about as long as one another, each with its
+    own intensity; the class changes in the middle of a transition.
+    """
+    lasts = rng.uniform(0.7, 1.3, len(order))
+    length = times[-1] + times[0]
+    borders = np.cumsum(lasts)[:-1] / lasts.sum() * length
+    begun = _rise((times[:, None] - borders) / CHANGE + 0.5)  # [T,E-1]
+    full = np.column_stack([np.ones(len(times)), begun])
+    weights = full - np.column_stack([begun, np.zeros(len(times))])  # [T,E], rows sum to 1
+    strength = rng.uniform(0.5, 1.0, len(order))
+    neutral = NEUTRAL.row
+    shown = neutral + (weights * strength) @ (feelings[order] - neutral)
+    which = (times[:, None] >= borders).sum(axis=1)
+    return np.asarray(shown), np.asarray(order)[which]
+
+
+def swell(rng: np.random.Generator, feeling: Values, times: Values) -> Values:
+    """One feeling that comes up early in the clip, holds, and partly fades: what is shown [T,7] of `feeling` [7]."""
+    length = times[-1] + times[0]
+    onset, fade = rng.uniform(0.0, 0.2) * length, rng.uniform(0.75, 0.95) * length
+    left = rng.uniform(0.3, 0.8)
+    level = _rise((times - onset) / CHANGE + 0.5) * (1 - (1 - left) * _rise((times - fade) / CHANGE))
+    neutral = NEUTRAL.row
+    return np.asarray(neutral + level[:, None] * (feeling - neutral))
+
+
+def _rise(t: Values) -> Values:
+    t = np.clip(t, 0, 1)
+    return t * t * (3 - 2 * t)

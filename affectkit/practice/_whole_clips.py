@@ -1,0 +1,38 @@
+"""Scenes of data sets that label whole clips: one feeling, or a mixture, comes up, holds and partly fades."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from affectkit.practice._feelings import LOW, NEUTRAL, Values, feelings_of
+from affectkit.practice._scenes import Scene, frame_times, make_scene, swell
+from affectkit.practice._settings import Plan
+
+
+def class_scene(plan: Plan, number: int, feeling: Values) -> Scene:
+    """Clip `number`, in which a person of its own shows `feeling` [7] at an intensity of its own."""
+    rng = plan.rng(5, number)
+    neutral = NEUTRAL.row
+    strength = rng.uniform(0.55, 1.0)
+    return _scene(plan, rng, number, neutral + strength * (feeling - neutral))
+
+
+def mixed_scene(plan: Plan, number: int, intensities: Values) -> Scene:
+    """Clip `number`, in which a person of its own reacts with seven intensities [7] at once."""
+    neutral = NEUTRAL.row
+    feeling = neutral + intensities @ (feelings_of("eri") - neutral)
+    return _scene(plan, plan.rng(5, number), number, np.clip(feeling, [*LOW, -1, -1], 1))
+
+
+def draw_intensities(rng: np.random.Generator, strongest: int) -> Values:
+    """Seven intensities in 0..1, together at most 1: one reaction prevails, others join in."""
+    found = np.zeros(7)
+    found[strongest] = rng.uniform(0.35, 0.95)
+    others = np.delete(np.arange(7), strongest)
+    found[others] = (1 - found[strongest]) * rng.uniform(0.2, 1) * rng.dirichlet(np.full(6, 0.4))
+    return found
+
+
+def _scene(plan: Plan, rng: np.random.Generator, number: int, feeling: Values) -> Scene:
+    times = frame_times(plan.frames, plan.fps)
+    return make_scene(rng, plan.look(number), swell(rng, feeling, times), times)

@@ -1,0 +1,45 @@
+"""Practice data in the layout of C-EXPR-DB as ABAW gives it: unlabelled videos and a template.
+
+The real data has no labels at all. So that there is something to learn from, `labels.csv` (clip, split, label) holds
+labels of our own for training and validation clips; give it as `--dataset-option labels=DIR/labels.csv`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from affectkit.practice._feelings import feelings_of
+from affectkit.practice._filming import film
+from affectkit.practice._settings import Plan, deal_by_split, mixed_splits, split_sizes
+from affectkit.practice._whole_clips import class_scene
+from affectkit.store.atomic import write_text
+from affectkit.submissions import FORMATS
+from affectkit.tasks import BUILT_IN
+
+CLIPS, SECONDS, LEAST = 56, 3.0, 3
+TOPS = ("videos", "labels.csv", "submission_template.txt")
+ABOUT = "videos/*.mp4, submission_template.txt; labels.csv (the real data has no labels)"
+_SHARES = {"train": 0.62, "val": 0.25, "test": 0.13}
+_FORM = FORMATS["cexpr"]
+
+
+def jobs(folder: Path, plan: Plan) -> Iterator[Callable[[], None]]:
+    """What is to be written, a clip at a time, and in the end the tables."""
+    (folder / "videos").mkdir(parents=True, exist_ok=True)
+    feelings, names = feelings_of("compound"), BUILT_IN["compound"].targets
+    splits = mixed_splits(plan.rng(3), split_sizes(plan.clips, _SHARES))
+    classes = deal_by_split(plan, splits, len(names))
+    labels, template = ["clip,split,label"], [_FORM.header]
+    for number, (split, label) in enumerate(zip(splits, classes, strict=True)):
+        clip = f"{number + 1:03d}"
+        path = folder / "videos" / f"{clip}.mp4"
+        yield lambda path=path, number=number, label=label: film(  # type: ignore[misc]
+            path, [class_scene(plan, number, feelings[label])], plan, number
+        )
+        if split == "test":
+            template += [f"{clip}/{frame + 1:05d}.jpg," for frame in range(plan.frames)]
+        else:
+            labels.append(f"{clip},{split},{names[label]}")
+    yield lambda: write_text(folder / "labels.csv", "\n".join(labels) + "\n")
+    yield lambda: write_text(folder / "submission_template.txt", "\n".join(template) + "\n")
