@@ -84,11 +84,11 @@ class CropTable:
 
         rows = np.asarray(rows)
         distinct, places = np.unique(rows, return_inverse=True)
-        decoded = np.zeros((len(distinct), self.side, self.side, 3), np.uint8)
+        decoded = np.zeros((len(distinct), 3, self.side, self.side), np.uint8)
         for pixels, row in zip(decoded, distinct.tolist(), strict=True):
             if row >= 0:
                 self._decode(row, pixels)
-        images = torch.from_numpy(decoded.transpose(0, 3, 1, 2)[places.reshape(rows.shape)])
+        images = torch.from_numpy(decoded[places.reshape(rows.shape)])
         if rng is not None and probability > 0:
             from affectkit.networks._augment import augment
 
@@ -106,7 +106,7 @@ class CropTable:
         if begin == end:
             return
         try:
-            pixels[...] = decode_crop(arrays["image"][begin:end], (self.side, self.side))
+            pixels[...] = decode_crop(arrays["image"][begin:end], (self.side, self.side)).transpose(2, 0, 1)
         except ClipError as error:
             raise BrokenRow(self._artifact, self.clips[clip], number, str(error)) from None
 

@@ -57,6 +57,8 @@ class WaveTable:
         """
         import torch
 
+        if len(first) and np.max(first) >= len(self):
+            raise ValueError(f"a window begins at {np.max(first)} of {len(self)} samples")
         heard = np.zeros((len(first), samples), np.float32)
         for window, begin in zip(heard, np.asarray(first).tolist(), strict=True):
             if begin >= 0:
