@@ -85,7 +85,8 @@ def build(
 ) -> tuple[Encoder, dict[str, Any]]:  # fmt: skip
     """The backbone and its architecture as JSON: with the given weights, or as `known` describes it, without any.
 
-    `imagenet`: pixels are normalised by ImageNet's mean and deviation, whatever the model's own are. Raises UsageError for weights that do not fit, and for a description that the installed timm cannot build.
+    `imagenet`: pixels are normalised by ImageNet's mean and deviation, whatever the model's own are. Raises UsageError
+    for weights that do not fit, and for a description that the installed timm cannot build.
     """
     if weights is None:
         described = validate(Architecture, known, "the saved network's architecture")
