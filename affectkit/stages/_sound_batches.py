@@ -12,8 +12,9 @@ import numpy as np
 from affectkit.errors import ClipError
 from affectkit.plugins import AudioBackbone
 from affectkit.prefetch import ahead
+from affectkit.speech.windows import Windowing
 from affectkit.stages._map import Sink
-from affectkit.stages._sound_windows import Rows, Windowing, rows_of
+from affectkit.stages._sound_windows import Rows, rows_of
 from affectkit.stages._values import scatter
 from affectkit.store import Artifact
 

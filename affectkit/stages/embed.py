@@ -12,11 +12,11 @@ from pydantic import Field, model_validator
 from affectkit import plugins
 from affectkit.config import Config, Numerics, Runtime
 from affectkit.errors import UsageError
+from affectkit.speech.windows import Windowing
 from affectkit.stages._crop_batches import embed_crops
 from affectkit.stages._devices import resolved
 from affectkit.stages._map import Outcome, Sink, check_numerics, entries_of, recorded_numerics, run
 from affectkit.stages._sound_batches import embed_windows
-from affectkit.stages._sound_windows import Windowing
 from affectkit.store import Artifact, Cache, Schema, features_schema
 from affectkit.weights import WeightsFile
 
