@@ -47,6 +47,7 @@ class Run:
     device: str
     history: list[Epoch] = field(default_factory=list)
     best: dict[str, Tensor] = field(default_factory=dict)
+    scaler: torch.amp.GradScaler | None = None
 
     def remember(self) -> None:
         """Take the present weights for the best."""
@@ -123,6 +124,7 @@ def _encode(run: Run, identity: str) -> bytes:
     for number, slots in run.optimiser.state_dict()["state"].items():
         tensors |= {f"optimiser.{number}.{name}": value for name, value in slots.items() if value is not None}
     tensors |= {f"generator.{name}": value for name, value in _generators(run.device).items()}
+    tensors |= {f"scaler.{name}": value for name, value in _scaling(run.scaler).items()}
     arrays = {name: value.detach().cpu().contiguous().numpy() for name, value in tensors.items()}
     header = json.dumps(
         {"identity": identity, "history": [asdict(epoch) for epoch in run.history], "rng": run.rng.bit_generator.state}
@@ -157,6 +159,7 @@ def _apply(run: Run, header: _Header, arrays: Arrays) -> None:
     last, best = (_like(fresh, _below(arrays, prefix)) for prefix in ("last.", "best."))
     moments = _moments(run.optimiser, _below(arrays, "optimiser."))
     generators = _like(_generators(run.device), _below(arrays, "generator."))
+    scaling = _like(_scaling(run.scaler), _below(arrays, "scaler."))
     if not header.history or [epoch.epoch for epoch in header.history] != [*range(1, len(header.history) + 1)]:
         raise _Unfit("its history has gaps")
     try:
@@ -170,6 +173,8 @@ def _apply(run: Run, header: _Header, arrays: Arrays) -> None:
         torch.cuda.set_rng_state(generators["cuda"], run.device)
     run.network.load_state_dict(last)
     run.optimiser.load_state_dict({**run.optimiser.state_dict(), "state": moments})
+    if run.scaler is not None:
+        run.scaler.load_state_dict(run.scaler.state_dict() | {name: value.item() for name, value in scaling.items()})
     run.history[:] = header.history
     run.best = {name: value.to(fresh[name].device) for name, value in best.items()}
 
@@ -179,6 +184,12 @@ def _generators(device: str) -> dict[str, Tensor]:
     if device.startswith("cuda"):
         found["cuda"] = torch.cuda.get_rng_state(device)
     return found
+
+
+def _scaling(scaler: torch.amp.GradScaler | None) -> dict[str, Tensor]:
+    """What a loss scaler keeps: its scale, and since how many steps."""
+    kept = {} if scaler is None else scaler.state_dict()
+    return {name: torch.tensor(kept[name]) for name in ("scale", "_growth_tracker") if name in kept}
 
 
 def _below(arrays: Arrays, prefix: str) -> dict[str, Tensor]:

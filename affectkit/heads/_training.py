@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,15 +12,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from affectkit import metrics
 from affectkit.errors import UsageError
-from affectkit.heads import _schedule
+from affectkit.heads import _loop, _schedule
+from affectkit.heads._loop import Pass
 from affectkit.heads._losses import LossFunction
 from affectkit.heads._options import TrainingOptions
 from affectkit.heads._resume import Run, State, identify
 from affectkit.heads._sequences import Table
 from affectkit.heads._windows import Indices, Windows, shuffled
-from affectkit.plugins import Epoch, Interrupted, Monitor
+from affectkit.plugins import Epoch, Monitor
 from affectkit.tasks import Metric
 from affectkit.types import Floats
 
@@ -159,65 +158,15 @@ def optimise(
     kept = None if state is None else State(state, _identity(run, objectives, options))
     if kept is not None:
         kept.restore(run)
-    try:
-        while not _finished(run.history, metric, options):
-            epoch = _epoch(run, objectives, validate, options, metric)
-            if kept is not None:
-                kept.keep(run, last=_finished(run.history, metric, options))
-            monitor(epoch)
-    except KeyboardInterrupt:
-        if not run.best:
-            raise
-        run.settle()
-        raise Interrupted(run.history) from None
-    run.settle()
-    return run.history
 
+    def epoch() -> Pass:
+        batches = shuffled(objectives[0].table.windows.lengths, options.batch_size, run.rng)
+        rates = _schedule.rates(run.history, len(batches), metric, options)
+        others = [objective.batches(options.batch_size, run.rng) for objective in objectives[1:]]
+        loss = _pass(run, objectives, [batches, *others], rates, options)
+        return Pass(loss, validate(), rates[-1])
 
-def best_of(history: Iterable[Epoch], metric: Metric) -> Epoch | None:
-    """The first epoch of the best score."""
-    best: Epoch | None = None
-    for epoch in history:
-        if best is None or metrics.is_better(metric, epoch.score, best.score):
-            best = epoch
-    return best
-
-
-def _finished(history: Sequence[Epoch], metric: Metric, options: TrainingOptions) -> bool:
-    best = best_of(history, metric)
-    return best is not None and (len(history) >= options.epochs or len(history) - best.epoch >= options.patience)
-
-
-def _epoch(
-    run: Run,
-    objectives: Sequence[Objective],
-    validate: Callable[[], float],
-    options: TrainingOptions,
-    metric: Metric,
-) -> Epoch:
-    """Train for one epoch, score it and add it to the history."""
-    began = time.perf_counter()
-    batches = shuffled(objectives[0].table.windows.lengths, options.batch_size, run.rng)
-    rates = _schedule.rates(run.history, len(batches), metric, options)
-    others = [objective.batches(options.batch_size, run.rng) for objective in objectives[1:]]
-    loss = _pass(run, objectives, [batches, *others], rates, options)
-    score = validate()
-    best = best_of(run.history, metric)
-    better = best is None or metrics.is_better(metric, score, best.score)
-    if better:
-        run.remember()
-    run.history.append(
-        Epoch(
-            epoch=len(run.history) + 1,
-            epochs=options.epochs,
-            loss=loss,
-            score=score,
-            best=score if best is None or better else best.score,
-            learning_rate=rates[-1],
-            seconds=time.perf_counter() - began,
-        )
-    )
-    return run.history[-1]
+    return _loop.train(run, epoch, limits=options, metric=metric, monitor=monitor, state=kept)
 
 
 def _pass(
