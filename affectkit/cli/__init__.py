@@ -29,6 +29,8 @@ COMMANDS = {
     "fuse": ("fusion", "Combine the predictions of several models."),
     "evaluate": ("scores", "Score predictions against labels."),
     "compare": ("scores", "Lay prediction sets side by side and say which differences are beyond noise."),
+    "run": ("run", "Run a recipe: a whole system, from a data set to scores and a submission."),
+    "recipe": ("run", "The built-in recipes: list them, read one."),
     "dataset": ("dataset", "Look over a data set in its own layout."),
     "submit": ("submit", "Write predictions as the file that a challenge takes, or check one."),
     "cache": ("cache", "Look at and look after artifacts."),

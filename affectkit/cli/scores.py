@@ -138,8 +138,9 @@ def _print_systems(report: dict[str, Any], marks: Sequence[str]) -> None:
                 cells.append(_with_interval(gap["difference"], (gap["low"], gap["high"]), "+"))
                 cells.append(f"{gap['p_adjusted']:.3f}{' *' if gap['beyond_noise'] else ''}")
             table.add_row(name if mark == marks[0] else "", mark, *cells)
+        table.add_row("", "constant", f"{report['constant']['scores'][name]:.3f}")
     Console(stderr=True).print(table)
-    log("* beyond noise")
+    log(f"* beyond noise; constant: {report['constant']['what']}")
 
 
 def _say_difference(report: dict[str, Any], other: dict[str, Any]) -> None:

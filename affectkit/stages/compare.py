@@ -16,6 +16,7 @@ from pydantic import Field
 
 from affectkit import bootstrap, metrics, tasks
 from affectkit.errors import UsageError
+from affectkit.stages import _constant
 from affectkit.stages import _predictions as tables
 from affectkit.stages._labels import Labels, identity, read
 from affectkit.stages._scoring import Scored, ScoringConfig, gather
@@ -24,7 +25,7 @@ from affectkit.store import Artifact, Cache
 from affectkit.store.atomic import write_text
 from affectkit.tasks import Task
 
-VERSION = 1
+VERSION = 2
 REPORT_FILE = "report.json"
 
 
@@ -93,6 +94,7 @@ def _report(task: Task, scored: Scored, names: Sequence[str], config: CompareCon
         "split": scored.split or "all",
         "reference": {"place": reference, "path": names[reference], "chosen": config.reference},
         "systems": systems,
+        "constant": _constant.report(task, scored.truth),
         "bootstrap": made[0]["bootstrap"] | {"adjusted": "Holm, over the systems, metric by metric"},
         "cautions": made[0]["cautions"] + _chosen_by_score(config, len(names)),
         **scored.counts,

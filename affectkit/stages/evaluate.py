@@ -16,6 +16,7 @@ from pydantic import Field
 from affectkit import bootstrap, metrics, tasks
 from affectkit.errors import UsageError, require
 from affectkit.stages import _calibration as calibration
+from affectkit.stages import _constant
 from affectkit.stages import _predictions as tables
 from affectkit.stages._labels import Labels, identity, read
 from affectkit.stages._scoring import Scored, ScoringConfig, gather
@@ -24,7 +25,7 @@ from affectkit.store.atomic import write_text
 from affectkit.tasks import Task
 from affectkit.types import ClipLabels, Predictions
 
-VERSION = 2
+VERSION = 3
 REPORT_FILE = "report.json"
 CLIPS_FILE = "clips.csv"
 
@@ -108,6 +109,7 @@ def _report(task: Task, scored: Scored, config: ScoringConfig) -> dict[str, Any]
         "metric": task.metric,
         "split": scored.split or "all",
         "scores": metrics.score(task, truth, scores) | each_clip,
+        "constant": _constant.report(task, truth),
         **intervals(task, scored, 0, config),
         **scored.counts,
     }

@@ -1,0 +1,175 @@
+"""`affectkit run` and `affectkit recipe`: whole systems by one command."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from affectkit.cli._options import CacheOption, JsonOption, with_configs
+from affectkit.cli._results import SOME_FAILED, columns, log, print_table
+from affectkit.cli.data import DeviceOption
+from affectkit.config import Runtime
+from affectkit.errors import UsageError
+from affectkit.recipes import at_hand, checking, reading
+from affectkit.recipes.dry import Row, dry_run
+from affectkit.recipes.running import Made, Session, run_all
+from affectkit.recipes.summary import Table, folder_of, score_tables, write_summary
+from affectkit.stages.train import Stopped
+
+USAGE = 2
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command("run")(run)
+    group = typer.Typer(no_args_is_help=True, help="The built-in recipes: list them, read one.")
+    group.command("list")(recipe_list)
+    group.command("show")(recipe_show)
+    app.add_typer(group, name="recipe")
+
+
+@with_configs(runtime=Runtime)
+def run(
+    recipe: Annotated[str, typer.Argument(help="a built-in recipe (affectkit recipe list), or a TOML file")],
+    runtime: Runtime,
+    root: Annotated[
+        list[str] | None,
+        typer.Option(help="where the data set lies; of several, NAME=DIR for each (repeatable)", metavar="[NAME=]DIR"),
+    ] = None,
+    changes: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            help="step.key=value, step.option.key=value or data.NAME.option.key=value (repeatable)",
+            metavar="KEY=VALUE",
+        ),
+    ] = None,
+    tiny: Annotated[bool, typer.Option("--tiny", help="the recipe's own small settings: minutes, offline")] = False,
+    dry: Annotated[
+        bool, typer.Option("--dry-run", help="print what each step would do and what is cached; compute nothing")
+    ] = False,
+    until: Annotated[str | None, typer.Option(help="only this step and what it needs", metavar="STEP")] = None,
+    device: DeviceOption = "auto",
+    cache: CacheOption = None,
+    out: Annotated[Path | None, typer.Option("--out", help="folder of the summary and the submissions")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Run a recipe: a whole system, from a data set to scores and a submission file.
+
+    Everything is checked before anything starts. Every step is a command of its own, cached: the same line again goes
+    on where a run was stopped. The path printed is that of the run's summary.
+
+    Examples:
+
+    `affectkit run sun-2024-va --root AffWild2/ --dry-run`
+
+    `affectkit run strong-baseline --root practice/ --tiny`
+
+    `affectkit run mine.toml --root AffWild2/ --set faces.fps=10 --set head.option.epochs=20 --until head`
+    """  # fmt: skip
+    draft = reading.read(recipe, changes or [], tiny=tiny)
+    plan = checking.plan(draft, root or [], until)
+    media = at_hand.look(plan, fetch=not dry and plan.is_sound)
+    session = Session(plan, media, cache, runtime, device=device, dry=dry, folder=out or folder_of(plan, cache))
+    if dry:
+        _dry(session, as_json)
+        return
+    if plan.problems:
+        raise UsageError(_together(plan))
+    try:
+        made = run_all(session, _say)
+    except Stopped as stopped:
+        log(f"the best head so far, which predict takes, until training is finished: {stopped.best}")
+        raise
+    summary = write_summary(session, made)
+    for table in score_tables(summary):
+        _log_table(table)
+    path = session.folder / "summary.md"
+    typer.echo(json.dumps({"summary": str(path), **summary}, ensure_ascii=False) if as_json else str(path))
+    failed = {failure.clip for one in made for failure in one.failed}
+    if failed:
+        log(f"{len(failed)} clips failed on the way; the others went on without them")
+        raise typer.Exit(SOME_FAILED)
+
+
+def recipe_list() -> None:
+    """List the built-in recipes."""
+    table = columns("recipe", "what it is", "paper", "practice set")
+    for name in reading.built_in():
+        draft = reading.read(name)
+        table.add_row(name, draft.title, draft.paper, ", ".join(draft.practice))
+    print_table(table)
+
+
+def recipe_show(
+    recipe: Annotated[str, typer.Argument(help="a built-in recipe, or a TOML file")],
+) -> None:
+    """Print a recipe.
+
+    Example: `affectkit recipe show sun-2024-va > mine.toml`
+    """
+    typer.echo(reading.read(recipe).text, nl=False)
+
+
+def _dry(session: Session, as_json: bool) -> None:
+    rows = dry_run(session)
+    plan = session.plan
+    if as_json:
+        problems = [asdict(one) for one in plan.problems]
+        typer.echo(json.dumps({"steps": [asdict(one) for one in rows], "problems": problems}, ensure_ascii=False))
+    else:
+        _print_plan(rows)
+    missing = [one for one in plan.problems if one.is_missing]
+    if not plan.is_sound:
+        raise UsageError(_together(plan))
+    if missing:
+        log("before it can run:")
+        for one in missing:
+            log(f"  {one}")
+
+
+def _print_plan(rows: list[Row]) -> None:
+    table = columns("step", "stage", "what it does", "state")
+    for row in rows:
+        table.add_row(row.step, row.stage, row.does, row.state)
+    print_table(table)
+
+
+def _together(plan: checking.Plan) -> str:
+    lines = [str(one) for one in plan.problems]
+    return lines[0] if len(lines) == 1 else f"{len(lines)} problems:\n" + "\n".join(f"  {line}" for line in lines)
+
+
+def _log_table(given: Table) -> None:
+    table = columns(*given.header)
+    for row in given.rows:
+        table.add_row(*row)
+    log(given.title)
+    Console(stderr=True, width=None if sys.stderr.isatty() else 200).print(table)
+    if given.note:
+        log(given.note)
+
+
+def _say(made: Made) -> None:
+    """A line on a step that is done."""
+    log(f"{made.step.name} ({made.step.kind.name}): {_told(made)}")
+    if made.outcome:
+        for notice in made.outcome.notices:
+            log(f"note: {notice}")
+        for failure in made.outcome.failed[:5]:
+            log(f"  failed: {failure.clip}: {failure.cause}")
+
+
+def _told(made: Made) -> str:
+    found = made.outcome
+    if found is None:
+        return "cached" if made.cached else f"done in {made.seconds:.1f} s"
+    failed = f", {len(found.failed)} failed" if found.failed else ""
+    rate = f", {found.rate:,.0f} {found.unit}/s" if found.rows else ""
+    return f"{found.computed} clips computed, {found.cached} cached{failed}{rate}"

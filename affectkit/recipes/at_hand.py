@@ -1,0 +1,158 @@
+"""Whether everything that a plan needs is here: data sets, label tables, templates, weights, packages."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import nullcontext
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from affectkit import tasks
+from affectkit.downloads import offline
+from affectkit.errors import AffectkitError, require
+from affectkit.recipes.checking import Plan, plugin_of
+from affectkit.recipes.steps import DataSet, Step
+from affectkit.stages._labels import Labels
+from affectkit.stages.audio import AudioConfig
+from affectkit.stages.evaluate import EvaluateConfig
+from affectkit.stages.sources import are_crops
+from affectkit.types import Clip
+
+_HAVE_WEIGHTS = ("detectors", "backbones", "networks")
+
+
+class Media:
+    """A data set that was opened, and its clips."""
+
+    def __init__(self, data: DataSet) -> None:
+        self._data = data
+
+    @cached_property
+    def reader(self) -> Any:
+        """Raises UsageError."""
+        return self._data.source().open()
+
+    @cached_property
+    def clips(self) -> list[Clip]:
+        """Raises UsageError."""
+        return list(self.reader.clips())
+
+
+def look(plan: Plan, *, fetch: bool) -> dict[str, Media]:
+    """Note in the plan what is missing, all of it; returns the data sets that could be opened.
+
+    `fetch`: whether weights may be downloaded now.
+    """
+    media = {name: Media(data) for name, data in plan.data.items() if data.root is not None}
+    looking = _Looking(plan, media)
+    with nullcontext() if fetch else offline():
+        for step in plan.steps.values():
+            for check in (looking.data, looking.labels, looking.files, looking.weights, looking.packages):
+                check(step)
+    return media
+
+
+def labels_of(plan: Plan, step: Step, key: tuple[str, ...], given: str) -> Labels | None:
+    """A data set of the recipe by name, else a table; None where the data set's root is not known."""
+    if given in plan.data:
+        return plan.data[given].source() if plan.data[given].root else None
+    return plan.draft.folder("steps", step.name, *key) / given
+
+
+class _Looking:
+    def __init__(self, plan: Plan, media: dict[str, Media]) -> None:
+        self._plan = plan
+        self._media = media
+
+    def data(self, step: Step) -> None:
+        """Media that a step begins with."""
+        if (name := getattr(step.places, "data", None)) is not None and self._root(step, name):
+            self._tried(step, ("data",), f"data set {name}", lambda: self._media[name].clips)
+
+    def labels(self, step: Step) -> None:
+        """Label tables: that they are there and of the task."""
+        given: list[tuple[tuple[str, ...], str | None, str]] = [
+            (("labels",), getattr(step.places, "labels", None), getattr(_with_task(step), "task", ""))
+        ]
+        given += [(("aux", str(n), "labels"), one.labels, one.task) for n, one in enumerate(step.aux)]
+        for key, name, task in given:
+            if name is None:
+                continue
+            if name not in self._plan.data:
+                self._file(step, key, self._plan.draft.folder("steps", step.name, *key) / name, "labels")
+            elif self._root(step, name):
+                self._tried(step, key, "labels", lambda: self._media[name].reader.label_files(tasks.get(task)))  # noqa: B023
+
+    def files(self, step: Step) -> None:
+        """Tables, templates and folders of videos."""
+        for name, path in step.paths.items():
+            if any(f"{{{data}}}" in str(path) for data in self._plan.data):  # its root is not known
+                continue
+            if name in step.kind.folders:
+                if not path.is_dir():
+                    self._missing(step, (name,), f"{name} {path} is not a folder", str(path))
+            else:
+                self._file(step, (name,), path, name)
+
+    def weights(self, step: Step) -> None:
+        """Files of weights, downloaded where that may be."""
+        if step.weights_of or step.kind.plugin is None or step.kind.plugin[0] not in _HAVE_WEIGHTS:
+            return
+        if step.kind.name == "extract-faces" and self._are_crops(step):
+            return  # no detector looks at them
+        found = plugin_of(step)
+        if found is None:
+            return
+        name, plugin, given = found
+        choice = next(c.weights for c in step.configs.values() if "weights" in type(c).model_fields)  # type: ignore[attr-defined]
+        options = plugin.Options.model_validate(given)
+        what = f"weights of {name}"
+        self._tried(step, (step.kind.plugin[1],), what, lambda: plugin.weights(options, choice))
+
+    def packages(self, step: Step) -> None:
+        """Packages of extras that only some settings need."""
+        for config in step.configs.values():
+            if isinstance(config, AudioConfig):
+                self._tried(step, ("vad",), f"packages of vad {config.vad}", config.versions)
+            if isinstance(config, EvaluateConfig) and config.figures:
+                self._tried(
+                    step, ("figures",), "matplotlib",
+                    lambda: require("matplotlib", "matplotlib", "figures", "drawing figures"),
+                )  # fmt: skip
+
+    def _are_crops(self, step: Step) -> bool:
+        name = step.places.data
+        try:
+            return name in self._media and are_crops(self._media[name].clips)
+        except AffectkitError:
+            return False
+
+    def _root(self, step: Step, name: str) -> bool:
+        """Whether a data set's root is known."""
+        if name in self._media:
+            return True
+        option = "--root DIR" if len(self._plan.data) == 1 or name == "main" else f"--root {name}=DIR"
+        self._plan.draft.problem(
+            ["data", name], f"where data set {name} ({self._plan.data[name].dataset}) lies is not said: {option}", True
+        )
+        self._plan.lack(step.name, option)
+        return False
+
+    def _file(self, step: Step, key: tuple[str, ...], path: Path, what: str) -> None:
+        if not path.is_file():
+            self._missing(step, key, f"{what} {path} is not a file", str(path))
+
+    def _tried(self, step: Step, key: tuple[str, ...], what: str, call: Callable[[], Any]) -> None:
+        try:
+            call()
+        except AffectkitError as error:
+            self._missing(step, key, str(error), what)
+
+    def _missing(self, step: Step, key: tuple[str, ...], message: str, what: str) -> None:
+        self._plan.draft.problem(["steps", step.name, *key], message, is_missing=True)
+        self._plan.lack(step.name, what)
+
+
+def _with_task(step: Step) -> Any:
+    return next((one for one in step.configs.values() if "task" in type(one).model_fields), None)

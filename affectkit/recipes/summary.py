@@ -1,0 +1,215 @@
+"""What a run says of itself at its end: scores, steps, artifacts, weights and their licences, versions, the recipe."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from affectkit.config import fingerprint
+from affectkit.recipes._toml import recipe_text
+from affectkit.recipes.checking import Plan
+from affectkit.recipes.running import Made, Session
+from affectkit.stages import _constant
+from affectkit.store import Artifact, Cache, provenance
+from affectkit.store.atomic import write_text
+
+_SCORED = ("evaluate", "compare")
+_ABOUT = ("task", "metric", "split", "rows", "clips", "constant", "bootstrap", "cautions")
+_SHOWN = {"macro-f1": ("macro-f1", "uar", "war"), "uar": ("uar", "macro-f1", "war"), "war": ("war", "macro-f1", "uar")}
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table for people."""
+
+    title: str
+    header: tuple[str, ...]
+    rows: Sequence[tuple[str, ...]]
+    note: str = ""
+
+    def markdown(self) -> str:
+        """As Markdown."""
+        lines = [self.header, tuple("---" for _ in self.header), *self.rows]
+        text = "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+        return f"## {self.title}\n\n{text}\n" + (f"\n{self.note}\n" if self.note else "")
+
+
+def folder_of(plan: Plan, cache: Path | None) -> Path:
+    """Where a run's summary and submissions go: another place for other settings or data."""
+    draft = plan.draft
+    inputs = {
+        "data": draft.data, "steps": draft.steps, "until": plan.until,
+        "roots": {name: str(one.root.resolve()) for name, one in plan.data.items() if one.root},
+    }  # fmt: skip
+    return Cache(cache).root / "run" / f"{draft.name}-{fingerprint(json.loads(json.dumps(inputs, default=str)))[:12]}"
+
+
+def write_summary(session: Session, made: Sequence[Made]) -> dict[str, Any]:
+    """Write summary.json, summary.md and recipe.toml, the recipe as it was run; returns what the first holds."""
+    summary = _summary(session, made)
+    session.folder.mkdir(parents=True, exist_ok=True)
+    write_text(session.folder / "summary.json", json.dumps(summary, indent=1, ensure_ascii=False))
+    write_text(session.folder / "recipe.toml", _resolved(session.plan))
+    write_text(session.folder / "summary.md", _markdown(session.plan, summary))
+    return summary
+
+
+def score_tables(summary: dict[str, Any]) -> list[Table]:
+    """The scores of every step that scores, with intervals, and what fusion reached on rows it was not fitted on."""
+    return [_scores(one) for one in summary["scores"]] + [_held_out(one) for one in summary["fusions"]]
+
+
+def _summary(session: Session, made: Sequence[Made]) -> dict[str, Any]:
+    draft, names = session.plan.draft, {str(one.path): one.step.name for one in made}
+    about = {"name": draft.name, "title": draft.title, "paper": draft.paper, "file": str(draft.path)}
+    return {
+        "recipe": about | {"data": draft.data, "steps": draft.steps},
+        "changed": [asdict(one) for one in draft.changed],
+        "until": session.plan.until,
+        "roots": {name: str(one.root) for name, one in session.plan.data.items() if one.root},
+        "scores": [_scored(one) for one in made if one.step.kind.name in _SCORED],
+        "fusions": [_fusion(one, names) for one in made if one.step.kind.name == "fuse"],
+        "steps": [_step(one) for one in made],
+        "seconds": round(sum(one.seconds for one in made), 2),
+        "submissions": {one.step.name: str(one.path) for one in made if one.step.kind.makes == "file"},
+        "failed": {one.step.name: {f.clip: f.cause for f in one.failed} for one in made if one.failed},
+        "weights": _weights(made),
+        "versions": provenance(),
+    }
+
+
+def _scored(made: Made) -> dict[str, Any]:
+    """Every system's scores and intervals, by the step that made them."""
+    report, names = made.report, [one.step for one in made.step.inputs]
+    systems = report["systems"] if made.step.kind.name == "compare" else [report]
+    kept = ("scores", "intervals", "differences")
+    return {
+        "step": made.step.name,
+        **{key: report[key] for key in _ABOUT},
+        "systems": {
+            name: {key: system[key] for key in kept if key in system}
+            for name, system in zip(names, systems, strict=True)
+        },
+    }  # fmt: skip
+
+
+def _fusion(made: Made, names: dict[str, str]) -> dict[str, Any]:
+    held_out = made.report["held_out"]
+    scores = {names.get(name, name): value for name, value in held_out.get("scores", {}).items()}
+    return {"step": made.step.name, "held_out": held_out | {"scores": scores}, "fitted_on": made.report["fitted_on"]}
+
+
+def _step(made: Made) -> dict[str, Any]:
+    found: dict[str, Any] = {
+        "step": made.step.name, "stage": made.step.kind.name, "does": made.step.words, "path": str(made.path),
+        "cached": made.cached, "seconds": round(made.seconds, 2),
+    }  # fmt: skip
+    if made.outcome is not None:
+        found["clips"] = {"computed": made.outcome.computed, "cached": made.outcome.cached, "failed": len(made.failed)}
+        found |= {"rows": made.outcome.rows, "unit": made.outcome.unit, "rate": round(made.outcome.rate, 2)}
+    if "val_score" in made.report:
+        found["val_score"] = made.report["val_score"]
+    return found
+
+
+def _weights(made: Sequence[Made]) -> list[dict[str, Any]]:
+    """Each file once: what it is, its digest and licence, and the steps that use it."""
+    found: dict[str, dict[str, Any]] = {}
+    for one in made:
+        about = {} if one.step.kind.makes == "file" else Artifact(one.path).stage.provenance.get("weights")
+        if about:
+            entry = found.setdefault(f"{about['name']} {about['sha256']}", {**about, "steps": []})
+            entry["steps"].append(one.step.name)
+    return list(found.values())
+
+
+def _resolved(plan: Plan) -> str:
+    draft = plan.draft
+    about = {"title": draft.title, "paper": draft.paper, "practice": draft.practice}
+    return recipe_text(
+        {key: value for key, value in about.items() if value}, {"data": draft.data, "steps": draft.steps}
+    )
+
+
+def _scores(scored: dict[str, Any]) -> Table:
+    names = _shown(scored)
+    rows = [
+        (name, *(_cell(system["scores"][key], system["intervals"].get(key)) for key in names))
+        for name, system in scored["systems"].items()
+    ]
+    rows.append((_constant.NAME, *(_cell(scored["constant"]["scores"][key]) for key in names)))
+    level = 100 * scored["bootstrap"]["level"]
+    note = f"{level:g} % intervals over {scored['bootstrap']['by']}s; {_constant.NAME}: {scored['constant']['what']}"
+    title = (
+        f"{scored['step']}: {scored['task']}, split {scored['split']}, {scored['rows']} rows of {scored['clips']} clips"
+    )
+    return Table(title, ("system", *names), rows, "; ".join([note, *scored["cautions"]]))
+
+
+def _shown(scored: dict[str, Any]) -> list[str]:
+    """The task's metric and what it is made of, or what is looked at beside it."""
+    metric, known = scored["metric"], scored["constant"]["scores"]
+    own = [key for key in known if key.startswith(f"{metric}/")]
+    return [metric, *own] if own else [key for key in _SHOWN.get(metric, (metric,)) if key in known]
+
+
+def _held_out(fusion: dict[str, Any]) -> Table:
+    held_out = fusion["held_out"]
+    rows = [(name, f"{value:.4f}") for name, value in held_out["scores"].items()]
+    fitted = fusion["fitted_on"]
+    note = f"fitted on {fitted['rows']} rows of {fitted['clips']} validation clips"
+    return Table(f"{fusion['step']}: held out ({held_out['how']})", ("system", "score"), rows, note)
+
+
+def _cell(value: float, bounds: Sequence[float] | None = None) -> str:
+    return f"{value:.3f}" + (f" [{bounds[0]:.3f}, {bounds[1]:.3f}]" if bounds else "")
+
+
+def _markdown(plan: Plan, summary: dict[str, Any]) -> str:
+    draft = plan.draft
+    paper = f" ({draft.paper})" if draft.paper else ""
+    failed = {clip for clips in summary["failed"].values() for clip in clips}
+    parts = [f"# {draft.title or draft.name}{paper}\n"]
+    parts += [table.markdown() for table in score_tables(summary)]
+    if summary["submissions"]:
+        files = list(summary["submissions"].items())
+        parts.append(Table("Submissions", ("step", "file"), files).markdown())
+    if failed:
+        rows = [(step, clip, cause) for step, clips in summary["failed"].items() for clip, cause in clips.items()]
+        parts.append(Table(f"Failed: {len(failed)} clips", ("step", "clip", "cause"), rows).markdown())
+    steps = [
+        (s["step"], s["stage"], s["does"], _state(s), f"{s['seconds']:.1f}", _rate(s), s["path"])
+        for s in summary["steps"]
+    ]
+    header = ("step", "stage", "what it does", "state", "seconds", "rate", "where")
+    parts.append(Table(f"Steps: {summary['seconds']:.1f} s", header, steps).markdown())
+    weights = [(w["name"], w["licence"], w["sha256"], w["source"], ", ".join(w["steps"])) for w in summary["weights"]]
+    parts.append(Table("Weights", ("name", "licence", "SHA-256", "from", "steps"), weights).markdown())
+    changed = [(c["key"], _short(c["before"]), _short(c["after"]), c["by"]) for c in summary["changed"]]
+    if changed:
+        parts.append(Table("Changed settings", ("setting", "recipe", "this run", "by"), changed).markdown())
+    about = summary["versions"]
+    versions = [("affectkit", about["affectkit"]), ("git", about["git"] or "none"), ("python", about["python"])]
+    versions += [(name, version or "not installed") for name, version in about["packages"].items()]
+    parts.append(Table("Versions", ("package", "version"), versions).markdown())
+    parts.append(f"## Recipe\n\n```toml\n{_resolved(plan)}```\n")
+    return "\n".join(parts)
+
+
+def _state(step: dict[str, Any]) -> str:
+    clips = step.get("clips")
+    if clips is None:
+        return "cached" if step["cached"] else "computed"
+    failed = f", {clips['failed']} failed" if clips["failed"] else ""
+    return f"{clips['computed']} computed, {clips['cached']} cached{failed}"
+
+
+def _rate(step: dict[str, Any]) -> str:
+    return f"{step['rate']:,.1f} {step['unit']}/s" if step.get("rows") else ""
+
+
+def _short(value: Any) -> str:
+    return "" if value is None else json.dumps(value, ensure_ascii=False) if not isinstance(value, str) else value
