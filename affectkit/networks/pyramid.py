@@ -26,12 +26,13 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, field_validator, model_validator
 
-from affectkit import plugins
 from affectkit.config import Config
 from affectkit.heads import pyramid as head
 from affectkit.heads._options import Seconds
 from affectkit.heads._windows import Plan, Windows, plan
+from affectkit.networks._clips import whole
 from affectkit.networks._options import TuningOptions
+from affectkit.networks.static import Static, StaticOptions
 from affectkit.plugins import Outputs, Units
 from affectkit.tasks import Task
 from affectkit.types import Bools, ClipLabels, FeatureSequence, Floats
@@ -55,7 +56,7 @@ class PyramidOptions(TuningOptions):
     preset: Literal["none", "tlhn"] = Field(
         "none", description="tlhn: trained as the paper's code does; options that are given win"
     )
-    model: str = Field(
+    backbone: str = Field(
         RESNET, pattern=r"^[A-Za-z0-9_.-]+$", description="timm model, with its tag after a dot, or efficientnet-lite0"
     )
     input_size: int = Field(224, ge=16, le=1024, description="pixels a side")
@@ -108,9 +109,7 @@ class Pyramid:
     @classmethod
     def weights(cls, options: PyramidOptions, choice: str) -> WeightsFile:
         """As for `embed --backbone` (auto, random or a file). Raises UsageError."""
-        _, plugin, own = plugins.backbone(options.model, [f"input_size={options.input_size}"])
-        found: WeightsFile = plugin.weights(own, choice)
-        return found
+        return Static.weights(StaticOptions(backbone=options.backbone, input_size=options.input_size), choice)
 
     def __init__(self, options: PyramidOptions, task: Task) -> None:
         self.options = options
@@ -126,7 +125,7 @@ class Pyramid:
 
         chosen = self.options
         encoder, self.architecture = backbone.build(
-            chosen.model, chosen.input_size, weights, self.architecture, chosen.checkpointing
+            chosen.backbone, chosen.input_size, weights, self.architecture, chosen.checkpointing
         )
         self.dim = encoder.dim
         return CropPyramid(encoder, self._head, outputs)
@@ -154,7 +153,7 @@ class Pyramid:
 
         if not is_clips:
             return Units(table.clips, table.offsets, table.start, table.end, known, targets, load)
-        start, end = _whole(table.offsets, table.start, table.end)
+        start, end = whole(table.offsets, table.start, table.end)
         return Units(table.clips, np.arange(len(clips) + 1), start, end, known, targets, load)
 
     def embed(self, module: CropPyramid, batch: Tensor) -> Tensor:
@@ -195,14 +194,6 @@ def held(valid: Bools) -> Indices:
     """
     rows = np.where(valid, np.arange(len(valid)), -1)
     return np.asarray(np.where((last := np.maximum.accumulate(rows)) < 0, np.argmax(valid), last))
-
-
-def _whole(offsets: Indices, start: Floats, end: Floats) -> tuple[Floats, Floats]:
-    """start, end [C] of whole clips; 0 for a clip without rows."""
-    filled = np.diff(offsets) > 0
-    begin, stop = np.zeros(len(filled)), np.zeros(len(filled))
-    begin[filled], stop[filled] = start[offsets[:-1][filled]], end[offsets[1:][filled] - 1]
-    return begin, stop
 
 
 PLUGIN = Pyramid
