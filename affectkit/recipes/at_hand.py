@@ -11,7 +11,8 @@ from typing import Any
 from affectkit import tasks
 from affectkit.downloads import offline
 from affectkit.errors import AffectkitError, require
-from affectkit.recipes.checking import Plan, plugin_of
+from affectkit.recipes._settings import places_in, plugin_of
+from affectkit.recipes.checking import Plan, root_option
 from affectkit.recipes.steps import DataSet, Step
 from affectkit.stages._labels import Labels
 from affectkit.stages.audio import AudioConfig
@@ -87,7 +88,7 @@ class _Looking:
     def files(self, step: Step) -> None:
         """Tables, templates and folders of videos."""
         for name, path in step.paths.items():
-            if any(f"{{{data}}}" in str(path) for data in self._plan.data):  # its root is not known
+            if places_in(str(path)):  # with a root that is not known
                 continue
             if name in step.kind.folders:
                 if not path.is_dir():
@@ -101,7 +102,7 @@ class _Looking:
             return
         if step.kind.name == "extract-faces" and self._are_crops(step):
             return  # no detector looks at them
-        found = plugin_of(step)
+        found = plugin_of(step.kind, step.settings)
         if found is None:
             return
         name, plugin, given = found
@@ -132,7 +133,7 @@ class _Looking:
         """Whether a data set's root is known."""
         if name in self._media:
             return True
-        option = "--root DIR" if len(self._plan.data) == 1 or name == "main" else f"--root {name}=DIR"
+        option = root_option(self._plan.data, name)
         self._plan.draft.problem(
             ["data", name], f"where data set {name} ({self._plan.data[name].dataset}) lies is not said: {option}", True
         )

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from affectkit import plugins
 from affectkit.config import Config
-from affectkit.stages._labels import DatasetLabels, Labels
+from affectkit.stages._labels import DatasetLabels
 
 if TYPE_CHECKING:
     from affectkit.recipes.running import Session
@@ -117,7 +117,8 @@ class Kind:
 
     configs: its own config models; places: what else it is told; takes: what it may read, one of several rows of slots,
     which `wants` says in words; `plugin`: the group and the setting that names the plugin which `option` is for;
-    `files` and `folders`: those of its places that must exist; `call` runs the stage.
+    `files` and `folders`: those of its places that must exist; along: what tasks learnt along are read from; `call`
+    runs the stage.
     """
 
     name: str
@@ -131,6 +132,7 @@ class Kind:
     plugin: tuple[plugins.Group, str] | None = None
     files: tuple[str, ...] = ()
     folders: tuple[str, ...] = ()
+    along: Makes = "features"
 
     @property
     def settings(self) -> dict[str, type[Config]]:
@@ -148,18 +150,17 @@ class Kind:
 
 @dataclass(frozen=True, repr=False)
 class Step:
-    """A step that has been checked."""
+    """A step that has been checked: `inputs` are those of `from`, `needs` all steps that come first."""
 
     name: str
     kind: Kind
     inputs: tuple[Ref, ...]
+    needs: tuple[str, ...]
     settings: Mapping[str, Any]
     configs: Mapping[type[Config], Config]
     places: Any
     paths: Mapping[str, Path] = field(default_factory=dict)
     weights_of: str | None = None
-    labels: Labels | None = None
-    aux_labels: tuple[Labels | None, ...] = ()
 
     def __repr__(self) -> str:
         return f"Step({self.name}: {self.kind.name})"
@@ -175,13 +176,6 @@ class Step:
         """Tasks to learn along."""
         found: list[Along] = getattr(self.places, "aux", [])
         return found
-
-    @property
-    def needs(self) -> list[str]:
-        """The steps that come first, in the order they are named."""
-        named = [one.step for one in self.inputs] + [Ref.of(one.from_).step for one in self.aux]
-        named += [one for one in (self.weights_of, getattr(self.places, "against", None)) if one]
-        return list(dict.fromkeys(named))
 
     @property
     def words(self) -> str:

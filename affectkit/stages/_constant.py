@@ -1,4 +1,4 @@
-"""The best that can be predicted without looking: one value for all rows. Whatever does not beat it has learnt nothing."""
+"""The best that can be predicted without looking: one value for all rows. What does not beat it has learnt nothing."""
 
 from __future__ import annotations
 

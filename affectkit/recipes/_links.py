@@ -1,0 +1,127 @@
+"""Which steps a step names, whether they make what it takes, and in which order all of them run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from affectkit.errors import unknown
+from affectkit.recipes._lines import Key
+from affectkit.recipes.reading import Draft
+from affectkit.recipes.steps import Kind, Makes, Ref
+
+
+@dataclass(frozen=True, repr=False)
+class Link:
+    """A step's inputs, and what else it names: (key, step, what that must make).
+
+    sees: what its plugin reads, crops or sound; None where that is not known, or it reads neither.
+    """
+
+    name: str
+    kind: Kind
+    inputs: tuple[Ref, ...]
+    others: tuple[tuple[Key, Ref, Makes], ...]
+    sees: Makes | None = None
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """The steps that come first, in the order they are named."""
+        return tuple(dict.fromkeys([*(one.step for one in self.inputs), *(ref.step for _, ref, _ in self.others)]))
+
+
+def link_of(draft: Draft, name: str, kind: Kind, table: Mapping[str, Any], sees: Makes | None) -> Link:
+    """The names in a step's table; problems for what is no name."""
+    key = ("steps", name)
+    given = table.get("from", [])
+    items = given if isinstance(given, list) else [given]
+    inputs = [Ref.of(one) for one in items if isinstance(one, str) and one]
+    if len(inputs) < len(items):
+        draft.problem([*key, "from"], "from names a step, or a list of steps")
+    others: list[tuple[Key, Ref, Makes]] = []
+    if "aux" in kind.settings and isinstance(table.get("aux"), list):
+        for number, along in enumerate(table["aux"]):
+            if isinstance(along, dict) and isinstance(along.get("from"), str):
+                others.append(((*key, "aux", str(number), "from"), Ref.of(along["from"]), kind.along))
+    if isinstance(weights := table.get("weights"), str) and weights.startswith("@"):
+        others.append(((*key, "weights"), Ref(weights[1:]), "network"))
+    if "against" in kind.settings and isinstance(against := table.get("against"), str):
+        others.append(((*key, "against"), Ref(against), "predictions"))
+    return Link(name, kind, tuple(inputs), tuple(others), sees)
+
+
+def check(draft: Draft, links: Mapping[str, Link]) -> None:
+    """Note inputs that are no steps, or of a sort that the stage does not take."""
+    for link in links.values():
+        for number, ref in enumerate(link.inputs):
+            _known(draft, ("steps", link.name, "from", str(number)), ref)
+        for key, ref, wanted in link.others:
+            if _known(draft, key, ref) and ref.step in links and links[ref.step].kind.makes != wanted:
+                draft.problem(key, f"{_SAID[wanted]} needed; {ref.step} makes {_SAID[links[ref.step].kind.makes]}")
+        given = [links[one.step].kind.makes for one in link.inputs if one.step in links]
+        if len(given) == len(link.inputs):
+            _check_sorts(draft, link, given)
+
+
+def order(draft: Draft, links: Mapping[str, Link]) -> list[str]:
+    """Names so that every step comes after those it needs, else in the recipe's order; a problem for a cycle."""
+    found: list[str] = []
+    left = list(links)
+    while left:
+        ready = next((one for one in left if not any(name in left for name in links[one].needs)), None)
+        if ready is None:
+            cycle = _cycle(links, left)
+            draft.problem(["steps", cycle[0], "from"], f"steps wait for each other: {' -> '.join(cycle)}")
+            return found
+        found.append(ready)
+        left.remove(ready)
+    return found
+
+
+def needed(links: Mapping[str, Link], last: str) -> set[str]:
+    """A step and all that it needs."""
+    found: set[str] = set()
+    waiting = [last]
+    while waiting:
+        name = waiting.pop()
+        if name in links and name not in found:
+            found.add(name)
+            waiting += links[name].needs
+    return found
+
+
+_SAID: dict[Makes, str] = {
+    "crops": "crops", "sound": "sound", "features": "features", "head": "a head", "network": "a network",
+    "predictions": "predictions", "report": "a report", "file": "a file",
+}  # fmt: skip
+
+
+def _known(draft: Draft, key: Key, ref: Ref) -> bool:
+    if ref.step in draft.steps:
+        return True
+    draft.problem(key, str(unknown("input", ref.step, draft.steps)))
+    return False
+
+
+def _check_sorts(draft: Draft, link: Link, given: Sequence[Makes]) -> None:
+    key = ("steps", link.name, "from")
+    if not link.kind.accepts(given):
+        pairs = zip(link.inputs, given, strict=True)
+        names = ", ".join(f"{ref} ({_SAID[makes]})" for ref, makes in pairs) or "nothing"
+        draft.problem(key, f"{link.kind.name} takes {link.kind.wants}; given {names}")
+        return
+    for ref, makes in zip(link.inputs, given, strict=True):
+        if ref.column and makes != "features":
+            draft.problem(key, f"only features have outputs to choose from; {ref.step} makes {_SAID[makes]}")
+    if link.sees and given and link.sees != given[0]:
+        draft.problem(key, f"the plugin reads {_SAID[link.sees]}; {link.inputs[0]} makes {_SAID[given[0]]}")
+
+
+def _cycle(links: Mapping[str, Link], left: Sequence[str]) -> list[str]:
+    path = [left[0]]
+    while True:
+        following = next(one for one in links[path[-1]].needs if one in left)
+        if following in path:
+            return [*path[path.index(following) :], following]
+        path.append(following)

@@ -1,0 +1,151 @@
+"""The settings of data sets and steps, read by the models that the stages themselves have."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, get_origin
+
+from pydantic import ValidationError
+
+from affectkit import plugins, tasks
+from affectkit.config import Config, faults
+from affectkit.errors import AffectkitError, MissingExtra, UsageError, unknown
+from affectkit.recipes._lines import Key
+from affectkit.recipes.reading import Draft, leaves
+from affectkit.recipes.steps import Kind, Makes
+from affectkit.tasks import Task
+
+Roots = Mapping[str, Path]
+_PLACE = re.compile(r"\{([A-Za-z0-9_-]+)\}")
+_SEES: dict[str, Makes] = {"image": "crops", "audio": "sound"}
+
+
+def check_keys(draft: Draft, key: Key, table: Mapping[str, Any], known: Iterable[str], what: str) -> None:
+    """A problem for every key that is not known."""
+    accepted = list(known)
+    for name in table:
+        if name not in accepted:
+            draft.problem([*key, name], str(unknown(what, name, accepted)))
+
+
+def validated(draft: Draft, key: Key, model: type[Config], values: Mapping[str, Any], what: str) -> Any:
+    """A config from a table; None, and a problem for every setting that is wrong."""
+    fields = {item.alias or name for name, item in model.model_fields.items()}
+    check_keys(draft, key, values, fields, what)
+    try:
+        return model.model_validate({name: value for name, value in values.items() if name in fields})
+    except ValidationError as error:
+        for path, message in faults(error):
+            text = f"needs {path}" if message == "Field required" else f"{path}: {message}" if path else message
+            draft.problem([*key, *path.split(".")], text)
+    except UsageError as error:
+        draft.problem(key, str(error))
+    return None
+
+
+def config(draft: Draft, key: Key, kind: Kind, model: type[Config], table: Mapping[str, Any]) -> Any:
+    """One of a stage's config models from a step's table; None, and problems, where it is wrong."""
+    values = {}
+    for name, item in model.model_fields.items():
+        setting = item.alias or name
+        if setting in table and kind.settings.get(setting) is model:
+            value = options_of(table) if setting == "option" else table[setting]
+            is_list = get_origin(item.annotation) is list
+            values[setting] = value.split(",") if is_list and isinstance(value, str) else value
+    if isinstance(task := values.get("task"), str):
+        values["task"] = _task_name(draft, key, task)
+    if isinstance(weights := values.get("weights"), str) and "/" in weights and weights[0] != "@":
+        values["weights"] = str(draft.folder(*key, "weights") / weights)
+    return validated(draft, key, model, values, f"option of {kind.name}")
+
+
+def plugin_of(kind: Kind, table: Mapping[str, Any]) -> tuple[str, type[Any], dict[str, Any]] | None:
+    """The plugin that a step names, and its options as texts; None where it names none. Raises UsageError."""
+    if kind.plugin is None:
+        return None
+    group, setting = kind.plugin
+    fields = next(model.model_fields for model in kind.configs if setting in model.model_fields)
+    default = None if fields[setting].is_required() else fields[setting].default
+    name = table.get(setting, default)
+    if not isinstance(name, str):
+        return None
+    given = table.get("option")
+    options = texts(given) if isinstance(given, dict) else {}
+    if group == "backbones" and name not in plugins.names(group):
+        return "timm", plugins.get(group, "timm"), {"model": name, **options}
+    return name, plugins.get(group, name), options
+
+
+def check_plugin(draft: Draft, key: Key, kind: Kind, table: Mapping[str, Any]) -> Makes | None:
+    """Note what is wrong with a step's task, plugin and the plugin's options; returns what the plugin reads."""
+    task = None
+    if isinstance(given := table.get("task"), str):
+        task = tried(draft, (*key, "task"), lambda: tasks.get(_task_name(draft, key, given)))
+    if kind.plugin is None:
+        return None
+    place = (*key, kind.plugin[1])
+    found = tried(draft, place, lambda: plugin_of(kind, table))
+    if found is None:
+        return None
+    name, plugin, options = found
+    read = validated(draft, (*key, "option"), plugin.Options, options, f"option of {name}")
+    if read is not None:
+        _try_out(draft, place, kind, name, plugin, read, task)
+    return _SEES.get(getattr(plugin, "kind", ""))
+
+
+def _try_out(draft: Draft, place: Key, kind: Kind, name: str, plugin: Any, options: Config, task: Task | None) -> None:
+    """Does it take the task? Any name that is no plugin was meant for timm: does timm know it?"""
+    if name == "timm":
+        tried(draft, place, lambda: plugin.weights(options, "random"))
+    elif task is not None and kind.plugin and kind.plugin[0] in ("heads", "networks", "fusers"):
+        tried(draft, place, lambda: plugin(options, task))
+
+
+def tried(draft: Draft, key: Key, call: Callable[[], Any]) -> Any:
+    """What the call returns; None, and a problem, where it raises."""
+    try:
+        return call()
+    except AffectkitError as error:
+        draft.problem(key, str(error), is_missing=isinstance(error, MissingExtra))
+        return None
+
+
+def options_of(table: Mapping[str, Any]) -> list[str]:
+    """A table's options as the command line has them: key=value."""
+    options = table.get("option", {})
+    return [f"{dotted}={_text(value)}" for _, dotted, value in leaves(options) if value != {}] if options else []
+
+
+def texts(tree: Mapping[str, Any]) -> dict[str, Any]:
+    """The same tables with texts for values, as plugins read them from the command line."""
+    return {key: texts(value) if isinstance(value, dict) else _text(value) for key, value in tree.items()}
+
+
+def places_in(value: Any) -> list[str]:
+    """The data sets that texts name as `{name}`."""
+    found = value if isinstance(value, list) else [value]
+    return [name for text in found if isinstance(text, str) for name in _PLACE.findall(text)]
+
+
+def filled(value: Any, roots: Roots) -> Any:
+    """Nested values with the root for every `{name}` where it is known."""
+    if isinstance(value, dict):
+        return {key: filled(item, roots) for key, item in value.items()}
+    if isinstance(value, list):
+        return [filled(item, roots) for item in value]
+    if isinstance(value, str):
+        return _PLACE.sub(lambda found: str(roots.get(found[1], found[0])), value)
+    return value
+
+
+def _task_name(draft: Draft, key: Key, given: str) -> str:
+    return str(draft.folder(*key, "task") / given) if given.endswith(".toml") else given
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, list):
+        return ",".join(map(_text, value))
+    return str(value).lower() if isinstance(value, bool) else str(value)
