@@ -174,7 +174,7 @@ def random_encoder(architecture: Architecture, given: Mapping[str, Any], path: P
     from affectkit.backbones._random import seeded
 
     with seeded():
-        module: nn.Module = _create(architecture, given, path)
+        module: nn.Module = create(architecture, given, path)
         return module
 
 
@@ -191,7 +191,7 @@ def encoder(
     from affectkit.checkpoints import load_strictly
 
     with torch.device("meta"):
-        module = _create(architecture, given, path)
+        module = create(architecture, given, path)
     wanted = module.state_dict()
     found = {name: tensor.float() for name, tensor in own_tensors(tensors, module.base_model_prefix).items()}
     for name in wanted.keys() - found.keys():
@@ -225,7 +225,7 @@ def _today(name: str) -> str:
     return name
 
 
-def _create(architecture: Architecture, given: Mapping[str, Any], path: Path) -> Any:
+def create(architecture: Architecture, given: Mapping[str, Any], path: Path) -> Any:
     """The network with whatever torch initialises it with, without an adapter behind the encoder."""
     import transformers
 

@@ -202,12 +202,17 @@ def is_random(weights: WeightsFile) -> bool:
 def architecture(path: Path) -> tuple[Architecture, dict[str, Any]]:
     """A config file, and all that it says. Raises UsageError for models of other kinds and for code of its own."""
     given = read_json(path)
+    return described(given, path), given
+
+
+def described(given: dict[str, Any], path: Path) -> Architecture:
+    """What a config says, of the file `path`. Raises UsageError, as `architecture`."""
     if "auto_map" in given:
         raise UsageError(f"{path} wants code of its repository to be run (auto_map), which affectkit never does")
     parsed = _validated(Architecture, given, path)
     if not len(parsed.conv_dim) == len(parsed.conv_kernel) == len(parsed.conv_stride):
         raise UsageError(f"{path}: conv_dim, conv_kernel and conv_stride differ in length")
-    return parsed, given
+    return parsed
 
 
 def hearing(path: Path) -> Hearing:

@@ -1,0 +1,189 @@
+"""The module of network `speech`. Imports torch: import this module inside functions only.
+
+Windows of one batch hold different amounts of sound; what is past a window's end is NaN. Nothing there can reach a
+result: statistics count real samples, the attention and the tail see real frames, and the two places where encoders of
+transformers would let zeros through (a group norm over time, and data2vec's stacked position convolutions) are masked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import chain
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from affectkit.backbones._speech import EPSILON
+from affectkit.errors import UsageError
+from affectkit.heads import _layers, _outputs
+from affectkit.networks._speech_start import Start
+from affectkit.plugins import Outputs
+
+if TYPE_CHECKING:
+    from affectkit.networks._speech_rows import Steps
+    from affectkit.networks.speech import SpeechOptions
+
+
+class SpeechModule(nn.Module):
+    """float32 [B,S] -> scores [B,L,K]; L steps a window."""
+
+    def __init__(self, start: Start, steps: Steps, options: SpeechOptions, outputs: Sequence[Outputs]) -> None:
+        super().__init__()
+        self.hearing = Hearing(start, options.checkpointing)
+        self.tail, self.dim = tail(options, start.architecture.hidden_size)
+        self.scores = nn.Linear(self.dim, sum(one.count for one in outputs))
+        self.output = _outputs.module(outputs)
+        self._steps = steps
+
+    def forward(self, waves: Tensor) -> Tensor:
+        states, there = self.states(waves)
+        weight = there.unsqueeze(1).to(states.dtype) * self._shares(states)  # [B,L,F]
+        pooled = weight @ states / weight.sum(dim=2, keepdim=True).clamp_min(1)
+        return cast(Tensor, self.output(self.scores(pooled)))
+
+    def embed(self, waves: Tensor) -> Tensor:
+        """[B,D] the mean of the tail's states over real frames."""
+        states, there = self.states(waves)
+        weight = there.unsqueeze(-1).to(states.dtype)
+        return (states * weight).sum(dim=1) / weight.sum(dim=1).clamp_min(1)
+
+    def states(self, waves: Tensor) -> tuple[Tensor, Tensor]:
+        """What the tail makes of each frame [B,F,D], and which frames are real [B,F]."""
+        hidden, there = self.hearing(waves)
+        return self.tail(hidden, there), there
+
+    def blocks(self) -> list[list[nn.Parameter]]:
+        """The parameters that may be trained, from below."""
+        return [
+            *self.hearing.blocks(),
+            list(chain(self.tail.parameters(), self.scores.parameters(), self.output.parameters())),
+        ]
+
+    def _shares(self, states: Tensor) -> Tensor:
+        """[L,F] 1 where the middle of a frame lies in a step."""
+        middle = self.hearing.middles(states.shape[1], states.device)
+        if self._steps.rate is None:
+            return torch.ones(1, len(middle), device=states.device, dtype=states.dtype)
+        step = torch.arange(self._steps.count, device=states.device)
+        return ((middle * self._steps.rate).floor() == step.unsqueeze(1)).to(states.dtype)
+
+
+class Hearing(nn.Module):
+    """A speech transformer over windows of unequal length: float32 [B,S], NaN past the end -> hidden states [B,F,H] of
+    its last layer, and which frames are real [B,F]."""
+
+    def __init__(self, start: Start, checkpointing: bool) -> None:
+        super().__init__()
+        self.encoder: Any = start.encoder
+        self.architecture, self.sampling_rate, self._normalise = (
+            start.architecture,
+            start.sampling_rate,
+            start.normalise,
+        )
+        config = self.encoder.config
+        if getattr(config, "conv_pos_batch_norm", False):
+            raise UsageError("this model has a batch norm over its position convolution, which padding would change")
+        config.apply_spec_augment, config.layerdrop = False, 0.0
+        self.encoder.requires_grad_(True)
+        self.encoder.feature_extractor.requires_grad_(False)
+        self.encoder.feature_extractor._requires_grad = False
+        if getattr(self.encoder, "masked_spec_embed", None) is not None:
+            self.encoder.masked_spec_embed.requires_grad_(False)
+        if checkpointing:
+            self.encoder.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        first = self.encoder.feature_extractor.conv_layers[0]
+        if isinstance(getattr(first, "layer_norm", None), nn.GroupNorm):
+            first.layer_norm = RealGroupNorm(first.layer_norm)
+        self._frames: Tensor | None = None
+        for layer in getattr(self.encoder.encoder.pos_conv_embed, "layers", []):
+            layer.register_forward_pre_hook(self._silence)
+
+    def forward(self, waves: Tensor) -> tuple[Tensor, Tensor]:
+        real = ~waves.isnan()
+        lengths = real.sum(dim=1)
+        waves = torch.where(real, waves, 0.0)
+        if self._normalise:
+            waves = standardised(waves, real, lengths)
+        self._limit(lengths)
+        counts = self._counts(lengths, len(self.architecture.conv_kernel))
+        there = torch.arange(self.architecture.frames(waves.shape[1]), device=waves.device) < counts.unsqueeze(1)
+        self._frames = there
+        hidden = self.encoder(waves, attention_mask=real.long(), return_dict=True).last_hidden_state
+        self._frames = None
+        return hidden, there
+
+    def middles(self, frames: int, device: torch.device) -> Tensor:
+        """[F] (s) of each frame, from the window's start."""
+        first = self.architecture.receptive_field / 2
+        return (torch.arange(frames, device=device) * self.architecture.hop + first) / self.sampling_rate
+
+    def blocks(self) -> list[list[nn.Parameter]]:
+        """What lies between the convolutions and the layers, then each layer; the closing norm goes with its
+        neighbour."""
+        encoder = self.encoder.encoder
+        layers = [list(layer.parameters()) for layer in encoder.layers]
+        known = {id(p) for p in chain(*layers, self.encoder.feature_extractor.parameters())}
+        closing = list(encoder.layer_norm.parameters()) if self._ends_with_norm() else []
+        known |= {id(p) for p in closing}
+        rest = [p for p in self.encoder.parameters() if id(p) not in known and p.requires_grad]
+        return [rest, *layers[:-1], [*layers[-1], *closing]]
+
+    def _ends_with_norm(self) -> bool:
+        return bool(getattr(self.encoder.config, "do_stable_layer_norm", False))
+
+    def _limit(self, lengths: Tensor) -> None:
+        norm = getattr(self.encoder.feature_extractor.conv_layers[0], "layer_norm", None)
+        if isinstance(norm, RealGroupNorm):
+            norm.lengths = self._counts(lengths, 1)
+
+    def _counts(self, lengths: Tensor, layers: int) -> Tensor:
+        """Frames that are left of so many samples after some of the convolutions, as `Architecture.frames`."""
+        for kernel, stride in zip(self.architecture.conv_kernel[:layers], self.architecture.conv_stride, strict=False):
+            lengths = torch.div(lengths - kernel, stride, rounding_mode="floor") + 1
+        return lengths.clamp_min(0)
+
+    def _silence(self, _layer: nn.Module, given: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """Zeros in [B,H,F] past the end, before each of several convolutions over time."""
+        if self._frames is None:
+            return given
+        return (given[0] * self._frames.unsqueeze(1).to(given[0].dtype), *given[1:])
+
+
+class RealGroupNorm(nn.GroupNorm):
+    """A group norm with one channel a group, [B,C,T], whose statistics are those of the first lengths[b] steps."""
+
+    lengths: Tensor
+
+    def __init__(self, norm: nn.GroupNorm) -> None:
+        super().__init__(norm.num_groups, norm.num_channels, norm.eps, norm.affine, device="meta")
+        self.weight, self.bias = norm.weight, norm.bias
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x.float()
+        there = (torch.arange(x.shape[2], device=x.device) < self.lengths.unsqueeze(1)).unsqueeze(1)
+        count = self.lengths.clamp_min(1).view(-1, 1, 1)
+        mean = (x * there).sum(dim=2, keepdim=True) / count
+        centred = x - mean
+        variance = (centred.square() * there).sum(dim=2, keepdim=True) / count
+        return centred * (variance + self.eps).rsqrt() * self.weight[:, None] + self.bias[:, None]
+
+
+def standardised(waves: Tensor, real: Tensor, lengths: Tensor) -> Tensor:
+    """[B,S] -> zero mean and unit variance of each window's real samples, zeros elsewhere."""
+    count = lengths.clamp_min(1).unsqueeze(1)
+    centred = torch.where(real, waves - waves.sum(dim=1, keepdim=True) / count, 0.0)
+    return centred / (centred.square().sum(dim=1, keepdim=True) / count + EPSILON).sqrt()
+
+
+def tail(options: SpeechOptions, width: int) -> tuple[nn.Module, int]:
+    """The layers over the hidden states of `width`, and what they end with. Raises UsageError for attention heads that
+    cannot share them."""
+    from affectkit.networks.speech import DROPOUT
+
+    rate = DROPOUT[options.tail] if options.dropout is None else options.dropout
+    if options.tail == "gru":
+        return _layers.Stack(
+            _layers.Recurrent("gru", width, options.hidden, options.layers, False, rate)
+        ), options.hidden
+    return _layers.Stack(*(_layers.EncoderLayer(width, heads, width, rate) for heads in options.heads_of_layers)), width
