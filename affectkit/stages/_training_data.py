@@ -6,23 +6,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from affectkit import tasks
 from affectkit.config import canonical_json
 from affectkit.errors import UsageError
-from affectkit.manifest import (
-    SplitRequest,
-    align,
-    check_pooling,
-    match_labels,
-    resolve_splits,
-    without_face,
-)
+from affectkit.manifest import align, check_pooling
 from affectkit.plugins import Auxiliary, Example
-from affectkit.stages._labels import Labels, read
+from affectkit.stages import _used_clips
+from affectkit.stages._labels import Labels
+from affectkit.stages._used_clips import Used, choose
 from affectkit.store import Features, open_features
 from affectkit.tasks import Task
 from affectkit.types import ClipLabels, FeatureSequence
@@ -66,27 +61,15 @@ def gather(
 ) -> Data:  # fmt: skip
     """Examples of the labelled clips that all features have. Raises UsageError, as the readers of the tables do."""
     check_pooling(config.label_pooling, task)
-    notes: list[str] = []
-    known = read(labels, task, notes)
     shared = [clip for clip in features[0].clips if all(clip in other for other in features[1:])]
-    match = match_labels(shared, known)
-    request = SplitRequest(splits, config.val_fraction, config.split_by, config.seed)
-    table = features[0].clip_table()
-    split = resolve_splits(shared, known, table, request)
-    _refuse_copies(features[0], split)
-    chosen = {name: [clip for clip in match.clips if split.get(clip) == name] for name in ("train", "val")}
-    for name, clips in chosen.items():
-        if not clips:
-            raise UsageError(f"no labelled clip with features has split '{name}'")
-    examples = {
-        name: [_example(clip, features, known[clip], task, config) for clip in clips] for name, clips in chosen.items()
-    }
-    subjects = _subjects(known, table)
-    held_out = {without_face(clip) for clip, name in split.items() if name != "train"}
-    held_out_subjects = {subjects[clip] for clip in held_out if clip in subjects}
-    along = [_auxiliary(source, held_out, held_out_subjects, config) for source in auxiliary]
-    digest = _digest([*examples["train"], *examples["val"]], features, split, list(zip(auxiliary, along, strict=True)))
-    return Data(examples["train"], examples["val"], along, split, notes + match.warnings, digest)
+    used = choose(features[0], shared, labels, task, config, splits)
+    train, val = (
+        [_example(clip, features, used.labels[clip], task, config) for clip in clips]
+        for clips in (used.train, used.val)
+    )
+    along = [_auxiliary(source, used, config) for source in auxiliary]
+    digest = _digest([*train, *val], features, used.splits, list(zip(auxiliary, along, strict=True)))
+    return Data(train, val, along, used.splits, used.warnings, digest)
 
 
 def sequences(features: Sequence[Features], clip: str) -> tuple[FeatureSequence, ...]:
@@ -94,37 +77,8 @@ def sequences(features: Sequence[Features], clip: str) -> tuple[FeatureSequence,
     return tuple(one.sequence(clip) for one in features)
 
 
-def _refuse_copies(features: Features, splits: Mapping[str, str]) -> None:
-    """Two clips of equal features are one clip under two names. Raises UsageError where they are in two splits."""
-    first: dict[str, str] = {}
-    for clip, split in splits.items():
-        other = first.setdefault(features.digest(clip), clip)
-        if splits[other] != split and np.any(features.sequence(clip).valid):
-            raise UsageError(
-                f"clips '{other}' ({splits[other]}) and '{clip}' ({split}) have equal features: one is a copy of the "
-                "other, and scores would be too good: leave one out, or put both in one split"
-            )
-
-
-def _auxiliary(
-    source: AuxiliarySource, held_out: set[str], held_out_subjects: set[str], config: TrainConfig
-) -> Auxiliary:
-    """The clips of an auxiliary task that may be learnt from: none that is held out, nor anybody seen there."""
-    known = read(source.labels, source.task)
-    subjects = _subjects(known, source.features.clip_table())
-    has_splits = any(entry.split for entry in known.values())
-    clips = [
-        clip
-        for clip in match_labels(source.features.clips, known).clips
-        if (known[clip].split == "train" or not has_splits)
-        and without_face(clip) not in held_out
-        and subjects.get(without_face(clip)) not in held_out_subjects
-    ]
-    if not clips:
-        raise UsageError(
-            f"no clip of {source.features.path} is left to learn task {source.task.name} from: those of "
-            f"{source.labels} are held out here, or not in its split train"
-        )
+def _auxiliary(source: AuxiliarySource, used: Used, config: TrainConfig) -> Auxiliary:
+    known, clips = _used_clips.along(source.features, source.labels, source.task, used)
     pooling = config.label_pooling if source.task.kind == "regression" else "midpoint"
     update = config.model_copy(update={"label_pooling": pooling})
     return Auxiliary(
@@ -138,11 +92,6 @@ def _example(clip: str, features: Sequence[Features], labels: ClipLabels, task: 
         return Example(clip, inputs, np.asarray(labels.values[:1]))
     first = inputs[0]
     return Example(clip, inputs, align(labels, first.start, first.end, config.label_pooling))
-
-
-def _subjects(labels: Mapping[str, ClipLabels], table: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
-    found = {without_face(clip): entry["subject"] for clip, entry in table.items() if entry.get("subject")}
-    return found | {without_face(clip): entry.subject for clip, entry in labels.items() if entry.subject}
 
 
 def _digest(

@@ -1,0 +1,113 @@
+"""Which clips are learnt from and which are held out, for heads and for networks alike."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import numpy as np
+
+from affectkit.errors import UsageError
+from affectkit.manifest import SplitRequest, match_labels, resolve_splits, without_face
+from affectkit.stages._labels import Labels, read
+from affectkit.store import Features
+from affectkit.tasks import Task
+from affectkit.types import ClipLabels
+
+
+class SplitOptions(Protocol):
+    """What the configs of training stages say of splits."""
+
+    @property
+    def seed(self) -> int: ...
+    @property
+    def split_by(self) -> Literal["clip", "subject"]: ...
+    @property
+    def val_fraction(self) -> float | None: ...
+
+
+@dataclass(frozen=True)
+class Used:
+    """The labels, the clips of each split that are used, in order, the split of every clip, and what was left out."""
+
+    labels: dict[str, ClipLabels]
+    train: list[str]
+    val: list[str]
+    splits: dict[str, str]
+    warnings: list[str]
+    held_out: frozenset[str]
+    held_out_subjects: frozenset[str]
+    held_out_digests: frozenset[str]
+
+
+def choose(
+    features: Features, shared: list[str], labels: Labels, task: Task, options: SplitOptions, splits: Path | None,
+    what: str = "features",
+) -> Used:  # fmt: skip
+    """The labelled clips among `shared`, those that all inputs have. Raises UsageError, as the readers of the tables
+    do, for a split without clips, and for a clip that is in two splits under two names."""
+    notes: list[str] = []
+    known = read(labels, task, notes)
+    match = match_labels(shared, known)
+    table = features.clip_table()
+    request = SplitRequest(splits, options.val_fraction, options.split_by, options.seed)
+    split = resolve_splits(shared, known, table, request)
+    _refuse_copies(features, split, what)
+    chosen = {name: [clip for clip in match.clips if split.get(clip) == name] for name in ("train", "val")}
+    for name, clips in chosen.items():
+        if not clips:
+            raise UsageError(f"no labelled clip with {what} has split '{name}'")
+    subjects = _subjects(known, table)
+    held_out = {without_face(clip) for clip, name in split.items() if name != "train"}
+    return Used(
+        known, chosen["train"], chosen["val"], split, notes + match.warnings, frozenset(held_out),
+        frozenset(subjects[clip] for clip in held_out if clip in subjects),
+        frozenset(features.digest(clip) for clip, name in split.items() if name != "train"),
+    )  # fmt: skip
+
+
+def along(features: Features, labels: Labels, task: Task, used: Used) -> tuple[dict[str, ClipLabels], list[str]]:
+    """Labels of an auxiliary task, and the clips that it may be learnt from: none that is held out, under whatever
+    name, nor anybody seen there. Raises UsageError where there is none."""
+    known = read(labels, task)
+    subjects = _subjects(known, features.clip_table())
+    has_splits = any(entry.split for entry in known.values())
+    clips = [
+        clip
+        for clip in match_labels(features.clips, known).clips
+        if (known[clip].split == "train" or not has_splits) and _is_free(clip, features, subjects, used)
+    ]
+    if not clips:
+        raise UsageError(
+            f"no clip of {features.path} is left to learn task {task.name} from: those of "
+            f"{labels} are held out here, or not in its split train"
+        )
+    return known, clips
+
+
+def _is_free(clip: str, features: Features, subjects: Mapping[str, str], used: Used) -> bool:
+    name = without_face(clip)
+    return (
+        name not in used.held_out
+        and subjects.get(name) not in used.held_out_subjects
+        and features.digest(clip) not in used.held_out_digests
+    )
+
+
+def _refuse_copies(features: Features, splits: Mapping[str, str], what: str) -> None:
+    """Two clips of equal features are one clip under two names. Raises UsageError where they are in two splits."""
+    first: dict[str, str] = {}
+    for clip, split in splits.items():
+        other = first.setdefault(features.digest(clip), clip)
+        if splits[other] != split and np.any(features.artifact.column(clip, "valid")):
+            raise UsageError(
+                f"clips '{other}' ({splits[other]}) and '{clip}' ({split}) have equal {what}: one is a copy of the "
+                "other, and scores would be too good: leave one out, or put both in one split"
+            )
+
+
+def _subjects(labels: Mapping[str, ClipLabels], table: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    found = {without_face(clip): entry["subject"] for clip, entry in table.items() if entry.get("subject")}
+    return found | {without_face(clip): entry.subject for clip, entry in labels.items() if entry.subject}
