@@ -20,8 +20,9 @@ from affectkit.config import Runtime
 from affectkit.errors import MissingExtra, UsageError
 from affectkit.heads import lstm
 from affectkit.plugins import Epoch
+from affectkit.stages._resumable import Stopped
 from affectkit.stages.predict import predict
-from affectkit.stages.train import Stopped, TrainConfig, Trained, train
+from affectkit.stages.train import TrainConfig, Trained, train
 from affectkit.store import Artifact, Cache, Features, atomic, features_schema
 from affectkit.store.upkeep import leftovers, remove
 

@@ -21,13 +21,14 @@ from affectkit.cli.data import DeviceOption
 from affectkit.config import Runtime
 from affectkit.errors import UsageError
 from affectkit.stages._labels import LabelChoice
+from affectkit.stages._resumable import Stopped
 from affectkit.stages._training_data import AuxiliarySource
 from affectkit.stages.cross_validate import cross_validate
 from affectkit.stages.predict import PredictConfig
 from affectkit.stages.predict import predict as run_predict
 from affectkit.stages.replay import media_suffixes, replay
 from affectkit.stages.sources import clips_of
-from affectkit.stages.train import Stopped, TrainConfig, train
+from affectkit.stages.train import TrainConfig, train
 from affectkit.stages.tune import Tuned, tune
 from affectkit.store import Cache, Failure, open_artifact, open_features
 from affectkit.store.features import names_features

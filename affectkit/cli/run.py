@@ -20,7 +20,7 @@ from affectkit.recipes import at_hand, checking, reading
 from affectkit.recipes.dry import Row, dry_run
 from affectkit.recipes.running import Made, Session, run_all
 from affectkit.recipes.summary import Table, folder_of, score_tables, write_summary
-from affectkit.stages.train import Stopped
+from affectkit.stages._resumable import Stopped
 
 USAGE = 2
 

@@ -10,7 +10,7 @@ import numpy as np
 from affectkit.errors import UsageError
 from affectkit.heads._options import Missing
 from affectkit.heads._sequences import Table, labelled
-from affectkit.plugins import Auxiliary, Example
+from affectkit.plugins import Auxiliary
 from affectkit.tasks import Task
 from affectkit.types import Floats
 
@@ -23,7 +23,7 @@ def auxiliary_table(auxiliary: Auxiliary, task: Task, missing: Missing, dim: int
     """
     own, examples = auxiliary.task, auxiliary.train
     if task.level == "clip" and own.level == "time":
-        examples = [replace(example, labels=_of_clip(example, own)) for example in examples]
+        examples = [replace(example, labels=of_clip(example.labels, own)) for example in examples]
         own = own.model_copy(update={"level": "clip"})
     return labelled(f"auxiliary {own.name}", examples, own, missing, dim)
 
@@ -34,9 +34,9 @@ def refuse(auxiliary: Sequence[Auxiliary], head: str) -> None:
         raise UsageError(f"head {head} learns one task: leave out --aux, or choose a head that is trained by gradient")
 
 
-def _of_clip(example: Example, task: Task) -> Floats:
-    """[1,K] one label of the valid rows' labels [T,K]."""
-    labels = np.asarray(example.labels, float)
+def of_clip(labels: Floats | None, task: Task) -> Floats:
+    """[1,K] one label of the valid rows' labels [T,K]: their mean, the most frequent class, what half of them have."""
+    labels = np.asarray(labels, float)
     labels = labels[np.isfinite(labels).all(axis=1)]
     if not len(labels):
         return np.full((1, len(task.label_columns)), np.nan)

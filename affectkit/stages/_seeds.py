@@ -16,6 +16,7 @@ from affectkit.config import Config, Runtime
 from affectkit.plugins import Epoch, Interrupted, Monitor
 from affectkit.stages import _smooth, _training_log
 from affectkit.stages._progress import bar, shown
+from affectkit.stages._resumable import Partly
 from affectkit.stages._training_data import Data
 from affectkit.stages._unfinished import Unfinished
 from affectkit.store.atomic import write_text
@@ -25,14 +26,6 @@ if TYPE_CHECKING:
     from affectkit.stages.train import TrainConfig
 
 HISTORY_FILE = "history.jsonl"
-
-
-class Partly(KeyboardInterrupt):
-    """Ctrl-C, and there is something already: its report, in which `stopped` says how far training came."""
-
-    def __init__(self, report: dict[str, Any]) -> None:
-        super().__init__()
-        self.report = report
 
 
 @dataclass(frozen=True, repr=False)

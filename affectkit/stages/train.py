@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,12 +17,12 @@ from affectkit.manifest import Pooling
 from affectkit.stages import _smooth, _training_log
 from affectkit.stages._devices import resolve
 from affectkit.stages._labels import Labels
-from affectkit.stages._seeds import Partly, Training
+from affectkit.stages._resumable import fitted
+from affectkit.stages._seeds import Training
 from affectkit.stages._smooth import Choice
 from affectkit.stages._training_data import AuxiliarySource, gather
 from affectkit.stages._unfinished import Unfinished
 from affectkit.store import Artifact, Cache, Features
-from affectkit.store.atomic import write_text
 from affectkit.tasks import Task
 
 VERSION = 1
@@ -54,14 +53,6 @@ class Trained:
     artifact: Artifact
     cached: bool
     report: dict[str, Any]
-
-
-class Stopped(KeyboardInterrupt):
-    """Ctrl-C; `best` is an artifact of the best so far."""
-
-    def __init__(self, best: Path) -> None:
-        super().__init__()
-        self.best = best
 
 
 def train(
@@ -99,43 +90,13 @@ def train(
     if found is not None:
         state.remove()
         return Trained(found, True, read_report(found))
-    report: dict[str, Any] = {}
-    about: dict[str, Any] = {
-        "upstream": [one.path for one in features],
-        "extra": {"features": [lineage(one.artifact) for one in features], "columns": [one.column for one in features]},
-    }
     training = Training(plugin, options, task, data, config, resolve(device), runtime, state, tensorboard)
-
-    def write(folder: Path) -> None:
-        try:
-            report.update(training.run(folder))
-        except Partly as partly:
-            so_far = partly.report
-            shutil.rmtree(state.best, ignore_errors=True)
-            cache.create_whole(
-                "train-head", config.head, inputs | {"stopped": so_far["stopped"]},
-                lambda best: _copy(folder, best, so_far), out=state.best, **about,
-            )  # fmt: skip
-            raise Stopped(state.best) from None
-        _write_report(folder, report)
-
-    state.begin()
-    try:
-        artifact = cache.create_whole("train-head", config.head, inputs, write, out=out, **about)
-    except UsageError:
-        state.give_up()
-        raise
-    state.remove()
+    artifact, report = fitted(
+        cache, "train-head", config.head, inputs, training.run, HEAD_FILE, state, out=out,
+        upstream=[one.path for one in features],
+        extra={"features": [lineage(one.artifact) for one in features], "columns": [one.column for one in features]},
+    )  # fmt: skip
     return Trained(artifact, False, report)
-
-
-def _write_report(folder: Path, report: dict[str, Any]) -> None:
-    write_text(folder / HEAD_FILE, json.dumps(report, indent=1, ensure_ascii=False))
-
-
-def _copy(folder: Path, best: Path, report: dict[str, Any]) -> None:
-    shutil.copytree(folder, best, dirs_exist_ok=True)
-    _write_report(best, report)
 
 
 def read_report(artifact: Artifact) -> dict[str, Any]:
