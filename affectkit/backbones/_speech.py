@@ -19,6 +19,7 @@ models are compiled for any length at once, so that a result does not depend on 
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -55,35 +56,18 @@ Head = Callable[[Mapping[int, "Tensor"]], Mapping[str, "Tensor"]]
 """Pooled hidden states [N,F,D] by layer -> named outputs [N,F,D]."""
 
 
-class SpeechNetwork:
-    """A network on its device: float32 windows of sound in, pooled hidden states through `head` out.
+class Listener(ABC):
+    """Float32 windows of sound through something on its device, in a fixed batch shape. Raises UsageError for numerics
+    that make no sense for sound."""
 
-    Hidden states of `layers` are pooled over time and given to `head`; `extra` is a module that `head` uses. Raises
-    UsageError for numerics that make no sense for sound.
-    """
-
-    def __init__(
-        self, encoder: Any, layers: Iterable[int], pool: Pool, head: Head, numerics: Numerics, *,
-        normalise: bool, extra: nn.Module | None = None,
-    ) -> None:  # fmt: skip
+    def __init__(self, numerics: Numerics) -> None:
         import torch
 
         if numerics.channels_last:
             raise UsageError("--channels-last is a memory format of images: leave it out for a backbone of sound")
         self._device = torch.device(numerics.device)
         self._precision = numerics.precision
-        self._normalise = normalise
-        self._pool = pool
-        self._head = head
-        self._found: dict[int, Tensor] = {}
-        self._encoder = encoder
-        self._tap(encoder.encoder, sorted(layers))
-        for module in filter(None, (encoder, extra)):
-            module.eval().requires_grad_(False).to(self._device)
         self.rows = fixed_rows(numerics.batch_size or BATCH_SIZE)
-        if numerics.compile:
-            for module in (encoder.feature_extractor, *encoder.encoder.layers):
-                module.compile(dynamic=True)
 
     def __call__(self, windows: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
         """float32 [N,S], N >= 1 and S long enough for a frame -> each output as float32 [N,F,D]."""
@@ -94,18 +78,13 @@ class SpeechNetwork:
         parts = [self._embed(chunk, rows) for chunk in waves.split(rows)]
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
+    @abstractmethod
     def prepare(self, waves: Tensor) -> Tensor:
-        """float32 [N,S] anywhere -> on the device, each window with zero mean and unit variance where wanted."""
-        import torch
+        """float32 [N,S] anywhere -> what `forward` takes, on the device."""
 
-        waves = waves.to(self._device)
-        return torch.stack([_standardised(wave) for wave in waves]) if self._normalise else waves
-
+    @abstractmethod
     def forward(self, prepared: Tensor) -> Mapping[str, Tensor]:
-        """Prepared windows [N,S] on the device -> outputs on the device."""
-        self._encoder(prepared, return_dict=True)
-        found, self._found = self._found, {}  # nothing of this batch is held on to
-        return self._head(found)
+        """Outputs [N,F,D] on the device."""
 
     def _embed(self, waves: Tensor, rows: int) -> dict[str, NDArray[np.float32]]:
         import torch
@@ -116,6 +95,43 @@ class SpeechNetwork:
         with arithmetic(self._device, self._precision):
             found = self.forward(self.prepare(waves))
             return {name: values.float().cpu().numpy()[:count] for name, values in found.items()}
+
+
+class SpeechNetwork(Listener):
+    """A network on its device: float32 windows of sound in, pooled hidden states through `head` out.
+
+    Hidden states of `layers` are pooled over time and given to `head`; `extra` is a module that `head` uses.
+    """
+
+    def __init__(
+        self, encoder: Any, layers: Iterable[int], pool: Pool, head: Head, numerics: Numerics, *,
+        normalise: bool, extra: nn.Module | None = None,
+    ) -> None:  # fmt: skip
+        super().__init__(numerics)
+        self._normalise = normalise
+        self._pool = pool
+        self._head = head
+        self._found: dict[int, Tensor] = {}
+        self._encoder = encoder
+        self._tap(encoder.encoder, sorted(layers))
+        for module in filter(None, (encoder, extra)):
+            module.eval().requires_grad_(False).to(self._device)
+        if numerics.compile:
+            for module in (encoder.feature_extractor, *encoder.encoder.layers):
+                module.compile(dynamic=True)
+
+    def prepare(self, waves: Tensor) -> Tensor:
+        """On the device, each window with zero mean and unit variance where wanted."""
+        import torch
+
+        waves = waves.to(self._device)
+        return torch.stack([_standardised(wave) for wave in waves]) if self._normalise else waves
+
+    def forward(self, prepared: Tensor) -> Mapping[str, Tensor]:
+        """Prepared windows [N,S] on the device -> outputs on the device."""
+        self._encoder(prepared, return_dict=True)
+        found, self._found = self._found, {}  # nothing of this batch is held on to
+        return self._head(found)
 
     def _tap(self, encoder: Any, layers: list[int]) -> None:
         """Keep the pooled hidden states of `layers` whenever the encoder runs, and cut off what is above them."""

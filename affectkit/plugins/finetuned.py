@@ -14,7 +14,6 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
 from pydantic import Field, ValidationError, model_validator
 
 from affectkit import weights as weight_files
@@ -92,7 +91,7 @@ def save(
         options=network.options.model_dump(mode="json"), architecture=network.architecture,
         weights=Start(name=weights.name, sha256=weights.sha256, licence=weights.licence, source=weights.source),
     )  # fmt: skip
-    state = {name: np.ascontiguousarray(tensor.detach().cpu().numpy()) for name, tensor in module.state_dict().items()}
+    state = {name: tensor.detach().cpu().contiguous().numpy() for name, tensor in module.state_dict().items()}
     (folder / TENSORS).write_bytes(packed(state))  # safetensors' own writer hides what went wrong
     (folder / HEADER).write_text(header.model_dump_json(indent=1) + "\n", encoding="utf-8")
 

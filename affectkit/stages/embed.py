@@ -1,4 +1,4 @@
-"""`affectkit embed`: crops or waveforms -> a feature sequence a clip, through one frozen backbone."""
+"""`affectkit embed`: crops or waveforms -> a feature sequence a clip, through one backbone, frozen or fine-tuned."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from affectkit import plugins
+from affectkit.backbones import _finetuned
 from affectkit.config import Config, Numerics, Runtime
 from affectkit.errors import UsageError
+from affectkit.plugins import finetuned
 from affectkit.speech.windows import Windowing
 from affectkit.stages._crop_batches import embed_crops
 from affectkit.stages._devices import resolved
@@ -32,9 +34,11 @@ Seconds = float
 class EmbedConfig(Config):
     """What is computed; every field is part of the fingerprint."""
 
-    backbone: str = Field(description="a plugin (affectkit list backbones) or any timm model by name")
+    backbone: str | None = Field(
+        None, description="a plugin (affectkit list backbones) or any timm model by name; none for a fine-tuned network"
+    )
     option: list[str] = Field([], description="a backbone option, key=value (repeatable)")
-    weights: str = Field("auto", description="auto, a file, or random")
+    weights: str = Field("auto", description="auto, a file, random, or what finetune printed")
     dtype: Literal["float32", "float16"] = Field("float32", description="how features are stored")
     window: Seconds | None = Field(None, gt=0, le=600, description="speech: window in seconds  [default: 4]")
     hop: Seconds | None = Field(None, gt=0, le=600, description="speech: seconds between windows  [default: half]")
@@ -84,7 +88,7 @@ def embed(
     Rows without a face or speech stay in the table with valid = 0 and zeros. The backbone always runs one fixed batch
     shape, filled across clips, so a clip's features do not depend on its neighbours.
     """
-    name, plugin, options = plugins.backbone(config.backbone, config.option)
+    name, plugin, options, config = chosen_backbone(config)
     check_upstream(name, plugin, upstream)
     weights = plugin.weights(options, config.weights)
     inputs = {
@@ -118,6 +122,36 @@ def embed(
     entries = entries_of(upstream, chosen)
     what, unit = f"embed {name}", _UNITS[plugin.kind]
     return run(artifact, sources, compute, runtime, what=what, unit=unit, entries=entries, notices=notices(weights))
+
+
+def chosen_backbone(config: EmbedConfig) -> tuple[str, type[Any], Config, EmbedConfig]:
+    """The artifact's name, the backbone, its options, and the config with what the backbone says of it: for a
+    fine-tuned network its own windows, where no others were given, and its place as a whole path.
+
+    Raises UsageError where a backbone is missing, or one too many.
+    """
+    folder = Path(config.weights).expanduser()
+    is_network = config.weights not in ("auto", "random") and finetuned.is_finetuned(folder)
+    if config.backbone is not None:
+        if is_network:
+            raise UsageError(
+                f"--weights {config.weights} is a fine-tuned network, backbone and all: leave --backbone "
+                f"{config.backbone} out"
+            )
+        return *plugins.backbone(config.backbone, config.option), config
+    if not is_network:
+        raise UsageError(
+            "--backbone is missing (affectkit list backbones); without it, --weights takes what finetune printed"
+            + ("" if config.weights in ("auto", "random") else f", and {config.weights} holds no fine-tuned network")
+        )
+    name, plugin, options = _finetuned.backbone(folder)
+    if config.option:
+        raise UsageError(f"{name} takes no options (given {config.option[0]}): it is as it was trained")
+    own: dict[str, Any] = {"weights": str(folder.resolve())}
+    if plugin.kind == "audio":
+        said = finetuned.read_header(folder).options
+        own |= {key: getattr(config, key) or said.get(key) for key in ("window", "hop", "min_window")}
+    return name, plugin, options, EmbedConfig.model_validate(config.model_dump() | own)
 
 
 def check_upstream(name: str, plugin: type[Any], upstream: Artifact) -> None:

@@ -126,8 +126,8 @@ def media_suffixes(head: Artifact) -> frozenset[str]:
 
 def _names(step: Step) -> list[str]:
     """What the weights of a step may be called by: its plugin, or its stage; none where it has no weights."""
-    plugin = step["config"].get("backbone") or step["config"].get("detector")
-    return [plugin, step["stage"]] if plugin else []
+    known = step["inputs"].get("backbone") or step["inputs"].get("detector")
+    return [known["name"], step["stage"]] if known else []
 
 
 _STEPS = {
