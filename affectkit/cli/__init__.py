@@ -24,6 +24,7 @@ COMMANDS = {
     "embed": ("data", "Run a frozen backbone over cached crops or waveforms and keep the embeddings."),
     "import": ("submit", "Take over features that were made elsewhere, one file a clip."),
     "functionals": ("functionals", "Summarise features over windows: means, deviations, extremes, fitted curves."),
+    "finetune": ("finetune", "Train a backbone and its head together, on cached crops or waveforms."),
     "train-head": ("models", "Train a light head on cached features."),
     "predict": ("models", "Predict for every clip of the features given, or for new media in one go."),
     "fuse": ("fusion", "Combine the predictions of several models."),

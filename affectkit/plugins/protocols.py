@@ -218,6 +218,7 @@ class Network(Plugin, Protocol):
     """Dimension of `embed`'s result, known after `build`."""
 
     options: Any
+    task: Task
 
     architecture: dict[str, Any]
     """What `build` took from the files of the weights beside tensors, as JSON (a model's config, a pinned name): set by

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -18,7 +18,7 @@ from affectkit.plugins import Auxiliary, Example
 from affectkit.stages import _used_clips
 from affectkit.stages._labels import Labels
 from affectkit.stages._used_clips import Used, choose
-from affectkit.store import Features, open_features
+from affectkit.store import Artifact, Features, open_features
 from affectkit.tasks import Task
 from affectkit.types import ClipLabels, FeatureSequence
 
@@ -28,19 +28,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class AuxiliarySource:
-    """Where an auxiliary task comes from: `--aux FEATURES:LABELS:TASK`."""
+    """Where an auxiliary task comes from: `--aux FEATURES:LABELS:TASK`. Networks take crops or sound for features."""
 
     features: Features
     labels: Labels
     task: Task
 
     @staticmethod
-    def of(text: str) -> AuxiliarySource:
+    def of(text: str, opened: Callable[[str], Features | Artifact] = open_features) -> AuxiliarySource:
         """Raises UsageError for anything else."""
         parts = text.rsplit(":", 2)
         if len(parts) < 3 or not all(parts):
             raise UsageError(f"--aux {text} is not FEATURES:LABELS:TASK, such as .affectkit/embed/x-123:va.csv:va")
-        return AuxiliarySource(open_features(parts[0]), Path(parts[1]), tasks.get(parts[2]))
+        found = opened(parts[0])
+        source = Features(found) if isinstance(found, Artifact) else found
+        return AuxiliarySource(source, Path(parts[1]), tasks.get(parts[2]))
 
 
 @dataclass(frozen=True)

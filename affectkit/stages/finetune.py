@@ -1,0 +1,237 @@
+"""`affectkit finetune`: cached crops or waveforms and labels -> a backbone and its head, trained together.
+
+The folder holds `network.json` and `network.safetensors` (see `plugins.finetuned`), `finetune.json` (what became of it:
+scores, clips, units, the split table) and `history.jsonl`. Several GPUs train together where torchrun starts it; then
+process 0 writes, and the artifact names how many there were, since they make the batches larger.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field
+
+from affectkit import plugins, tasks
+from affectkit.config import Config, Runtime, fingerprint
+from affectkit.errors import UsageError
+from affectkit.finetuning.processes import Processes
+from affectkit.manifest import Pooling
+from affectkit.plugins import Epoch, Interrupted, Network, finetuned
+from affectkit.prefetch import worker_count
+from affectkit.stages import _training_log
+from affectkit.stages._devices import keep_memory, resolve
+from affectkit.stages._labels import Labels
+from affectkit.stages._resumable import Partly, fitted
+from affectkit.stages._training_data import AuxiliarySource
+from affectkit.stages._tuning_bar import display
+from affectkit.stages._tuning_data import TuningData, gather
+from affectkit.stages._unfinished import Unfinished
+from affectkit.stages.train import Trained, lineage
+from affectkit.store import Artifact, Cache
+from affectkit.store.atomic import write_text
+from affectkit.tasks import Task
+from affectkit.weights import WeightsFile
+
+if TYPE_CHECKING:
+    from affectkit.finetuning.parallel import World
+
+VERSION = 1
+STAGE = "finetune"
+REPORT_FILE = "finetune.json"
+HISTORY_FILE = "history.jsonl"
+_COLUMNS = {"image": "image", "audio": "samples"}
+_UNITS = {"image": "images", "audio": "windows"}
+
+
+class FinetuneConfig(Config):
+    """What is computed. The network's own options (epochs, backbone, ...) are given by --option."""
+
+    task: str = Field(description="va, expr, eri, compound, au, or a TOML file")
+    network: str = Field("static", description="a network (affectkit list networks)")
+    option: list[str] = Field([], description="an option of the network, key=value (repeatable)")
+    weights: str = Field("auto", description="what training starts from: auto, a file, or random")
+    label_pooling: Pooling = Field("midpoint", description="a crop's or a score's label")
+    seed: int = Field(0, ge=0, lt=1 << 32, description="of all that is drawn")
+    split_by: Literal["clip", "subject"] = Field("clip", description="what --val-fraction keeps together")
+    val_fraction: float | None = Field(None, gt=0, lt=1, description="validation share where no table says the split")
+
+
+def finetune(
+    cache: Cache, upstream: Artifact, labels: Labels, config: FinetuneConfig, runtime: Runtime, *,
+    device: str = "auto", splits: Path | None = None, out: Path | None = None, tensorboard: Path | None = None,
+    auxiliary: Sequence[AuxiliarySource] = (),
+) -> Trained:  # fmt: skip
+    """Train a network; an interrupted training is gone on with by the same call.
+
+    Auxiliary tasks come from faces or audio artifacts of their own. Raises `Stopped` for Ctrl-C where there is a
+    network already.
+    """
+    _training_log.check(tensorboard)
+    processes = Processes.here()
+    task = tasks.get(config.task)
+    plugin = plugins.get("networks", config.network)
+    options = plugins.parse_options(plugin, config.option, config.network)
+    data = gather(upstream, labels, task, plugin.kind, config, splits, auxiliary)
+    weights = plugin.weights(options, config.weights)
+    inputs: dict[str, Any] = {
+        "stage": STAGE,
+        "version": VERSION,
+        "task": task.model_dump(mode="json"),
+        "network": plugins.identity(config.network, plugin, options),
+        "weights": weights.sha256,
+        "seed": config.seed,
+        "label_pooling": config.label_pooling,
+        "data": data.digest,
+        "upstream": upstream.stage.fingerprint,
+        **({"decoder": f"pillow-{version('pillow')}"} if plugin.kind == "image" else {}),
+        **({"auxiliary": [one.model_dump(mode="json") for one in data.tasks]} if auxiliary else {}),
+        **({"processes": processes.count} if processes.count > 1 else {}),
+    }
+    found = cache.find(STAGE, config.network, inputs, out)
+    state = Unfinished(cache.path(STAGE, config.network, inputs, out), fingerprint(inputs))
+    if found is not None:
+        if processes.first and not cache.dry:
+            state.remove()
+        return Trained(found, True, read_report(found))
+    from affectkit.finetuning.parallel import joined
+
+    keep_memory()
+    network = plugin(options, task)
+    place = processes.device(resolve(device))
+    with joined(processes, resolve(place)) as world:
+        tuning = _Finetuning(plugin, network, weights, data, config, runtime, state, tensorboard, world)
+        if not world.first:
+            tuning.follow()
+            return Trained(upstream, False, {})  # process 0 has the artifact
+        artifact, report = fitted(
+            cache, STAGE, config.network, inputs, tuning.run, REPORT_FILE, state, out=out, upstream=[upstream.path],
+            extra={
+                "features": [lineage(upstream)], "columns": [_COLUMNS[plugin.kind]],
+                "config": config.model_dump(mode="json"), "weights": weights.about(), "device": place,
+            },
+        )  # fmt: skip
+    return Trained(artifact, False, report)
+
+
+def read_report(artifact: Artifact) -> dict[str, Any]:
+    """What became of it. Raises UsageError when the artifact is no fine-tuned network."""
+    if artifact.stage.stage != STAGE:
+        raise UsageError(f"{artifact.path} is a {artifact.stage.stage} artifact, not a network of finetune")
+    report: dict[str, Any] = json.loads((artifact.path / REPORT_FILE).read_text(encoding="utf-8"))
+    return report
+
+
+@dataclass(frozen=True, repr=False)
+class _Finetuning:
+    """What is trained on what, and how."""
+
+    plugin: Any
+    network: Network
+    weights: WeightsFile
+    data: TuningData
+    config: FinetuneConfig
+    runtime: Runtime
+    state: Unfinished
+    tensorboard: Path | None
+    world: World
+
+    @property
+    def tasks(self) -> list[Task]:
+        return [self.network.task, *self.data.tasks]
+
+    def follow(self) -> None:
+        """Train beside process 0, which does the rest."""
+        self._train(None)
+
+    def run(self, folder: Path) -> dict[str, Any]:
+        """Train, and write what was learnt; the report. Raises `Partly` for Ctrl-C, with the best so far written."""
+        return self._train(folder)
+
+    def _train(self, folder: Path | None) -> dict[str, Any]:
+        from affectkit.finetuning.objectives import objectives
+        from affectkit.heads import _outputs
+        from affectkit.heads._training import seeded
+
+        network, options, world = self.network, self.network.options, self.world
+        units, held = self.data.units(network, self.plugin, self.config.label_pooling)
+        wanted = [options.output, *("auto" for _ in self.data.along)]
+        outputs = [
+            _outputs.choose(output, task, _known(one))
+            for output, task, one in zip(wanted, self.tasks, units, strict=True)
+        ]
+        with seeded(self.config.seed, world.device):
+            module = network.build(self.weights, outputs)
+            _outputs.scale(module.output, self.tasks, [_known(one) for one in units])
+            module = world.joined_norms(module).to(world.device)
+            parameters = network.blocks(module)
+            learnt = objectives(options, self.tasks, units, world.device)
+            stopped: dict[str, int] = {}
+            try:
+                history = self._tune(module, parameters, learnt, held)
+            except Interrupted as stop:
+                history, stopped = stop.history, {"after_epochs": len(stop.history)}
+        if folder is None:
+            if stopped:
+                raise KeyboardInterrupt
+            return {}
+        finetuned.save(
+            folder, self.config.network, network, module, self.tasks[0], self.weights, outputs, self.tasks[1:]
+        )
+        write_text(folder / HISTORY_FILE, "".join(json.dumps(asdict(epoch)) + "\n" for epoch in history))
+        report = self._report(history, module, [len(one) for one in (*units, held)])
+        if stopped:
+            raise Partly(report | {"stopped": stopped})
+        return report
+
+    def _tune(self, module: Any, parameters: Any, learnt: Any, held: Any) -> list[Epoch]:
+        from affectkit.finetuning.engine import Tuning, tune
+
+        first, options, seed = self.world.first, self.network.options, self.config.seed
+        show = self.runtime.progress if first else False
+        what = f"finetune {self.config.network}"
+        with (
+            _training_log.curves(self.tensorboard if first else None, seed, self.tasks[0].metric) as log,
+            display(what, _UNITS[self.plugin.kind], show) as shown,
+        ):
+            shown.of(options.epochs)
+
+            def monitor(epoch: Epoch) -> None:
+                log(epoch)
+                shown.epoch(epoch)
+
+            tuning = Tuning(
+                module, parameters, learnt, held, options, seed, self.world, worker_count(self.runtime), monitor,
+                shown.step,
+            )  # fmt: skip
+            return tune(tuning, self.state.training(seed))
+
+    def _report(self, history: Sequence[Epoch], module: Any, units: Sequence[int]) -> dict[str, Any]:
+        used, task, best = self.data.used, self.tasks[0], history[-1].best
+        trained = {id(one) for block in self.network.blocks(module) for one in block}
+        along = [{"task": one.task.name, "clips": len(one.clips)} for one in self.data.along]
+        return {
+            "task": task.model_dump(mode="json"),
+            "network": self.config.network,
+            "val_score": {"metric": task.metric, "mean": best, "deviation": 0.0, "seeds": {self.config.seed: best}},
+            "epochs": len(history),
+            "clips": {"train": len(used.train), "val": len(used.val), "left_out": used.warnings},
+            "units": {"train": units[0], "val": units[-1]},
+            "auxiliary": [one | {"units": count} for one, count in zip(along, units[1:-1], strict=True)],
+            "parameters": sum(one.numel() for one in module.parameters() if id(one) in trained),
+            "weights": self.weights.about(),
+            "processes": self.world.size,
+            "splits": used.splits,
+        }
+
+
+def _known(units: Any) -> Any:
+    """[N,K] the labels of the rows that units are about, without those that are unlabelled."""
+    import numpy as np
+
+    labels = units.labels[np.unique(units.targets[units.targets >= 0])]
+    return labels[np.isfinite(labels).all(axis=1)]
