@@ -10,14 +10,13 @@ from __future__ import annotations
 
 import argparse
 import tempfile
-from collections.abc import Callable, Iterator
-from io import BytesIO
-from itertools import cycle, islice
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
 import numpy as np
+from _crops import make_crops
 from _report import Measure, Ratio, alternate, machine, seconds, show_value
 
 from affectkit import plugins
@@ -25,9 +24,9 @@ from affectkit.backbones.mean_pixel import MeanPixel
 from affectkit.config import Numerics, Runtime
 from affectkit.stages._devices import resolved
 from affectkit.stages.embed import EmbedConfig, embed
-from affectkit.store import Artifact, Cache, faces_schema
+from affectkit.store import Artifact, Cache
 
-SIDE, CLIP = 224, 100
+SIDE = 224
 
 
 class NoOp(MeanPixel):
@@ -37,37 +36,6 @@ class NoOp(MeanPixel):
 
     def __call__(self, batch: Any) -> np.ndarray:
         return np.zeros((len(batch), self.dim), np.float32)
-
-
-def encoded_crops() -> Iterator[bytes]:
-    """A photograph's face, 224x224, JPEG 95, in 64 places of the window."""
-    from PIL import Image
-    from skimage.data import astronaut
-
-    face = Image.fromarray(astronaut()).crop((140, 0, 320, 180)).resize((SIDE + 32, SIDE + 32))
-    for x, y in ((x, y) for y in range(0, 32, 4) for x in range(0, 32, 4)):
-        file = BytesIO()
-        face.crop((x, y, x + SIDE, y + SIDE)).save(file, "JPEG", quality=95)
-        yield file.getvalue()
-
-
-def make_crops(cache: Cache, count: int) -> Artifact:
-    """A faces artifact of clips of 100 rows."""
-    artifact = cache.create("faces", "benchmark", {"config": {"size": SIDE}, "count": count}, faces_schema())
-    images = cycle(list(encoded_crops()))
-    part = artifact.new_part()
-    for first in range(0, count, CLIP):
-        rows = min(CLIP, count - first)
-        start = np.arange(rows) / 5
-        part.append({
-            "start": start, "end": start + 0.2, "valid": np.ones(rows), "image": list(islice(images, rows)),
-            "boxes": np.zeros((rows, 4)), "landmarks": np.zeros((rows, 5, 2)), "score": np.ones(rows),
-            "frame_index": np.arange(rows),
-        })  # fmt: skip
-        part.end(f"clip{first:07d}", f"{first:064x}", {"origin": 0.0})
-    part.commit()
-    artifact.seal()
-    return artifact
 
 
 def stage(crops: Artifact, config: EmbedConfig, numerics: Numerics, workers: int = 0) -> Measure:
@@ -129,9 +97,9 @@ def main() -> None:
     numerics = Numerics(device=given.device, precision=given.precision, batch_size=given.batch_size,
                         channels_last=given.channels_last)  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
-        without_model(make_crops(Cache(Path(folder) / "no-op"), empty), rounds)
+        without_model(make_crops(Cache(Path(folder) / "no-op"), empty, SIDE), rounds)
         config = EmbedConfig(backbone=given.backbone, weights=given.weights)
-        with_model(make_crops(Cache(Path(folder)), crops), config, numerics, rounds)
+        with_model(make_crops(Cache(Path(folder)), crops, SIDE), config, numerics, rounds)
     print(machine())
 
 
