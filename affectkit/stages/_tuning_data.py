@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
@@ -75,15 +75,16 @@ class TuningData:
 
 def gather(
     upstream: Artifact, labels: Labels, task: Task, kind: str, config: FinetuneConfig, splits: Path | None,
-    auxiliary: Sequence[AuxiliarySource] = (),
+    auxiliary: Sequence[AuxiliarySource] = (), clips: Iterable[str] | None = None,
 ) -> TuningData:  # fmt: skip
-    """The labelled clips of a faces or audio artifact. Raises UsageError, as the readers of the tables do."""
+    """The labelled clips of a faces or audio artifact, or of some of its `clips`. Raises UsageError, as the readers of
+    the tables do."""
     check_pooling(config.label_pooling, task)
     what = UPSTREAM[kind][1]
     for artifact in (upstream, *(source.features.artifact for source in auxiliary)):
         check_upstream(artifact, kind, config.network)
-    features = Features(upstream)
-    used = _used_clips.choose(features, upstream.clips, labels, task, config, splits, what)
+    features = Features(upstream, only=None if clips is None else frozenset(clips))
+    used = _used_clips.choose(features, features.clips, labels, task, config, splits, what)
     along = [_along(source, used, task, config) for source in auxiliary]
     return TuningData(upstream, used, along, _digest(upstream, used, along))
 

@@ -8,7 +8,7 @@ process 0 writes, and the artifact names how many there were, since they make th
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -64,9 +64,9 @@ class FinetuneConfig(Config):
 def finetune(
     cache: Cache, upstream: Artifact, labels: Labels, config: FinetuneConfig, runtime: Runtime, *,
     device: str = "auto", splits: Path | None = None, out: Path | None = None, tensorboard: Path | None = None,
-    auxiliary: Sequence[AuxiliarySource] = (),
+    auxiliary: Sequence[AuxiliarySource] = (), clips: Iterable[str] | None = None,
 ) -> Trained:  # fmt: skip
-    """Train a network; an interrupted training is gone on with by the same call.
+    """Train a network on an artifact's clips, or on some of its `clips`; an interrupted training is gone on with by the same call.
 
     Auxiliary tasks come from faces or audio artifacts of their own. Raises `Stopped` for Ctrl-C where there is a
     network already.
@@ -76,7 +76,7 @@ def finetune(
     task = tasks.get(config.task)
     plugin = plugins.get("networks", config.network)
     options = plugins.parse_options(plugin, config.option, config.network)
-    data = gather(upstream, labels, task, plugin.kind, config, splits, auxiliary)
+    data = gather(upstream, labels, task, plugin.kind, config, splits, auxiliary, clips)
     weights = plugin.weights(options, config.weights)
     inputs: dict[str, Any] = {
         "stage": STAGE,
