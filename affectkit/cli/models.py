@@ -26,7 +26,8 @@ from affectkit.stages._training_data import AuxiliarySource
 from affectkit.stages.cross_validate import cross_validate
 from affectkit.stages.predict import PredictConfig
 from affectkit.stages.predict import predict as run_predict
-from affectkit.stages.replay import media_suffixes, replay
+from affectkit.stages.predict_network import is_network, predict_network
+from affectkit.stages.replay import media_suffixes, replay, replay_upstream
 from affectkit.stages.sources import clips_of
 from affectkit.stages.train import TrainConfig, train
 from affectkit.stages.tune import Tuned, tune
@@ -145,8 +146,11 @@ def train_head(
 
 @with_configs(config=PredictConfig, runtime=Runtime)
 def predict(
-    head: Annotated[Path, typer.Argument(help="what train-head printed")],
-    inputs: Annotated[list[str], typer.Argument(help="the features, or media: then the head's recipe is replayed")],
+    head: Annotated[Path, typer.Argument(help="what train-head or finetune printed")],
+    inputs: Annotated[
+        list[str],
+        typer.Argument(help="the features (of a fine-tuned network the crops or sound), or media to replay its recipe"),
+    ],
     config: PredictConfig,
     runtime: Runtime,
     at: Annotated[
@@ -171,19 +175,34 @@ def predict(
     `affectkit predict "$HEAD" new_video.mp4 --json`
 
     `affectkit predict "$HEAD" "$FEATURES" --at test_frames.csv --smooth hamming --half-width 0.5`
+
+    `affectkit predict "$FINETUNED" "$FACES" --smooth hamming --half-width 0.5`
     """
-    store, opened = Cache(cache), open_artifact(head)
+    store, opened, moved = Cache(cache), open_artifact(head), _moved(weights)
+    made = all(names_features(item) for item in inputs)
+    if made and moved:
+        raise UsageError("--weights is for media: features, crops and sound have been made already")
+    settings: dict[str, Any] = {"config": config, "at": at, "device": device, "out": out}
+    media = [] if made else clips_of(inputs, media_suffixes(opened))
     failed: list[Failure] = []
-    moved = _moved(weights)
-    if all(names_features(item) for item in inputs):
-        features = [open_features(item) for item in inputs]
-        chosen = choose(clips, features[0].clips)
-        if moved:
-            raise UsageError("--weights is for media: features have been made already")
+    if is_network(opened):
+        if made and len(inputs) > 1:
+            raise UsageError(f"{head} is a fine-tuned network: it reads one artifact, {len(inputs)} are given")
+        if made:
+            upstream = open_artifact(inputs[0])
+            chosen = choose(clips, upstream.clips)
+        else:
+            seen = replay_upstream(store, opened, media, runtime, device=device, weights=moved)
+            upstream, chosen, failed = seen.artifact, choose(clips, seen.clips) or seen.clips, seen.failed
+        outcome = predict_network(store, opened, upstream, runtime, clips=chosen, **settings)
     else:
-        made = replay(store, opened, clips_of(inputs, media_suffixes(opened)), runtime, device=device, weights=moved)
-        features, chosen, failed = made.features, choose(clips, made.clips) or made.clips, made.failed
-    outcome = run_predict(store, opened, features, runtime, config=config, at=at, device=device, clips=chosen, out=out)
+        if made:
+            features = [open_features(item) for item in inputs]
+            chosen = choose(clips, features[0].clips)
+        else:
+            again = replay(store, opened, media, runtime, device=device, weights=moved)
+            features, chosen, failed = again.features, choose(clips, again.clips) or again.clips, again.failed
+        outcome = run_predict(store, opened, features, runtime, clips=chosen, **settings)
     finish(outcome, as_json, earlier=failed)
 
 

@@ -6,7 +6,7 @@ would let one certain moment outvote its neighbours.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -82,7 +82,7 @@ def choose(
     return {"kind": kind, "half_width": chosen, "val": {f"{width:g}": score for width, score in scores.items()}}
 
 
-def of_head(report: dict[str, Any]) -> Smoothing | None:
+def of_head(report: Mapping[str, Any]) -> Smoothing | None:
     """The smoothing that a head's report asks for; None for a head without, or where none was better."""
     said = report.get("smoothing")
     return Smoothing(said["kind"], said["half_width"]) if said and said["half_width"] else None

@@ -1,4 +1,4 @@
-"""From new media to the features that a head needs, by the recipe in the head's provenance."""
+"""From new media to what a head or a fine-tuned network needs, by the recipe in its provenance."""
 
 from __future__ import annotations
 
@@ -39,19 +39,51 @@ def replay(
     `weights` (name of a stage, a detector or a backbone -> path) stands in for weight files that have moved. Raises
     UsageError when this installation cannot reproduce the recipe, before anything is computed.
     """
-    chains, columns = head.stage.provenance["features"], head.stage.provenance["columns"]
+    done = _chains(cache, head, clips, runtime, device, weights or {})
+    made = [features(one.artifact, column) for one, column in zip(done, head.stage.provenance["columns"], strict=True)]
+    return Replayed(made, *_together(done))
+
+
+@dataclass(frozen=True)
+class Seen:
+    """Crops or sound made from media: the artifact, the ids that it holds of these clips, what failed on the way."""
+
+    artifact: Artifact
+    clips: list[str]
+    failed: list[Failure]
+
+
+def replay_upstream(
+    cache: Cache, network: Artifact, clips: Sequence[Clip], runtime: Runtime, *, device: str = "auto",
+    weights: Mapping[str, str] | None = None,
+) -> Seen:  # fmt: skip
+    """Make the crops or the sound that a fine-tuned network reads from media, as `replay` makes features."""
+    (done,) = _chains(cache, network, clips, runtime, device, weights or {})
+    return Seen(done.artifact, *_together([done]))
+
+
+def _chains(
+    cache: Cache, made: Artifact, clips: Sequence[Clip], runtime: Runtime, device: str, weights: Mapping[str, str]
+) -> list[_Chain]:
+    """The recipes of what `made` was trained on, each run on these clips; first without any, which finds out whether
+    they can be."""
+    chains = made.stage.provenance["features"]
     known = {name for chain in chains for step in chain for name in _names(step)}
-    if strangers := sorted(set(weights or {}) - known):
-        raise unknown("--weights of the head's recipe", strangers[0], known)
+    if strangers := sorted(set(weights) - known):
+        raise unknown("--weights of the recipe", strangers[0], known)
     for chain in chains:
-        _Chain(cache, [], runtime, device, weights or {}).run(chain)
+        _Chain(cache, [], runtime, device, weights).run(chain)
     done = []
     for chain in chains:
-        done.append(_Chain(cache, clips, runtime, device, weights or {}))
+        done.append(_Chain(cache, clips, runtime, device, weights))
         done[-1].run(chain)
-    names = [name for name in done[0].names if all(name in one.names for one in done)]
-    made = [features(one.artifact, column) for one, column in zip(done, columns, strict=True)]
-    return Replayed(made, names, [failure for one in done for failure in one.failed])
+    return done
+
+
+def _together(chains: Sequence[_Chain]) -> tuple[list[str], list[Failure]]:
+    """The ids that all of them hold, and what failed in any."""
+    names = [name for name in chains[0].names if all(name in one.names for one in chains)]
+    return names, [failure for one in chains for failure in one.failed]
 
 
 class _Chain:
@@ -87,7 +119,7 @@ class _Chain:
     def faces(self, config: dict[str, Any], step: Step) -> Outcome:
         if step["inputs"]["detector"]["name"] == "precropped":
             raise UsageError(
-                "the head was trained on folders of crops, which no recipe makes from media: "
+                "it was trained on folders of crops, which no recipe makes from media: "
                 "extract faces and embed, then predict from those features"
             )
         chosen = FacesConfig.model_validate(config)
@@ -97,14 +129,14 @@ class _Chain:
         chosen = AudioConfig.model_validate(config)
         if chosen.vad == "mouth":
             raise UsageError(
-                "the head was trained on speech gated by a table of mouth openings, which no recipe makes from media: "
+                "it was trained on speech gated by a table of mouth openings, which no recipe makes from media: "
                 "extract audio --vad mouth and embed, then predict from those features"
             )
         return extract_audio(self._cache, self._clips, chosen, self._runtime)
 
     def imported(self, config: dict[str, Any], step: Step) -> Outcome:
         raise UsageError(
-            f"the head was trained on imported features ({config['name']}), which no recipe makes from media: "
+            f"it was trained on imported features ({config['name']}), which no recipe makes from media: "
             "import those of the new clips under the same name, then predict from them"
         )
 

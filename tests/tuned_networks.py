@@ -1,0 +1,93 @@
+"""Fine-tuned networks as `affectkit finetune` leaves them, without any training."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from affectkit import plugins, tasks
+from affectkit.plugins import Outputs, finetuned
+from affectkit.stages.train import lineage
+from affectkit.store import Artifact, Cache, waveforms_schema
+from affectkit.tasks import Task
+
+RATE = 16_000
+SMALL: dict[str, list[str]] = {
+    "static": ["backbone=test_resnet", "width=16", "input_size=32"],
+    "pyramid": ["backbone=test_resnet", "input_size=32", "steps=3", "strides=1,2,clip", "heads=2", "joint=8"],
+    "speech": ["model=tiny", "hidden=16", "window=1", "hop=0.4", "min_window=0.4"],
+}
+"""Options of networks that are small."""
+
+
+def outputs(task: Task) -> Outputs:
+    """With the usual activation."""
+    return Outputs(count=task.outputs, activation="tanh" if task.kind == "regression" else "linear")
+
+
+def built(name: str, task: Task, *options: str, seed: int = 0) -> tuple[Any, Any]:
+    """A network and its module, whose norms are no identities."""
+    import torch
+
+    plugin = plugins.get("networks", name)
+    network = plugin(plugins.parse_options(plugin, [*SMALL[name], *options], name), task)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        module = network.build(plugin.weights(network.options, "random"), [outputs(task)])
+        with torch.no_grad():
+            for parameter in module.parameters():
+                parameter.add_(0.05 * torch.randn_like(parameter))
+    return network, module.eval()
+
+
+def saved(folder: Path, name: str, task: Task, *options: str, licence: str = "none") -> tuple[Any, Any]:
+    """The same, saved."""
+    from dataclasses import replace
+
+    network, module = built(name, task, *options)
+    weights = replace(type(network).weights(network.options, "random"), licence=licence)
+    folder.mkdir(parents=True, exist_ok=True)
+    finetuned.save(folder, name, network, module, task, weights, [outputs(task)])
+    return network, module
+
+
+def finetune(cache: Cache, upstream: Artifact, name: str, task: str, *options: str, **about: Any) -> Artifact:
+    """A finetune artifact over `upstream`; its splits are `about["splits"]`."""
+    splits = about.pop("splits", {})
+    import json
+
+    inputs = {
+        "stage": "finetune", "task": tasks.get(task).model_dump(mode="json"), "network": {"name": name}, "test": options,
+        "upstream": upstream.stage.fingerprint,
+    }  # fmt: skip
+
+    def write(folder: Path) -> None:
+        saved(folder, name, tasks.get(task), *options, **about)
+        report = {"task": tasks.get(task).model_dump(mode="json"), "splits": splits}
+        (folder / "finetune.json").write_text(json.dumps(report))
+
+    return cache.create_whole(
+        "finetune", name, inputs, write, upstream=[upstream.path],
+        extra={"features": [lineage(upstream)], "columns": ["values"]},
+    )  # fmt: skip
+
+
+def waveforms(
+    cache: Cache, waves: dict[str, np.ndarray], speech: dict[str, list[tuple[float, float]]] | None = None,
+    offset: float = 0.0,
+) -> Artifact:  # fmt: skip
+    """An audio artifact of these waveforms at 16 kHz; speech everywhere unless said."""
+    inputs: dict[str, Any] = {"stage": "audio", "config": {"sampling_rate": RATE}, "test": [offset, str(speech)]}
+    artifact = cache.create("audio", "waveform", inputs, waveforms_schema())
+    part = artifact.new_part()
+    for clip, wave in waves.items():
+        whole = [(offset, offset + len(wave) / RATE)] if len(wave) else []
+        stretches = np.array((speech or {}).get(clip, whole)).reshape(-1, 2)
+        part.append({"start": stretches[:, 0], "end": stretches[:, 1], "valid": np.ones(len(stretches))})
+        part.append({"samples": wave.astype(np.float32)})
+        part.end(clip, "0" * 64, {"sampling_rate": RATE, "offset": offset, "origin": 0.0})
+    part.commit()
+    artifact.seal()
+    return artifact
