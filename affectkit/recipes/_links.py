@@ -22,7 +22,7 @@ class Link:
     name: str
     kind: Kind
     inputs: tuple[Ref, ...]
-    others: tuple[tuple[Key, Ref, Makes], ...]
+    others: tuple[tuple[Key, Ref, tuple[Makes, ...]], ...]
     sees: Makes | None = None
 
     @property
@@ -39,15 +39,15 @@ def link_of(draft: Draft, name: str, kind: Kind, table: Mapping[str, Any], sees:
     inputs = [Ref.of(one) for one in items if isinstance(one, str) and one]
     if len(inputs) < len(items):
         draft.problem([*key, "from"], "from names a step, or a list of steps")
-    others: list[tuple[Key, Ref, Makes]] = []
+    others: list[tuple[Key, Ref, tuple[Makes, ...]]] = []
     if "aux" in kind.settings and isinstance(table.get("aux"), list):
         for number, along in enumerate(table["aux"]):
             if isinstance(along, dict) and isinstance(along.get("from"), str):
                 others.append(((*key, "aux", str(number), "from"), Ref.of(along["from"]), kind.along))
     if isinstance(weights := table.get("weights"), str) and weights.startswith("@"):
-        others.append(((*key, "weights"), Ref(weights[1:]), "network"))
+        others.append(((*key, "weights"), Ref(weights[1:]), ("network",)))
     if "against" in kind.settings and isinstance(against := table.get("against"), str):
-        others.append(((*key, "against"), Ref(against), "predictions"))
+        others.append(((*key, "against"), Ref(against), ("predictions",)))
     return Link(name, kind, tuple(inputs), tuple(others), sees)
 
 
@@ -57,11 +57,13 @@ def check(draft: Draft, links: Mapping[str, Link]) -> None:
         for number, ref in enumerate(link.inputs):
             _known(draft, ("steps", link.name, "from", str(number)), ref)
         for key, ref, wanted in link.others:
-            if _known(draft, key, ref) and ref.step in links and links[ref.step].kind.makes != wanted:
-                draft.problem(key, f"{_SAID[wanted]} needed; {ref.step} makes {_SAID[links[ref.step].kind.makes]}")
+            if _known(draft, key, ref) and ref.step in links and links[ref.step].kind.makes not in wanted:
+                needed = " or ".join(_SAID[one] for one in wanted)
+                draft.problem(key, f"{needed} needed; {ref.step} makes {_SAID[links[ref.step].kind.makes]}")
         given = [links[one.step].kind.makes for one in link.inputs if one.step in links]
         if len(given) == len(link.inputs):
             _check_sorts(draft, link, given)
+            _check_head(draft, link, links)
 
 
 def order(draft: Draft, links: Mapping[str, Link]) -> list[str]:
@@ -116,6 +118,18 @@ def _check_sorts(draft: Draft, link: Link, given: Sequence[Makes]) -> None:
             draft.problem(key, f"only features have outputs to choose from; {ref.step} makes {_SAID[makes]}")
     if link.sees and given and link.sees != given[0]:
         draft.problem(key, f"the plugin reads {_SAID[link.sees]}; {link.inputs[0]} makes {_SAID[given[0]]}")
+
+
+def _check_head(draft: Draft, link: Link, links: Mapping[str, Link]) -> None:
+    """A head is given as many features as it was trained on."""
+    head = links[link.inputs[0].step] if link.inputs else None
+    if head is None or head.kind.makes != "head" or len(link.inputs) == len(head.inputs) + 1:
+        return
+    names = ", ".join(map(str, head.inputs))
+    draft.problem(
+        ("steps", link.name, "from"),
+        f"{head.name} was trained on {names}: name it first, then as many features of the same kind",
+    )
 
 
 def _cycle(links: Mapping[str, Link], left: Sequence[str]) -> list[str]:

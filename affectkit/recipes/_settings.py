@@ -19,6 +19,7 @@ from affectkit.tasks import Task
 
 Roots = Mapping[str, Path]
 _PLACE = re.compile(r"\{([A-Za-z0-9_-]+)\}")
+_NO_FILE = ("auto", "random")
 _SEES: dict[str, Makes] = {"image": "crops", "audio": "sound"}
 
 
@@ -56,7 +57,7 @@ def config(draft: Draft, key: Key, kind: Kind, model: type[Config], table: Mappi
             values[setting] = value.split(",") if is_list and isinstance(value, str) else value
     if isinstance(task := values.get("task"), str):
         values["task"] = _task_name(draft, key, task)
-    if isinstance(weights := values.get("weights"), str) and "/" in weights and weights[0] != "@":
+    if isinstance(weights := values.get("weights"), str) and weights not in _NO_FILE and not weights.startswith("@"):
         values["weights"] = str(draft.folder(*key, "weights") / weights)
     return validated(draft, key, model, values, f"option of {kind.name}")
 
@@ -88,8 +89,14 @@ def check_plugin(draft: Draft, key: Key, kind: Kind, table: Mapping[str, Any]) -
     place = (*key, kind.plugin[1])
     found = tried(draft, place, lambda: plugin_of(kind, table))
     if found is None:
+        if kind.name == "embed" and not str(table.get("weights", "")).startswith("@"):
+            draft.problem(key, 'needs backbone (affectkit list backbones), or weights = "@STEP" of a finetune step')
         return None
     name, plugin, options = found
+    if kind.name == "embed" and str(table.get("weights", "")).startswith("@"):
+        draft.problem(place, f'weights = "{table["weights"]}" brings its own backbone: leave {name} out')
+    if kind.name == "fuse" and not getattr(plugin, "inputs", None) and _count(table.get("from")) < 2:
+        draft.problem((*key, "from"), f"fuse combines two or more predictions; {_count(table.get('from'))} given")
     read = validated(draft, (*key, "option"), plugin.Options, options, f"option of {name}")
     if read is not None:
         _try_out(draft, place, kind, name, plugin, read, task)
@@ -139,6 +146,10 @@ def filled(value: Any, roots: Roots) -> Any:
     if isinstance(value, str):
         return _PLACE.sub(lambda found: str(roots.get(found[1], found[0])), value)
     return value
+
+
+def _count(given: Any) -> int:
+    return len(given) if isinstance(given, list) else int(given is not None)
 
 
 def _task_name(draft: Draft, key: Key, given: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ from affectkit.store import Artifact, Cache, Failure, Features
 from affectkit.store import features as column_of
 from affectkit.types import Clip
 
+TIMES_FILE = "times.jsonl"
 _OF_CLIPS = ("crops", "sound", "features")
 
 
@@ -89,6 +91,11 @@ class Session:
         """The same as features, of the step's own clips."""
         found, clips = column_of(self.artifact(ref), ref.column), self.made[ref.step].clips
         return found if clips is None else Features(found.artifact, found.column, frozenset(clips))
+
+    def source(self, ref: Ref) -> Features:
+        """Crops or sound of the step's own clips, as tasks that are learnt along are given."""
+        clips = self.made[ref.step].clips
+        return Features(self.artifact(ref), only=None if clips is None else frozenset(clips))
 
     def clips(self, ref: Ref) -> list[str]:
         """The clips of a step's result, in order."""
@@ -167,9 +174,34 @@ class Session:
 def run_all(session: Session, say: Callable[[Made], None] = lambda made: None) -> list[Made]:
     """Run every step of a plan in order. Raises StepFailed at the first that cannot be done; clips that fail do not
     stop the others."""
+    session.folder.mkdir(parents=True, exist_ok=True)
     for step in session.plan.steps.values():
         try:
-            say(session.run(step))
+            made = session.run(step)
         except AffectkitError as error:
             raise StepFailed(step, error) from error
+        if not made.cached:
+            _note(session.folder / TIMES_FILE, made)
+        say(made)
     return list(session.made.values())
+
+
+def times_of(folder: Path, made: Made) -> dict[str, float]:
+    """Seconds and rows of all that was computed for what a step made, in this run and in those that it goes on from."""
+    total = {"seconds": 0.0, "rows": 0}
+    file = folder / TIMES_FILE
+    for line in file.read_text(encoding="utf-8").splitlines() if file.is_file() else []:
+        try:
+            entry = json.loads(line)
+        except ValueError:  # cut short by a kill
+            continue
+        if entry["step"] == made.step.name and entry["path"] == str(made.path):
+            total = {key: total[key] + entry[key] for key in total}
+    return total
+
+
+def _note(file: Path, made: Made) -> None:
+    rows = made.outcome.rows if made.outcome else 0
+    entry = {"step": made.step.name, "path": str(made.path), "seconds": round(made.seconds, 3), "rows": rows}
+    with file.open("a", encoding="utf-8") as notes:
+        notes.write(json.dumps(entry) + "\n")

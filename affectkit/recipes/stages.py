@@ -25,6 +25,7 @@ from affectkit.stages.compare import CompareConfig, compare
 from affectkit.stages.embed import EmbedConfig, embed
 from affectkit.stages.evaluate import EvaluateConfig, evaluate
 from affectkit.stages.faces import FacesConfig, extract_faces
+from affectkit.stages.finetune import FinetuneConfig, finetune
 from affectkit.stages.functionals import FunctionalsConfig, functionals
 from affectkit.stages.fuse import FuseConfig, fuse
 from affectkit.stages.predict import PredictConfig, predict
@@ -75,8 +76,27 @@ def _train(step: Step, run: Session) -> Any:
     )  # fmt: skip
 
 
+def _finetune(step: Step, run: Session) -> Any:
+    (upstream,) = step.inputs
+    auxiliary = [
+        AuxiliarySource(run.source(Ref.of(one.from_)), labels, tasks.get(one.task))
+        for one, labels in zip(step.aux, run.aux_labels(step), strict=True)
+    ]
+    return finetune(
+        run.cache, run.artifact(upstream), run.labels(step), step.config(FinetuneConfig), run.runtime,
+        device=run.device, splits=step.paths.get("splits"), auxiliary=auxiliary, clips=run.clips(upstream),
+    )  # fmt: skip
+
+
 def _predict(step: Step, run: Session) -> Any:
     head, *inputs = step.inputs
+    if run.made[head.step].step.kind.makes == "network":
+        from affectkit.stages.predict_network import predict_network
+
+        return predict_network(
+            run.cache, run.artifact(head), run.artifact(inputs[0]), run.runtime, config=step.config(PredictConfig),
+            at=step.paths.get("at"), device=run.device, clips=run.clips(inputs[0]),
+        )  # fmt: skip
     return predict(
         run.cache, run.artifact(head), [run.features(one) for one in inputs], run.runtime,
         config=step.config(PredictConfig), at=step.paths.get("at"), device=run.device,
@@ -128,6 +148,9 @@ STAGES: dict[str, Kind] = {
              ((Slot(("features",)),),), "features"),
         Kind("train-head", "head", (TrainConfig,), _train, "{plugin} for {task} on {inputs}", ((_FEATURES,),),
              "features, one or more", TrainPlaces, ("heads", "head"), ("splits",)),
+        Kind("finetune", "network", (FinetuneConfig,), _finetune, "{plugin}, trained whole for {task} on {inputs}",
+             ((_SEEN,),), "crops or sound", TrainPlaces, ("networks", "network"), ("splits",),
+             along=("crops", "sound")),
         Kind("predict", "predictions", (PredictConfig,), _predict, "scores of {inputs}",
              ((Slot(("head",)), _FEATURES), (Slot(("network",)), _SEEN)),
              "a head and its features, or a network and its crops or sound", PredictPlaces, files=("at",)),

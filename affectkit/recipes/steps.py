@@ -132,7 +132,7 @@ class Kind:
     plugin: tuple[plugins.Group, str] | None = None
     files: tuple[str, ...] = ()
     folders: tuple[str, ...] = ()
-    along: Makes = "features"
+    along: tuple[Makes, ...] = ("features",)
 
     @property
     def settings(self) -> dict[str, type[Config]]:

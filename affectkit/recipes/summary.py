@@ -11,7 +11,7 @@ from typing import Any
 from affectkit.config import fingerprint
 from affectkit.recipes._toml import recipe_text
 from affectkit.recipes.checking import Plan
-from affectkit.recipes.running import Made, Session
+from affectkit.recipes.running import Made, Session, times_of
 from affectkit.stages import _constant
 from affectkit.store import Artifact, Cache, provenance
 from affectkit.store.atomic import write_text
@@ -72,8 +72,8 @@ def _summary(session: Session, made: Sequence[Made]) -> dict[str, Any]:
         "roots": {name: str(one.root) for name, one in session.plan.data.items() if one.root},
         "scores": [_scored(one) for one in made if one.step.kind.name in _SCORED],
         "fusions": [_fusion(one, names) for one in made if one.step.kind.name == "fuse"],
-        "steps": [_step(one) for one in made],
-        "seconds": round(sum(one.seconds for one in made), 2),
+        "steps": (steps := [_step(one, session.folder) for one in made]),
+        "seconds": round(sum(step["seconds"] for step in steps), 2),
         "submissions": {one.step.name: str(one.path) for one in made if one.step.kind.makes == "file"},
         "failed": {one.step.name: {f.clip: f.cause for f in one.failed} for one in made if one.failed},
         "weights": _weights(made),
@@ -102,14 +102,17 @@ def _fusion(made: Made, names: dict[str, str]) -> dict[str, Any]:
     return {"step": made.step.name, "held_out": held_out | {"scores": scores}, "fitted_on": made.report["fitted_on"]}
 
 
-def _step(made: Made) -> dict[str, Any]:
+def _step(made: Made, folder: Path) -> dict[str, Any]:
+    """What a step did now; time and rate are those of computing all that it made."""
+    spent = times_of(folder, made)
     found: dict[str, Any] = {
         "step": made.step.name, "stage": made.step.kind.name, "does": made.step.words, "path": str(made.path),
-        "cached": made.cached, "seconds": round(made.seconds, 2),
+        "cached": made.cached, "seconds": round(spent["seconds"], 2),
     }  # fmt: skip
     if made.outcome is not None:
         found["clips"] = {"computed": made.outcome.computed, "cached": made.outcome.cached, "failed": len(made.failed)}
-        found |= {"rows": made.outcome.rows, "unit": made.outcome.unit, "rate": round(made.outcome.rate, 2)}
+        rate = spent["rows"] / spent["seconds"] if spent["seconds"] else 0.0
+        found |= {"rows": spent["rows"], "unit": made.outcome.unit, "rate": round(rate, 2)}
     if "val_score" in made.report:
         found["val_score"] = made.report["val_score"]
     return found
@@ -184,8 +187,8 @@ def _markdown(plan: Plan, summary: dict[str, Any]) -> str:
         (s["step"], s["stage"], s["does"], _state(s), f"{s['seconds']:.1f}", _rate(s), s["path"])
         for s in summary["steps"]
     ]
-    header = ("step", "stage", "what it does", "state", "seconds", "rate", "where")
-    parts.append(Table(f"Steps: {summary['seconds']:.1f} s", header, steps).markdown())
+    header = ("step", "stage", "what it does", "this run", "seconds in all", "rate", "where")
+    parts.append(Table(f"Steps: {summary['seconds']:.1f} s of computing", header, steps).markdown())
     weights = [(w["name"], w["licence"], w["sha256"], w["source"], ", ".join(w["steps"])) for w in summary["weights"]]
     parts.append(Table("Weights", ("name", "licence", "SHA-256", "from", "steps"), weights).markdown())
     changed = [(c["key"], _short(c["before"]), _short(c["after"]), c["by"]) for c in summary["changed"]]

@@ -66,10 +66,10 @@ def finetune(
     device: str = "auto", splits: Path | None = None, out: Path | None = None, tensorboard: Path | None = None,
     auxiliary: Sequence[AuxiliarySource] = (), clips: Iterable[str] | None = None,
 ) -> Trained:  # fmt: skip
-    """Train a network on an artifact's clips, or on some of its `clips`; an interrupted training is gone on with by the same call.
+    """Train a network on an artifact's clips, or on some of its `clips`.
 
-    Auxiliary tasks come from faces or audio artifacts of their own. Raises `Stopped` for Ctrl-C where there is a
-    network already.
+    An interrupted training is gone on with by the same call. Auxiliary tasks come from faces or audio artifacts of
+    their own. Raises `Stopped` for Ctrl-C where there is a network already.
     """
     _training_log.check(tensorboard)
     processes = Processes.here()
