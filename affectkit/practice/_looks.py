@@ -76,26 +76,26 @@ class Look:
 def draw_look(rng: np.random.Generator) -> Look:
     """A random appearance; faces keep being found by a detector."""
     return Look(
-        stretch=(float(rng.uniform(0.88, 1.08)), float(rng.uniform(0.93, 1.08))),
-        jaw=float(rng.uniform(-0.16, 0.16)),
-        eyes=float(rng.uniform(-0.07, 0.07)),
-        nose=float(rng.uniform(-3, 3)),
-        mouth=float(rng.uniform(-3, 3)),
-        gamma=float(np.exp(rng.uniform(-0.4, 0.75))),
-        saturation=float(rng.uniform(0.2, 1.5)),
-        hue=float(rng.uniform(-0.35, 0.35)),
-        tint=tuple(np.exp(rng.uniform(-0.15, 0.15, 3)).tolist()),
+        stretch=(float(rng.uniform(0.93, 1.05)), float(rng.uniform(0.96, 1.05))),
+        jaw=float(rng.uniform(-0.08, 0.08)),
+        eyes=float(rng.uniform(-0.035, 0.035)),
+        nose=float(rng.uniform(-1.5, 1.5)),
+        mouth=float(rng.uniform(-1.5, 1.5)),
+        gamma=float(np.exp(rng.uniform(-0.25, 0.45))),
+        saturation=float(rng.uniform(0.4, 1.3)),
+        hue=float(rng.uniform(-0.2, 0.2)),
+        tint=tuple(np.exp(rng.uniform(-0.1, 0.1, 3)).tolist()),
         soft=float(rng.choice([0.0, 0.0, 0.5, 0.9])),
         paper=tuple(rng.uniform(0.15, 1.15, 3).tolist()),
-        stripes=(float(rng.uniform(0, 0.5)), float(rng.uniform(12, 90)), float(rng.uniform(0, np.pi))),
+        stripes=(float(rng.uniform(0, 0.4)), float(rng.uniform(12, 90)), float(rng.uniform(0, np.pi))),
         rest=_resting(rng),
     )
 
 
 def _resting(rng: np.random.Generator) -> Expression:
     """A face's own set of mouth, brows and eyes: what is a frown in one face is nothing in another."""
-    smile, brows, eyes = rng.uniform(-0.25, 0.25, 3).tolist()
-    return Expression(smile=smile, brows=brows, eyes=eyes, frown=float(rng.uniform(0, 0.2)))
+    smile, brows, eyes = rng.uniform(-0.12, 0.12, 3).tolist()
+    return Expression(smile=smile, brows=brows, eyes=eyes, frown=float(rng.uniform(0, 0.1)))
 
 
 def _blurred(picture: Planes) -> Planes:

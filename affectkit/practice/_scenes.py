@@ -80,7 +80,7 @@ def episodes(
     begun = _rise((times[:, None] - borders) / CHANGE + 0.5)  # [T,E-1]
     full = np.column_stack([np.ones(len(times)), begun])
     weights = full - np.column_stack([begun, np.zeros(len(times))])  # [T,E], rows sum to 1
-    strength = rng.uniform(0.5, 1.0, len(order))
+    strength = rng.uniform(0.7, 1.0, len(order))
     neutral = NEUTRAL.row
     shown = neutral + (weights * strength) @ (feelings[order] - neutral)
     which = (times[:, None] >= borders).sum(axis=1)

@@ -13,7 +13,7 @@ def class_scene(plan: Plan, number: int, feeling: Values) -> Scene:
     """Clip `number`, in which a person of its own shows `feeling` [7] at an intensity of its own."""
     rng = plan.rng(5, number)
     neutral = NEUTRAL.row
-    strength = rng.uniform(0.55, 1.0)
+    strength = rng.uniform(0.7, 1.0)
     return _scene(plan, rng, number, neutral + strength * (feeling - neutral))
 
 
