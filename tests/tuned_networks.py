@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from affectkit import plugins, tasks
 from affectkit.plugins import Outputs, finetuned
 from affectkit.stages.train import lineage
-from affectkit.store import Artifact, Cache, waveforms_schema
+from affectkit.store import Artifact, Cache
 from affectkit.tasks import Task
 
-RATE = 16_000
 SMALL: dict[str, list[str]] = {
     "static": ["backbone=test_resnet", "width=16", "input_size=32"],
     "pyramid": ["backbone=test_resnet", "input_size=32", "steps=3", "strides=1,2,clip", "heads=2", "joint=8"],
@@ -44,8 +43,6 @@ def built(name: str, task: Task, *options: str, seed: int = 0) -> tuple[Any, Any
 
 def saved(folder: Path, name: str, task: Task, *options: str, licence: str = "none") -> tuple[Any, Any]:
     """The same, saved."""
-    from dataclasses import replace
-
     network, module = built(name, task, *options)
     weights = replace(type(network).weights(network.options, "random"), licence=licence)
     folder.mkdir(parents=True, exist_ok=True)
@@ -56,10 +53,9 @@ def saved(folder: Path, name: str, task: Task, *options: str, licence: str = "no
 def finetune(cache: Cache, upstream: Artifact, name: str, task: str, *options: str, **about: Any) -> Artifact:
     """A finetune artifact over `upstream`; its splits are `about["splits"]`."""
     splits = about.pop("splits", {})
-    import json
-
     inputs = {
-        "stage": "finetune", "task": tasks.get(task).model_dump(mode="json"), "network": {"name": name}, "test": options,
+        "stage": "finetune", "task": tasks.get(task).model_dump(mode="json"), "network": {"name": name},
+        "test": [options, str(about)],
         "upstream": upstream.stage.fingerprint,
     }  # fmt: skip
 
@@ -72,22 +68,3 @@ def finetune(cache: Cache, upstream: Artifact, name: str, task: str, *options: s
         "finetune", name, inputs, write, upstream=[upstream.path],
         extra={"features": [lineage(upstream)], "columns": ["values"]},
     )  # fmt: skip
-
-
-def waveforms(
-    cache: Cache, waves: dict[str, np.ndarray], speech: dict[str, list[tuple[float, float]]] | None = None,
-    offset: float = 0.0,
-) -> Artifact:  # fmt: skip
-    """An audio artifact of these waveforms at 16 kHz; speech everywhere unless said."""
-    inputs: dict[str, Any] = {"stage": "audio", "config": {"sampling_rate": RATE}, "test": [offset, str(speech)]}
-    artifact = cache.create("audio", "waveform", inputs, waveforms_schema())
-    part = artifact.new_part()
-    for clip, wave in waves.items():
-        whole = [(offset, offset + len(wave) / RATE)] if len(wave) else []
-        stretches = np.array((speech or {}).get(clip, whole)).reshape(-1, 2)
-        part.append({"start": stretches[:, 0], "end": stretches[:, 1], "valid": np.ones(len(stretches))})
-        part.append({"samples": wave.astype(np.float32)})
-        part.end(clip, "0" * 64, {"sampling_rate": RATE, "offset": offset, "origin": 0.0})
-    part.commit()
-    artifact.seal()
-    return artifact

@@ -10,7 +10,7 @@ with a timm whose defaults have changed.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, Literal, cast
+from typing import Annotated, Any, Literal, cast
 
 import torch
 from pydantic import Field
@@ -27,6 +27,7 @@ from affectkit.errors import UsageError
 from affectkit.weights import WeightsFile, random
 
 Channels = tuple[float, float, float]
+Side = Annotated[int, Field(ge=16, le=1024)]
 Layer = Literal["pooled", "logits"]
 LITE0 = efficientnet_lite0.NAME
 
@@ -36,7 +37,7 @@ class Architecture(Config):
 
     model: str = Field(pattern=r"^[A-Za-z0-9_.-]+$")
     input_size: int | None = Field(None, ge=16, le=1024, description="as the option gave it")
-    size: tuple[int, int] = Field(description="height and width of the input")
+    size: tuple[Side, Side] = Field(description="height and width of the input")
     mean: Channels
     std: Channels
     interpolation: Literal["bilinear", "bicubic"]
@@ -90,6 +91,8 @@ def build(
     """
     if weights is None:
         described = validate(Architecture, known, "the saved network's architecture")
+        if described.model != LITE0:
+            _timm_names.resolve(described.model)
         network = _network(described.model, described.input_size, random(model), described.layer)
         if described.classes not in (None, network.num_classes):
             network.reset_classifier(described.classes)  # type: ignore[operator]
