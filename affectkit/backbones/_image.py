@@ -90,6 +90,11 @@ class ImageNetwork:
         if numerics.compile:
             self._forward = torch.compile(forward, dynamic=False)
 
+    @property
+    def input_size(self) -> tuple[int, int]:
+        """Height and width that images are resized to."""
+        return self._preprocessing.size
+
     def __call__(self, images: Any) -> NDArray[np.float32]:
         """uint8 [N,3,H,W] (numpy or torch) -> float32 [N,D]."""
         batch = as_batch(images)

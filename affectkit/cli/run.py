@@ -19,10 +19,18 @@ from affectkit.errors import UsageError
 from affectkit.recipes import at_hand, checking, reading
 from affectkit.recipes.dry import Row, dry_run
 from affectkit.recipes.running import Made, Session, run_all
-from affectkit.recipes.summary import Table, folder_of, score_tables, write_summary
+from affectkit.recipes.summary import Table, folder_of, score_tables, text_of, write_summary
 from affectkit.stages._resumable import Stopped
 
-USAGE = 2
+ChangesOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        help="step.key=value, step.option.key=value or data.NAME.option.key=value (repeatable)",
+        metavar="KEY=VALUE",
+    ),
+]
+TinyOption = Annotated[bool, typer.Option("--tiny", help="the recipe's own small settings: minutes, offline")]
 
 
 def register(app: typer.Typer) -> None:
@@ -42,15 +50,8 @@ def run(
         list[str] | None,
         typer.Option(help="where the data set lies; of several, NAME=DIR for each (repeatable)", metavar="[NAME=]DIR"),
     ] = None,
-    changes: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set",
-            help="step.key=value, step.option.key=value or data.NAME.option.key=value (repeatable)",
-            metavar="KEY=VALUE",
-        ),
-    ] = None,
-    tiny: Annotated[bool, typer.Option("--tiny", help="the recipe's own small settings: minutes, offline")] = False,
+    changes: ChangesOption = None,
+    tiny: TinyOption = False,
     dry: Annotated[
         bool, typer.Option("--dry-run", help="print what each step would do and what is cached; compute nothing")
     ] = False,
@@ -81,7 +82,7 @@ def run(
         _dry(session, as_json)
         return
     if plan.problems:
-        raise UsageError(_together(plan))
+        raise UsageError(checking.together(plan.problems))
     try:
         made = run_all(session, _say)
     except Stopped as stopped:
@@ -109,12 +110,36 @@ def recipe_list() -> None:
 
 def recipe_show(
     recipe: Annotated[str, typer.Argument(help="a built-in recipe, or a TOML file")],
+    models: Annotated[
+        bool, typer.Option("--models", help="instead: build its models with random weights, and say how large they are")
+    ] = False,
+    changes: ChangesOption = None,
+    tiny: TinyOption = False,
 ) -> None:
     """Print a recipe.
 
-    Example: `affectkit recipe show sun-2024-va > mine.toml`
+    Examples: `affectkit recipe show sun-2024-va > mine.toml`, `affectkit recipe show sun-2024-va --models`
     """
-    typer.echo(reading.read(recipe).text, nl=False)
+    draft = reading.read(recipe, changes or [], tiny=tiny)
+    if models:
+        _print_models(draft)
+    elif changes or tiny:
+        typer.echo(text_of(draft), nl=False)
+    else:
+        typer.echo(draft.text, nl=False)
+
+
+def _print_models(draft: reading.Draft) -> None:
+    from affectkit.recipes.models import models
+
+    plan = checking.plan(draft)
+    if not plan.is_sound:
+        raise UsageError(checking.together(plan.problems))
+    table = columns("step", "model", "parameters", "input", "output")
+    for one in models(plan):
+        count = f"{one.parameters:,}" if one.parameters is not None else "-"
+        table.add_row(one.step, one.what, count, one.takes, one.gives or f"not built: {one.problem}")
+    print_table(table)
 
 
 def _dry(session: Session, as_json: bool) -> None:
@@ -127,7 +152,7 @@ def _dry(session: Session, as_json: bool) -> None:
         _print_plan(rows)
     missing = [one for one in plan.problems if one.is_missing]
     if not plan.is_sound:
-        raise UsageError(_together(plan))
+        raise UsageError(checking.together(plan.problems))
     if missing:
         log("before it can run:")
         for one in missing:
@@ -139,11 +164,6 @@ def _print_plan(rows: list[Row]) -> None:
     for row in rows:
         table.add_row(row.step, row.stage, row.does, row.state)
     print_table(table)
-
-
-def _together(plan: checking.Plan) -> str:
-    lines = [str(one) for one in plan.problems]
-    return lines[0] if len(lines) == 1 else f"{len(lines)} problems:\n" + "\n".join(f"  {line}" for line in lines)
 
 
 def _log_table(given: Table) -> None:

@@ -10,7 +10,7 @@ import typer
 
 from affectkit import plugins, tasks, weights
 from affectkit.cli._options import CacheOption, JsonOption
-from affectkit.cli._results import columns, print_table
+from affectkit.cli._results import columns, log, print_table
 from affectkit.errors import UsageError, unknown
 from affectkit.stages.status import status as look_around
 
@@ -69,9 +69,31 @@ def weights_ls() -> None:
     print_table(table)
 
 
-def weights_fetch(name: Annotated[str, typer.Argument(help="a name of affectkit weights ls")]) -> None:
-    """Download a weight file and check its digest, for machines that will have no network later."""
-    typer.echo(str(weights.fetch(name).path))
+def weights_fetch(
+    name: Annotated[str | None, typer.Argument(help="a name of affectkit weights ls", show_default=False)] = None,
+    recipe: Annotated[
+        str | None, typer.Option(help="instead: every file that a recipe needs (a built-in one, or a TOML file)")
+    ] = None,
+    tiny: Annotated[bool, typer.Option("--tiny", help="with --recipe: those of its small settings")] = False,
+) -> None:
+    """Download a weight file and check its digest, for machines that will have no network later.
+
+    Examples: `affectkit weights fetch centerface`, `affectkit weights fetch --recipe sun-2024-va`
+    """
+    if (name is None) == (recipe is None):
+        raise UsageError("give the NAME of a weight file, or --recipe RECIPE for all of a recipe")
+    if name is not None:
+        typer.echo(str(weights.fetch(name).path))
+        return
+    from affectkit.recipes import at_hand, checking, reading
+
+    plan = checking.plan(reading.read(recipe or "", tiny=tiny))
+    if plan.is_sound:
+        for file, steps in at_hand.fetch(plan).items():
+            typer.echo(str(file.path))
+            log(f"{file.name} ({file.licence}): {', '.join(steps)}")
+    if plan.problems:
+        raise UsageError(checking.together(plan.problems))
 
 
 def demo(

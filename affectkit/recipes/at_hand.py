@@ -19,6 +19,7 @@ from affectkit.stages.audio import AudioConfig
 from affectkit.stages.evaluate import EvaluateConfig
 from affectkit.stages.sources import are_crops
 from affectkit.types import Clip
+from affectkit.weights import WeightsFile
 
 _HAVE_WEIGHTS = ("detectors", "backbones", "networks")
 
@@ -54,11 +55,41 @@ def look(plan: Plan, *, fetch: bool) -> dict[str, Media]:
     return media
 
 
+def fetch(plan: Plan) -> dict[WeightsFile, list[str]]:
+    """Every file of weights that a plan needs, once, with the steps that need it; what cannot be had is a problem of
+    the plan."""
+    found: dict[WeightsFile, list[str]] = {}
+    for step in plan.steps.values():
+        try:
+            file = weights_of(step)
+        except AffectkitError as error:
+            setting = step.kind.plugin[1] if step.kind.plugin else "weights"
+            plan.draft.problem(["steps", step.name, setting], str(error), is_missing=True)
+            continue
+        if file is not None and file.path is not None:
+            found.setdefault(file, []).append(step.name)
+    return found
+
+
 def labels_of(plan: Plan, step: Step, key: tuple[str, ...], given: str) -> Labels | None:
     """A data set of the recipe by name, else a table; None where the data set's root is not known."""
     if given in plan.data:
         return plan.data[given].source() if plan.data[given].root else None
     return plan.draft.folder("steps", step.name, *key) / given
+
+
+def weights_of(step: Step) -> WeightsFile | None:
+    """The weights that a step's plugin begins with, downloaded where need be and where that may be; None where it has
+    none, or takes those of another step. Raises UsageError, MissingExtra."""
+    if step.weights_of or step.kind.plugin is None or step.kind.plugin[0] not in _HAVE_WEIGHTS:
+        return None
+    found = plugin_of(step.kind, step.settings)
+    if found is None:
+        return None
+    _, plugin, given = found
+    choice = next(one.weights for one in step.configs.values() if "weights" in type(one).model_fields)  # type: ignore[attr-defined]
+    file: WeightsFile = plugin.weights(plugin.Options.model_validate(given), choice)
+    return file
 
 
 class _Looking:
@@ -98,18 +129,10 @@ class _Looking:
 
     def weights(self, step: Step) -> None:
         """Files of weights, downloaded where that may be."""
-        if step.weights_of or step.kind.plugin is None or step.kind.plugin[0] not in _HAVE_WEIGHTS:
-            return
         if step.kind.name == "extract-faces" and self._are_crops(step):
             return  # no detector looks at them
-        found = plugin_of(step.kind, step.settings)
-        if found is None:
-            return
-        name, plugin, given = found
-        choice = next(c.weights for c in step.configs.values() if "weights" in type(c).model_fields)  # type: ignore[attr-defined]
-        options = plugin.Options.model_validate(given)
-        what = f"weights of {name}"
-        self._tried(step, (step.kind.plugin[1],), what, lambda: plugin.weights(options, choice))
+        if step.kind.plugin is not None:
+            self._tried(step, (step.kind.plugin[1],), f"weights of {step.plugin}", lambda: weights_of(step))
 
     def packages(self, step: Step) -> None:
         """Packages of extras that only some settings need."""

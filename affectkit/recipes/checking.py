@@ -83,6 +83,12 @@ def plan(draft: Draft, roots: Sequence[str] = (), until: str | None = None) -> P
     return made
 
 
+def together(problems: Sequence[Problem]) -> str:
+    """One problem as one line, several as a list."""
+    lines = [str(one) for one in problems]
+    return lines[0] if len(lines) == 1 else f"{len(lines)} problems:\n" + "\n".join(f"  {line}" for line in lines)
+
+
 def root_option(data: Mapping[str, DataSet], name: str) -> str:
     """What to say to give a data set its root."""
     return "--root DIR" if name == _first(data) else f"--root {name}=DIR"

@@ -29,6 +29,7 @@ from affectkit.stages.finetune import FinetuneConfig, finetune
 from affectkit.stages.functionals import FunctionalsConfig, functionals
 from affectkit.stages.fuse import FuseConfig, fuse
 from affectkit.stages.predict import PredictConfig, predict
+from affectkit.stages.predict_network import predict_network
 from affectkit.stages.sources import CropTimes
 from affectkit.stages.submit import SubmitConfig, submit
 from affectkit.stages.train import TrainConfig, train
@@ -91,8 +92,6 @@ def _finetune(step: Step, run: Session) -> Any:
 def _predict(step: Step, run: Session) -> Any:
     head, *inputs = step.inputs
     if run.made[head.step].step.kind.makes == "network":
-        from affectkit.stages.predict_network import predict_network
-
         return predict_network(
             run.cache, run.artifact(head), run.artifact(inputs[0]), run.runtime, config=step.config(PredictConfig),
             at=step.paths.get("at"), device=run.device, clips=run.clips(inputs[0]),

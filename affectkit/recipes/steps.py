@@ -178,19 +178,19 @@ class Step:
         return found
 
     @property
+    def plugin(self) -> str:
+        """The name of its plugin, given or not; empty where it has none."""
+        return str(self._get(self.kind.plugin[1]) or "") if self.kind.plugin else ""
+
+    @property
     def words(self) -> str:
         """What it does, for people."""
         sources = ", ".join(map(str, self.inputs)) or str(getattr(self.places, "data", ""))
-        plugin = self.settings.get(self.kind.plugin[1], "") if self.kind.plugin else ""
-        return self.kind.says.format(inputs=sources, plugin=self._plugin(str(plugin)), task=self._get("task"),
-                                     format=self._get("format"))  # fmt: skip
+        plugin = self.plugin or f"what {self.weights_of} made"
+        return self.kind.says.format(inputs=sources, plugin=plugin, task=self._get("task"), format=self._get("format"))
 
     def _get(self, name: str) -> Any:
         return next((getattr(one, name) for one in self.configs.values() if name in type(one).model_fields), "")
-
-    def _plugin(self, given: str) -> str:
-        name = given or (str(self._get(self.kind.plugin[1]) or "") if self.kind.plugin else "")
-        return name or (f"what {self.weights_of} made" if self.weights_of else "")
 
 
 @dataclass(frozen=True)

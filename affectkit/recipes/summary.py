@@ -11,6 +11,7 @@ from typing import Any
 from affectkit.config import fingerprint
 from affectkit.recipes._toml import recipe_text
 from affectkit.recipes.checking import Plan
+from affectkit.recipes.reading import Draft
 from affectkit.recipes.running import Made, Session, times_of
 from affectkit.stages import _constant
 from affectkit.store import Artifact, Cache, provenance
@@ -52,7 +53,7 @@ def write_summary(session: Session, made: Sequence[Made]) -> dict[str, Any]:
     summary = _summary(session, made)
     session.folder.mkdir(parents=True, exist_ok=True)
     write_text(session.folder / "summary.json", json.dumps(summary, indent=1, ensure_ascii=False))
-    write_text(session.folder / "recipe.toml", _resolved(session.plan))
+    write_text(session.folder / "recipe.toml", text_of(session.plan.draft))
     write_text(session.folder / "summary.md", _markdown(session.plan, summary))
     return summary
 
@@ -129,8 +130,8 @@ def _weights(made: Sequence[Made]) -> list[dict[str, Any]]:
     return list(found.values())
 
 
-def _resolved(plan: Plan) -> str:
-    draft = plan.draft
+def text_of(draft: Draft) -> str:
+    """A recipe as TOML, with what was changed."""
     about = {"title": draft.title, "paper": draft.paper, "practice": draft.practice}
     return recipe_text(
         {key: value for key, value in about.items() if value}, {"data": draft.data, "steps": draft.steps}
@@ -198,7 +199,7 @@ def _markdown(plan: Plan, summary: dict[str, Any]) -> str:
     versions = [("affectkit", about["affectkit"]), ("git", about["git"] or "none"), ("python", about["python"])]
     versions += [(name, version or "not installed") for name, version in about["packages"].items()]
     parts.append(Table("Versions", ("package", "version"), versions).markdown())
-    parts.append(f"## Recipe\n\n```toml\n{_resolved(plan)}```\n")
+    parts.append(f"## Recipe\n\n```toml\n{text_of(draft)}```\n")
     return "\n".join(parts)
 
 
