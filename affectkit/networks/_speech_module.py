@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from affectkit.backbones._speech import EPSILON
 from affectkit.errors import UsageError
@@ -91,7 +92,9 @@ class Hearing(nn.Module):
         if getattr(self.encoder, "masked_spec_embed", None) is not None:
             self.encoder.masked_spec_embed.requires_grad_(False)
         if checkpointing:
-            self.encoder.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+            name = "activation_checkpointing_enable"  # as transformers calls it since version 5
+            enable = getattr(self.encoder, name if hasattr(self.encoder, name) else "gradient_checkpointing_enable")
+            enable({"use_reentrant": False})
         first = self.encoder.feature_extractor.conv_layers[0]
         if isinstance(getattr(first, "layer_norm", None), nn.GroupNorm):
             first.layer_norm = RealGroupNorm(first.layer_norm)
@@ -100,6 +103,9 @@ class Hearing(nn.Module):
             layer.register_forward_pre_hook(self._silence)
 
     def forward(self, waves: Tensor) -> tuple[Tensor, Tensor]:
+        count = self.architecture.frames(waves.shape[1])
+        # Past the end of all windows: transformers takes another way where nothing is padded, with other last digits.
+        waves = functional.pad(waves, (0, self.architecture.hop), value=torch.nan)
         real = ~waves.isnan()
         lengths = real.sum(dim=1)
         waves = torch.where(real, waves, 0.0)
@@ -111,7 +117,7 @@ class Hearing(nn.Module):
         self._frames = there
         hidden = self.encoder(waves, attention_mask=real.long(), return_dict=True).last_hidden_state
         self._frames = None
-        return hidden, there
+        return hidden[:, :count], there[:, :count]
 
     def middles(self, frames: int, device: torch.device) -> Tensor:
         """[F] (s) of each frame, from the window's start."""
