@@ -10,12 +10,12 @@ from network_inputs import make_crops
 
 from affectkit.store import Artifact, Cache
 
-SIDE, ROWS = 24, 10
-TINY = ["backbone=test_resnet", "input_size=32", "width=16", "augment=0", "warmup_steps=0"]
+SIDE, ROWS = 16, 10
+TINY = ["backbone=test_resnet", "input_size=16", "width=16", "augment=0", "warmup_steps=0"]
 """A network of a few layers."""
 
 COLOURS = np.array([[200, 40, 40], [40, 200, 40], [40, 40, 200], [200, 200, 40]])
-NAMES = "Neutral,Anger,Disgust,Fear,Happiness,Sadness,Surprise,Other".split(",")
+NAMES = ["Neutral", "Anger", "Disgust", "Fear", "Happiness", "Sadness", "Surprise", "Other"]
 
 
 def classes_of(number: int) -> np.ndarray:
@@ -29,9 +29,7 @@ def coloured(count: int = 8, *, gap: bool = False) -> dict[str, list[Any]]:
     for number in range(count):
         rng = np.random.default_rng(number)
         noise = rng.normal(0, 20, (ROWS, SIDE, SIDE, 3))
-        pictures: list[Any] = list(
-            np.clip(COLOURS[classes_of(number)][:, None, None] + noise, 0, 255).astype(np.uint8)
-        )
+        pictures: list[Any] = list(np.clip(COLOURS[classes_of(number)][:, None, None] + noise, 0, 255).astype(np.uint8))
         if gap:
             pictures[2] = None
         clips[f"c{number}"] = pictures

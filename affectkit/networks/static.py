@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from affectkit import plugins
+from affectkit.backbones.efficientnet_lite0 import NAME
 from affectkit.config import Config
 from affectkit.errors import UsageError
 from affectkit.networks._clips import whole
@@ -80,10 +81,11 @@ class Static:
     @classmethod
     def weights(cls, options: StaticOptions, choice: str) -> WeightsFile:
         """As for `embed --backbone` (auto, random or a file). Raises UsageError."""
+        given = options.backbone
+        if given != NAME and given in plugins.names("backbones"):
+            raise UsageError(f"backbone {given} cannot be trained: take a timm model, or {NAME}")
         size = [] if options.input_size is None else [f"input_size={options.input_size}"]
-        name, plugin, chosen = plugins.backbone(options.backbone, [f"layer={options.layer}", *size])
-        if name == options.backbone and plugin.__name__ not in ("Timm", "EfficientNetLite0"):
-            raise UsageError(f"backbone {name} cannot be trained: take a timm model, or efficientnet-lite0")
+        _, plugin, chosen = plugins.backbone(given, [f"layer={options.layer}", *size])
         found: WeightsFile = plugin.weights(chosen, choice)
         return found
 
