@@ -19,6 +19,7 @@ from affectkit.config import Runtime, validate
 from affectkit.errors import UsageError
 from affectkit.media import read_audio, scan
 from affectkit.practice import sets
+from affectkit.practice._feelings import LOW, feelings_of
 from affectkit.practice._settings import PracticeConfig, dealt, planned
 from affectkit.practice.sets import SETS, PracticeSet, make_practice
 from affectkit.stages.submit import FormatName, SubmitConfig, check, submit
@@ -307,6 +308,15 @@ def test_classes_come_equally_often() -> None:
     order = dealt(plan.rng(4), 7, 70)
     assert [order.count(one) for one in range(7)] == [10] * 7
     assert all(one != other for one, other in pairwise(order))
+
+
+@pytest.mark.parametrize("task", ["expr", "dfew", "compound", "eri"])
+def test_feelings_differ_and_lie_within_their_ranges(task: str) -> None:
+    feelings = feelings_of(task)
+    assert feelings.shape == (tasks.get(task).outputs, 7)
+    assert (feelings >= [*LOW, -1, -1]).all() and (feelings <= 1).all()
+    apart = np.abs(feelings[:, None, :5] - feelings[None, :, :5]).max(axis=2)
+    assert apart[~np.eye(len(feelings), dtype=bool)].min() > 0.25
 
 
 def test_the_command(affectkit: Command, tmp_path: Path) -> None:

@@ -29,9 +29,9 @@ def practice(
     workers: Annotated[int, typer.Option(min=0, max=256, help="clips drawn at a time (0: one per core)")] = 0,
     as_json: JsonOption = False,
 ) -> None:
-    """Write a small synthetic set in exactly the layout of a real data set, to run a whole system on.
+    """Write a small synthetic set in the layout of a real data set, to run a whole system on.
 
-    Folders, label files, invalid rows, missing frames and the submission template are as in the real data. The clips
+    Folders, label files, invalid rows, missing frames and submission templates are exactly as in the real data. The clips
     are not: one public-domain photograph of one person, with drawn expressions, recoloured and warped so that clips
     look unlike one another, and a synthesised voice. A score on them shows that the pipeline works; it says nothing
     about recognising anybody's emotion.

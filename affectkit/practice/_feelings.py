@@ -66,7 +66,7 @@ _COMPOUNDS = {
     "Surprised": "Surprise", "Fearful": "Fear", "Angry": "Anger",
 }  # fmt: skip
 _DFEW = {"Happy": "Happiness", "Sad": "Sadness", "Angry": "Anger"}
-_SHARE = 0.62
+_SHARES = (0.7, 0.55)
 
 
 def parts(compound: str) -> tuple[str, str]:
@@ -95,7 +95,7 @@ def face_of(values: Values, blink: float) -> Expression:
 
 
 def _blend(rows: Sequence[Values]) -> Values:
-    """A bit more than the mean of two: a compound shows both of its halves."""
+    """More than the mean of two, and more of the first: five of the seven compounds are a surprise."""
     neutral = NEUTRAL.row
-    mixed = neutral + _SHARE * sum(row - neutral for row in rows)
+    mixed = neutral + sum(share * (row - neutral) for share, row in zip(_SHARES, rows, strict=True))
     return np.clip(mixed, [*LOW, -1, -1], 1)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -60,8 +61,8 @@ def jobs(folder: Path, plan: Plan) -> Iterator[Callable[[], None]]:
     ):
         (folder / name).mkdir(parents=True, exist_ok=True)
     for video in videos:
-        yield lambda video=video: _write(folder, plan, video)  # type: ignore[misc]
-    yield lambda: _write_templates(folder, [video for video in videos if video.split == "test"])
+        yield partial(_write, folder, plan, video)
+    yield partial(_write_templates, folder, [video for video in videos if video.split == "test"])
 
 
 def cast(plan: Plan) -> Iterator[Video]:

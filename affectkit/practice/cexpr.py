@@ -7,9 +7,10 @@ labels of our own for training and validation clips; give it as `--dataset-optio
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
-from affectkit.practice._feelings import feelings_of
+from affectkit.practice._feelings import Values, feelings_of
 from affectkit.practice._filming import film
 from affectkit.practice._settings import Plan, deal_by_split, mixed_splits, split_sizes
 from affectkit.practice._whole_clips import class_scene
@@ -33,13 +34,14 @@ def jobs(folder: Path, plan: Plan) -> Iterator[Callable[[], None]]:
     labels, template = ["clip,split,label"], [_FORM.header]
     for number, (split, label) in enumerate(zip(splits, classes, strict=True)):
         clip = f"{number + 1:03d}"
-        path = folder / "videos" / f"{clip}.mp4"
-        yield lambda path=path, number=number, label=label: film(  # type: ignore[misc]
-            path, [class_scene(plan, number, feelings[label])], plan, number
-        )
+        yield partial(_write, folder / "videos" / f"{clip}.mp4", plan, number, feelings[label])
         if split == "test":
             template += [f"{clip}/{frame + 1:05d}.jpg," for frame in range(plan.frames)]
         else:
             labels.append(f"{clip},{split},{names[label]}")
-    yield lambda: write_text(folder / "labels.csv", "\n".join(labels) + "\n")
-    yield lambda: write_text(folder / "submission_template.txt", "\n".join(template) + "\n")
+    yield partial(write_text, folder / "labels.csv", "\n".join(labels) + "\n")
+    yield partial(write_text, folder / "submission_template.txt", "\n".join(template) + "\n")
+
+
+def _write(path: Path, plan: Plan, number: int, feeling: Values) -> None:
+    film(path, [class_scene(plan, number, feeling)], plan, number)

@@ -6,6 +6,7 @@ As in the real data, classes are counted from 1 and ids in the tables have no le
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 from affectkit.practice._crops import aligned, save_crop
@@ -26,8 +27,8 @@ def jobs(folder: Path, plan: Plan) -> Iterator[Callable[[], None]]:
     classes = dealt(plan.rng(4), len(feelings), plan.clips)
     folds = [number // len(feelings) % FOLDS for number in range(plan.clips)]  # so every class is in every fold
     for number, label in enumerate(classes):
-        yield lambda number=number, label=label: _write(folder, plan, number, feelings[label])  # type: ignore[misc]
-    yield lambda: _write_folds(folder, classes, folds)
+        yield partial(_write, folder, plan, number, feelings[label])
+    yield partial(_write_folds, folder, classes, folds)
 
 
 def _write(folder: Path, plan: Plan, number: int, feeling: Values) -> None:

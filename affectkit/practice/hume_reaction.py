@@ -6,8 +6,10 @@ Planted, because the real data has them: ids written `[12345]`, test clips in pa
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
+from affectkit.practice._feelings import Values
 from affectkit.practice._filming import film
 from affectkit.practice._settings import Plan, deal_by_split, mixed_splits, split_sizes
 from affectkit.practice._whole_clips import draw_intensities, mixed_scene
@@ -30,10 +32,7 @@ def jobs(folder: Path, plan: Plan) -> Iterator[Callable[[], None]]:
     strongest = deal_by_split(plan, splits, 7)
     intensities = [draw_intensities(plan.rng(7, number), strongest[number]).round(4) for number in range(plan.clips)]
     for number, (name, values) in enumerate(zip(ids, intensities, strict=True)):
-        path = folder / "raw" / f"{name}.mp4"
-        yield lambda path=path, number=number, values=values: film(  # type: ignore[misc]
-            path, [mixed_scene(plan, number, values)], plan, number
-        )
+        yield partial(_write, folder / "raw" / f"{name}.mp4", plan, number, values)
     rows = {f"[{name}]": (_NAMES[split], ",".join(f"{value:.4f}" for value in values))
             for name, split, values in sorted(zip(ids, splits, intensities, strict=True))}  # fmt: skip
     tables = {
@@ -48,4 +47,8 @@ def jobs(folder: Path, plan: Plan) -> Iterator[Callable[[], None]]:
         ],
     }
     for table, lines in tables.items():
-        yield lambda table=table, lines=lines: write_text(folder / table, "\n".join(lines) + "\n")  # type: ignore[misc]
+        yield partial(write_text, folder / table, "\n".join(lines) + "\n")
+
+
+def _write(path: Path, plan: Plan, number: int, intensities: Values) -> None:
+    film(path, [mixed_scene(plan, number, intensities)], plan, number)

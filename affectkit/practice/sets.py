@@ -24,6 +24,8 @@ This is NOT {name}. Everything in it is synthetic: drawn expressions on one publ
 of Eileen Collins), recoloured and warped so that clips look unlike one another, and babble of a synthesiser. The labels
 are the numbers that drove the drawing. There is one person behind all the faces.
 
+{notes}
+
 It is there to run a whole system, from clips to a submission, through the real reader and the real writer. A score on
 it says that the pipeline works. It says nothing about recognising anybody's emotion, and nothing about the real data.
 
@@ -66,6 +68,12 @@ def make_practice(name: str, folder: Path, config: PracticeConfig, runtime: Runt
         jobs = list(one.jobs(folder, plan))
         with meter(f"practice {name}", len(jobs), "clips", runtime.progress) as progress:
             each(jobs, runtime.workers, progress)
-        write_text(folder / "README.txt", _README.format(name=name, about=one.ABOUT))
+        write_text(folder / "README.txt", _readme(name, one))
         files = target.finish()
     return PracticeSet(name, folder, one.ABOUT, plan.clips, files, cached=False)
+
+
+def _readme(name: str, module: Any) -> str:
+    """The text for people who open the folder: what the set's module says of itself, below its first line."""
+    notes = (module.__doc__ or "").strip().partition("\n\n")[2]
+    return _README.format(name=name, about=module.ABOUT, notes=notes)
