@@ -31,7 +31,7 @@ def practice(
 ) -> None:
     """Write a small synthetic set in the layout of a real data set, to run a whole system on.
 
-    Folders, label files, invalid rows, missing frames and submission templates are exactly as in the real data. The clips
+    Folders, label files, invalid rows, missing frames and submission templates are as in the real data. The clips
     are not: one public-domain photograph of one person, with drawn expressions, recoloured and warped so that clips
     look unlike one another, and a synthesised voice. A score on them shows that the pipeline works; it says nothing
     about recognising anybody's emotion.
