@@ -193,12 +193,10 @@ class _Finetuning:
 
         first, options, seed = self.world.first, self.network.options, self.config.seed
         show = self.runtime.progress if first else False
-        what = f"finetune {self.config.network}"
         with (
             _training_log.curves(self.tensorboard if first else None, seed, self.tasks[0].metric) as log,
-            display(what, _UNITS[self.plugin.kind], show) as shown,
+            display(self.config.network, _UNITS[self.plugin.kind], options.epochs, show) as shown,
         ):
-            shown.of(options.epochs)
 
             def monitor(epoch: Epoch) -> None:
                 log(epoch)
