@@ -67,7 +67,7 @@ def _chains(
 ) -> list[_Chain]:
     """The recipes of what `made` was trained on, each run on these clips; first without any, which finds out whether
     they can be."""
-    chains = made.stage.provenance["features"]
+    chains = _recipes(made)
     known = {name for chain in chains for step in chain for name in _names(step)}
     if strangers := sorted(set(weights) - known):
         raise unknown("--weights of the recipe", strangers[0], known)
@@ -152,8 +152,18 @@ class _Chain:
 
 def media_suffixes(head: Artifact) -> frozenset[str]:
     """What counts as media in a folder for this head: sound alone is not enough where it sees faces."""
-    first = {chain[0]["stage"] for chain in head.stage.provenance["features"]}
+    first = {chain[0]["stage"] for chain in _recipes(head)}
     return VIDEO_SUFFIXES if "faces" in first else MEDIA_SUFFIXES
+
+
+def _recipes(made: Artifact) -> list[list[Step]]:
+    """Of each of the inputs that something was trained on. Raises UsageError for what was not trained."""
+    if "features" not in made.stage.provenance:
+        raise UsageError(
+            f"{made.path} is a {made.stage.stage} artifact, not a head of train-head nor a network of finetune"
+        )
+    chains: list[list[Step]] = made.stage.provenance["features"]
+    return chains
 
 
 def _names(step: Step) -> list[str]:
