@@ -55,9 +55,9 @@ BASIC: Mapping[str, Feeling] = {
 REACTIONS: Mapping[str, Feeling] = {
     "Adoration": Feeling(smile=0.75, jaw=0.04, brows=0.7, eyes=0.2, frown=0.0, valence=0.75, arousal=0.0),
     "Amusement": Feeling(smile=1.0, jaw=0.5, brows=0.0, eyes=-0.5, frown=0.0, valence=0.8, arousal=0.6),
-    "Anxiety": Feeling(smile=-0.3, jaw=0.1, brows=0.45, eyes=0.5, frown=0.9, valence=-0.5, arousal=0.4),
+    "Anxiety": Feeling(smile=-0.45, jaw=0.0, brows=0.4, eyes=-0.05, frown=0.9, valence=-0.5, arousal=0.4),
     "Disgust": BASIC["Disgust"],
-    "Empathic-Pain": Feeling(smile=-0.9, jaw=0.1, brows=-0.2, eyes=-0.7, frown=1.0, valence=-0.7, arousal=-0.2),
+    "Empathic-Pain": Feeling(smile=-0.9, jaw=0.12, brows=-0.3, eyes=-0.9, frown=0.8, valence=-0.7, arousal=-0.2),
     "Fear": BASIC["Fear"],
     "Surprise": BASIC["Surprise"],
 }

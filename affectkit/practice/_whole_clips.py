@@ -8,6 +8,9 @@ from affectkit.practice._feelings import LOW, NEUTRAL, Values, feelings_of
 from affectkit.practice._scenes import Scene, frame_times, make_scene, swell
 from affectkit.practice._settings import Plan
 
+_SHOWN = 1.3
+"""How much of a reaction shows in the face at intensity 1; what goes beyond the face's range is cut."""
+
 
 def class_scene(plan: Plan, number: int, feeling: Values) -> Scene:
     """Clip `number`, in which a person of its own shows `feeling` [7] at an intensity of its own."""
@@ -20,7 +23,7 @@ def class_scene(plan: Plan, number: int, feeling: Values) -> Scene:
 def mixed_scene(plan: Plan, number: int, intensities: Values) -> Scene:
     """Clip `number`, in which a person of its own reacts with seven intensities [7] at once."""
     neutral = NEUTRAL.row
-    feeling = neutral + intensities @ (feelings_of("eri") - neutral)
+    feeling = neutral + _SHOWN * intensities @ (feelings_of("eri") - neutral)
     return _scene(plan, plan.rng(5, number), number, np.clip(feeling, [*LOW, -1, -1], 1))
 
 

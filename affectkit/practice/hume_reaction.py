@@ -16,7 +16,7 @@ from affectkit.practice._whole_clips import draw_intensities, mixed_scene
 from affectkit.store.atomic import write_text
 from affectkit.submissions import FORMATS
 
-CLIPS, SECONDS, LEAST = 56, 3.0, 3
+CLIPS, SECONDS, LEAST = 80, 2.5, 3
 TOPS = ("raw", "labels.csv", "partition.csv", "submission_template.csv")
 ABOUT = "raw/*.mp4, labels.csv, partition.csv, submission_template.csv"
 _NAMES = {"train": "train", "val": "devel", "test": "test"}
