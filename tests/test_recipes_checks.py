@@ -9,6 +9,7 @@ from unittest.mock import patch
 import pytest
 from recipe_factory import RECIPE, write_recipe, write_set
 
+from affectkit.downloads import _IS_OFFLINE
 from affectkit.errors import MissingExtra
 from affectkit.recipes import at_hand, checking, reading
 from affectkit.recipes.checking import Plan
@@ -261,6 +262,22 @@ def test_a_missing_package_is_missing_and_no_mistake(tmp_path: Path) -> None:
     assert plan.is_sound
     assert "pip install 'affectkit[vad]'" in str(plan.problems[-1])
     assert plan.lacks["sound"] == ["packages of vad silero"]
+
+
+def test_weights_are_fetched_last_and_only_where_nothing_else_is_missing(tmp_path: Path) -> None:
+    text = RECIPE.replace('"mean-pixel"', '"resnet18.a1_in1k"')
+    seen = []
+
+    def asked(*_: object, **__: object) -> None:
+        seen.append(_IS_OFFLINE.get())
+
+    with patch("affectkit.backbones.timm.Timm.weights", asked):
+        for change, root in (([], True), (["submission.template=none.txt"], True), ([], False)):
+            roots = [str(write_set(tmp_path / f"set{len(seen)}", {"train": 1}))] if root else []
+            plan = planned(tmp_path, text, *change, roots=roots)
+            seen.clear()
+            at_hand.look(plan, fetch=True)
+            assert seen == [bool(change) or not root]
 
 
 def test_only_what_until_needs_may_be_missing(tmp_path: Path) -> None:

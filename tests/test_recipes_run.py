@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from conftest import Command
@@ -18,6 +19,7 @@ from test_imports import HEAVY, NEVER
 from test_imports import run as run_lines
 
 from affectkit import metrics, tasks
+from affectkit.datasets import table
 from affectkit.stages import _map
 from affectkit.store import Artifact
 
@@ -138,6 +140,35 @@ def test_a_rerun_computes_nothing_and_loads_nothing_heavy(finished: Path, enviro
     again = {row["step"]: row for row in summary(finished)["steps"]}
     assert all(row["cached"] for name, row in again.items() if name != "submission")
     assert again["grid"]["rows"] == CLIPS * FRAMES // 2  # time and rate of when it was computed
+
+
+def test_help_and_listings_load_nothing_heavy(place: Path, environment: dict[str, str]) -> None:
+    lines = [["run", "--help"], ["recipe", "list"], ["recipe", "show", str(place / "r.toml")]]
+    lines += [["run", str(place / "r.toml"), "--root", "set", "--dry-run"]]
+    for said in run_lines(lines, place, environment):
+        assert said.code == 0
+        assert not said.loaded & (HEAVY | NEVER), said.line
+
+
+def test_a_fusion_is_not_praised_for_rows_that_it_was_fitted_on(place: Path, affectkit: Command) -> None:
+    """Without test clips all is scored on validation clips, which the weights were fitted on."""
+    labels = place / "set" / "labels.csv"
+    labels.write_text("".join(line for line in labels.read_text().splitlines(True) if ",test," not in line))
+    shutil.rmtree(place / "set" / "cropped_aligned" / "test0")
+    said = affectkit("run", "r.toml", "--root", "set", "--out", "run", "--until", "systems")
+    assert said.returncode == 0, said.stderr
+    found = summary(place)
+    assert found["scores"][0]["split"] == "val"
+    assert "fused: fitted on these rows, so optimistic; see held out" in found["scores"][0]["cautions"]
+    assert found["fusions"][0]["held_out"]["how"].startswith("4 folds of the validation clips")
+    assert found["notes"]["net"] == ["left out, features but no labels: 3 (test1, test2, test3)"]
+    assert "note: left out, features but no labels: 3 (test1, test2, test3)" in said.stderr
+
+
+def test_labels_are_read_once_for_all_steps(finished: Path, affectkit: Command) -> None:
+    with patch.object(table.Table, "labels", autospec=True, side_effect=table.Table.labels) as read:
+        assert affectkit(*LINE).returncode == 0
+    assert read.call_count == 1
 
 
 def test_json_holds_the_summary(finished: Path, affectkit: Command) -> None:

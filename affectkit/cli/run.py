@@ -12,13 +12,13 @@ import typer
 from rich.console import Console
 
 from affectkit.cli._options import CacheOption, JsonOption, with_configs
-from affectkit.cli._results import SOME_FAILED, columns, log, print_table
+from affectkit.cli._results import LISTED, SOME_FAILED, columns, log, print_table
 from affectkit.cli.data import DeviceOption
 from affectkit.config import Runtime
 from affectkit.errors import UsageError
 from affectkit.recipes import at_hand, checking, reading
 from affectkit.recipes.dry import Row, dry_run
-from affectkit.recipes.running import Made, Session, run_all
+from affectkit.recipes.running import Made, Session, notes_of, run_all
 from affectkit.recipes.summary import Table, folder_of, score_tables, text_of, write_summary
 from affectkit.stages._resumable import Stopped
 
@@ -179,11 +179,10 @@ def _log_table(given: Table) -> None:
 def _say(made: Made) -> None:
     """A line on a step that is done."""
     log(f"{made.step.name} ({made.step.kind.name}): {_told(made)}")
-    if made.outcome:
-        for notice in made.outcome.notices:
-            log(f"note: {notice}")
-        for failure in made.outcome.failed[:5]:
-            log(f"  failed: {failure.clip}: {failure.cause}")
+    for note in notes_of(made)[:LISTED]:
+        log(f"  note: {note}")
+    for failure in made.failed[:LISTED]:
+        log(f"  failed: {failure.clip}: {failure.cause}")
 
 
 def _told(made: Made) -> str:

@@ -56,7 +56,9 @@ def config(draft: Draft, key: Key, kind: Kind, model: type[Config], table: Mappi
             is_list = get_origin(item.annotation) is list
             values[setting] = value.split(",") if is_list and isinstance(value, str) else value
     if isinstance(task := values.get("task"), str):
-        values["task"] = _task_name(draft, key, task)
+        values["task"] = task_name(draft, key, task)
+    if isinstance(aux := values.get("aux"), list):
+        values["aux"] = [_with_task(draft, key, one) for one in aux]
     if isinstance(weights := values.get("weights"), str) and weights not in _NO_FILE and not weights.startswith("@"):
         values["weights"] = str(draft.folder(*key, "weights") / weights)
     return validated(draft, key, model, values, f"option of {kind.name}")
@@ -83,7 +85,7 @@ def check_plugin(draft: Draft, key: Key, kind: Kind, table: Mapping[str, Any]) -
     """Note what is wrong with a step's task, plugin and the plugin's options; returns what the plugin reads."""
     task = None
     if isinstance(given := table.get("task"), str):
-        task = tried(draft, (*key, "task"), lambda: tasks.get(_task_name(draft, key, given)))
+        task = tried(draft, (*key, "task"), lambda: tasks.get(task_name(draft, key, given)))
     if kind.plugin is None:
         return None
     place = (*key, kind.plugin[1])
@@ -152,7 +154,14 @@ def _count(given: Any) -> int:
     return len(given) if isinstance(given, list) else int(given is not None)
 
 
-def _task_name(draft: Draft, key: Key, given: str) -> str:
+def _with_task(draft: Draft, key: Key, along: Any) -> Any:
+    if not isinstance(along, dict) or not isinstance(task := along.get("task"), str):
+        return along
+    return along | {"task": task_name(draft, (*key, "aux"), task)}
+
+
+def task_name(draft: Draft, key: Key, given: str) -> str:
+    """A task as `tasks.get` takes it: a file lies beside the recipe."""
     return str(draft.folder(*key, "task") / given) if given.endswith(".toml") else given
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import nullcontext
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,14 +15,43 @@ from affectkit.errors import AffectkitError, require
 from affectkit.recipes._settings import places_in, plugin_of
 from affectkit.recipes.checking import Plan, root_option
 from affectkit.recipes.steps import DataSet, Step
-from affectkit.stages._labels import Labels
+from affectkit.stages._labels import DatasetLabels, Labels
 from affectkit.stages.audio import AudioConfig
 from affectkit.stages.evaluate import EvaluateConfig
 from affectkit.stages.sources import are_crops
-from affectkit.types import Clip
+from affectkit.tasks import Task
+from affectkit.types import Clip, ClipLabels
 from affectkit.weights import WeightsFile
 
 _HAVE_WEIGHTS = ("detectors", "backbones", "networks")
+
+
+class _Reader:
+    """A data set's reader whose labels are read once: every step that learns or scores asks for them."""
+
+    def __init__(self, reader: Any) -> None:
+        self._reader = reader
+        self._labels: dict[str, Any] = {}
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._reader, name)
+
+    def labels(self, task: Task) -> dict[str, ClipLabels]:
+        """As the reader's own."""
+        key = task.model_dump_json()
+        if key not in self._labels:
+            self._labels[key] = self._reader.labels(task)
+        return dict(self._labels[key])
+
+
+@dataclass(frozen=True)
+class _Opened(DatasetLabels):
+    """A data set that is opened once."""
+
+    reader: Any = None
+
+    def open(self) -> Any:
+        return self.reader
 
 
 class Media:
@@ -31,9 +61,15 @@ class Media:
         self._data = data
 
     @cached_property
-    def reader(self) -> Any:
+    def reader(self) -> _Reader:
         """Raises UsageError."""
-        return self._data.source().open()
+        return _Reader(self._data.source().open())
+
+    @property
+    def labels(self) -> DatasetLabels:
+        """As stages take it. Raises UsageError."""
+        source = self._data.source()
+        return _Opened(source.name, source.root, source.option, self.reader)
 
     @cached_property
     def clips(self) -> list[Clip]:
@@ -44,14 +80,16 @@ class Media:
 def look(plan: Plan, *, fetch: bool) -> dict[str, Media]:
     """Note in the plan what is missing, all of it; returns the data sets that could be opened.
 
-    `fetch`: whether weights may be downloaded now.
+    `fetch`: whether weights may be downloaded, which is done last, and only where nothing else is in the way.
     """
     media = {name: Media(data) for name, data in plan.data.items() if data.root is not None}
     looking = _Looking(plan, media)
-    with nullcontext() if fetch else offline():
+    for step in plan.steps.values():
+        for check in (looking.data, looking.labels, looking.files, looking.packages):
+            check(step)
+    with nullcontext() if fetch and not plan.problems else offline():
         for step in plan.steps.values():
-            for check in (looking.data, looking.labels, looking.files, looking.weights, looking.packages):
-                check(step)
+            looking.weights(step)
     return media
 
 
@@ -71,10 +109,10 @@ def fetch(plan: Plan) -> dict[WeightsFile, list[str]]:
     return found
 
 
-def labels_of(plan: Plan, step: Step, key: tuple[str, ...], given: str) -> Labels | None:
-    """A data set of the recipe by name, else a table; None where the data set's root is not known."""
+def labels_of(plan: Plan, media: dict[str, Media], step: Step, key: tuple[str, ...], given: str) -> Labels:
+    """A data set of the recipe by name, else a table. Raises UsageError where the data set cannot be opened."""
     if given in plan.data:
-        return plan.data[given].source() if plan.data[given].root else None
+        return media[given].labels
     return plan.draft.folder("steps", step.name, *key) / given
 
 

@@ -19,6 +19,7 @@ from affectkit.recipes._settings import (
     filled,
     options_of,
     places_in,
+    task_name,
     texts,
     tried,
     validated,
@@ -107,13 +108,13 @@ def _roots(draft: Draft, given: Sequence[str]) -> dict[str, Path]:
         if not named or (name not in draft.data and Path(item).is_dir()):
             name, folder = _first(draft.data), item
         if name in draft.data:
-            found[name] = Path(folder)
+            found[name] = Path(folder).expanduser()
         else:
             draft.problems.append(Problem(f"--root {item}", str(unknown("data set", name, draft.data))))
     for name, table in draft.data.items():
         root = filled(table.get("root"), found)
         if name not in found and isinstance(root, str) and not places_in(root):
-            found[name] = draft.folder("data", name, "root") / root
+            found[name] = draft.folder("data", name, "root") / Path(root).expanduser()
     return found
 
 
@@ -164,7 +165,7 @@ def _check_others(draft: Draft, key: Key, kind: Kind, table: Mapping[str, Any]) 
     aux = table.get("aux", [])
     for number, along in enumerate(aux if isinstance(aux, list) else []):
         if isinstance(along, dict) and isinstance(task := along.get("task"), str):
-            tried(draft, (*key, "aux", str(number), "task"), lambda: tasks.get(task))
+            tried(draft, (*key, "aux", str(number), "task"), lambda: tasks.get(task_name(draft, key, task)))
     beside = table.get("beside", []) if "beside" in kind.settings else []
     for other in [beside] if isinstance(beside, str) else beside:
         tried(draft, (*key, "beside"), lambda: plugins.get("fusers", other))  # noqa: B023

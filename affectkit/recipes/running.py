@@ -46,6 +46,20 @@ class Made:
         return self.outcome.failed if self.outcome else ()
 
 
+def notes_of(made: Made) -> list[str]:
+    """What the user must know of a step: licences, damage, what was left out."""
+    found = list(made.outcome.notices) if made.outcome else []
+    found += [f"partial: {clip}: {problem}" for clip, problem in (made.outcome.damaged if made.outcome else ())]
+    clips = made.report.get("clips")
+    found += clips["left_out"] if isinstance(clips, dict) else []
+    for path, absent in made.report.get("partly_missing", {}).items():
+        if absent:
+            found.append(f"{path} has no score for {listed(absent, 'clips')}: fused from the others")
+    if absent := made.report.get("clips_without_prediction"):
+        found.append(f"{listed(absent, 'clips')} labelled, without a prediction: not scored")
+    return found
+
+
 class StepFailed(AffectkitError):
     """A step could not be done; those before it are cached."""
 
@@ -104,14 +118,14 @@ class Session:
 
     def labels(self, step: Step) -> Labels:
         """Those that the step names."""
-        found = labels_of(self.plan, step, ("labels",), step.places.labels)
-        assert found is not None
-        return found
+        return labels_of(self.plan, self._media, step, ("labels",), step.places.labels)
 
     def aux_labels(self, step: Step) -> list[Labels]:
         """Those of the tasks that are learnt along."""
-        found = [labels_of(self.plan, step, ("aux", str(n), "labels"), one.labels) for n, one in enumerate(step.aux)]
-        return [one for one in found if one is not None]
+        return [
+            labels_of(self.plan, self._media, step, ("aux", str(n), "labels"), one.labels)
+            for n, one in enumerate(step.aux)
+        ]
 
     def submission(self, step: Step) -> Path:
         """The file that a step submits."""

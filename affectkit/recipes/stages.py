@@ -137,7 +137,7 @@ _PREDICTIONS = Slot(("predictions",))
 STAGES: dict[str, Kind] = {
     kind.name: kind
     for kind in (
-        Kind("extract-faces", "crops", (FacesConfig,), _faces, "faces of {inputs}, found by {plugin}",
+        Kind("extract-faces", "crops", (FacesConfig,), _faces, "faces of {inputs} ({plugin})",
              places=FacesPlaces, plugin=("detectors", "detector"), folders=("videos",)),
         Kind("extract-audio", "sound", (AudioConfig,), _audio, "sound of {inputs}", places=AudioPlaces,
              files=("mouth",)),

@@ -12,13 +12,13 @@ from affectkit.config import fingerprint
 from affectkit.recipes._toml import recipe_text
 from affectkit.recipes.checking import Plan
 from affectkit.recipes.reading import Draft
-from affectkit.recipes.running import Made, Session, times_of
+from affectkit.recipes.running import Made, Session, notes_of, times_of
 from affectkit.stages import _constant
 from affectkit.store import Artifact, Cache, provenance
 from affectkit.store.atomic import write_text
 
 _SCORED = ("evaluate", "compare")
-_ABOUT = ("task", "metric", "split", "rows", "clips", "constant", "bootstrap", "cautions")
+_ABOUT = ("task", "metric", "split", "rows", "clips", "constant", "bootstrap")
 _SHOWN = {"macro-f1": ("macro-f1", "uar", "war"), "uar": ("uar", "macro-f1", "war"), "war": ("war", "macro-f1", "uar")}
 
 
@@ -71,25 +71,30 @@ def _summary(session: Session, made: Sequence[Made]) -> dict[str, Any]:
         "changed": [asdict(one) for one in draft.changed],
         "until": session.plan.until,
         "roots": {name: str(one.root) for name, one in session.plan.data.items() if one.root},
-        "scores": [_scored(one) for one in made if one.step.kind.name in _SCORED],
+        "scores": [_scored(one, session) for one in made if one.step.kind.name in _SCORED],
         "fusions": [_fusion(one, names) for one in made if one.step.kind.name == "fuse"],
         "steps": (steps := [_step(one, session.folder) for one in made]),
         "seconds": round(sum(step["seconds"] for step in steps), 2),
         "submissions": {one.step.name: str(one.path) for one in made if one.step.kind.makes == "file"},
+        "notes": {one.step.name: notes for one in made if (notes := notes_of(one))},
         "failed": {one.step.name: {f.clip: f.cause for f in one.failed} for one in made if one.failed},
         "weights": _weights(made),
         "versions": provenance(),
     }
 
 
-def _scored(made: Made) -> dict[str, Any]:
+def _scored(made: Made, session: Session) -> dict[str, Any]:
     """Every system's scores and intervals, by the step that made them."""
     report, names = made.report, [one.step for one in made.step.inputs]
+    fitted = [name for name in names if session.made[name].step.kind.name == "fuse"]
+    said = f"{', '.join(fitted)}: fitted on these rows, so optimistic; see held out"
+    cautions = [*report["cautions"], *([said] if fitted and report["split"] != "test" else [])]
     systems = report["systems"] if made.step.kind.name == "compare" else [report]
     kept = ("scores", "intervals", "differences")
     return {
         "step": made.step.name,
         **{key: report[key] for key in _ABOUT},
+        "cautions": cautions,
         "systems": {
             name: {key: system[key] for key in kept if key in system}
             for name, system in zip(names, systems, strict=True)
@@ -184,6 +189,9 @@ def _markdown(plan: Plan, summary: dict[str, Any]) -> str:
     if failed:
         rows = [(step, clip, cause) for step, clips in summary["failed"].items() for clip, cause in clips.items()]
         parts.append(Table(f"Failed: {len(failed)} clips", ("step", "clip", "cause"), rows).markdown())
+    if summary["notes"]:
+        notes = [(step, note) for step, all_of_it in summary["notes"].items() for note in all_of_it]
+        parts.append(Table("Notes", ("step", "note"), notes).markdown())
     steps = [
         (s["step"], s["stage"], s["does"], _state(s), f"{s['seconds']:.1f}", _rate(s), s["path"])
         for s in summary["steps"]
