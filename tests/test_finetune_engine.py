@@ -241,7 +241,7 @@ def test_only_so_many_blocks_are_trained() -> None:
         before = weights(network(2, norm=True))
     module, _ = trained(options(trainable_blocks=1), norm=True)
     same = {name for name, value in module.state_dict().items() if torch.equal(value, before[name])}
-    assert same == {"0.weight", "0.bias"}
+    assert same == {"0.weight", "0.bias", "1.3.idle"}
 
 
 def test_shares_of_the_rate_fall_towards_the_input() -> None:

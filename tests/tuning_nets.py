@@ -65,11 +65,19 @@ class Flat(nn.Module):
         return found.unflatten(0, x.shape[:-1])
 
 
+class Idle(nn.Identity):
+    """Has a parameter that nothing depends on, as some published networks do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.idle = nn.Parameter(torch.zeros(3))
+
+
 def network(outputs: int, *, norm: bool = False, dropout: float = 0.0) -> nn.Sequential:
     """Three blocks."""
     return nn.Sequential(
         nn.Linear(DIM, 8),
-        nn.Sequential(Flat(nn.BatchNorm1d(8)) if norm else nn.Identity(), nn.Tanh(), nn.Linear(8, 8), nn.Tanh()),
+        nn.Sequential(Flat(nn.BatchNorm1d(8)) if norm else nn.Identity(), nn.Tanh(), nn.Linear(8, 8), Idle()),
         nn.Sequential(nn.Dropout(dropout), nn.Linear(8, outputs)),
     )
 

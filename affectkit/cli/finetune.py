@@ -24,7 +24,7 @@ from affectkit.stages.train import Trained
 from affectkit.store import Cache, open_artifact
 from affectkit.weights import WeightsFile
 
-USAGE = 2
+USAGE, INTERRUPTED = 2, 130
 
 
 def register(app: typer.Typer) -> None:
@@ -83,6 +83,10 @@ def finetune(
     except Stopped as stopped:
         log(f"the best network so far, until training is finished: {stopped.best}")
         raise
+    except KeyboardInterrupt:
+        if first:
+            raise
+        raise SystemExit(INTERRUPTED) from None
     except AffectkitError as error:
         if first:
             raise

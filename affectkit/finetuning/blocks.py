@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from affectkit.networks._options import TuningOptions
 
@@ -32,17 +33,21 @@ def trained(count: int, epoch: int, options: TuningOptions) -> int:
     return min(most, 1 + (epoch - 1) // options.unfreeze_epochs) if options.unfreeze_epochs else most
 
 
-def open_last(module: nn.Module, blocks: Blocks, count: int) -> bool:
-    """Train the last `count` blocks and nothing else; whether that is another choice than before."""
+def open_last(module: nn.Module, blocks: Blocks, count: int) -> None:
+    """Train the last `count` blocks and nothing else."""
     chosen = {id(parameter) for block in blocks[len(blocks) - count :] for parameter in block}
-    changed = False
     for parameter in module.parameters():
-        wanted = id(parameter) in chosen
-        changed |= parameter.requires_grad != wanted
-        parameter.requires_grad_(wanted)
-        if not wanted:
-            parameter.grad = None
-    return changed
+        parameter.requires_grad_(id(parameter) in chosen)
+        parameter.grad = None
+
+
+def close_idle(module: nn.Module, scores: Tensor) -> None:
+    """Do not train what the scores, which the module gave, do not depend on: several processes would wait for its
+    gradient."""
+    open_ones = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    gradients = torch.autograd.grad(scores.sum(), open_ones, allow_unused=True)
+    for parameter, gradient in zip(open_ones, gradients, strict=True):
+        parameter.requires_grad_(gradient is not None)
 
 
 def train_mode(module: nn.Module) -> None:

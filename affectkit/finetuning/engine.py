@@ -28,7 +28,7 @@ from affectkit.finetuning.order import Cut, Indices, passes
 from affectkit.finetuning.parallel import World
 from affectkit.finetuning.sampling import labelled
 from affectkit.finetuning.scoring import row_scores
-from affectkit.finetuning.stepping import Part, Stepper
+from affectkit.finetuning.stepping import Part, Stepper, unnoticed
 from affectkit.heads import _loop, _schedule
 from affectkit.heads._loop import Pass
 from affectkit.heads._resume import Run, State, identify
@@ -102,6 +102,7 @@ class _Trainer:
         self.steps = self.cuts[0].steps
         self.held = np.flatnonzero(labelled(tuning.held))
         self._stepper: Stepper | None = None
+        self._open = 0
 
     def epoch(self) -> Pass:
         """Train for the next one and score it."""
@@ -120,12 +121,23 @@ class _Trainer:
         """Steps with the blocks that are trained in this epoch."""
         tuning = self.tuning
         count = blocks.trained(len(tuning.blocks), epoch, tuning.options)
-        changed = blocks.open_last(tuning.module, tuning.blocks, count)
-        if self._stepper is None or changed:
-            wrapped = tuning.world.wrapped(tuning.module)
-            self._stepper = Stepper(wrapped, self.run, tuning.options, tuning.world)
+        if self._stepper is None or count != self._open:
+            blocks.open_last(tuning.module, tuning.blocks, count)
+            blocks.train_mode(tuning.module)
+            if tuning.world.size > 1:
+                with unnoticed(tuning.module):
+                    blocks.close_idle(tuning.module, self._glimpse())
+            self._open = count
+            self._stepper = Stepper(tuning.world.wrapped(tuning.module), self.run, tuning.options, tuning.world)
         blocks.train_mode(tuning.module)
         return self._stepper
+
+    def _glimpse(self) -> Tensor:
+        """Scores of two units."""
+        units = self.tuning.objectives[0].units
+        batch = units.load(np.flatnonzero(labelled(units))[:2], None)
+        found: Tensor = self.tuning.module(batch.to(self.tuning.world.device))
+        return found
 
     def _pass(self, stepper: Stepper, epoch: int, rates: Sequence[float]) -> Iterator[Tensor]:
         """One pass over the units of the first objective: the losses of its steps."""

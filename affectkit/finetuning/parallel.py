@@ -68,14 +68,14 @@ class World:
     def wrapped(self, module: nn.Module) -> nn.Module:
         """The module with gradients that are averaged over the processes; parameters become those of process 0.
 
-        To be wrapped again where other parameters are trained than before.
+        To be wrapped again where other parameters are trained than before. Every one of them must get a gradient.
         """
         if self.size == 1:
             return module
         from torch.nn.parallel import DistributedDataParallel
 
         index = [torch.device(self.device)] if self.device.startswith("cuda") else None
-        return DistributedDataParallel(module, index, broadcast_buffers=False, find_unused_parameters=True)
+        return DistributedDataParallel(module, index)
 
     def joined_norms(self, module: nn.Module) -> nn.Module:
         """Batch norms over the whole batch, on CUDA; elsewhere torch has none, and each process has its own."""

@@ -85,7 +85,7 @@ class Stepper:
 
     @torch.no_grad()
     def _look(self, objective: Objective, parts: Sequence[Part]) -> list[Tensor]:
-        with _again(self.run.network):
+        with unnoticed(self.run.network):
             return [self._scores(objective, part) for part in parts]
 
     def _backward(self, scores: Tensor, gradient: Tensor) -> None:
@@ -119,7 +119,7 @@ def _gradient(objective: Objective, scores: Tensor, truth: Tensor) -> tuple[Tens
 
 
 @contextmanager
-def _again(network: nn.Module) -> Iterator[None]:
+def unnoticed(network: nn.Module) -> Iterator[None]:
     """What runs inside leaves no trace: generators and statistics are as before, so that it can run again alike."""
     device = next(network.parameters()).device
     buffers = [buffer.clone() for buffer in network.buffers()]

@@ -8,6 +8,7 @@ process 0 writes, and the artifact names how many there were, since they make th
 from __future__ import annotations
 
 import json
+import signal
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
@@ -174,6 +175,8 @@ class _Finetuning:
             try:
                 history = self._tune(module, parameters, learnt, held)
             except Interrupted as stop:
+                if world.size > 1:  # torchrun passes Ctrl-C on to those who have had it from the terminal
+                    signal.signal(signal.SIGINT, signal.SIG_IGN)
                 history, stopped = stop.history, {"after_epochs": len(stop.history)}
         if folder is None:
             if stopped:
