@@ -194,7 +194,7 @@ def test_roots_stand_for_names_in_braces(tmp_path: Path) -> None:
     assert plan.data["other"].root == tmp_path / "below"
     assert plan.data["main"].option == (f"crops={tmp_path / 'below'}/crops",)
     plan = planned(tmp_path, text, roots=["other=elsewhere", "main=here"])
-    assert (plan.data["main"].root, plan.data["other"].root) == (Path("here"), Path("elsewhere"))
+    assert (plan.data["main"].root, plan.data["other"].root) == (Path.cwd() / "here", Path.cwd() / "elsewhere")
 
 
 # what is missing

@@ -17,6 +17,7 @@ from affectkit.cli.data import DeviceOption
 from affectkit.config import Runtime
 from affectkit.errors import UsageError
 from affectkit.recipes import at_hand, checking, reading
+from affectkit.recipes.defaults import inherit
 from affectkit.recipes.dry import Row, dry_run
 from affectkit.recipes.running import Made, Session, notes_of, run_all
 from affectkit.recipes.summary import Table, folder_of, score_tables, text_of, write_summary
@@ -124,6 +125,7 @@ def recipe_show(
     if models:
         _print_models(draft)
     elif changes or tiny:
+        inherit(draft)
         typer.echo(text_of(draft), nl=False)
     else:
         typer.echo(draft.text, nl=False)

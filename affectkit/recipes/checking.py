@@ -24,6 +24,7 @@ from affectkit.recipes._settings import (
     tried,
     validated,
 )
+from affectkit.recipes.defaults import inherit
 from affectkit.recipes.reading import Draft, Problem, leaves
 from affectkit.recipes.stages import STAGES
 from affectkit.recipes.steps import DataSet, Kind, Step
@@ -64,6 +65,7 @@ class Plan:
 def plan(draft: Draft, roots: Sequence[str] = (), until: str | None = None) -> Plan:
     """The recipe's steps in order, as far as they are right: `until` that step, with what it needs. Whether everything
     is at hand is for `at_hand.look`."""
+    inherit(draft)
     known = _roots(draft, roots)
     made = Plan(draft, {}, {name: _data_set(draft, name, known) for name in draft.data})
     links: dict[str, Link] = {}
@@ -108,13 +110,13 @@ def _roots(draft: Draft, given: Sequence[str]) -> dict[str, Path]:
         if not named or (name not in draft.data and Path(item).is_dir()):
             name, folder = _first(draft.data), item
         if name in draft.data:
-            found[name] = Path(folder).expanduser()
+            found[name] = Path(folder).expanduser().absolute()
         else:
             draft.problems.append(Problem(f"--root {item}", str(unknown("data set", name, draft.data))))
     for name, table in draft.data.items():
         root = filled(table.get("root"), found)
         if name not in found and isinstance(root, str) and not places_in(root):
-            found[name] = draft.folder("data", name, "root") / Path(root).expanduser()
+            found[name] = (draft.folder("data", name, "root") / Path(root).expanduser()).absolute()
     return found
 
 

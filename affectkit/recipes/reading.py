@@ -16,9 +16,9 @@ from affectkit.errors import UsageError, unknown
 from affectkit.recipes._lines import Key, key_lines
 
 BUILT_IN = Path(__file__).parent / "builtin"
-_KEYS = ("title", "paper", "practice", "data", "steps", "tiny")
+_KEYS = ("title", "paper", "practice", "data", "defaults", "steps", "tiny")
 _NAME = re.compile(r"[A-Za-z0-9_-]+")
-_RESERVED = ("data", "drop")
+_RESERVED = ("data", "defaults", "drop")
 
 
 @dataclass(frozen=True)
@@ -60,6 +60,7 @@ class Draft:
     paper: str = ""
     practice: list[str] = field(default_factory=list)
     data: dict[str, dict[str, Any]] = field(default_factory=dict)
+    defaults: dict[str, Any] = field(default_factory=dict)
     steps: dict[str, dict[str, Any]] = field(default_factory=dict)
     changed: list[Change] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
@@ -81,19 +82,26 @@ class Draft:
             self.problems.append(found)
 
     def change(self, key: str, value: Any, by: str, where: str, folder: Path) -> None:
-        """Set a dotted key, `step.setting`, `step.option.key` or `data.name.setting`; None takes it away."""
+        """Set a dotted key, `step.setting`, `step.option.key`, `data.name.setting` or `defaults.setting`; None takes it
+        away."""
         path = self._path(key, where)
         if path is None:
             return
-        tree = (self.data if path[0] == "data" else self.steps)[path[1]]
-        before = put(tree, path[2:], value)
+        trees: dict[str, Any] = {"data": self.data, "defaults": self.defaults, "steps": self.steps}
+        before = put(trees[path[0]], path[1:], value)
         self.changed.append(Change(key, before, value, by))
         self._set[path] = _Origin(where, folder)
         self._lines = {one: line for one, line in self._lines.items() if one[: len(path)] != path}
 
+    def inherited(self, key: Key, default: Key) -> None:
+        """A setting of a step is that of a default."""
+        self._set[key] = self._origin(default)
+
     def _path(self, key: str, where: str) -> Key | None:
         """The full path of a dotted key; None, and a problem, where there is no such step."""
         first, *rest = key.split(".")
+        if first == "defaults" and rest and all(rest):
+            return (first, *rest)
         known, kind = (self.data, "data set") if first == "data" else (self.steps, "step")
         name, rest = (rest[0] if rest else "", rest[1:]) if first == "data" else (first, rest)
         if name not in known:
@@ -216,8 +224,20 @@ def _fill(draft: Draft, tree: dict[str, Any]) -> None:
     draft.practice = [str(one) for one in practice] if isinstance(practice, list) else [str(practice)]
     draft.data = _tables(draft, tree, "data")
     draft.steps = _tables(draft, tree, "steps")
+    draft.defaults = _defaults(draft, tree)
     if not draft.steps and not draft.problems:
         draft.problem(["steps"], "a recipe has steps: [steps.NAME] with stage = ...")
+
+
+def _defaults(draft: Draft, tree: dict[str, Any]) -> dict[str, Any]:
+    given = tree.get("defaults", {})
+    if not isinstance(given, dict):
+        draft.problem(["defaults"], "defaults is a table: [defaults], or [defaults.STAGE]")
+        return {}
+    return {
+        key: _with_options(draft, ("defaults", key), value) if isinstance(value, dict) else value
+        for key, value in given.items()
+    }
 
 
 def _tables(draft: Draft, tree: dict[str, Any], section: str) -> dict[str, dict[str, Any]]:
@@ -231,7 +251,7 @@ def _tables(draft: Draft, tree: dict[str, Any], section: str) -> dict[str, dict[
         if not isinstance(table, dict):
             draft.problem([section, name], f"{section}.{name} is a table: [{section}.{name}]")
         elif not _NAME.fullmatch(name) or name in _RESERVED:
-            draft.problem([section, name], f"'{name}' is no name: letters, digits, - and _, but not data or drop")
+            draft.problem([section, name], f"'{name}' is no name: letters, digits, - and _; not {', '.join(_RESERVED)}")
         else:
             found[name] = _with_options(draft, (section, name), table)
     return found

@@ -1,0 +1,44 @@
+"""What several steps have in common, said once: the tables [defaults] and [defaults.STAGE] of a recipe.
+
+A step takes the settings of [defaults] that its stage knows, then those of its stage's table, and its own win; options
+of plugins are taken one by one. Mistakes in them are found where they are used, on the line of the default.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from affectkit.errors import unknown
+from affectkit.recipes._lines import Key
+from affectkit.recipes.reading import Draft, leaves
+from affectkit.recipes.stages import STAGES
+
+
+def inherit(draft: Draft) -> None:
+    """Move the defaults into the steps."""
+    given, draft.defaults = draft.defaults, {}
+    common = {key: value for key, value in given.items() if not isinstance(value, dict)}
+    for stage in given.keys() - common.keys() - STAGES.keys():
+        draft.problem(["defaults", stage], str(unknown("stage", stage, STAGES)))
+    known: set[str] = set()
+    for name, table in draft.steps.items():
+        stage = str(table.get("stage"))
+        settings = STAGES[stage].settings if stage in STAGES else {}
+        known |= settings.keys()
+        _fill(draft, table, ("steps", name), given.get(stage, {}), ("defaults", stage))
+        _fill(draft, table, ("steps", name), {key: common[key] for key in common if key in settings}, ("defaults",))
+    for key in common.keys() - known:
+        draft.problem(["defaults", key], str(unknown("option of any step", key, known)))
+
+
+def _fill(draft: Draft, table: dict[str, Any], key: Key, given: Mapping[str, Any], above: Key) -> None:
+    """Add what a step does not say, and where that was said."""
+    for keys, _, value in leaves(given):
+        *parents, last = keys
+        below: Any = table
+        for parent in parents:
+            below = below.setdefault(parent, {}) if isinstance(below, dict) else None
+        if isinstance(below, dict) and last not in below:
+            below[last] = value
+            draft.inherited((*key, *keys), (*above, *keys))
