@@ -318,6 +318,47 @@ def test_a_crop_that_is_damaged_is_named(tmp_path: Path) -> None:
         fit(tmp_path / "cache", faces, expr_labels(tmp_path / "expr.csv"))
 
 
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (["--labels", "e.csv"], "Missing option '--task'"),
+        (["--task", "expr"], "labels come from --labels CSV, or from --dataset NAME --root DIR"),
+        (["--task", "expr", "--labels", "e.csv", "--aux", "x:y"], "--aux x:y is not FEATURES:LABELS:TASK"),
+        (["--task", "expr", "--labels", "e.csv", "--network", "statik"], "did you mean 'static'?"),
+        (["--task", "expr", "--labels", "e.csv", "--weights", "gone.pth"], "gone.pth"),
+    ],
+)
+def test_mistakes_on_the_command_line(
+    line: list[str], message: str, tmp_path: Path, faces: Artifact, affectkit: Any
+) -> None:
+    expr_labels(tmp_path / "e.csv")
+    done = affectkit("finetune", faces.path, *line, "-o", "backbone=test_resnet")
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1), done.stderr
+    assert message in done.stderr
+
+
+def test_what_is_shown_while_it_trains(
+    tmp_path: Path, faces: Artifact, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On stderr alone; and curves for TensorBoard, which are those of the history."""
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    for name, value in (("COLUMNS", "80"), ("FORCE_COLOR", "1")):
+        monkeypatch.setenv(name, value)
+    config = FinetuneConfig(task="expr", option=[*TINY, "epochs=3"], weights="random")
+    done = finetune(
+        Cache(tmp_path / "cache"), faces, expr_labels(tmp_path / "expr.csv"), config,
+        Runtime(progress=True, workers=1), device="cpu", tensorboard=tmp_path / "curves",
+    )  # fmt: skip
+    shown = capsys.readouterr()
+    assert shown.out == "" and "epoch 3/3 loss" in shown.err and "images/s" in shown.err
+    events = accumulator.EventAccumulator(str(tmp_path / "curves" / "seed_0"))
+    events.Reload()
+    history = [json.loads(text) for text in (done.artifact.path / "history.jsonl").read_text().splitlines()]
+    for tag, name in (("loss", "loss"), ("macro-f1", "score"), ("learning_rate", "learning_rate")):
+        found = [one.value for one in events.Scalars(tag)]
+        np.testing.assert_allclose(found, [epoch[name] for epoch in history], rtol=1e-6)
+
+
 # ---- interruptions
 
 
