@@ -10,6 +10,7 @@ from torch import Tensor
 from affectkit.backbones._image import ImageNetwork, Preprocessing
 from affectkit.backbones._speech import Listener
 from affectkit.config import Numerics
+from affectkit.errors import UsageError
 from affectkit.plugins.finetuned import Finetuned
 
 PROBE = Preprocessing((112, 112), (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), "bilinear")
@@ -38,13 +39,10 @@ class WindowNetwork(Listener):
 
     def __init__(self, opened: Finetuned, numerics: Numerics) -> None:
         super().__init__(numerics)
+        if numerics.compile:
+            raise UsageError("--compile is for backbones that see, and for wav2vec2 and pdem as they are: leave it out")
+        self._opened = opened
         opened.module.eval().requires_grad_(False).to(self._device)
-
-        def embed(waves: Tensor) -> Tensor:
-            found: Tensor = opened.network.embed(opened.module, waves)
-            return found
-
-        self._embedding = torch.compile(embed, dynamic=True) if numerics.compile else embed
 
     def prepare(self, waves: Tensor) -> Tensor:
         """On the device; the network normalises."""
@@ -52,4 +50,4 @@ class WindowNetwork(Listener):
 
     def forward(self, prepared: Tensor) -> Mapping[str, Tensor]:
         """values [N,1,D]."""
-        return {"values": self._embedding(prepared).unsqueeze(1)}
+        return {"values": self._opened.network.embed(self._opened.module, prepared).unsqueeze(1)}
