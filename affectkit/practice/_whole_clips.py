@@ -8,20 +8,22 @@ from affectkit.practice._feelings import LOW, NEUTRAL, Values, feelings_of
 from affectkit.practice._scenes import Scene, frame_times, make_scene, swell
 from affectkit.practice._settings import Plan
 
-_SHOWN = 1.3
+PERSONS = 14
+"""Appearances in a set; they recur in all splits."""
+_SHOWN = 1.6
 """How much of a reaction shows in the face at intensity 1; what goes beyond the face's range is cut."""
 
 
 def class_scene(plan: Plan, number: int, feeling: Values) -> Scene:
-    """Clip `number`, in which a person of its own shows `feeling` [7] at an intensity of its own."""
+    """Clip `number`, in which one of the persons shows `feeling` [7] at an intensity of its own."""
     rng = plan.rng(5, number)
     neutral = NEUTRAL.row
-    strength = rng.uniform(0.7, 1.0)
+    strength = rng.uniform(0.8, 1.0)
     return _scene(plan, rng, number, neutral + strength * (feeling - neutral))
 
 
 def mixed_scene(plan: Plan, number: int, intensities: Values) -> Scene:
-    """Clip `number`, in which a person of its own reacts with seven intensities [7] at once."""
+    """Clip `number`, in which one of the persons reacts with seven intensities [7] at once."""
     neutral = NEUTRAL.row
     feeling = neutral + _SHOWN * intensities @ (feelings_of("eri") - neutral)
     return _scene(plan, plan.rng(5, number), number, np.clip(feeling, [*LOW, -1, -1], 1))
@@ -38,4 +40,5 @@ def draw_intensities(rng: np.random.Generator, strongest: int) -> Values:
 
 def _scene(plan: Plan, rng: np.random.Generator, number: int, feeling: Values) -> Scene:
     times = frame_times(plan.frames, plan.fps)
-    return make_scene(rng, plan.look(number), swell(rng, feeling, times), times)
+    look = plan.look(int(plan.rng(8, number).integers(PERSONS)))
+    return make_scene(rng, look, swell(rng, feeling, times), times)

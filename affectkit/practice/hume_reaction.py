@@ -1,6 +1,7 @@
 """Practice data in the layout of Hume-Reaction as MuSe-2022 gave it: labels.csv, partition.csv, ids in brackets.
 
-Planted, because the real data has them: ids written `[12345]`, test clips in partition.csv alone.
+Planted, because the real data has them: ids written `[12345]`, test clips in partition.csv alone. Unlike there, persons
+(appearances) recur in all splits.
 """
 
 from __future__ import annotations
