@@ -26,6 +26,12 @@ from = "faces"
 labels = "main"
 task = "expr"
 option = { backbone = "test_resnet.r160_in1k", input_size = 64, width = 32 }
+[steps.again]
+stage = "finetune"
+from = "faces"
+labels = "main"
+task = "va"
+option = { backbone = "test_resnet.r160_in1k", input_size = 32, width = 8 }
 [steps.embeddings]
 stage = "embed"
 from = "faces"
@@ -89,11 +95,12 @@ def test_sizes_are_those_of_the_networks_themselves(tmp_path: Path) -> None:
     assert (frozen.parameters, frozen.takes, frozen.gives) == (count(resnet), "[N,3,96,96]", f"[N,{dim}]")
     bare = count(timm.create_model("test_resnet.r160_in1k", num_classes=0))
     neck = dim * 32 + 32 + 2 * 32 + 32 * 8 + 8  # Linear, BatchNorm, Linear
-    assert (tuned.parameters, tuned.takes, tuned.gives) == (bare + neck, "[N,1,3,48,48]", "[N,1,8]")
+    assert (tuned.parameters, tuned.takes, tuned.gives) == (bare + neck, "[N,1,3,48,48], resized to 64 x 64", "[N,1,8]")
     assert (head.takes, head.gives) == ("[T,32]", "[T,8]")
     assert head.parameters == (32 + 1) * 8 + 4 * 8 * (8 + 8 + 2) + 2 * (8 + 1) * 8  # Linear, LSTM, Linear, Linear
     assert found["both"].takes == f"[T,{3 * dim}] + [T,{dim}]"
-    assert list(found) == ["tuned", "head", "frozen", "both"]
+    assert list(found) == ["tuned", "again", "head", "frozen", "both"]
+    assert found["again"].gives == "[N,1,2]"
 
 
 def test_a_kernel_machine_has_none_and_what_cannot_be_built_says_why(tmp_path: Path) -> None:

@@ -68,6 +68,11 @@ class Encoder(nn.Module):
         self._preprocessing = preprocessing
         self._momenta = _checkpoint(network) if checkpointing else {}
 
+    @property
+    def input_size(self) -> tuple[int, int]:
+        """Height and width that crops are resized to."""
+        return self._preprocessing.size
+
     def forward(self, images: Tensor) -> Tensor:
         pixels = self._preprocessing.resize(images.to(torch.float32))
         self._count(True)

@@ -70,6 +70,7 @@ class _Builder:
         self._plan = plan
         self._folder = folder
         self._dims: dict[str, dict[str, int]] = {}
+        self._cut: dict[str, Artifact] = {}
 
     def backbone(self, step: Step) -> Model | None:
         """A frozen network on crops of its input size, or windows of sound."""
@@ -118,7 +119,8 @@ class _Builder:
         self._dims[step.name] = {"values": network.dim}
         upstream = self._noise(self._plan.steps[step.inputs[0].step])
         batch = network.units(upstream, upstream.clips, None, "midpoint", False).load(np.zeros(1, np.int64), None)
-        return Model(step.name, _called(step), parameters, _shape(batch), _shape(_forward(module, batch)))
+        takes = f"{_shape(batch)}{_resized(getattr(module, 'encoder', None))}"
+        return Model(step.name, _called(step), parameters, takes, _shape(_forward(module, batch)))
 
     def _dim(self, ref: Ref) -> int:
         known = self._dims.get(ref.step) or {}
@@ -129,6 +131,11 @@ class _Builder:
 
     def _noise(self, step: Step) -> Artifact:
         """A clip of noise, as the step would cut it."""
+        if step.name not in self._cut:
+            self._cut[step.name] = self._cut_noise(step)
+        return self._cut[step.name]
+
+    def _cut_noise(self, step: Step) -> Artifact:
         cache, folder = Cache(self._folder / "cache"), self._folder / step.name
         runtime = Runtime(progress=False)
         if step.kind.makes == "sound":
@@ -188,6 +195,12 @@ def _picture(made: Any) -> str:
     """The input size of an image backbone."""
     size = getattr(getattr(made, "network", None), "input_size", None)
     return f"[N,3,{size[0]},{size[1]}]" if size else "[N,3,H,W]"
+
+
+def _resized(encoder: Any) -> str:
+    """What a network's backbone makes of crops first."""
+    size = getattr(encoder, "input_size", None)
+    return f", resized to {size[0]} x {size[1]}" if size else ""
 
 
 def _fitted(head: Any, dims: list[int], task: Task) -> Any:
