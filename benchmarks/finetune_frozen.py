@@ -4,7 +4,7 @@ Both learn from the same 112-pixel crops of `affectkit practice affwild2` (460 l
 on its validation clips. They are scored there, and on the labelled clips of a second set, drawn with another seed,
 which nobody has selected on. EfficientNet-Lite0 with ImageNet weights (a package, no download), all on CPU.
 
-Fine-tuned = network `static`, the backbone's last 6 blocks and SUN's head, 6 epochs. Frozen, the same head =
+Fine-tuned = network `static`, the backbone's last 6 blocks and SUN's head, 5 epochs. Frozen, the same head =
 `trainable_blocks=0` and else the same options. Frozen, mlp = `train-head mlp` on embeddings of `embed`, at 112 pixels
 and at the backbone's own 224, for as long as its validation score improves. The difference is to the best frozen one.
 The commands are those of the command line, and they are printed.
@@ -13,23 +13,27 @@ The commands are those of the command line, and they are printed.
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import os
 import shlex
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import chdir, redirect_stdout
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 from _report import machine
 
-TUNED = ["backbone=efficientnet-lite0", "input_size=112", "trainable_blocks=6", "epochs=6", "learning_rate=1e-3",
+from affectkit import cli
+
+TUNED = ["backbone=efficientnet-lite0", "input_size=112", "trainable_blocks=6", "epochs=5", "learning_rate=1e-3",
          "layer_decay=0.9"]  # fmt: skip
 CLIPS = (24, 12)
 """Of the set that is learnt from, and of the other one."""
@@ -45,25 +49,25 @@ class PracticeSet:
     embeddings: dict[int, str] = field(default_factory=dict)
 
     def __call__(self, *arguments: str) -> dict[str, Any]:
-        """Run `affectkit ARGUMENTS --json`; what it printed."""
-        line = ["affectkit", *arguments, "--cache", "cache", "--json"]
+        """Run `affectkit ARGUMENTS --json` in this process, in the set's folder; what it printed."""
+        line = ["affectkit", *arguments, "--json"]
         if self.seed == 0:
             print(f"$ {shlex.join(line)}", flush=True)
-        done = subprocess.run(
-            [sys.executable, "-m", *line], cwd=self.folder, check=True, capture_output=True, text=True,
-            env=os.environ | {"OMP_WAIT_POLICY": "passive"},
-        )  # fmt: skip
-        printed: dict[str, Any] = json.loads(done.stdout)
+        out, cache = io.StringIO(), {"AFFECTKIT_CACHE": "cache"}
+        with chdir(self.folder), mock.patch.dict(os.environ, cache), mock.patch.object(sys, "argv", line):
+            try:
+                with redirect_stdout(out):
+                    cli.main()
+            except SystemExit as end:
+                if end.code:
+                    raise
+        printed: dict[str, Any] = json.loads(out.getvalue())
         return printed
 
     def make(self) -> str:
         """Write the set and cache its crops; the artifact."""
-        self.folder.mkdir()
-        subprocess.run(
-            [sys.executable, "-m", "affectkit", "practice", "affwild2", "set", "--seed", str(self.seed),
-             "--clips", str(CLIPS[self.seed])],
-            cwd=self.folder, check=True, capture_output=True,
-        )  # fmt: skip
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self("practice", "affwild2", "set", "--seed", str(self.seed), "--clips", str(CLIPS[self.seed]))
         found = self("extract", "faces", *self.data, "--dataset-option", "media=crops", "--videos", "set/videos",
                      "--size", "112", "--fps", "5")  # fmt: skip
         return str(found["artifact"])
@@ -99,11 +103,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="one seed")
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--folder", type=Path, help="keep everything here, and go on from what is there")
     parser.add_argument("-o", "--option", action="append", default=[], help="another option of the fine-tuned network")
     given = parser.parse_args()
     began, seeds = time.perf_counter(), range(1 if given.quick else given.seeds)
     with tempfile.TemporaryDirectory() as name:
-        first, other = PracticeSet(Path(name) / "first", 0), PracticeSet(Path(name) / "other", 1)
+        folder = (given.folder or Path(name)).absolute()
+        first, other = PracticeSet(folder / "first", 0), PracticeSet(folder / "other", 1)
         faces, held = first.make(), other.make()
         for practice, crops in ((first, faces), (other, held)):
             for size in (112, 224):
