@@ -12,6 +12,7 @@ from media_factory import make_clip, numbered
 
 from affectkit import plugins
 from affectkit.config import Config, Runtime
+from affectkit.errors import UsageError
 from affectkit.plugins import RawLabels
 from affectkit.stages._labels import DatasetLabels
 from affectkit.stages.dataset_check import CheckConfig, Report, check_dataset, draw_labels
@@ -46,6 +47,11 @@ class Fake:
         return {
             clip: RawLabels(values, self.root / f"{clip}.txt", 2) for clip, values in self.labelled[task.name].items()
         }
+
+    def label_files(self, task: Task) -> list[Path]:
+        if task.name not in self.labelled:
+            raise UsageError(f"no folder {task.name}")
+        return [self.root / f"{clip}.txt" for clip in self.labelled[task.name]]
 
     def splits(self, task: Task | None = None) -> dict[str, str]:
         return self.split
@@ -87,6 +93,22 @@ def test_what_is_there(data: Path) -> None:
     assert report.media == {"clips": 4, "frames": 42, "counted_by": "packets"}
     assert report.notes == ["times assumed"]
     json.dumps(report.as_dict())
+
+
+def test_tasks_without_labels_are_left_out_unless_they_were_asked_for(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Fake, "labelled", {"va": Fake.labelled["va"]})
+    report = check(data)
+    assert list(report.tasks) == ["va"]
+    assert next(f for f in report.findings if f.what == "tasks without labels here").examples == [
+        "expr: no folder expr"
+    ]
+    with pytest.raises(KeyError):
+        check(data, task=["expr"])
+    monkeypatch.setattr(Fake, "labelled", {})
+    with pytest.raises(UsageError, match="no folder va"):
+        check(data)
 
 
 def test_what_is_wrong(data: Path) -> None:

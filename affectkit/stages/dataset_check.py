@@ -78,10 +78,8 @@ class Report:
 def check_dataset(source: DatasetLabels, config: CheckConfig, runtime: Runtime, digests: Digests) -> Report:
     """Read all labels and look at all media. Raises UsageError for files that cannot be read as the data set's."""
     reader = source.open()
-    chosen = [tasks.get(name) for name in config.task or reader.tasks]
-    if not chosen:
-        raise UsageError(f"data set {source.name} takes labels of any task: say which by --task")
     report = Report(source.name, str(source.root))
+    chosen = _chosen(reader, source, config, report)
     clips = {clip.id: clip for clip in reader.clips()} if config.media else {}
     frames = _frames(clips, config, runtime, report) if config.media else {}
     for task in chosen:
@@ -103,6 +101,25 @@ def check_dataset(source: DatasetLabels, config: CheckConfig, runtime: Runtime, 
         _subjects(clips.values(), splits, report)
     report.notes = list(reader.notes())
     return report
+
+
+def _chosen(reader: Any, source: DatasetLabels, config: CheckConfig, report: Report) -> list[Task]:
+    """The tasks that were asked for, else those that there are labels of; others are a finding."""
+    if config.task:
+        return [tasks.get(name) for name in config.task]
+    if not reader.tasks:
+        raise UsageError(f"data set {source.name} takes labels of any task: say which by --task")
+    found, absent = [], []
+    for task in map(tasks.get, reader.tasks):
+        try:
+            reader.label_files(task)
+            found.append(task)
+        except UsageError as error:
+            absent.append(f"{task.name}: {error}")
+    if not found:
+        raise UsageError(absent[0].partition(": ")[2])
+    report.add("tasks without labels here", absent)
+    return found
 
 
 def draw_labels(folder: Path, report: Report) -> list[Path]:
