@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from conftest import Command
 from affectkit import plugins
 from affectkit.recipes import at_hand, checking, reading
 from affectkit.recipes.checking import Plan
+from affectkit.recipes.models import Model, models
 
 BUILT_IN = reading.built_in()
 EACH = pytest.mark.parametrize("name", BUILT_IN)
@@ -110,3 +112,34 @@ def test_tiny_runs_on_its_practice_set(name: str, tmp_path: Path, child: Command
     assert again.returncode == 0
     steps = json.loads((tmp_path / "run" / "summary.json").read_text())["steps"]
     assert all(step["cached"] for step in steps if step["stage"] != "submit")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "step", "millions", "takes", "gives"),
+    [
+        # torchvision's and timm's published sizes, classifier and all, for frozen backbones
+        ("eri-2023", "resnet50", 25.56, "[N,3,224,224]", "[N,2048]"),
+        ("eri-2023", "vgg16", 138.36, "[N,3,224,224]", "[N,4096]"),
+        ("eri-2023", "deepspectrum", 138.36, "[N,16000]", "values [N,1,4096]"),
+        ("tlhn-2024", "resnet18", 11.69, "[N,3,224,224]", "[N,512]"),
+        # fine-tuned: 7.79 and 19.34 millions less the classifier, and 256 dimensions before the output
+        ("sun-2024-va", "b1", 7.79 - 1.281 + 0.329, "resized to 240 x 240", "[N,1,2]"),
+        ("sun-2024-va", "b4", 19.34 - 1.793 + 0.460, "resized to 380 x 380", "[N,1,2]"),
+        ("sun-2024-va", "vit", 86.57 + 0.257, "resized to 224 x 224", "[N,1,2]"),  # its 1000 logits are read
+        ("sun-2024-va", "pdem", 165.3, "[N,64000]", "dimensions [N,1,3]"),  # wav2vec2-large, 12 of its 24 layers
+    ],
+)
+def test_models_have_the_sizes_that_are_published(
+    name: str, step: str, millions: float, takes: str, gives: str
+) -> None:
+    built = _models(name)[step]
+    assert built.parameters is not None, built.problem
+    assert built.parameters / 1e6 == pytest.approx(millions, abs=0.01 if millions < 100 else 0.1)
+    assert takes in built.takes
+    assert gives in built.gives
+
+
+@cache
+def _models(name: str) -> dict[str, Model]:
+    return {one.step: one for one in models(planned(name))}
