@@ -151,6 +151,20 @@ def test_neighbours_do_not_change_a_window() -> None:
         assert torch.equal(module(waves)[[0, 1, 2, 4]], module(whole)[[0, 1, 2, 4]])
 
 
+def test_the_place_in_a_batch_does_not_matter_with_several_threads() -> None:
+    network, module = built("speech", VA)
+    waves = torch.tensor(speech_models.windows(8, 1.0))
+    waves[1, 9000:] = torch.nan
+    order = torch.randperm(8, generator=torch.Generator().manual_seed(0))
+    torch.set_num_threads(2)
+    try:
+        with torch.inference_mode():
+            assert torch.equal(module(waves)[order], module(waves[order]))
+            assert torch.equal(network.embed(module, waves)[order], network.embed(module, waves[order]))
+    finally:
+        torch.set_num_threads(1)
+
+
 def test_silence_and_loudness() -> None:
     _, module = built("speech", VA)
     with torch.inference_mode():

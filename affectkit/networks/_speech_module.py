@@ -176,10 +176,14 @@ class RealGroupNorm(nn.GroupNorm):
 
 
 def standardised(waves: Tensor, real: Tensor, lengths: Tensor) -> Tensor:
-    """[B,S] -> zero mean and unit variance of each window's real samples, zeros elsewhere."""
-    count = lengths.clamp_min(1).unsqueeze(1)
-    centred = torch.where(real, waves - waves.sum(dim=1, keepdim=True) / count, 0.0)
-    return centred / (centred.square().sum(dim=1, keepdim=True) / count + EPSILON).sqrt()
+    """[B,S] -> zero mean and unit variance of each window's real samples, zeros elsewhere. One window at a time: sums
+    over a batch run in an order of its own."""
+    return torch.stack([_standardised(*window) for window in zip(waves, real, lengths.clamp_min(1), strict=True)])
+
+
+def _standardised(wave: Tensor, real: Tensor, count: Tensor) -> Tensor:
+    centred = torch.where(real, wave - wave.sum() / count, 0.0)
+    return centred / (centred.square().sum() / count + EPSILON).sqrt()
 
 
 def tail(options: SpeechOptions, width: int) -> tuple[nn.Module, int]:
