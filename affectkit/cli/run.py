@@ -85,7 +85,8 @@ def run(
     if plan.problems:
         raise UsageError(checking.together(plan.problems))
     try:
-        made = run_all(session, _say)
+        told: set[str] = set()
+        made = run_all(session, lambda one: _say(one, told))
     except Stopped as stopped:
         log(f"the best head so far, which predict takes, until training is finished: {stopped.best}")
         raise
@@ -178,10 +179,12 @@ def _log_table(given: Table) -> None:
         log(given.note)
 
 
-def _say(made: Made) -> None:
-    """A line on a step that is done."""
+def _say(made: Made, told: set[str]) -> None:
+    """A line on a step that is done, and what has not been told of another one."""
     log(f"{made.step.name} ({made.step.kind.name}): {_told(made)}")
-    for note in notes_of(made)[:LISTED]:
+    notes = [note for note in notes_of(made) if note not in told]
+    told.update(notes)
+    for note in notes[:LISTED]:
         log(f"  note: {note}")
     for failure in made.failed[:LISTED]:
         log(f"  failed: {failure.clip}: {failure.cause}")
