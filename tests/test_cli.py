@@ -205,7 +205,7 @@ def test_a_damaged_clip_is_said_with_its_cause(affectkit: Command, tmp_path: Pat
         (["cache", "gc", "--older-than", "-1"], ["--older-than"]),
         (["extract", "faces", "crops", "a.mp4"], ["use two"]),
         (["embed", "crops", "--backbone", "resnet18"], ["crops is not an artifact"]),
-        (["evaluate", "x.csv", "--labels", "x.csv", "--task", "av"], ["unknown task 'av'", ", va)"]),
+        (["evaluate", "x.csv", "--labels", "x.csv", "--task", "av"], ["unknown task 'av'", "va, "]),
         (["evaluate", "no.csv", "--labels", "x.csv", "--task", "va"], ["no.csv"]),
         (["fuse", "x.csv", "x.csv", "--labels", "x.csv", "--task", "va", "--method", "dwff"], ["'dwff'", "'dwf'"]),
         (["list", "head"], ["unknown group 'head'", "'heads'"]),

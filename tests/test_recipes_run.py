@@ -269,6 +269,13 @@ def test_what_is_missing_stops_a_run(place: Path, affectkit: Command) -> None:
 # in part
 
 
+def test_one_of_several_processes_is_refused(place: Path, affectkit: Command, environment: dict[str, str]) -> None:
+    environment |= {"RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "0"}
+    said = affectkit("run", "r.toml", "--root", "set")
+    assert said.returncode == 2 and "only finetune takes several GPUs" in said.stderr
+    assert not (place / "cache").exists()
+
+
 def test_until_runs_what_a_step_needs(place: Path, affectkit: Command) -> None:
     said = affectkit("run", "r.toml", "--root", "set", "--until", "windows", "--json")
     assert said.returncode == 0, said.stderr

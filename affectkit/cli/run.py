@@ -16,6 +16,7 @@ from affectkit.cli._results import LISTED, SOME_FAILED, columns, log, print_tabl
 from affectkit.cli.data import DeviceOption
 from affectkit.config import Runtime
 from affectkit.errors import UsageError
+from affectkit.finetuning.processes import Processes
 from affectkit.recipes import at_hand, checking, reading
 from affectkit.recipes.defaults import inherit
 from affectkit.recipes.dry import Row, dry_run
@@ -75,6 +76,8 @@ def run(
 
     `affectkit run mine.toml --root AffWild2/ --set faces.fps=10 --set head.option.epochs=20 --until head`
     """  # fmt: skip
+    if Processes.here().count > 1:
+        raise UsageError("run is one process; only finetune takes several GPUs: start that command itself by torchrun")
     draft = reading.read(recipe, changes or [], tiny=tiny)
     plan = checking.plan(draft, root or [], until)
     media = at_hand.look(plan, fetch=not dry and plan.is_sound)
