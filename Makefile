@@ -4,10 +4,13 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PYTEST_ARGS ?=
 
-.PHONY: demo test slow lint docs check clean
+.PHONY: demo practice test slow lint docs check clean
 
 demo: $(VENV)/.has-demo  ## make a small data set and run the whole pipeline on it, offline
 	$(BIN)/affectkit demo
+
+practice: $(VENV)/.has-demo  ## the five recipes, small and offline, on synthetic sets in the layouts of the real ones
+	PATH="$(abspath $(BIN)):$$PATH" examples/recipes.sh
 
 test: $(VENV)/.has-dev  ## the fast tests
 	OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -n auto $(PYTEST_ARGS)
@@ -28,7 +31,7 @@ docs: $(VENV)/.has-dev  ## write docs/cli.md and docs/weights.md
 check: test lint
 
 clean:
-	rm -rf $(VENV) affectkit-demo
+	rm -rf $(VENV) affectkit-demo affectkit-practice
 
 $(VENV)/.has-%: pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "affectkit needs Python 3.11 or newer")'

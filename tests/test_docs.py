@@ -65,3 +65,28 @@ def test_links_between_pages_lead_somewhere() -> None:
     for page in [root / "README.md", *DOCS.glob("*.md")]:
         for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_the_recipe_on_the_page_has_no_mistake(tmp_path: Path) -> None:
+    from affectkit.recipes import checking, reading
+
+    (text,) = _blocks("recipes.md", "toml")
+    (tmp_path / "page.toml").write_text(text, encoding="utf-8")
+    for tiny in (False, True):
+        plan = checking.plan(reading.read(str(tmp_path / "page.toml"), tiny=tiny))
+        assert [str(one) for one in plan.problems] == []
+        assert list(plan.steps)[-1] == "submission"
+
+
+@pytest.mark.parametrize("page", sorted((DOCS / "recipes").glob("*.md")), ids=lambda page: page.stem)
+def test_commands_on_the_recipes_pages_name_what_is_there(page: Path) -> None:
+    """Every `--set step.option=...` on a page is a setting of that recipe."""
+    from affectkit.recipes import checking, reading
+
+    text = page.read_text(encoding="utf-8").replace("\\\n", " ")
+    settings = [one.strip("'`") for one in re.findall(r"--set ('[^']+'|[^\s`]+)", text)]
+    names = [name for name in reading.built_in() if f"affectkit run {name}" in text]
+    assert names
+    for setting in settings:
+        plan = checking.plan(reading.read(names[0], [setting]))
+        assert [str(one) for one in plan.problems if not one.is_missing] == [], setting
