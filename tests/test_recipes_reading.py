@@ -13,7 +13,7 @@ from affectkit.errors import UsageError
 from affectkit.recipes import reading
 from affectkit.recipes._lines import key_lines
 from affectkit.recipes._toml import recipe_text
-from affectkit.recipes.reading import Draft, leaves
+from affectkit.recipes.draft import Draft, leaves
 
 TRICKY = '''\
 title = "x # [no]"  # a comment = 1

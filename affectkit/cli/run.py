@@ -19,6 +19,7 @@ from affectkit.errors import UsageError
 from affectkit.finetuning.processes import Processes
 from affectkit.recipes import at_hand, checking, reading
 from affectkit.recipes.defaults import inherit
+from affectkit.recipes.draft import Draft
 from affectkit.recipes.dry import Row, dry_run
 from affectkit.recipes.running import Made, Session, notes_of, run_all
 from affectkit.recipes.summary import Table, folder_of, score_tables, text_of, write_summary
@@ -135,7 +136,7 @@ def recipe_show(
         typer.echo(draft.text, nl=False)
 
 
-def _print_models(draft: reading.Draft) -> None:
+def _print_models(draft: Draft) -> None:
     from affectkit.recipes.models import models
 
     plan = checking.plan(draft)

@@ -8,7 +8,7 @@ from typing import Any
 
 from affectkit.errors import unknown
 from affectkit.recipes._lines import Key
-from affectkit.recipes.reading import Draft
+from affectkit.recipes.draft import Draft
 from affectkit.recipes.steps import Kind, Makes, Ref
 
 

@@ -13,7 +13,7 @@ from affectkit import plugins, tasks
 from affectkit.config import Config, faults
 from affectkit.errors import AffectkitError, MissingExtra, UsageError, unknown
 from affectkit.recipes._lines import Key
-from affectkit.recipes.reading import Draft, leaves
+from affectkit.recipes.draft import Draft, leaves
 from affectkit.recipes.steps import Kind, Makes
 from affectkit.tasks import Task
 

@@ -25,7 +25,7 @@ from affectkit.recipes._settings import (
     validated,
 )
 from affectkit.recipes.defaults import inherit
-from affectkit.recipes.reading import Draft, Problem, leaves
+from affectkit.recipes.draft import Draft, Problem, leaves
 from affectkit.recipes.stages import STAGES
 from affectkit.recipes.steps import DataSet, Kind, Step
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from affectkit.errors import unknown
 from affectkit.recipes._lines import Key
-from affectkit.recipes.reading import Draft, leaves
+from affectkit.recipes.draft import Draft, leaves
 from affectkit.recipes.stages import STAGES
 
 

@@ -7,119 +7,18 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from affectkit.errors import UsageError, unknown
 from affectkit.recipes._lines import Key, key_lines
+from affectkit.recipes.draft import Change, Draft, Problem, leaves, put
 
 BUILT_IN = Path(__file__).parent / "builtin"
 _KEYS = ("title", "paper", "practice", "data", "defaults", "steps", "tiny")
 _NAME = re.compile(r"[A-Za-z0-9_-]+")
 _RESERVED = ("data", "defaults", "drop")
-
-
-@dataclass(frozen=True)
-class Problem:
-    """What speaks against a run and where it was written; `is_missing`: the recipe is right, something is not here."""
-
-    where: str
-    what: str
-    is_missing: bool = False
-
-    def __str__(self) -> str:
-        return f"{self.where}: {self.what}"
-
-
-@dataclass(frozen=True)
-class Change:
-    """A setting that is not as the recipe has it."""
-
-    key: str
-    before: Any
-    after: Any
-    by: str
-
-
-@dataclass(frozen=True, repr=False)
-class _Origin:
-    where: str
-    folder: Path
-
-
-@dataclass(repr=False)
-class Draft:
-    """Data sets and steps as nested tables, options always as tables."""
-
-    name: str
-    path: Path
-    text: str
-    title: str = ""
-    paper: str = ""
-    practice: list[str] = field(default_factory=list)
-    data: dict[str, dict[str, Any]] = field(default_factory=dict)
-    defaults: dict[str, Any] = field(default_factory=dict)
-    steps: dict[str, dict[str, Any]] = field(default_factory=dict)
-    changed: list[Change] = field(default_factory=list)
-    problems: list[Problem] = field(default_factory=list)
-    _lines: dict[Key, int] = field(default_factory=dict)
-    _set: dict[Key, _Origin] = field(default_factory=dict)
-
-    def where(self, *key: str) -> str:
-        """The place of a key, or of the nearest one above it: `file:line`, or the `--set` that gave it."""
-        return self._origin(key).where
-
-    def folder(self, *key: str) -> Path:
-        """What a relative path there is relative to: the recipe's folder, or for --set the working directory."""
-        return self._origin(key).folder
-
-    def problem(self, key: Sequence[str], what: str, is_missing: bool = False) -> None:
-        """Note what is wrong with a key."""
-        found = Problem(self.where(*key), what, is_missing)
-        if found not in self.problems:
-            self.problems.append(found)
-
-    def change(self, key: str, value: Any, by: str, where: str, folder: Path) -> None:
-        """Set a dotted key, `step.setting`, `step.option.key`, `data.name.setting` or `defaults.setting`; None takes it
-        away."""
-        path = self._path(key, where)
-        if path is None:
-            return
-        trees: dict[str, Any] = {"data": self.data, "defaults": self.defaults, "steps": self.steps}
-        before = put(trees[path[0]], path[1:], value)
-        self.changed.append(Change(key, before, value, by))
-        self._set[path] = _Origin(where, folder)
-        self._lines = {one: line for one, line in self._lines.items() if one[: len(path)] != path}
-
-    def inherited(self, key: Key, default: Key) -> None:
-        """A setting of a step is that of a default."""
-        self._set[key] = self._origin(default)
-
-    def _path(self, key: str, where: str) -> Key | None:
-        """The full path of a dotted key; None, and a problem, where there is no such step."""
-        first, *rest = key.split(".")
-        if first == "defaults" and rest and all(rest):
-            return (first, *rest)
-        known, kind = (self.data, "data set") if first == "data" else (self.steps, "step")
-        name, rest = (rest[0] if rest else "", rest[1:]) if first == "data" else (first, rest)
-        if name not in known:
-            self.problems.append(Problem(where, str(unknown(kind, name, known))))
-            return None
-        if not rest or not all(rest):
-            self.problems.append(Problem(where, f"'{key}' says no setting: step.setting, or step.option.key"))
-            return None
-        return ("data" if first == "data" else "steps", name, *rest)
-
-    def _origin(self, key: Key) -> _Origin:
-        for length in range(len(key), 0, -1):
-            part = key[:length]
-            if part in self._set:
-                return self._set[part]
-            if part in self._lines:
-                return _Origin(f"{self.path}:{self._lines[part]}", self.path.parent)
-        return _Origin(f"{self.path}:1", self.path.parent)
 
 
 def built_in() -> list[str]:
@@ -176,39 +75,6 @@ def value_of(text: str) -> Any:
         except tomllib.TOMLDecodeError:
             return text
     return text
-
-
-def put(tree: dict[str, Any], path: Sequence[str], value: Any) -> Any:
-    """Set a nested key and return what was there. `option.net = "vgg16"` is `option.net.name = "vgg16"` where something
-    else of `net` is said too."""
-    *parents, last = path
-    for key in parents:
-        below = tree.setdefault(key, {})
-        if not isinstance(below, dict):
-            below = tree[key] = {"name": below}
-        tree = below
-    if isinstance(tree.get(last), dict) and len(path) > 1 and not isinstance(value, dict) and value is not None:
-        tree, last = tree[last], "name"
-    before = tree.get(last)
-    if value is None:
-        tree.pop(last, None)
-    else:
-        tree[last] = value
-    return before
-
-
-def leaves(tree: Mapping[str, Any], above: str = "") -> Iterator[tuple[Key, str, Any]]:
-    """(keys, dotted key, value) of everything below nested tables.
-
-    >>> list(leaves({"a.b": 1, "c": {"d": [2]}}))
-    [(('a.b',), 'a.b', 1), (('c', 'd'), 'c.d', [2])]
-    """
-    for key, value in tree.items():
-        dotted = f"{above}.{key}" if above else key
-        if isinstance(value, dict) and value:
-            yield from (((key, *keys), name, leaf) for keys, name, leaf in leaves(value, dotted))
-        else:
-            yield (key,), dotted, value
 
 
 def _fill(draft: Draft, tree: dict[str, Any]) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 from affectkit.config import fingerprint
 from affectkit.recipes._toml import recipe_text
 from affectkit.recipes.checking import Plan
-from affectkit.recipes.reading import Draft
+from affectkit.recipes.draft import Draft
 from affectkit.recipes.running import Made, Session, notes_of, times_of
 from affectkit.stages import _constant
 from affectkit.store import Artifact, Cache, provenance
