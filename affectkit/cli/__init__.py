@@ -16,6 +16,7 @@ from typer.core import TyperGroup
 from typer.main import get_group
 
 from affectkit import __version__
+from affectkit.cli._interrupt import interrupts_kept
 from affectkit.errors import AffectkitError
 
 USAGE, INTERRUPTED = 2, 130
@@ -50,7 +51,8 @@ def main() -> None:
     # Before torch loads: its idle threads must not spin on the cores that decode (several times slower if they do).
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     try:
-        code = build_app()(standalone_mode=False, prog_name="affectkit")
+        with interrupts_kept():
+            code = build_app()(standalone_mode=False, prog_name="affectkit")
     except AffectkitError as error:
         print(f"affectkit: {error}", file=sys.stderr)
         code = USAGE
