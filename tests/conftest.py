@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import os
+import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from contextlib import chdir, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,12 +17,14 @@ from unittest.mock import patch
 import pytest
 
 from affectkit.cli import main
-from affectkit.store import Cache
+from affectkit.store import Cache, atomic
 
 ROOT = Path(__file__).parents[1]
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # one process a core: more threads than that only get in each other's way
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # a script's background job, whose children then ignore it too
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def child_environment(folder: Path) -> dict[str, str]:
@@ -90,3 +94,19 @@ def affectkit(tmp_path: Path, environment: dict[str, str]) -> Command:
 def child(tmp_path: Path, environment: dict[str, str]) -> Command:
     """The command, run in `tmp_path` by a process of its own; takes the options of `subprocess.run`."""
     return Command(tmp_path, environment)
+
+
+@pytest.fixture
+def quick_training(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Training on one thread that keeps its state after every epoch, and does not wait for the disk."""
+    import torch
+
+    from affectkit.heads import _resume
+
+    monkeypatch.setattr(_resume, "SECONDS", 0.0)
+    monkeypatch.setattr(_resume, "SHARE", 1e9)
+    monkeypatch.setattr(atomic, "fsync", lambda path: None)  # no power is lost here, and it takes long
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

@@ -12,20 +12,23 @@ FPS = 10.0
 FRAMES = 24
 SPLITS = {"train": 5, "val": 4, "test": 4}
 
-RECIPE = """\
-title = "Two small systems"
-practice = "affwild2"
-
-[data.main]
-dataset = "table"
-
+FACES = """\
 [steps.faces]
 stage = "extract-faces"
 data = "main"
 size = 32
 format = "png"
 source_fps = 10.0
+"""
+OTHER_FACES = FACES.replace("steps.faces", "steps.other-faces").replace('"main"', '"other"')
+RECIPE = f"""\
+title = "Two small systems"
+practice = "affwild2"
 
+[data.main]
+dataset = "table"
+
+{FACES}
 [steps.grid]
 stage = "embed"
 from = "faces"
@@ -42,7 +45,7 @@ from = ["grid"]
 labels = "main"
 task = "va"
 head = "mlp"
-option = { epochs = 3, hidden = "8" }
+option = {{ epochs = 3, hidden = "8" }}
 
 [steps.kernel]
 stage = "train-head"
@@ -64,7 +67,7 @@ stage = "fuse"
 from = ["net-scores", "kernel-scores"]
 labels = "main"
 task = "va"
-option = { draws = 50 }
+option = {{ draws = 50 }}
 
 [steps.systems]
 stage = "compare"
@@ -77,7 +80,7 @@ draws = 50
 stage = "submit"
 from = "fused"
 format = "affwild2-va"
-template = "{main}/template.txt"
+template = "{{main}}/template.txt"
 fps = 10.0
 
 [tiny]

@@ -27,7 +27,7 @@ from affectkit.stages._resumable import Stopped
 from affectkit.stages._training_data import AuxiliarySource
 from affectkit.stages.finetune import FinetuneConfig, finetune
 from affectkit.stages.train import Trained
-from affectkit.store import Artifact, Cache, Features, atomic
+from affectkit.store import Artifact, Cache, Features
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("timm")
@@ -39,15 +39,7 @@ LEARNS = ["epochs=6", "batch_size=9", "learning_rate=0.01"]
 RUNTIME = Runtime(progress=False, workers=1)
 
 
-@pytest.fixture(autouse=True)
-def _quick(monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.setattr(_resume, "SECONDS", 0.0)
-    monkeypatch.setattr(_resume, "SHARE", 1e9)
-    monkeypatch.setattr(atomic, "fsync", lambda path: None)  # no power is lost here, and it takes long
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("quick_training")
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ from affectkit.config import Runtime
 from affectkit.stages._training_data import AuxiliarySource
 from affectkit.stages.finetune import FinetuneConfig, finetune
 from affectkit.stages.train import Trained
-from affectkit.store import Artifact, Cache, Features, atomic
+from affectkit.store import Artifact, Cache, Features
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("timm")
@@ -25,22 +25,13 @@ from affectkit.finetuning import engine  # noqa: E402
 from affectkit.finetuning.parallel import alone  # noqa: E402
 from affectkit.finetuning.sampling import labelled  # noqa: E402
 from affectkit.finetuning.scoring import row_scores  # noqa: E402
-from affectkit.heads import _resume  # noqa: E402
 from affectkit.manifest import read_labels  # noqa: E402
 from affectkit.plugins.finetuned import open_network  # noqa: E402
 
 RATE, SECONDS = 16_000, 3
 
 
-@pytest.fixture(autouse=True)
-def _quick(monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.setattr(_resume, "SECONDS", 0.0)
-    monkeypatch.setattr(_resume, "SHARE", 1e9)
-    monkeypatch.setattr(atomic, "fsync", lambda path: None)  # no power is lost here, and it takes long
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("quick_training")
 
 
 def loudness(number: int) -> np.ndarray:

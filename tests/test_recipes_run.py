@@ -14,7 +14,7 @@ from unittest.mock import patch
 
 import pytest
 from conftest import Command
-from recipe_factory import FRAMES, RECIPE, SPLITS, write_recipe, write_set
+from recipe_factory import FRAMES, OTHER_FACES, RECIPE, SPLITS, write_recipe, write_set
 from test_imports import HEAVY, NEVER
 from test_imports import run as run_lines
 
@@ -340,16 +340,10 @@ def test_two_data_sets_may_share_an_artifact_and_no_ids(place: Path, affectkit: 
     assert json.loads(again.stdout)["steps"][1]["clips"] == {"computed": 0, "cached": CLIPS, "failed": 0}
 
 
-TWO = """\
+TWO = f"""\
 [data.other]
 dataset = "table"
-[steps.other-faces]
-stage = "extract-faces"
-data = "other"
-size = 32
-format = "png"
-source_fps = 10.0
-[steps.other-grid]
+{OTHER_FACES}[steps.other-grid]
 stage = "embed"
 from = "other-faces"
 backbone = "mean-pixel"
@@ -359,8 +353,8 @@ from = "grid"
 labels = "main"
 task = "va"
 head = "mlp"
-option = { epochs = 1, hidden = "4" }
-aux = [ { from = "other-grid", labels = "other", task = "va" } ]
+option = {{ epochs = 1, hidden = "4" }}
+aux = [ {{ from = "other-grid", labels = "other", task = "va" }} ]
 
 [steps.windows]"""
 

@@ -7,36 +7,24 @@ from pathlib import Path
 
 import pytest
 from conftest import Command
-from recipe_factory import write_recipe, write_set
+from recipe_factory import FACES, OTHER_FACES, write_recipe, write_set
 from test_recipes_run import CLIPS, rename, states
 
 pytest.importorskip("timm")
 
-TUNED = """
+TUNED = f"""
 [data.main]
 dataset = "table"
 [data.other]
 dataset = "table"
-[steps.faces]
-stage = "extract-faces"
-data = "main"
-size = 32
-format = "png"
-source_fps = 10.0
-[steps.other-faces]
-stage = "extract-faces"
-data = "other"
-size = 32
-format = "png"
-source_fps = 10.0
-[steps.static]
+{FACES}{OTHER_FACES}[steps.static]
 stage = "finetune"
 from = "faces"
 labels = "main"
 task = "va"
 weights = "random"
-option = { backbone = "test_resnet.r160_in1k", epochs = 1, input_size = 32, width = 8, batch_size = 64 }
-aux = [ { from = "other-faces", labels = "other", task = "va" } ]
+option = {{ backbone = "test_resnet.r160_in1k", epochs = 1, input_size = 32, width = 8, batch_size = 64 }}
+aux = [ {{ from = "other-faces", labels = "other", task = "va" }} ]
 [steps.static-scores]
 stage = "predict"
 from = ["static", "faces"]
@@ -50,7 +38,7 @@ from = "embeddings"
 labels = "main"
 task = "va"
 head = "mlp"
-option = { epochs = 1, hidden = "4" }
+option = {{ epochs = 1, hidden = "4" }}
 [steps.scores]
 stage = "predict"
 from = ["head", "embeddings"]

@@ -26,6 +26,9 @@ ClipsOption = Annotated[
 SplitsOption = Annotated[
     Path | None, typer.Option("--splits", help="CSV clip,split that overrides the labels' and the manifest's splits")
 ]
+TensorboardOption = Annotated[
+    Path | None, typer.Option("--tensorboard", help="write training curves there for TensorBoard", metavar="DIR")
+]
 
 _SHORT = {"option": "-o"}
 

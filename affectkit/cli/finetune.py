@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from affectkit.cli._options import CacheOption, JsonOption, OutOption, SplitsOption, with_configs
+from affectkit.cli._options import CacheOption, JsonOption, OutOption, SplitsOption, TensorboardOption, with_configs
 from affectkit.cli._results import log
 from affectkit.cli.data import DeviceOption
 from affectkit.config import Runtime
@@ -50,9 +50,7 @@ def finetune(
     device: DeviceOption = "auto",
     cache: CacheOption = None,
     out: OutOption = None,
-    tensorboard: Annotated[
-        Path | None, typer.Option(help="write training curves there for TensorBoard", metavar="DIR")
-    ] = None,
+    tensorboard: TensorboardOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Train a backbone and its head together, on cached crops or waveforms: on split train, selected on split val.

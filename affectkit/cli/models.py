@@ -14,6 +14,7 @@ from affectkit.cli._options import (
     JsonOption,
     OutOption,
     SplitsOption,
+    TensorboardOption,
     with_configs,
 )
 from affectkit.cli._results import choose, finish, log
@@ -66,9 +67,7 @@ def train_head(
     device: DeviceOption = "auto",
     cache: CacheOption = None,
     out: OutOption = None,
-    tensorboard: Annotated[
-        Path | None, typer.Option(help="write training curves there for TensorBoard", metavar="DIR")
-    ] = None,
+    tensorboard: TensorboardOption = None,
     trials: Annotated[
         int | None,
         typer.Option(

@@ -7,21 +7,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from affectkit import metrics
+from affectkit.heads._options import LearningOptions
 from affectkit.heads._resume import Run, State
 from affectkit.plugins import Epoch, Interrupted, Monitor
 from affectkit.tasks import Metric
-
-
-class Limits(Protocol):
-    """What the loop needs of the options."""
-
-    @property
-    def epochs(self) -> int: ...
-    @property
-    def patience(self) -> int: ...
 
 
 class Pass(NamedTuple):
@@ -33,7 +25,13 @@ class Pass(NamedTuple):
 
 
 def train(
-    run: Run, epoch: Callable[[], Pass], *, limits: Limits, metric: Metric, monitor: Monitor, state: State | None
+    run: Run,
+    epoch: Callable[[], Pass],
+    *,
+    limits: LearningOptions,
+    metric: Metric,
+    monitor: Monitor,
+    state: State | None,
 ) -> list[Epoch]:
     """Call `epoch`, which trains for one and scores it, until it is enough; leave the best weights in the network.
 
@@ -66,7 +64,7 @@ def best_of(history: Iterable[Epoch], metric: Metric) -> Epoch | None:
     return best
 
 
-def finished(history: Sequence[Epoch], metric: Metric, limits: Limits) -> bool:
+def finished(history: Sequence[Epoch], metric: Metric, limits: LearningOptions) -> bool:
     """Whether all epochs are over, or as many as one waits for a better score."""
     best = best_of(history, metric)
     return best is not None and (len(history) >= limits.epochs or len(history) - best.epoch >= limits.patience)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -17,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from affectkit.errors import UsageError
+from affectkit.heads._options import LearningOptions
 from affectkit.tasks import Loss, Task
 from affectkit.types import Floats
 
@@ -29,20 +29,7 @@ _KINDS: dict[str, tuple[Loss, ...]] = {
 }
 
 
-class LossOptions(Protocol):
-    """What a loss needs of the options of heads and of networks."""
-
-    @property
-    def loss(self) -> Loss: ...
-    @property
-    def class_weights(self) -> str: ...
-    @property
-    def focal_gamma(self) -> float: ...
-    @property
-    def label_smoothing(self) -> float: ...
-
-
-def build(options: LossOptions, task: Task, labels: Floats, device: str) -> LossFunction:
+def build(options: LearningOptions, task: Task, labels: Floats, device: str) -> LossFunction:
     """The loss that the options name ("auto": the task's own), with class weights from the training labels [N,K].
 
     Raises UsageError for a loss that does not fit the task's kind.
@@ -64,7 +51,7 @@ def build(options: LossOptions, task: Task, labels: Floats, device: str) -> Loss
     return lambda scores, truth: cross_entropy(scores, truth, weights, smoothing)
 
 
-def mass(options: LossOptions, task: Task, labels: Floats, device: str) -> Callable[[Tensor], Tensor] | None:
+def mass(options: LearningOptions, task: Task, labels: Floats, device: str) -> Callable[[Tensor], Tensor] | None:
     """How much the labels of a batch weigh [B,T,K] -> [], with class weights from the training labels [N,K].
 
     By this weight, the mean of the losses of a batch's parts is the loss of the batch. None for a loss that no parts
@@ -85,7 +72,7 @@ def mass(options: LossOptions, task: Task, labels: Floats, device: str) -> Calla
     return of_classes
 
 
-def class_weights(options: LossOptions, task: Task, labels: Floats) -> Floats:
+def class_weights(options: LearningOptions, task: Task, labels: Floats) -> Floats:
     """Weights [K] of the classes or, for labels, of their positives, from the labelled training rows [N,K]."""
     if options.class_weights == "none":
         return np.ones(task.outputs)

@@ -7,47 +7,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import torch
 
 from affectkit import metrics
+from affectkit.heads._options import LearningOptions
 from affectkit.plugins import Epoch
 from affectkit.tasks import Metric
 
 FINAL_RATE = 0.02  # the cosine ends at this share of the peak (SUN: 5e-3 -> 1e-4)
 PLATEAU_FACTOR = 0.5  # MuSe's baseline
 MOMENTUM = 0.9  # of sgd
-
-
-class OptimiserOptions(Protocol):
-    """What an optimiser needs of the options of heads and of networks."""
-
-    @property
-    def optimiser(self) -> str: ...
-    @property
-    def learning_rate(self) -> float: ...
-    @property
-    def weight_decay(self) -> float: ...
-
-
-class ScheduleOptions(Protocol):
-    """What the rates need of them."""
-
-    @property
-    def epochs(self) -> int: ...
-    @property
-    def learning_rate(self) -> float: ...
-    @property
-    def schedule(self) -> str: ...
-    @property
-    def warmup_steps(self) -> int: ...
-    @property
-    def plateau_patience(self) -> int: ...
-    @property
-    def step_epochs(self) -> int: ...
-    @property
-    def step_factor(self) -> float: ...
 
 
 class Ends(NamedTuple):
@@ -57,7 +28,7 @@ class Ends(NamedTuple):
     last: float
 
 
-def optimiser(parameters: Iterable[Any], options: OptimiserOptions) -> torch.optim.Optimizer:
+def optimiser(parameters: Iterable[Any], options: LearningOptions) -> torch.optim.Optimizer:
     """The one that the options name, of parameters or groups of them. Weight decay is decoupled in adamw, and a term of
     the loss in adam and sgd."""
     rate, decay = options.learning_rate, options.weight_decay
@@ -68,7 +39,7 @@ def optimiser(parameters: Iterable[Any], options: OptimiserOptions) -> torch.opt
 
 
 def rates(
-    history: Sequence[Epoch], steps: int, metric: Metric, options: ScheduleOptions, ends: Ends | None = None
+    history: Sequence[Epoch], steps: int, metric: Metric, options: LearningOptions, ends: Ends | None = None
 ) -> list[float]:
     """The rate of each of the `steps` of the epoch that follows `history`."""
     done = len(history)
@@ -82,7 +53,7 @@ def rates(
     return [options.learning_rate * factor] * steps
 
 
-def cosine(step: int, total: int, options: ScheduleOptions, ends: Ends | None = None) -> float:
+def cosine(step: int, total: int, options: LearningOptions, ends: Ends | None = None) -> float:
     """The rate of one step of `total`: linear warm-up to the peak, then cosine down to its `FINAL_RATE`.
 
     Without `ends` the warm-up begins one step above 0.

@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from pydantic import Field, field_validator, model_validator
 
+from affectkit.config import Config
 from affectkit.heads._options import Seconds, TrainingOptions
 from affectkit.heads._temporal import TemporalHead
 from affectkit.heads._windows import Indices, Plan, Windows, slide
@@ -45,8 +46,8 @@ TLHN: Mapping[str, Any] = {
 }  # fmt: skip
 
 
-class Options(TrainingOptions):
-    """Of the pyramid; the others are shared."""
+class Layout(Config):
+    """Of the pyramid, on features or on crops."""
 
     preset: Literal["none", "tlhn"] = Field(
         "none", description="tlhn: trained as the paper's code does; options that are given win"
@@ -94,6 +95,10 @@ class Options(TrainingOptions):
     def scales(self) -> tuple[Scale, ...]:
         """The strides as numbers of rows, or "clip"."""
         return tuple("clip" if part == "clip" else int(part) for part in self.strides.split(","))
+
+
+class Options(Layout, TrainingOptions):
+    """Of the pyramid; the others are shared."""
 
 
 class Pyramid(TemporalHead):

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field
 
 from affectkit.config import Config
 from affectkit.heads import pyramid as head
@@ -45,58 +45,27 @@ if TYPE_CHECKING:
 
 Indices = NDArray[np.int64]
 RESNET = "resnet18.tv_in1k"
-READING = ("window", "stride", "strides", "steps", "layers", "heads", "width", "joint", "output_layer", "dropout",
-           "encoder_dropout")  # fmt: skip
-"""What the head of the same name is asked for."""
 
 
-class PyramidOptions(TuningOptions):
+class PyramidOptions(head.Layout, TuningOptions):
     """Of the pyramid and its backbone; the others are shared."""
 
-    preset: Literal["none", "tlhn"] = Field(
-        "none", description="tlhn: trained as the paper's code does; options that are given win"
-    )
     backbone: str = Field(
         RESNET, pattern=r"^[A-Za-z0-9_.-]+$", description="timm model, with its tag after a dot, or efficientnet-lite0"
     )
     input_size: int = Field(224, ge=16, le=1024, description="pixels a side")
-    window: Seconds | Literal["auto", "clip"] = Field(
-        "auto", description="seconds that the scale `clip` reads about a unit's place (auto or clip: the whole clip)"
-    )
     stride: Seconds | None = Field(
         None,
         description="seconds between units (default: half the finest sequence); of time-level tasks, between those"
         " that are trained on (default: half of `window`, auto: 2 s)",
     )
-    strides: str = Field(
-        "2,4,clip", max_length=256, coerce_numbers_to_str=True,
-        description="scales, as rows from step to step; clip: evenly spaced over the clip",
-    )  # fmt: skip
     steps: int = Field(15, ge=1, le=100, description="crops that each scale reads")
-    layers: int = Field(1, ge=1, le=48, description="encoder layers, shared by the scales")
-    heads: int = Field(8, ge=1, le=128, description="attention heads")
-    width: int | None = Field(
-        None, ge=1, le=16_384, description="project the features to this width first (default: as they are)"
-    )
-    joint: int = Field(256, ge=1, le=16_384, description="width of the layer before the outputs")
-    output_layer: Literal["shared", "per-scale"] = Field("shared", description="one for all scales, or one for each")
     dropout: float = Field(0.5, ge=0, lt=1, description="dropout rate of a crop's features and of the joint layer")
-    encoder_dropout: float = Field(0.1, ge=0, lt=1, description="dropout rate within the encoder layers")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _with_preset(cls, given: Any) -> Any:
-        return {**head.TLHN, **given} if isinstance(given, dict) and given.get("preset") == "tlhn" else given
-
-    @field_validator("strides")
-    @classmethod
-    def _are_scales(cls, strides: str) -> str:
-        return head.Options(strides=strides).strides
 
     @property
     def reading(self) -> head.Options:
         """The same for the head: where windows lie, and the layers over the features."""
-        return head.Options.model_validate({name: getattr(self, name) for name in READING})
+        return head.Options.model_validate(self.model_dump(include=head.Layout.model_fields.keys() - {"preset"}))
 
 
 class Pyramid:

@@ -1,20 +1,23 @@
-"""From raw scores to the rows of predictions: smoothed, and moved to the rows that are wanted."""
+"""From raw scores to an artifact of predictions: smoothed, moved to the rows that are wanted, split by split."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from pydantic import Field
 
-from affectkit.config import Config
+from affectkit.config import Config, Runtime
 from affectkit.errors import UsageError
+from affectkit.manifest import without_face
 from affectkit.stages import _smooth
+from affectkit.stages._map import Outcome, Sink, entries_of, run
 from affectkit.stages._smooth import Choice, Smoothing
 from affectkit.stages._times import Rows, TimeTable, at_rate, read_times
+from affectkit.store import Artifact, Cache, predictions_schema
 from affectkit.tasks import Task
 from affectkit.types import FeatureSequence, Floats
 
@@ -83,6 +86,43 @@ class RowRecipe:
         scores = _smooth.predictions(self.task, found)
         valid = np.isfinite(scores).all(axis=1)
         return {"start": times[0], "end": times[1], "valid": valid, "scores": scores}
+
+
+Scored = Callable[[list[str], Sink], Iterable[tuple[str, FeatureSequence, Sequence[Floats]]]]
+"""Of some clips each one, its rows in time, and the raw scores [T,K] of every seed at them."""
+
+
+def write(
+    cache: Cache, made: Artifact, inputs: dict[str, Any], recipe: RowRecipe, report: Mapping[str, Any],
+    upstream: Sequence[Artifact], clips: Sequence[str], digest: Callable[[str, str], str], scored: Scored,
+    runtime: Runtime, *, out: Path | None, notices: tuple[str, ...] = (), extra: dict[str, Any] | None = None,
+) -> Outcome:  # fmt: skip
+    """The predictions of these clips by what was trained (`made`, with its report), current while `digest` of a clip
+    and its split is. A clip's split is that of training, else what the first of `upstream` says of it."""
+    chosen = list(clips)
+    if recipe.table:
+        chosen, more = recipe.table.meets(chosen)
+        notices = (*notices, *more)
+    artifact = cache.create(
+        "predict", made.stage.name, inputs, predictions_schema(list(recipe.task.targets)),
+        upstream=[made.path, *(one.path for one in upstream)], out=out, extra=extra,
+    )  # fmt: skip
+    table = upstream[0].clip_table()
+    split = {
+        clip: report["splits"].get(clip) or table.get(without_face(clip), {}).get("split") or "" for clip in chosen
+    }
+
+    def compute(missing: list[str], sink: Sink) -> None:
+        for clip, sequence, raw in scored(missing, sink):
+            rows = recipe.rows(clip, sequence, raw)
+            sink.count(len(rows["start"]))
+            sink.append(rows)
+            sink.end(clip, {"split": split[clip]})
+
+    sources = {clip: digest(clip, split[clip]) for clip in chosen}
+    entries = entries_of(upstream[0], chosen)
+    done = run(artifact, sources, compute, runtime, what=f"predict {made.stage.name}", unit="rows", entries=entries)
+    return replace(done, notices=(*done.notices, *notices))
 
 
 def _smoothing(task: Task, report: Mapping[str, Any], config: PredictConfig) -> Smoothing | None:

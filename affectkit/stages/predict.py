@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict
 from hashlib import sha256
 from pathlib import Path
 
 from affectkit.config import Runtime
 from affectkit.errors import UsageError
-from affectkit.manifest import without_face
 from affectkit.plugins import Example
 from affectkit.stages import _smooth
 from affectkit.stages._devices import resolve
-from affectkit.stages._map import Outcome, Sink, entries_of, run
-from affectkit.stages._prediction_rows import PredictConfig, RowRecipe
+from affectkit.stages._map import Outcome, Sink
+from affectkit.stages._prediction_rows import PredictConfig, RowRecipe, write
 from affectkit.stages._training_data import sequences
 from affectkit.stages.train import load_heads, read_report, stored_task
-from affectkit.store import Artifact, Cache, Features, predictions_schema
+from affectkit.store import Artifact, Cache, Features
+from affectkit.types import FeatureSequence, Floats
 
 VERSION = 1
 _AT_ONCE = 64
@@ -47,19 +47,8 @@ def predict(
     if recipe.smoothing != _smooth.of_head(report):
         inputs["smoothing"] = asdict(recipe.smoothing) if recipe.smoothing else None
     shared = [clip for clip in features[0].clips if all(clip in other for other in features[1:])]
-    chosen = list(clips) if clips is not None else shared
-    notices: tuple[str, ...] = ()
-    if recipe.table:
-        chosen, notices = recipe.table.meets(chosen)
-    artifact = cache.create(
-        "predict", head.stage.name, inputs, predictions_schema(list(task.targets)),
-        upstream=[head.path, *(one.path for one in features)], out=out,
-    )  # fmt: skip
-    table = features[0].clip_table()
-    said = {clip: table.get(without_face(clip), {}).get("split") for clip in chosen}
-    split = {clip: report["splits"].get(clip) or said[clip] or "" for clip in chosen}
 
-    def compute(missing: list[str], sink: Sink) -> None:
+    def scored(missing: list[str], sink: Sink) -> Iterator[tuple[str, FeatureSequence, list[Floats]]]:
         heads = load_heads(head, task)
         where = resolve(device)
         for first in range(0, len(missing), _AT_ONCE):
@@ -67,15 +56,13 @@ def predict(
             examples = [Example(clip, sequences(features, clip)) for clip in some]
             raw = [one.predict(examples, device=where) for one in heads]
             for example, *seeds in zip(examples, *raw, strict=True):
-                rows = recipe.rows(example.clip, example.inputs[0], seeds)
-                sink.count(len(rows["start"]))
-                sink.append(rows)
-                sink.end(example.clip, {"split": split[example.clip]})
+                yield example.clip, example.inputs[0], seeds
 
-    sources = {clip: _source(features, clip, split[clip]) for clip in chosen}
-    entries = entries_of(features[0].artifact, chosen)
-    done = run(artifact, sources, compute, runtime, what=f"predict {head.stage.name}", unit="rows", entries=entries)
-    return replace(done, notices=(*done.notices, *notices))
+    return write(
+        cache, head, inputs, recipe, report, [one.artifact for one in features],
+        shared if clips is None else list(clips), lambda clip, split: _source(features, clip, split), scored, runtime,
+        out=out,
+    )  # fmt: skip
 
 
 def _check_recipe(head: Artifact, features: Sequence[Features]) -> None:

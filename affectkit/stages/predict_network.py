@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from hashlib import sha256
 from importlib.metadata import version
 from itertools import pairwise
@@ -15,15 +15,14 @@ from numpy.typing import NDArray
 
 from affectkit.config import Runtime
 from affectkit.errors import UsageError
-from affectkit.manifest import without_face
 from affectkit.plugins import Units, finetuned
 from affectkit.prefetch import worker_count
 from affectkit.stages._devices import keep_memory, resolve
-from affectkit.stages._map import Outcome, Sink, entries_of, run
-from affectkit.stages._prediction_rows import PredictConfig, RowRecipe
+from affectkit.stages._map import Outcome, Sink
+from affectkit.stages._prediction_rows import PredictConfig, RowRecipe, write
 from affectkit.stages.embed import notices as about_licence
 from affectkit.stages.finetune import STAGE, read_report
-from affectkit.store import Artifact, Cache, predictions_schema
+from affectkit.store import Artifact, Cache
 from affectkit.types import FeatureSequence, Floats
 
 VERSION = 1
@@ -58,32 +57,20 @@ def predict_network(
     }
     if recipe.smoothing:
         inputs["smoothing"] = asdict(recipe.smoothing)
-    chosen = list(clips) if clips is not None else upstream.clips
-    notices = about_licence(weights)
-    if recipe.table:
-        chosen, more = recipe.table.meets(chosen)
-        notices = (*notices, *more)
-    artifact = cache.create(
-        "predict", network.stage.name, inputs, predictions_schema(list(task.targets)),
-        upstream=[network.path, upstream.path], out=out,
-        extra={"config": (config or PredictConfig()).model_dump(mode="json"), "weights": weights.about()},
-    )  # fmt: skip
-    table = upstream.clip_table()
-    said = {clip: table.get(without_face(clip), {}).get("split") for clip in chosen}
-    split = {clip: report["splits"].get(clip) or said[clip] or "" for clip in chosen}
 
-    def compute(missing: list[str], sink: Sink) -> None:
+    def scored(missing: list[str], sink: Sink) -> Iterator[tuple[str, FeatureSequence, list[Floats]]]:
         scorer = _Scorer(network.path, resolve(device), worker_count(runtime))
         for clip, sequence, found in scorer.clips(upstream, missing, sink):
-            rows = recipe.rows(clip, sequence, [found])
-            sink.count(len(rows["start"]))
-            sink.append(rows)
-            sink.end(clip, {"split": split[clip]})
+            yield clip, sequence, [found]
 
-    sources = {clip: sha256(f"{upstream.digest(clip)} {split[clip]}".encode()).hexdigest() for clip in chosen}
-    entries = entries_of(upstream, chosen)
-    done = run(artifact, sources, compute, runtime, what=f"predict {network.stage.name}", unit="rows", entries=entries)
-    return replace(done, notices=(*done.notices, *notices))
+    def source(clip: str, split: str) -> str:
+        return sha256(f"{upstream.digest(clip)} {split}".encode()).hexdigest()
+
+    return write(
+        cache, network, inputs, recipe, report, [upstream], upstream.clips if clips is None else list(clips), source,
+        scored, runtime, out=out, notices=about_licence(weights),
+        extra={"config": (config or PredictConfig()).model_dump(mode="json"), "weights": weights.about()},
+    )  # fmt: skip
 
 
 def is_network(artifact: Artifact) -> bool:

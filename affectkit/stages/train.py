@@ -88,7 +88,8 @@ def train(
     found = cache.find("train-head", config.head, inputs, out)
     state = Unfinished(cache.path("train-head", config.head, inputs, out), fingerprint(inputs))
     if found is not None:
-        state.remove()
+        if not cache.dry:
+            state.remove()
         return Trained(found, True, read_report(found))
     training = Training(plugin, options, task, data, config, resolve(device), runtime, state, tensorboard)
     artifact, report = fitted(
