@@ -6,12 +6,18 @@ import numpy as np
 
 from affectkit.practice._feelings import LOW, NEUTRAL, Values, feelings_of
 from affectkit.practice._scenes import Scene, frame_times, make_scene, swell
-from affectkit.practice._settings import Plan
+from affectkit.practice._settings import Plan, mixed_splits, split_sizes
 
 PERSONS = 14
 """Appearances in a set; they recur in all splits."""
 _SHOWN = 1.6
 """How much of a reaction shows in the face at intensity 1; what goes beyond the face's range is cut."""
+_SHARES = {"train": 0.62, "val": 0.25, "test": 0.13}
+
+
+def clip_splits(plan: Plan) -> list[str]:
+    """The split of each clip, in random order."""
+    return mixed_splits(plan.rng(3), split_sizes(plan.clips, _SHARES))
 
 
 def class_scene(plan: Plan, number: int, feeling: Values) -> Scene:

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from affectkit.practice._feelings import Values, feelings_of
 from affectkit.practice._filming import film
-from affectkit.practice._settings import Plan, deal_by_split, mixed_splits, split_sizes
-from affectkit.practice._whole_clips import class_scene
+from affectkit.practice._settings import Plan, deal_by_split
+from affectkit.practice._whole_clips import class_scene, clip_splits
 from affectkit.store.atomic import write_text
 from affectkit.submissions import FORMATS
 from affectkit.tasks import BUILT_IN
@@ -21,7 +21,6 @@ from affectkit.tasks import BUILT_IN
 CLIPS, SECONDS, LEAST = 70, 3.0, 3
 TOPS = ("videos", "labels.csv", "submission_template.txt")
 ABOUT = "videos/*.mp4, submission_template.txt; labels.csv (the real data has no labels)"
-_SHARES = {"train": 0.62, "val": 0.25, "test": 0.13}
 _FORM = FORMATS["cexpr"]
 
 
@@ -29,7 +28,7 @@ def jobs(folder: Path, plan: Plan) -> Iterator[Callable[[], None]]:
     """What is to be written, a clip at a time, and in the end the tables."""
     (folder / "videos").mkdir(parents=True, exist_ok=True)
     feelings, names = feelings_of("compound"), BUILT_IN["compound"].targets
-    splits = mixed_splits(plan.rng(3), split_sizes(plan.clips, _SHARES))
+    splits = clip_splits(plan)
     classes = deal_by_split(plan, splits, len(names))
     labels, template = ["clip,split,label"], [_FORM.header]
     for number, (split, label) in enumerate(zip(splits, classes, strict=True)):

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from affectkit.practice._feelings import Values
 from affectkit.practice._filming import film
-from affectkit.practice._settings import Plan, deal_by_split, mixed_splits, split_sizes
-from affectkit.practice._whole_clips import draw_intensities, mixed_scene
+from affectkit.practice._settings import Plan, deal_by_split
+from affectkit.practice._whole_clips import clip_splits, draw_intensities, mixed_scene
 from affectkit.store.atomic import write_text
 from affectkit.submissions import FORMATS
 
@@ -21,7 +21,6 @@ CLIPS, SECONDS, LEAST = 80, 2.5, 3
 TOPS = ("raw", "labels.csv", "partition.csv", "submission_template.csv")
 ABOUT = "raw/*.mp4, labels.csv, partition.csv, submission_template.csv"
 _NAMES = {"train": "train", "val": "devel", "test": "test"}
-_SHARES = {"train": 0.62, "val": 0.25, "test": 0.13}
 _FORM = FORMATS["hume-reaction"]
 
 
@@ -29,7 +28,7 @@ def jobs(folder: Path, plan: Plan) -> Iterator[Callable[[], None]]:
     """What is to be written, a clip at a time, and in the end the tables."""
     (folder / "raw").mkdir(parents=True, exist_ok=True)
     ids = (plan.rng(6).choice(90_000, plan.clips, replace=False) + 10_000).tolist()
-    splits = mixed_splits(plan.rng(3), split_sizes(plan.clips, _SHARES))
+    splits = clip_splits(plan)
     strongest = deal_by_split(plan, splits, 7)
     intensities = [draw_intensities(plan.rng(7, number), strongest[number]).round(4) for number in range(plan.clips)]
     for number, (name, values) in enumerate(zip(ids, intensities, strict=True)):

@@ -14,7 +14,7 @@ from affectkit.config import Config, faults
 from affectkit.errors import AffectkitError, MissingExtra, UsageError, unknown
 from affectkit.recipes._lines import Key
 from affectkit.recipes.draft import Draft, leaves
-from affectkit.recipes.steps import Kind, Makes
+from affectkit.recipes.steps import Kind, Makes, Step
 from affectkit.tasks import Task
 
 Roots = Mapping[str, Path]
@@ -79,6 +79,12 @@ def plugin_of(kind: Kind, table: Mapping[str, Any]) -> tuple[str, type[Any], dic
     if group == "backbones" and name not in plugins.names(group):
         return "timm", plugins.get(group, "timm"), {"model": name, **options}
     return name, plugins.get(group, name), options
+
+
+def chosen(step: Step) -> tuple[Any, Config] | None:
+    """The plugin of a step that has been checked, and its options; None where it names none."""
+    found = plugin_of(step.kind, step.settings)
+    return (found[1], found[1].Options.model_validate(found[2])) if found else None
 
 
 def check_plugin(draft: Draft, key: Key, kind: Kind, table: Mapping[str, Any]) -> Makes | None:

@@ -12,7 +12,7 @@ from typing import Any
 from affectkit import tasks
 from affectkit.downloads import offline
 from affectkit.errors import AffectkitError, require
-from affectkit.recipes._settings import places_in, plugin_of
+from affectkit.recipes._settings import chosen, places_in
 from affectkit.recipes.checking import Plan, root_option
 from affectkit.recipes.steps import DataSet, Step
 from affectkit.stages._labels import DatasetLabels, Labels
@@ -121,12 +121,10 @@ def weights_of(step: Step) -> WeightsFile | None:
     none, or takes those of another step. Raises UsageError, MissingExtra."""
     if step.weights_of or step.kind.plugin is None or step.kind.plugin[0] not in _HAVE_WEIGHTS:
         return None
-    found = plugin_of(step.kind, step.settings)
-    if found is None:
+    if (found := chosen(step)) is None:
         return None
-    _, plugin, given = found
-    choice = next(one.weights for one in step.configs.values() if "weights" in type(one).model_fields)  # type: ignore[attr-defined]
-    file: WeightsFile = plugin.weights(plugin.Options.model_validate(given), choice)
+    plugin, options = found
+    file: WeightsFile = plugin.weights(options, step.setting("weights"))
     return file
 
 
@@ -143,7 +141,7 @@ class _Looking:
     def labels(self, step: Step) -> None:
         """Label tables: that they are there and of the task."""
         given: list[tuple[tuple[str, ...], str | None, str]] = [
-            (("labels",), getattr(step.places, "labels", None), getattr(_with_task(step), "task", ""))
+            (("labels",), getattr(step.places, "labels", None), step.setting("task"))
         ]
         given += [(("aux", str(n), "labels"), one.labels, one.task) for n, one in enumerate(step.aux)]
         for key, name, task in given:
@@ -214,7 +212,3 @@ class _Looking:
     def _missing(self, step: Step, key: tuple[str, ...], message: str, what: str) -> None:
         self._plan.draft.problem(["steps", step.name, *key], message, is_missing=True)
         self._plan.lack(step.name, what)
-
-
-def _with_task(step: Step) -> Any:
-    return next((one for one in step.configs.values() if "task" in type(one).model_fields), None)

@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 
 from affectkit import tasks
-from affectkit.config import Config, Numerics, Runtime
+from affectkit.config import Numerics, Runtime
 from affectkit.errors import AffectkitError
 from affectkit.plugins import Example, Outputs
-from affectkit.recipes._settings import plugin_of
+from affectkit.recipes._settings import chosen
 from affectkit.recipes.checking import Plan
 from affectkit.recipes.steps import Ref, Step
 from affectkit.stages.audio import AudioConfig, extract_audio
@@ -156,11 +156,10 @@ _BUILD: dict[str, Callable[[_Builder, Step], Model | None]] = {
 }
 
 
-def _plugin(step: Step) -> tuple[Any, Config]:
-    found = plugin_of(step.kind, step.settings)
+def _plugin(step: Step) -> tuple[Any, Any]:
+    found = chosen(step)
     assert found is not None
-    _, plugin, given = found
-    return plugin, plugin.Options.model_validate(given)
+    return found
 
 
 def _called(step: Step) -> str:
@@ -169,8 +168,7 @@ def _called(step: Step) -> str:
 
 
 def _task(step: Step) -> Task:
-    config = next(one for one in step.configs.values() if "task" in type(one).model_fields)
-    return tasks.get(config.task)  # type: ignore[attr-defined]
+    return tasks.get(step.setting("task"))
 
 
 def _along(step: Step) -> list[Task]:

@@ -171,6 +171,10 @@ class Step:
         assert isinstance(found, model)
         return found
 
+    def setting(self, name: str) -> Any:
+        """A setting of whichever of its config models has it; empty where none has."""
+        return next((getattr(one, name) for one in self.configs.values() if name in type(one).model_fields), "")
+
     @property
     def aux(self) -> list[Along]:
         """Tasks to learn along."""
@@ -180,17 +184,15 @@ class Step:
     @property
     def plugin(self) -> str:
         """The name of its plugin, given or not; empty where it has none."""
-        return str(self._get(self.kind.plugin[1]) or "") if self.kind.plugin else ""
+        return str(self.setting(self.kind.plugin[1]) or "") if self.kind.plugin else ""
 
     @property
     def words(self) -> str:
         """What it does, for people."""
         sources = ", ".join(map(str, self.inputs)) or str(getattr(self.places, "data", ""))
         plugin = self.plugin or f"what {self.weights_of} made"
-        return self.kind.says.format(inputs=sources, plugin=plugin, task=self._get("task"), format=self._get("format"))
-
-    def _get(self, name: str) -> Any:
-        return next((getattr(one, name) for one in self.configs.values() if name in type(one).model_fields), "")
+        task, form = self.setting("task"), self.setting("format")
+        return self.kind.says.format(inputs=sources, plugin=plugin, task=task, format=form)
 
 
 @dataclass(frozen=True)
