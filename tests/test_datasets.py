@@ -39,7 +39,7 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def reader(name: str, root: Path, *options: str) -> Any:
-    """A data set's reader, as `--dataset NAME --root ROOT --option ...` makes it."""
+    """A data set's reader, as `--dataset NAME --root ROOT --dataset-option ...` makes it."""
     plugin = plugins.get("datasets", name)
     return plugin(plugins.parse_options(plugin, options, name), root)
 
@@ -331,7 +331,8 @@ def test_rows_and_frames_are_matched_from_the_first(tmp_path: Path) -> None:
 def test_without_videos_a_rate_is_asked_for_and_said(tmp_path: Path) -> None:
     aff_wild2(tmp_path, media=False)
     words = refusal(lambda: reader("affwild2", tmp_path).labels(VA))
-    assert "--option videos=DIR" in words and "--option fps=30" in words and "5 (longer, marked, plain, ...)" in words
+    assert "--dataset-option videos=DIR" in words and "--dataset-option fps=30" in words
+    assert "5 (longer, marked, plain, ...)" in words
     make_clip(tmp_path / "plain.mp4", len(VFR), pts=VFR)
     dataset = reader("affwild2", tmp_path, "fps=25")
     labels = dataset.labels(VA)

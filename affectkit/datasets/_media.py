@@ -128,7 +128,7 @@ class Media:
         distinct = {path.resolve() for path in paths} if len(paths) > 1 else {paths[0]}
         if len(distinct) > 1:
             raise UsageError(f"two videos are called {name}: {paths[0]} and {paths[1]}; keep one, or give the folder "
-                             "that is meant by --option videos=DIR")  # fmt: skip
+                             "that is meant by --dataset-option videos=DIR")  # fmt: skip
         return paths[0]
 
     def clips(self, labelled: Iterable[str], splits: dict[str, str]) -> list[Clip]:
@@ -146,7 +146,7 @@ class Media:
     def missing(self) -> str:
         """What to do about a video that is not there, for messages."""
         return (f"no such video below {self.options.videos or self.root}; put the videos there, or give their folder "
-                "by --option videos=DIR (links to folders are not followed)")  # fmt: skip
+                "by --dataset-option videos=DIR (links to folders are not followed)")  # fmt: skip
 
 
 def _video_names(clip: str) -> list[str]:

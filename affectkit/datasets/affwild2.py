@@ -137,7 +137,7 @@ class AffWild2:
         fps = self.options.fps
         if absent and fps is None:
             raise UsageError(f"when the frames of {listed(absent)} are shown is not known: {self.media.missing}, or "
-                             "assume a frame rate for those that are not there by --option fps=30")  # fmt: skip
+                             "assume a frame rate for those that are not there by --dataset-option fps=30")  # fmt: skip
         read = read_times(video for video in videos.values() if video)
         broken = {clip: str(at) for clip, video in videos.items() if video and isinstance(at := read[video], ClipError)}
         if absent:

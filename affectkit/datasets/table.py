@@ -89,7 +89,7 @@ class Table:
                  if Path(entry.name).suffix.lower() in _SUFFIXES and not is_folder(entry)]  # fmt: skip
         if len(found) != 1:
             names = ", ".join(path.name for path in found[:5]) or "none"
-            raise UsageError(f"{self.root} has {len(found)} tables ({names}); name one by --option file=NAME")
+            raise UsageError(f"{self.root} has {len(found)} tables ({names}); name one by --dataset-option file=NAME")
         return inside(self.root, found[0])
 
     def _read(self, task: Task | None = None) -> CsvTable:
