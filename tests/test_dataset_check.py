@@ -142,6 +142,22 @@ def test_frames_counted_by_decoding_are_the_same(data: Path) -> None:
     assert check(data, decode=True).media == {"clips": 4, "frames": 42, "counted_by": "decoding"}
 
 
+def test_crops_are_counted_by_their_numbers(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Frames without a face have no crop: they are no sign of another video, in the middle or at the end."""
+    clips = {"gaps": [1, 2, 20], "end": [1, 2, 3], "other": [1, 30]}
+    for name, numbers in clips.items():
+        (data / name).mkdir()
+        for number in numbers:
+            (data / name / f"{number:05d}.jpg").write_bytes(b"")
+    monkeypatch.setattr(Fake, "media", [Clip(name, data / name) for name in clips])
+    monkeypatch.setattr(Fake, "labelled", {"va": {name: np.zeros((20, 2)) for name in clips}})
+    found = {finding.what: finding for finding in check(data).findings}
+    assert found["va: rows go on for more than 5 frames after the last crop"].examples == ["end: 20 rows, 3 frames"]
+    far = found["va: rows and frames differ by more than 5: are they of the same video?"]
+    assert (far.examples, far.biases) == (["other: 20 rows, 30 frames"], True)
+    assert not any("gaps:" in example for finding in found.values() for example in finding.examples)
+
+
 def test_broken_media_are_listed(data: Path) -> None:
     (data / "d.mp4").write_bytes(b"nothing")
     (found,) = [f for f in check(data).findings if f.what == "media that cannot be read"]

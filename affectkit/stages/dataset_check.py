@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -93,7 +93,8 @@ def check_dataset(source: DatasetLabels, config: CheckConfig, runtime: Runtime, 
             report.add(f"{task.name}: labelled clips without media", (clip for clip in rows if clip not in clips))
             report.add(f"{task.name}: media without labels", (clip for clip in clips if clip not in rows))
             if task.level == "time":
-                _match(task, {clip: len(raw.values) for clip, raw in rows.items()}, frames, report)
+                crops = {name for name, clip in clips.items() if clip.path.is_dir()}
+                _match(task, {clip: len(raw.values) for clip, raw in rows.items()}, frames, crops, report)
     splits = reader.splits()
     _label_findings(report, chosen)
     if config.media:
@@ -191,22 +192,33 @@ def _frames(clips: Mapping[str, Clip], config: CheckConfig, runtime: Runtime, re
 def _count(clip: Clip, decode: bool) -> Counted:
     try:
         if clip.path.is_dir():
-            return Counted(len(crop_frames(clip.path).paths))
+            return Counted(crop_frames(clip.path).frames)
         return count_frames(clip.path, decode)
     except ClipError as error:
         return Counted(0, str(error))
 
 
-def _match(task: Task, rows: Mapping[str, int], frames: Mapping[str, int], report: Report) -> None:
-    """Rows of labels against frames of the media: matched from the start, so a few too many or too few do no harm."""
+def _match(
+    task: Task, rows: Mapping[str, int], frames: Mapping[str, int], crops: Collection[str], report: Report
+) -> None:
+    """Rows of labels against frames of the media: matched from the start, so a few too many or too few do no harm.
+
+    The last of a clip's crops is not its last frame where no face was found at the end: rows beyond it say nothing.
+    """
     gaps = {clip: count - frames[clip] for clip, count in rows.items() if clip in frames and count != frames[clip]}
     about = report.tasks[task.name]
     about["rows_less_frames"] = {str(gap): count for gap, count in sorted(Counter(gaps.values()).items())}
     said = {clip: f"{clip}: {rows[clip]} rows, {frames[clip]} frames" for clip in gaps}
     report.add(f"{task.name}: rows and frames differ by {FEW} at most (matched from the start)",
                (said[clip] for clip, gap in gaps.items() if abs(gap) <= FEW))  # fmt: skip
+    beyond = {clip for clip, gap in gaps.items() if gap > FEW and clip in crops}
+    report.add(
+        f"{task.name}: rows go on for more than {FEW} frames after the last crop",
+        (said[clip] for clip in gaps if clip in beyond),
+    )
     report.add(f"{task.name}: rows and frames differ by more than {FEW}: are they of the same video?",
-               (said[clip] for clip, gap in gaps.items() if abs(gap) > FEW), biases=True)  # fmt: skip
+               (said[clip] for clip, gap in gaps.items() if abs(gap) > FEW and clip not in beyond),
+               biases=True)  # fmt: skip
 
 
 def _label_findings(report: Report, chosen: Sequence[Task]) -> None:
