@@ -133,6 +133,15 @@ def test_all_mistakes_are_told_at_once_also_of_one_step(tmp_path: Path) -> None:
         assert part in said
 
 
+def test_steps_with_a_mistake_are_left_out_of_the_plan(tmp_path: Path) -> None:
+    """A dry run would run them, with what is wrong."""
+    assert "kernel" not in planned(tmp_path, RECIPE.replace('from = ["windows"]', "from = []")).steps
+    assert "kernel-scores" not in planned(tmp_path, RECIPE.replace('["kernel", "windows"]', '["kernel"]')).steps
+    plan = planned(tmp_path, RECIPE, "defaults.train-head.seeds=x")
+    assert not {"net", "kernel"} & plan.steps.keys()
+    assert len(plan.problems) == 1
+
+
 # the order
 
 

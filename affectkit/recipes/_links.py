@@ -51,9 +51,11 @@ def link_of(draft: Draft, name: str, kind: Kind, table: Mapping[str, Any], sees:
     return Link(name, kind, tuple(inputs), tuple(others), sees)
 
 
-def check(draft: Draft, links: Mapping[str, Link]) -> None:
-    """Note inputs that are no steps, or of a sort that the stage does not take."""
+def check(draft: Draft, links: Mapping[str, Link]) -> set[str]:
+    """Note inputs that are no steps, or of a sort that the stage does not take; returns the steps that have such."""
+    wrong = set()
     for link in links.values():
+        before = len(draft.problems)
         for number, ref in enumerate(link.inputs):
             _known(draft, ("steps", link.name, "from", str(number)), ref)
         for key, ref, wanted in link.others:
@@ -64,6 +66,9 @@ def check(draft: Draft, links: Mapping[str, Link]) -> None:
         if len(given) == len(link.inputs):
             _check_sorts(draft, link, given)
             _check_head(draft, link, links)
+        if len(draft.problems) > before:
+            wrong.add(link.name)
+    return wrong
 
 
 def order(draft: Draft, links: Mapping[str, Link]) -> list[str]:

@@ -47,8 +47,8 @@ class Plan:
 
     @property
     def problems(self) -> list[Problem]:
-        """All there are: mistakes first."""
-        return sorted(self.draft.problems, key=lambda one: one.is_missing)
+        """All there are, each once: mistakes first."""
+        return sorted(dict.fromkeys(self.draft.problems), key=lambda one: one.is_missing)
 
     @property
     def is_sound(self) -> bool:
@@ -72,14 +72,14 @@ def plan(draft: Draft, roots: Sequence[str] = (), until: str | None = None) -> P
     found: dict[str, Step] = {}
     for name in draft.steps:
         _read_step(draft, name, known, links, found)
-    _links.check(draft, links)
+    wrong = _links.check(draft, links)
     order = _links.order(draft, links)
     if until is not None and until not in draft.steps:
         draft.problems.append(Problem(f"--until {until}", str(unknown("step", until, draft.steps))))
     elif until is not None:
         made.until, wanted = until, _links.needed(links, until)
         order = [name for name in order if name in wanted]
-    made.steps = {name: found[name] for name in order if name in found}
+    made.steps = {name: found[name] for name in order if name in found and name not in wrong}
     for step in made.steps.values():
         for name in _unplaced(step, known):
             made.lack(step.name, root_option(made.data, name))

@@ -67,9 +67,7 @@ class Draft:
 
     def problem(self, key: Sequence[str], what: str, is_missing: bool = False) -> None:
         """Note what is wrong with a key."""
-        found = Problem(self.where(*key), what, is_missing)
-        if found not in self.problems:
-            self.problems.append(found)
+        self.problems.append(Problem(self.where(*key), what, is_missing))
 
     def change(self, key: str, value: Any, by: str, where: str, folder: Path) -> None:
         """Set a dotted key, `step.setting`, `step.option.key`, `data.name.setting` or `defaults.setting`; None takes it
