@@ -59,6 +59,7 @@ def test_tiny_and_set_change_defaults_and_steps_still_win(tmp_path: Path) -> Non
         ("[defaults.train-haed]\nseeds = 3\n", "did you mean 'train-head'?"),
         ("[defaults.train-head]\nsedes = 3\n", "did you mean 'seeds'?"),
         ("[defaults.train-head]\nseeds = 0\n", "seeds: Input should be greater than or equal to 1"),
+        ("[defaults]\ntrain-head = 3\n", "defaults.train-head is a table: defaults.train-head.setting"),
         ("[defaults.train-head]\noption = { epohcs = 3 }\n", "unknown option of mlp 'epohcs'"),
     ],
 )

@@ -82,6 +82,8 @@ def test_a_good_recipe_has_none(tmp_path: Path) -> None:
         ('from = "grid"', 'from = "windows"', 'from = "windows" -> steps wait for each other: windows -> windows'),
         ('from = "faces"', 'from = "windows"', "steps wait for each other: grid -> windows -> grid"),
         ("size = 32", 'size = 32\nfrom = "grid"', "extract-faces takes no input; given grid (features)"),
+        ("window = 1.0", "window = inf", "window = inf -> window: Input should be a finite number"),
+        ("draws = 50\n", "draws = 50\nseed = 2024-01-01\n", "seed = 2024-01-01 -> seed: Input should be a valid"),
     ],
 )  # fmt: skip
 def test_a_mistake_is_found_with_its_line(tmp_path: Path, old: str, new: str, expected: str) -> None:
@@ -112,6 +114,8 @@ def test_a_mistake_is_found_with_its_line(tmp_path: Path, old: str, new: str, ex
          "needs aux.0.labels"),
         ('stage = "fuse"\nfrom = ["fused", "net-scores"]\nlabels = "main"\ntask = "va"\nbeside = ["dvf"]',
          "unknown fuser 'dvf': did you mean 'dwf'?"),
+        ('stage = "fuse"\nfrom = ["fused", "net-scores"]\nlabels = "main"\ntask = "va"\nbeside = [1]',
+         "beside = [1] -> beside.0: Input should be a valid string"),
         ('stage = "functionals"\nfrom = "grid"\nset = "fun"\nfunctional = ["mean"]', "give either a set or"),
         ('stage = "functionals"\nfrom = "grid"\nfunctional = ["mea"]', "unknown functional 'mea': did you mean"),
     ],

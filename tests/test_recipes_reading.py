@@ -109,6 +109,19 @@ def test_a_recipe_without_tiny_cannot_be_tiny(tmp_path: Path) -> None:
         draft(tmp_path, RECIPE.partition("[tiny]")[0], tiny=True)
 
 
+@pytest.mark.parametrize("drop", ['drop = ["grid"]', 'drop.steps = "grid"', 'drop = { steps = ["grid"], x = 1 }'])
+def test_what_tiny_leaves_out_is_a_list(tmp_path: Path, drop: str) -> None:
+    (problem,) = draft(tmp_path, f"{RECIPE.partition('[tiny]')[0]}[tiny]\n{drop}\n", tiny=True).problems
+    assert problem.what == 'what --tiny leaves out is a table: [tiny.drop] with steps = ["step", ...]'
+
+
+def test_tiny_leaves_out_steps_that_there_are(tmp_path: Path) -> None:
+    text = RECIPE.replace('steps = ["submission"]', 'steps = ["submision", ["grid"]]')
+    found = [one.what for one in draft(tmp_path, text, tiny=True).problems]
+    assert found[0].startswith("unknown step 'submision': did you mean 'submission'?")
+    assert found[1].startswith("unknown step '['grid']'")
+
+
 @pytest.mark.parametrize(
     ("change", "step", "expected"),
     [
@@ -149,6 +162,8 @@ def test_data_sets_are_set_by_their_name(tmp_path: Path) -> None:
         ("net=5", "--set net=5: 'net' says no setting: step.setting, or step.option.key"),
         ("net.option..x=5", "--set net.option..x=5: 'net.option..x' says no setting: step.setting, or step.option.key"),
         ("net.seed", "--set net.seed: is not step.setting=value"),
+        ("net.option=x=5", "--set net.option=x=5: 'net.option' is a table: net.option.key=value"),
+        ('net.option=["x=5"]', "--set net.option=[\"x=5\"]: 'net.option' is a table: net.option.key=value"),
     ],
 )
 def test_what_cannot_be_set(tmp_path: Path, change: str, message: str) -> None:

@@ -259,6 +259,12 @@ def test_mistakes_stop_a_run_and_a_dry_run(place: Path, affectkit: Command) -> N
     assert not (place / "cache").exists()
 
 
+def test_numbers_that_json_has_not_are_a_mistake_like_others(place: Path, affectkit: Command) -> None:
+    write_recipe(place / "r.toml", RECIPE.replace("window = 1.0", "window = inf"))
+    said = affectkit("run", "r.toml", "--root", "set")
+    assert said.returncode == 2 and "window: Input should be a finite number" in said.stderr
+
+
 def test_what_is_missing_stops_a_run(place: Path, affectkit: Command) -> None:
     said = affectkit("run", "r.toml")
     assert (said.returncode, said.stdout) == (2, "")

@@ -169,8 +169,9 @@ def _check_others(draft: Draft, key: Key, kind: Kind, table: Mapping[str, Any]) 
         if isinstance(along, dict) and isinstance(task := along.get("task"), str):
             tried(draft, (*key, "aux", str(number), "task"), lambda: tasks.get(task_name(draft, key, task)))
     beside = table.get("beside", []) if "beside" in kind.settings else []
-    for other in [beside] if isinstance(beside, str) else beside:
-        tried(draft, (*key, "beside"), lambda: plugins.get("fusers", other))  # noqa: B023
+    for other in beside if isinstance(beside, list) else [beside]:
+        if isinstance(other, str):
+            tried(draft, (*key, "beside"), lambda: plugins.get("fusers", other))  # noqa: B023
 
 
 def _check_places(draft: Draft, key: Key, table: Mapping[str, Any]) -> None:

@@ -18,6 +18,9 @@ from affectkit.recipes.stages import STAGES
 def inherit(draft: Draft) -> None:
     """Move the defaults into the steps."""
     given, draft.defaults = draft.defaults, {}
+    for stage in [name for name, value in given.items() if name in STAGES and not isinstance(value, dict)]:
+        draft.problem(["defaults", stage], f"defaults.{stage} is a table: defaults.{stage}.setting")
+        del given[stage]
     common = {key: value for key, value in given.items() if not isinstance(value, dict)}
     for stage in given.keys() - common.keys() - STAGES.keys():
         draft.problem(["defaults", stage], str(unknown("stage", stage, STAGES)))

@@ -75,6 +75,9 @@ class Draft:
         path = self._path(key, where)
         if path is None:
             return
+        if path[2:] == ("option",) and value is not None and not isinstance(value, dict):
+            self.problems.append(Problem(where, f"'{key}' is a table: {key}.key=value"))
+            return
         trees: dict[str, Any] = {"data": self.data, "defaults": self.defaults, "steps": self.steps}
         before = put(trees[path[0]], path[1:], value)
         self.changed.append(Change(key, before, value, by))

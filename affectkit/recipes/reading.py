@@ -142,12 +142,15 @@ def _make_tiny(draft: Draft, tree: dict[str, Any]) -> None:
     tiny = tree.get("tiny")
     if not isinstance(tiny, dict):
         raise UsageError(f"{draft.path} has no table [tiny]: it cannot be run with --tiny")
-    drop = tiny.get("drop", {})
+    drop = tiny.get("drop", {"steps": []})
     for keys, dotted, value in leaves({key: value for key, value in tiny.items() if key != "drop"}):
         draft.change(dotted, value, "--tiny", draft.where("tiny", *keys), draft.path.parent)
-    dropped = drop.get("steps", []) if isinstance(drop, dict) else []
+    dropped = drop.get("steps") if isinstance(drop, dict) and drop.keys() == {"steps"} else None
+    if not isinstance(dropped, list):
+        draft.problem(["tiny", "drop"], 'what --tiny leaves out is a table: [tiny.drop] with steps = ["step", ...]')
+        return
     for number, name in enumerate(dropped):
-        if name not in draft.steps:
+        if not isinstance(name, str) or name not in draft.steps:
             draft.problem(["tiny", "drop", "steps", str(number)], str(unknown("step", str(name), draft.steps)))
             continue
         del draft.steps[name]

@@ -45,7 +45,12 @@ def folder_of(plan: Plan, cache: Path | None) -> Path:
         "data": draft.data, "steps": draft.steps, "until": plan.until,
         "roots": {name: str(one.root.resolve()) for name, one in plan.data.items() if one.root},
     }  # fmt: skip
-    return Cache(cache).root / "run" / f"{draft.name}-{fingerprint(json.loads(json.dumps(inputs, default=str)))[:12]}"
+    return Cache(cache).root / "run" / f"{draft.name}-{fingerprint(_plain(inputs))[:12]}"
+
+
+def _plain(values: Any) -> Any:
+    """As JSON has it, texts for what that cannot say: dates, inf and nan."""
+    return json.loads(json.dumps(values, default=str), parse_constant=str)
 
 
 def write_summary(session: Session, made: Sequence[Made]) -> dict[str, Any]:
@@ -67,8 +72,8 @@ def _summary(session: Session, made: Sequence[Made]) -> dict[str, Any]:
     draft, names = session.plan.draft, {str(one.path): one.step.name for one in made}
     about = {"name": draft.name, "title": draft.title, "paper": draft.paper, "file": str(draft.path)}
     return {
-        "recipe": about | {"data": draft.data, "steps": draft.steps},
-        "changed": [asdict(one) for one in draft.changed],
+        "recipe": about | _plain({"data": draft.data, "steps": draft.steps}),
+        "changed": _plain([asdict(one) for one in draft.changed]),
         "until": session.plan.until,
         "roots": {name: str(one.root) for name, one in session.plan.data.items() if one.root},
         "scores": [_scored(one, session) for one in made if one.step.kind.name in _SCORED],
