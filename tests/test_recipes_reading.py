@@ -183,6 +183,15 @@ def test_a_setting_knows_where_it_comes_from(tmp_path: Path) -> None:
     assert found.where("steps", "net", "no", "such") == line("[steps.net]")
 
 
+def test_what_a_setting_makes_a_table_of_comes_from_it(tmp_path: Path) -> None:
+    """The recipe's line says nothing of the kind."""
+    found = draft(tmp_path, RECIPE, "net.option.epochs.x=1", "net.head.x=2", "defaults.trian-head.seeds=3")
+    assert found.where("steps", "net", "option", "epochs") == "--set net.option.epochs.x=1"
+    assert found.where("steps", "net", "head") == "--set net.head.x=2"
+    assert found.where("defaults", "trian-head") == "--set defaults.trian-head.seeds=3"
+    assert found.where("steps", "net", "option", "hidden").startswith(str(tmp_path))
+
+
 def test_leaves_of_nested_tables() -> None:
     assert [name for _, name, _ in leaves({"a": {"b": 1, "c": {}}, "d.e": [1]})] == ["a.b", "a.c", "d.e"]
 

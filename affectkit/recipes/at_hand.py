@@ -168,7 +168,8 @@ class _Looking:
         if step.kind.name == "extract-faces" and self._are_crops(step):
             return  # no detector looks at them
         if step.kind.plugin is not None:
-            self._tried(step, (step.kind.plugin[1],), f"weights of {step.plugin}", lambda: weights_of(step))
+            key = "weights" if "weights" in step.settings else step.kind.plugin[1]
+            self._tried(step, (key,), f"weights of {step.plugin}", lambda: weights_of(step))
 
     def packages(self, step: Step) -> None:
         """Packages of extras that only some settings need."""

@@ -79,9 +79,10 @@ class Draft:
             self.problems.append(Problem(where, f"'{key}' is a table: {key}.key=value"))
             return
         trees: dict[str, Any] = {"data": self.data, "defaults": self.defaults, "steps": self.steps}
+        made = _new_tables(trees[path[0]], path)
         before = put(trees[path[0]], path[1:], value)
         self.changed.append(Change(key, before, value, by))
-        self._set[path] = _Origin(where, folder)
+        self._set |= dict.fromkeys([path, *made], _Origin(where, folder))
         self._lines = {one: line for one, line in self._lines.items() if one[: len(path)] != path}
 
     def inherited(self, key: Key, default: Key) -> None:
@@ -111,6 +112,17 @@ class Draft:
             if part in self._lines:
                 return _Origin(f"{self.path}:{self._lines[part]}", self.path.parent)
         return _Origin(f"{self.path}:1", self.path.parent)
+
+
+def _new_tables(tree: Mapping[str, Any], path: Key) -> list[Key]:
+    """The keys above a path that are no tables yet."""
+    found = []
+    for length in range(2, len(path)):
+        below = tree.get(path[length - 1]) if isinstance(tree, Mapping) else None
+        if not isinstance(below, dict):
+            found.append(path[:length])
+        tree = below
+    return found
 
 
 def put(tree: dict[str, Any], path: Sequence[str], value: Any) -> Any:
