@@ -62,7 +62,7 @@ def test_the_example_task_is_accepted(tmp_path: Path) -> None:
 
 def test_links_between_pages_lead_somewhere() -> None:
     root = DOCS.parent
-    for page in [root / "README.md", *DOCS.glob("*.md")]:
+    for page in [root / "README.md", *DOCS.rglob("*.md")]:
         for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import Command
 
 from affectkit import plugins
 from affectkit.recipes import at_hand, checking, reading
+from affectkit.recipes._settings import chosen
 from affectkit.recipes.checking import Plan
 from affectkit.recipes.models import Model, models
 
@@ -65,6 +67,40 @@ def test_timm_models_are_pinned_by_their_tag(name: str) -> None:
             assert "." in backbone, f"{step.name}: {backbone} names no weights"
 
 
+@pytest.mark.parametrize(
+    ("name", "step", "options"),
+    [
+        # the MuSe-2022 baseline's
+        ("eri-2023", "resnet50-lstm", {
+            "hidden": 64, "layers": 1, "dropout": 0.5, "optimiser": "adam", "learning_rate": 1e-4, "weight_decay": 0,
+            "clip_norm": 0, "schedule": "plateau", "plateau_patience": 5, "patience": 15, "batch_size": 64,
+            "epochs": 30, "normalise": "standard",
+        }),
+        ("sun-2024-expr", "b1", {
+            "optimiser": "adamw", "weight_decay": 1e-4, "warmup_steps": 100, "warmup_rate": 1e-5, "learning_rate": 5e-3,
+            "final_rate": 1e-4, "epochs": 100, "patience": 10, "dropout": 0.1, "width": 256, "augment": 0.05,
+            "loss": "focal", "focal_gamma": 2, "class_weights": "balanced", "pixels": "imagenet",
+        }),
+        ("sun-2024-expr", "b1-v3", {"layers": 3, "heads": "8", "batch_norm": True, "dropout": 0.1, "window": 4}),
+        ("sun-2024-expr", "pdem-tuned", {
+            "window": 4, "optimiser": "adam", "learning_rate": 1e-4, "batch_size": 16, "class_weights": "max",
+            "label_smoothing": 0.2, "tail": "gru", "layers": 2, "hidden": 256, "augment": 1,
+        }),
+        ("sun-2024-expr", "forest", {"preset": "sun"}),
+        ("sun-2024-va", "forest", {"preset": "sun"}),
+        ("tlhn-2024", "tlhn", {
+            "strides": "2,4,clip", "steps": 15, "dropout": 0.5, "joint": 256, "optimiser": "sgd", "learning_rate": 5e-4,
+            "weight_decay": 1e-5, "schedule": "step", "step_epochs": 5, "step_factor": 0.9, "batch_size": 90,
+            "epochs": 50, "class_weights": "none",
+        }),
+    ],
+)  # fmt: skip
+def test_settings_are_those_that_the_pages_call_published(name: str, step: str, options: dict[str, Any]) -> None:
+    found = chosen(planned(name).steps[step])
+    assert found is not None
+    assert {key: getattr(found[1], key) for key in options} == options
+
+
 @EACH
 @EITHER
 def test_a_dry_run_without_data_ends_well(name: str, tiny: bool, affectkit: Command) -> None:
@@ -81,6 +117,21 @@ def test_tiny_needs_data_and_nothing_else(name: str) -> None:
     plan = planned(name, tiny=True)
     at_hand.look(plan, fetch=False)
     assert [str(one) for one in plan.problems if "is not said" not in one.what] == []
+
+
+def test_suns_page_says_how_to_take_the_official_crops(affectkit: Command, tmp_path: Path) -> None:
+    pytest.importorskip("skimage")
+    text = (reading.BUILT_IN / "sun-2024-va.toml").read_text()
+    text = text.replace(
+        "[defaults]", '[data.crops]\ndataset = "affwild2"\noption = { media = "crops" }\n\n[defaults]', 1
+    )
+    text = text.replace('data = "main"', 'data = "crops"\nvideos = "{main}/videos"', 1)
+    (tmp_path / "mine.toml").write_text(text)
+    affectkit("practice", "affwild2", "set", "--clips", 6, "--seconds", 0.5, "--fps", 4, "--size", 96)
+    roots = ["--root", "set", "--root", "crops=set"]
+    report = json.loads(affectkit("run", "mine.toml", "--tiny", *roots, "--dry-run", "--json").stdout)
+    assert report["problems"] == []
+    assert affectkit("run", "mine.toml", "--tiny", *roots, "--until", "faces").returncode == 0
 
 
 @EACH
