@@ -16,7 +16,7 @@ from PIL import Image
 
 from affectkit import plugins, tasks
 from affectkit.config import Runtime, validate
-from affectkit.errors import UsageError
+from affectkit.errors import AffectkitError, UsageError
 from affectkit.media import read_audio, scan
 from affectkit.practice import sets
 from affectkit.practice._feelings import LOW, feelings_of
@@ -260,6 +260,8 @@ def test_a_folder_of_others_is_left_alone(tmp_path: Path) -> None:
         make("cexpr", tmp_path)
     with pytest.raises(UsageError, match="is a file"):
         make("cexpr", tmp_path / "mine.txt")
+    with pytest.raises(AffectkitError, match="cannot be written .*: name another folder$"):
+        make("cexpr", tmp_path / "mine.txt" / "set")
     (tmp_path / "practice.json").write_text('{"settings": {"set": "dfew"}, "files": ["../x"]}')
     with pytest.raises(UsageError, match="holds the practice set dfew: name another folder"):
         make("cexpr", tmp_path)

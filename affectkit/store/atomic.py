@@ -61,7 +61,7 @@ def explained(path: Path) -> Iterator[None]:
             ) from error
         if error.errno in _DENIED:
             raise AffectkitError(
-                f"{path} cannot be written ({os.strerror(error.errno)}): name another folder with --cache or --out"
+                f"{path} cannot be written ({os.strerror(error.errno)}): name another folder"
             ) from error
         raise
 
