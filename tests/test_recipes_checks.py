@@ -241,11 +241,37 @@ def test_everything_missing_is_told_at_once(tmp_path: Path) -> None:
     assert plan.is_sound
     for part in (
         f"labels {tmp_path}/no.csv is not a file", "template", "none.txt is not a file",
+        "labels.csv: no column label among clip, start, end, split, valence, arousal",
         "--set fused.splits=splits.csv: splits splits.csv is not a file",
         "--set grid.backbone=resnet18.a1_in1k: model.safetensors of huggingface.co/timm/resnet18.a1_in1k is not in",
     ):  # fmt: skip
         assert part in said
-    assert set(plan.lacks) == {"net", "grid", "fused", "submission"}
+    assert set(plan.lacks) == {"net", "kernel", "grid", "fused", "submission"}
+
+
+@pytest.mark.parametrize("labels", ["main", "labels.csv"])
+def test_labels_and_templates_of_something_else_are_not_at_hand(tmp_path: Path, labels: str) -> None:
+    """Else hours of embedding come before it is found."""
+    (tmp_path / "labels.csv").write_text("clip,happy\na,1\n")
+    text = RECIPE.replace(
+        'labels = "main"\ntask = "va"\nhead = "mlp"', f'labels = "{labels}"\ntask = "dfew"\nhead = "mlp"'
+    )
+    plan = looked(tmp_path, text, "submission.format=cexpr")
+    found = [str(one) for one in plan.problems]
+    assert plan.is_sound and len(found) == 2
+    assert "labels.csv: no column" in found[0] and "labels for dfew need clip, label" in found[0]
+    assert "template.txt has the columns image_location, valence, arousal; a template of cexpr has" in found[1]
+    assert set(plan.lacks) == {"net", "submission"}
+
+
+def test_what_several_steps_lack_is_told_once(tmp_path: Path) -> None:
+    plan = planned(tmp_path, roots=[str(tmp_path / "nowhere")])
+    at_hand.look(plan, fetch=False)
+    assert sum("nowhere is not a folder" in str(one) for one in plan.problems) == 1
+    assert {"faces", "net", "kernel", "fused", "systems"} <= plan.lacks.keys()
+    plan = planned(tmp_path, RECIPE, "data.main.dataset=tabel", roots=[str(tmp_path)])
+    at_hand.look(plan, fetch=False)
+    assert sum("unknown dataset 'tabel'" in str(one) for one in plan.problems) == 1
 
 
 def test_a_root_that_is_none(tmp_path: Path) -> None:

@@ -265,6 +265,14 @@ def test_numbers_that_json_has_not_are_a_mistake_like_others(place: Path, affect
     assert said.returncode == 2 and "window: Input should be a finite number" in said.stderr
 
 
+@pytest.mark.parametrize("more", [[], ["--dry-run"]])
+def test_a_device_that_is_not_here_is_told_first(place: Path, affectkit: Command, more: list[str]) -> None:
+    said = affectkit("run", "r.toml", "--root", "set", "--device", "gpu", *more)
+    assert (said.returncode, said.stdout) == (2, "")
+    assert "unknown device 'gpu' (accepted: auto, cpu, cuda, cuda:N)" in said.stderr
+    assert not (place / "cache").exists()
+
+
 def test_what_is_missing_stops_a_run(place: Path, affectkit: Command) -> None:
     said = affectkit("run", "r.toml")
     assert (said.returncode, said.stdout) == (2, "")

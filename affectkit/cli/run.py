@@ -23,6 +23,7 @@ from affectkit.recipes.draft import Draft
 from affectkit.recipes.dry import Row, dry_run
 from affectkit.recipes.running import Made, Session, notes_of, run_all
 from affectkit.recipes.summary import Table, folder_of, score_tables, text_of, write_summary
+from affectkit.stages._devices import resolve
 from affectkit.stages._resumable import Stopped
 
 ChangesOption = Annotated[
@@ -79,6 +80,8 @@ def run(
     """  # fmt: skip
     if Processes.here().count > 1:
         raise UsageError("run is one process; only finetune takes several GPUs: start that command itself by torchrun")
+    if device != "auto":
+        resolve(device)
     draft = reading.read(recipe, changes or [], tiny=tiny)
     plan = checking.plan(draft, root or [], until)
     media = at_hand.look(plan, fetch=not dry and plan.is_sound)

@@ -52,6 +52,7 @@ class Table:
         self.root = checked_root(root, "the table")
         self.options = options
         self.media = Media(root, options)
+        self._labels: dict[str, dict[str, ClipLabels]] = {}
 
     def clips(self) -> list[Clip]:
         """Media that are here."""
@@ -71,11 +72,17 @@ class Table:
 
     def rows(self, task: Task) -> dict[str, RawLabels]:
         """As `labels`, without their times."""
-        return {clip: RawLabels(at.values, self._path) for clip, at in self.labels(task).items()}
+        return {clip: RawLabels(at.values, self._path) for clip, at in self._known(task).items()}
 
     def labels(self, task: Task) -> dict[str, ClipLabels]:
         """Labels by clip id, sorted; intervals of a clip sorted by time."""
-        return labels_of(self._read(task), task)
+        return dict(self._known(task))
+
+    def _known(self, task: Task) -> dict[str, ClipLabels]:
+        key = task.model_dump_json()
+        if key not in self._labels:
+            self._labels[key] = labels_of(self._read(task), task)
+        return self._labels[key]
 
     def notes(self) -> list[str]:
         """Nothing is assumed."""

@@ -11,7 +11,7 @@ from affectkit.manifest.clip_ids import clip_id, split_name, without_face
 from affectkit.manifest.crops import IMAGE_SUFFIXES, CropFrames, crop_frames
 from affectkit.manifest.csv_table import CsvTable, read_table
 from affectkit.manifest.label_match import LabelMatch, match_labels
-from affectkit.manifest.labels import read_labels
+from affectkit.manifest.labels import check_labels, read_labels
 from affectkit.manifest.manifest_csv import read_manifest
 from affectkit.manifest.openings import read_openings
 from affectkit.manifest.predictions_csv import read_predictions, write_predictions
@@ -26,6 +26,7 @@ __all__ = [
     "Pooling",
     "SplitRequest",
     "align",
+    "check_labels",
     "check_pooling",
     "clip_id",
     "crop_frames",

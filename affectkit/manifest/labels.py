@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from affectkit.manifest.clip_ids import split_name
 from affectkit.manifest.csv_table import CsvTable, Words, read_table
-from affectkit.manifest.csv_text import NOT_A_NUMBER
+from affectkit.manifest.csv_text import NOT_A_NUMBER, read_text
 from affectkit.tasks import Task
 from affectkit.types import ClipLabels, Floats
 
@@ -33,15 +33,21 @@ def read_labels(path: Path, task: Task) -> dict[str, ClipLabels]:
     labels of a multilabel task other than 0 and 1, start >= end, two labels for one time, two splits or subjects for
     one clip.
     """
+    text, numbers = _columns(task)
+    return labels_of(read_table(path, f"labels for {task.name}", text=text, numbers=numbers, optional=_OPTIONAL), task)
+
+
+def check_labels(path: Path, task: Task) -> None:
+    """Raises UsageError for a file without the columns that `read_labels` needs; rows are not looked at."""
+    text, numbers = _columns(task)
+    read_text(path).find(f"labels for {task.name}", [*text, *numbers], frozenset(_OPTIONAL))
+
+
+def _columns(task: Task) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Those of text, and those of numbers."""
     classes = task.kind == "multiclass"
-    table = read_table(
-        path,
-        f"labels for {task.name}",
-        text=("clip", "split", "subject", *(task.label_columns if classes else ())),
-        numbers=("start", "end", *(() if classes else task.label_columns)),
-        optional=_OPTIONAL,
-    )
-    return labels_of(table, task)
+    text = ("clip", "split", "subject", *(task.label_columns if classes else ()))
+    return text, ("start", "end", *(() if classes else task.label_columns))
 
 
 def labels_of(table: CsvTable, task: Task) -> dict[str, ClipLabels]:

@@ -9,9 +9,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from affectkit import tasks
+from affectkit import submissions, tasks
 from affectkit.downloads import offline
 from affectkit.errors import AffectkitError, require
+from affectkit.manifest import check_labels
 from affectkit.recipes._settings import chosen, places_in
 from affectkit.recipes.checking import Plan, root_option
 from affectkit.recipes.steps import DataSet, Step
@@ -19,6 +20,7 @@ from affectkit.stages._labels import DatasetLabels, Labels
 from affectkit.stages.audio import AudioConfig
 from affectkit.stages.evaluate import EvaluateConfig
 from affectkit.stages.sources import are_crops
+from affectkit.stages.submit import SubmitConfig
 from affectkit.tasks import Task
 from affectkit.types import Clip, ClipLabels
 from affectkit.weights import WeightsFile
@@ -59,6 +61,7 @@ class Media:
 
     def __init__(self, data: DataSet) -> None:
         self._data = data
+        self._checked: list[Task] = []
 
     @cached_property
     def reader(self) -> _Reader:
@@ -70,6 +73,13 @@ class Media:
         """As stages take it. Raises UsageError."""
         source = self._data.source()
         return _Opened(source.name, source.root, source.option, self.reader)
+
+    def check(self, task: Task) -> None:
+        """That labels of a task can be read, but for their times: those may take minutes of looking into videos.
+        Raises UsageError."""
+        if task not in self._checked:
+            self.reader.rows(task)
+            self._checked.append(task)
 
     @cached_property
     def clips(self) -> list[Clip]:
@@ -148,9 +158,11 @@ class _Looking:
             if name is None:
                 continue
             if name not in self._plan.data:
-                self._file(step, key, self._plan.draft.folder("steps", step.name, *key) / name, "labels")
+                path = self._plan.draft.folder("steps", step.name, *key) / name
+                if self._file(step, key, path, "labels"):
+                    self._tried(step, key, "labels", lambda: check_labels(path, tasks.get(task)))  # noqa: B023
             elif self._root(step, name):
-                self._tried(step, key, "labels", lambda: self._media[name].reader.label_files(tasks.get(task)))  # noqa: B023
+                self._tried(step, key, "labels", lambda: self._media[name].check(tasks.get(task)))  # noqa: B023
 
     def files(self, step: Step) -> None:
         """Tables, templates and folders of videos."""
@@ -160,8 +172,9 @@ class _Looking:
             if name in step.kind.folders:
                 if not path.is_dir():
                     self._missing(step, (name,), f"{name} {path} is not a folder", str(path))
-            else:
-                self._file(step, (name,), path, name)
+            elif self._file(step, (name,), path, name) and name == "template":
+                form = submissions.FORMATS[step.config(SubmitConfig).format]
+                self._tried(step, (name,), str(path), lambda: submissions.check_header(path, form))  # noqa: B023
 
     def weights(self, step: Step) -> None:
         """Files of weights, downloaded where that may be."""
@@ -200,9 +213,10 @@ class _Looking:
         self._plan.lack(step.name, option)
         return False
 
-    def _file(self, step: Step, key: tuple[str, ...], path: Path, what: str) -> None:
+    def _file(self, step: Step, key: tuple[str, ...], path: Path, what: str) -> bool:
         if not path.is_file():
             self._missing(step, key, f"{what} {path} is not a file", str(path))
+        return path.is_file()
 
     def _tried(self, step: Step, key: tuple[str, ...], what: str, call: Callable[[], Any]) -> None:
         try:
@@ -211,5 +225,6 @@ class _Looking:
             self._missing(step, key, str(error), what)
 
     def _missing(self, step: Step, key: tuple[str, ...], message: str, what: str) -> None:
-        self._plan.draft.problem(["steps", step.name, *key], message, is_missing=True)
+        if message not in {one.what for one in self._plan.draft.problems}:  # else told of another step, or as a mistake
+            self._plan.draft.problem(["steps", step.name, *key], message, is_missing=True)
         self._plan.lack(step.name, what)

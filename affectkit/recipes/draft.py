@@ -117,11 +117,11 @@ class Draft:
 def _new_tables(tree: Mapping[str, Any], path: Key) -> list[Key]:
     """The keys above a path that are no tables yet."""
     found = []
+    below: Any = tree
     for length in range(2, len(path)):
-        below = tree.get(path[length - 1]) if isinstance(tree, Mapping) else None
+        below = below.get(path[length - 1]) if isinstance(below, dict) else None
         if not isinstance(below, dict):
             found.append(path[:length])
-        tree = below
     return found
 
 

@@ -10,7 +10,7 @@ from affectkit.submissions.check import Check, Problem, check
 from affectkit.submissions.formats import Format
 from affectkit.submissions.hume_reaction import REACTIONS
 from affectkit.submissions.reading import read_submission
-from affectkit.submissions.template import Template, read_template
+from affectkit.submissions.template import Template, check_header, read_template
 from affectkit.submissions.writing import write_submission
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "Problem",
     "Template",
     "check",
+    "check_header",
     "read_submission",
     "read_template",
     "write_submission",

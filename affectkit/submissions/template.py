@@ -35,8 +35,7 @@ def read_template(path: Path, format: Format) -> Template:
     A byte-order mark, CRLF, quotes and blank lines are tolerated. Raises UsageError: the header of another format, no
     rows, names that are none, a row twice.
     """
-    lines = read_lines(path)
-    _check_header(lines, format)
+    lines = check_header(path, format)
     names, places, strange = [], [], []
     for line, cells in lines.rows():
         name = cells[0].strip()
@@ -60,7 +59,9 @@ def read_template(path: Path, format: Format) -> Template:
     return Template(path, format, tuple(names), clips, codes, frames)
 
 
-def _check_header(lines: Lines, format: Format) -> None:
+def check_header(path: Path, format: Format) -> Lines:
+    """The lines of a file that begins as a template does. Raises UsageError: the header of another format."""
+    lines = read_lines(path)
     found = [name.casefold() for name in lines.header]
     wanted = [name.casefold() for name in (format.key, *format.columns)]
     if found not in (wanted, wanted[:1]):
@@ -68,6 +69,7 @@ def _check_header(lines: Lines, format: Format) -> None:
             f"{lines.path} has the columns {', '.join(lines.header)[:200]}; a template of {format.name} has "
             f"{format.header} (or {format.key} alone)"
         )
+    return lines
 
 
 def _check_once(path: Path, names: list[str], codes: NDArray[np.intp], frames: NDArray[np.int64]) -> None:
