@@ -210,6 +210,21 @@ def test_roots_stand_for_names_in_braces(tmp_path: Path) -> None:
     assert (plan.data["main"].root, plan.data["other"].root) == (Path.cwd() / "here", Path.cwd() / "elsewhere")
 
 
+@pytest.mark.parametrize(
+    ("roots", "message"),
+    [
+        ([""], "--root : says no folder for data set main: --root DIR, or main=DIR"),
+        (["main="], "--root main=: says no folder for data set main"),
+        (["/a", "/b"], "--root /b: data set main has /a already: one --root for each"),
+        (["main=/a", "/b"], "--root /b: data set main has /a already: one --root for each"),
+    ],
+)
+def test_a_root_is_a_folder_and_one_for_each_data_set(tmp_path: Path, roots: list[str], message: str) -> None:
+    """An empty one, as of a variable that is not set, would be the working directory."""
+    assert str(planned(tmp_path, roots=roots).problems[0]).startswith(message)
+    assert not planned(tmp_path, roots=["/a", "main=/a"]).problems
+
+
 # what is missing
 
 

@@ -109,10 +109,13 @@ def _roots(draft: Draft, given: Sequence[str]) -> dict[str, Path]:
         name, named, folder = item.partition("=")
         if not named or (name not in draft.data and Path(item).is_dir()):
             name, folder = _first(draft.data), item
-        if name in draft.data:
-            found[name] = Path(folder).expanduser().absolute()
-        else:
-            draft.problems.append(Problem(f"--root {item}", str(unknown("data set", name, draft.data))))
+        where, place = f"--root {item}", Path(folder).expanduser().absolute()
+        if name not in draft.data:
+            draft.problems.append(Problem(where, str(unknown("data set", name, draft.data))))
+        elif not folder:
+            draft.problems.append(Problem(where, f"says no folder for data set {name}: --root DIR, or {name}=DIR"))
+        elif found.setdefault(name, place) != place:
+            draft.problems.append(Problem(where, f"data set {name} has {found[name]} already: one --root for each"))
     for name, table in draft.data.items():
         root = filled(table.get("root"), found)
         if name not in found and isinstance(root, str) and not places_in(root):
