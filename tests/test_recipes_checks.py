@@ -72,6 +72,7 @@ def test_a_good_recipe_has_none(tmp_path: Path) -> None:
         ('from = ["net", "grid"]', 'from = ["net"]', "given net (a head)"),
         ('from = ["windows"]', "from = []", "train-head takes features, one or more; given nothing"),
         ('from = ["windows"]', 'from = ["faces"]', "train-head takes features, one or more; given faces (crops)"),
+        ('from = ["net-scores", "kernel-scores"]', 'from = ["net-scores", "net-scores"]', "names net-scores twice"),
         ('from = ["windows"]', "from = [3]", "from = [3] -> from names a step, or a list of steps"),
         ('from = "faces"', 'from = "faces:layer_07"', "only features have outputs to choose from; faces makes crops"),
         ('from = ["net-scores", "kernel-scores"]', 'from = "net-scores"', "fuse combines two or more predictions; 1"),

@@ -39,6 +39,8 @@ def link_of(draft: Draft, name: str, kind: Kind, table: Mapping[str, Any], sees:
     inputs = [Ref.of(one) for one in items if isinstance(one, str) and one]
     if len(inputs) < len(items):
         draft.problem([*key, "from"], "from names a step, or a list of steps")
+    for one in dict.fromkeys(one for one in inputs if inputs.count(one) > 1):
+        draft.problem([*key, "from"], f"from names {one} twice")
     others: list[tuple[Key, Ref, tuple[Makes, ...]]] = []
     if "aux" in kind.settings and isinstance(table.get("aux"), list):
         for number, along in enumerate(table["aux"]):
