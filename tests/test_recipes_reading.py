@@ -213,6 +213,11 @@ def test_what_is_no_toml(tmp_path: Path, text: str, message: str) -> None:
         reading.read(str(tmp_path / "r.toml"))
 
 
+def test_a_byte_order_mark_is_none_of_the_text(tmp_path: Path) -> None:
+    (tmp_path / "r.toml").write_text(RECIPE, encoding="utf-8-sig")
+    assert reading.read(str(tmp_path / "r.toml")).text == RECIPE
+
+
 def test_unknown_recipes(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"unknown recipe 'sun-2025'.*FILE\.toml"):
         reading.read("sun-2025")

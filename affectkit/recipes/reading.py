@@ -40,7 +40,7 @@ def read(recipe: str, changes: Sequence[str] = (), *, tiny: bool = False) -> Dra
     no such file, or no TOML in it."""
     path = find(recipe)
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
         tree = tomllib.loads(text)
     except OSError as error:
         raise UsageError(f"cannot read the recipe {path}: {error.strerror or error}") from None
