@@ -197,6 +197,15 @@ def test_changed_settings_are_told(finished: Path, affectkit: Command) -> None:
     assert "| net.option.epochs | 3 | 2 | --tiny |" in (finished / "tiny" / "summary.md").read_text()
 
 
+@pytest.mark.parametrize("line", [["--out", "r.toml"], ["--out", "r.toml/run"], ["--set", "submission.out=r.toml/x"]])
+def test_a_folder_that_cannot_be_written_is_told_in_one_line(
+    finished: Path, affectkit: Command, line: list[str]
+) -> None:
+    said = affectkit(*LINE, *line)
+    assert (said.returncode, said.stdout) == (2, "")
+    assert "cannot be written" in said.stderr.splitlines()[-1] and "Traceback" not in said.stderr
+
+
 # dry
 
 
@@ -446,3 +455,12 @@ def test_recipes_are_listed_and_shown(place: Path, affectkit: Command) -> None:
     said = affectkit("recipe", "show", place / "r.toml")
     assert said.stdout == RECIPE
     assert affectkit("recipe", "show", "none").returncode == 2
+
+
+def test_a_recipe_is_not_shown_with_changes_that_it_cannot_have(place: Path, affectkit: Command) -> None:
+    for change in ("net", "nett.seeds=2", "net.sedes=2", "net.seeds=x"):
+        said = affectkit("recipe", "show", "r.toml", "--set", change)
+        assert (said.returncode, said.stdout) == (2, "")
+        assert f"--set {change}: " in said.stderr
+    said = affectkit("recipe", "show", "r.toml", "--set", "net.seeds=2", "--tiny")
+    assert said.returncode == 0 and 'seeds = "2"' in said.stdout

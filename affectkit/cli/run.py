@@ -18,7 +18,6 @@ from affectkit.config import Runtime
 from affectkit.errors import UsageError
 from affectkit.finetuning.processes import Processes
 from affectkit.recipes import at_hand, checking, reading
-from affectkit.recipes.defaults import inherit
 from affectkit.recipes.draft import Draft
 from affectkit.recipes.dry import Row, dry_run
 from affectkit.recipes.running import Made, Session, notes_of, run_all
@@ -133,7 +132,9 @@ def recipe_show(
     if models:
         _print_models(draft)
     elif changes or tiny:
-        inherit(draft)
+        plan = checking.plan(draft)
+        if not plan.is_sound:
+            raise UsageError(checking.together(plan.problems))
         typer.echo(text_of(draft), nl=False)
     else:
         typer.echo(draft.text, nl=False)

@@ -19,6 +19,7 @@ from affectkit.stages._labels import Labels
 from affectkit.stages._map import Outcome
 from affectkit.store import Artifact, Cache, Failure, Features
 from affectkit.store import features as column_of
+from affectkit.store.atomic import explained
 from affectkit.types import Clip
 
 TIMES_FILE = "times.jsonl"
@@ -188,7 +189,8 @@ class Session:
 def run_all(session: Session, say: Callable[[Made], None] = lambda made: None) -> list[Made]:
     """Run every step of a plan in order. Raises StepFailed at the first that cannot be done; clips that fail do not
     stop the others."""
-    session.folder.mkdir(parents=True, exist_ok=True)
+    with explained(session.folder):
+        session.folder.mkdir(parents=True, exist_ok=True)
     for step in session.plan.steps.values():
         try:
             made = session.run(step)
@@ -217,5 +219,5 @@ def times_of(folder: Path, made: Made) -> dict[str, float]:
 def _note(file: Path, made: Made) -> None:
     rows = made.outcome.rows if made.outcome else 0
     entry = {"step": made.step.name, "path": str(made.path), "seconds": round(made.seconds, 3), "rows": rows}
-    with file.open("a", encoding="utf-8") as notes:
+    with explained(file), file.open("a", encoding="utf-8") as notes:
         notes.write(json.dumps(entry) + "\n")

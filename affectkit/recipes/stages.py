@@ -34,6 +34,7 @@ from affectkit.stages.sources import CropTimes
 from affectkit.stages.submit import SubmitConfig, submit
 from affectkit.stages.train import TrainConfig, train
 from affectkit.store import features as column_of
+from affectkit.store.atomic import explained
 
 if TYPE_CHECKING:
     from affectkit.recipes.running import Session
@@ -123,7 +124,8 @@ def _compare(step: Step, run: Session) -> Any:
 def _submit(step: Step, run: Session) -> Any:
     (predictions,) = step.inputs
     out = run.submission(step)
-    out.parent.mkdir(parents=True, exist_ok=True)
+    with explained(out.parent):
+        out.parent.mkdir(parents=True, exist_ok=True)
     return submit(
         run.made[predictions.step].path, step.paths["template"], out, step.config(SubmitConfig),
         videos=step.paths.get("videos"),

@@ -15,7 +15,7 @@ from affectkit.recipes.draft import Draft
 from affectkit.recipes.running import Made, Session, notes_of, times_of
 from affectkit.stages import _constant
 from affectkit.store import Artifact, Cache, provenance
-from affectkit.store.atomic import write_text
+from affectkit.store.atomic import explained, write_text
 
 _SCORED = ("evaluate", "compare")
 _ABOUT = ("task", "metric", "split", "rows", "clips", "constant", "bootstrap")
@@ -56,7 +56,8 @@ def _plain(values: Any) -> Any:
 def write_summary(session: Session, made: Sequence[Made]) -> dict[str, Any]:
     """Write summary.json, summary.md and recipe.toml, the recipe as it was run; returns what the first holds."""
     summary = _summary(session, made)
-    session.folder.mkdir(parents=True, exist_ok=True)
+    with explained(session.folder):
+        session.folder.mkdir(parents=True, exist_ok=True)
     write_text(session.folder / "summary.json", json.dumps(summary, indent=1, ensure_ascii=False))
     write_text(session.folder / "recipe.toml", text_of(session.plan.draft))
     write_text(session.folder / "summary.md", _markdown(session.plan, summary))
