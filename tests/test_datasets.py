@@ -461,6 +461,8 @@ def test_cexpr(tmp_path: Path) -> None:
     dataset = reader("cexpr", tmp_path / "root", f"labels={table}")
     assert same(dataset.labels(COMPOUND)["a"].values, [[6]]) and dataset.label_files(COMPOUND) == [table]
     assert dataset.splits() == {"a": "train", "b": "test"} and dataset.clips()[0].split == "train"
+    absent = refusal(lambda: reader("cexpr", tmp_path / "root", "labels=none.csv"))
+    assert "none.csv is not a file" in absent and "a table of your own (clip[,split][,subject],label)" in absent
 
 
 # --- DFEW

@@ -11,6 +11,7 @@ from affectkit.config import Config
 from affectkit.datasets._folders import checked_root
 from affectkit.datasets._media import Media, MediaOptions
 from affectkit.datasets._values import served
+from affectkit.errors import UsageError
 from affectkit.manifest import read_labels
 from affectkit.plugins import RawLabels
 from affectkit.tasks import BUILT_IN, Task
@@ -37,6 +38,9 @@ class CExpr:
 
     def __init__(self, options: CExprOptions, root: Path) -> None:
         self.root = checked_root(root, "the videos or cropped_aligned/")
+        if options.labels is not None and not options.labels.is_file():
+            raise UsageError(f"labels {options.labels} is not a file: C-EXPR-DB comes without labels, the option "
+                             "labels names a table of your own (clip[,split][,subject],label)")  # fmt: skip
         self.options = options
         self.media = Media(root, options)
 
