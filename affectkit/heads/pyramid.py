@@ -12,8 +12,9 @@ masked, and every scale weighs the same in any clip.
 
 Published: the scales, their sum, the joint layer, dropout 0.5. Ours: what is said above about places and edges, the
 width and number of the encoder's layers, and one output layer for all scales (`output_layer=per-scale` has its own for
-each). TLHN's valence and arousal are tasks learnt along (`--aux`): `valence-2` and `arousal-2` for two classes each, `va`
-for numbers. Not here: the coarse-to-fine use of labels, which the paper names without the details that would fix it.
+each). TLHN's valence and arousal are tasks learnt along (`--aux`): `valence-2` and `arousal-2` for two classes each,
+`va` for numbers. Not here: the coarse-to-fine use of labels, which the paper names without the details that would fix
+it.
 
 Its training is `preset=tlhn`: SGD of 5e-4 with momentum 0.9 and weight decay 1e-5, times 0.9 every 5 epochs, 50 epochs
 of batches of 90. All of them are run and the best by validation is kept; that no class is weighed and no gradient
