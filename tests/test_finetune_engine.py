@@ -27,7 +27,7 @@ from affectkit.finetuning.parallel import joined  # noqa: E402
 from affectkit.finetuning.processes import Processes  # noqa: E402
 from affectkit.finetuning.sampling import epoch_order  # noqa: E402
 from affectkit.finetuning.scoring import row_means  # noqa: E402
-from affectkit.heads import _resume  # noqa: E402
+from affectkit.heads import _resume, _schedule  # noqa: E402
 from affectkit.heads._training import seeded  # noqa: E402
 
 
@@ -260,6 +260,24 @@ def test_float16_is_for_cuda() -> None:
     with pytest.raises(UsageError, match="precision=float16 trains on CUDA only"):
         trained(options(precision="float16"))
     arithmetic.check("float16", "cuda:0")
+
+
+@pytest.mark.parametrize("name", ["sgd", "adam", "adamw"])
+def test_steps_that_a_scaler_leaves_out_leave_no_trace(name: str) -> None:
+    found = []
+    for gradients in ([1.0], [np.inf, np.inf, 1.0]):
+        weight = torch.nn.Parameter(torch.ones(8))
+        stepper = _schedule.optimiser([weight], options(optimiser=name, weight_decay=0), scaled=True)
+        scaler = torch.amp.GradScaler("cpu")
+        for gradient in gradients:
+            stepper.zero_grad()
+            scaler.scale((weight * gradient).sum()).backward()
+            scaler.unscale_(stepper)
+            scaler.step(stepper)
+            scaler.update()
+            assert np.isfinite(gradient) or name != "sgd" or not stepper.state
+        found.append(weight.detach())
+    torch.testing.assert_close(found[1], found[0])
 
 
 def test_bfloat16_learns_nearly_the_same() -> None:

@@ -72,10 +72,9 @@ def tune(tuning: Tuning, state: Path | None = None) -> list[Epoch]:
     arithmetic.check(options.precision, world.device)
     shares = blocks.shares(tuning.blocks, options.layer_decay)
     groups = [{"params": list(block)} for block in tuning.blocks]
-    run = Run(
-        tuning.module, _schedule.optimiser(groups, options), np.random.default_rng(tuning.seed), world.device,
-        scaler=arithmetic.scaler(options.precision),
-    )  # fmt: skip
+    scaler = arithmetic.scaler(options.precision)
+    optimiser = _schedule.optimiser(groups, options, scaled=scaler is not None)
+    run = Run(tuning.module, optimiser, np.random.default_rng(tuning.seed), world.device, scaler=scaler)
     kept = None if state is None else State(state, _identity(tuning))
     if kept is not None:
         kept.restore(run)

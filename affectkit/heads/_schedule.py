@@ -28,12 +28,14 @@ class Ends(NamedTuple):
     last: float
 
 
-def optimiser(parameters: Iterable[Any], options: LearningOptions) -> torch.optim.Optimizer:
+def optimiser(parameters: Iterable[Any], options: LearningOptions, scaled: bool = False) -> torch.optim.Optimizer:
     """The one that the options name, of parameters or groups of them. Weight decay is decoupled in adamw, and a term of
-    the loss in adam and sgd."""
+    the loss in adam and sgd. `scaled`: a loss scaler leaves steps out."""
     rate, decay = options.learning_rate, options.weight_decay
     if options.optimiser == "sgd":
-        return torch.optim.SGD(parameters, rate, momentum=MOMENTUM, weight_decay=decay, fused=True)
+        # torch's fused one takes its momentum from uninitialised memory where the very first step is left out.
+        fused = None if scaled else True
+        return torch.optim.SGD(parameters, rate, momentum=MOMENTUM, weight_decay=decay, fused=fused)
     kind = torch.optim.Adam if options.optimiser == "adam" else torch.optim.AdamW
     return kind(parameters, rate, weight_decay=decay, fused=True)
 
