@@ -20,7 +20,7 @@ import tuning_nets  # noqa: E402
 from torch.nn import functional  # noqa: E402
 from tuning_nets import bits, blocks, network, options, trained, units, weights  # noqa: E402
 
-from affectkit.finetuning import arithmetic, order  # noqa: E402
+from affectkit.finetuning import arithmetic, order, stepping  # noqa: E402
 from affectkit.finetuning import blocks as block_rules  # noqa: E402
 from affectkit.finetuning.objectives import objectives  # noqa: E402
 from affectkit.finetuning.parallel import joined  # noqa: E402
@@ -422,3 +422,13 @@ def test_float16_scales_losses_and_goes_on_with_its_scale(tmp_path: Path) -> Non
     )  # fmt: skip
     _resume.State(tmp_path, "x").restore(again)
     assert again.scaler is not None and again.scaler.get_scale() == 1024.0
+
+
+@pytest.mark.gpu
+def test_what_is_dropped_out_twice_is_the_same_on_a_gpu() -> None:
+    recurrent = torch.nn.GRU(4, 8, 2, batch_first=True, dropout=0.5).cuda()
+    x = torch.ones(3, 6, 4, device="cuda")
+    for _ in range(3):
+        with torch.no_grad(), stepping.unnoticed(recurrent):
+            looked = recurrent(x)[0]
+        torch.testing.assert_close(recurrent(x)[0], looked)

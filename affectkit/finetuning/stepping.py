@@ -124,6 +124,8 @@ def unnoticed(network: nn.Module) -> Iterator[None]:
     device = next(network.parameters()).device
     buffers = [buffer.clone() for buffer in network.buffers()]
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        if device.type == "cuda":  # dropout of cuDNN's GRU has a generator of its own, begun anew when this is set
+            torch.cuda.set_rng_state(torch.cuda.get_rng_state(device), device)
         yield
     for buffer, before in zip(network.buffers(), buffers, strict=True):
         buffer.copy_(before)
