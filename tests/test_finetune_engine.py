@@ -256,6 +256,13 @@ def test_a_rate_that_is_too_high_is_said() -> None:
         trained(options(learning_rate=10, loss="mse", clip_norm=0, epochs=200, optimiser="sgd"), count=64)
 
 
+def test_a_batch_norm_takes_no_batch_of_one() -> None:
+    for given in ({"batch_size": 1}, {"accumulate": 33}):
+        with pytest.raises(UsageError, match="batches of one unit cannot be trained: this network has batch norms"):
+            trained(options(**given), norm=True)
+    trained(options(batch_size=1, epochs=1))
+
+
 def test_float16_is_for_cuda() -> None:
     with pytest.raises(UsageError, match="precision=float16 trains on CUDA only"):
         trained(options(precision="float16"))

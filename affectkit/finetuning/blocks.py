@@ -50,6 +50,11 @@ def close_idle(module: nn.Module, scores: Tensor) -> None:
         parameter.requires_grad_(gradient is not None)
 
 
+def needs_others(module: nn.Module) -> bool:
+    """Whether it cannot train on one unit alone: a batch norm over units has no deviation of one value."""
+    return any(isinstance(part, nn.BatchNorm1d) for part in module.modules())
+
+
 def train_mode(module: nn.Module) -> None:
     """Training mode, but for parts of which nothing is trained: their batch norms keep their statistics, and they
     drop nothing out."""

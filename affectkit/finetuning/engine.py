@@ -99,6 +99,11 @@ class _Trainer:
             for one in tuning.objectives
         ]
         self.steps = self.cuts[0].steps
+        if any(cut.size == 1 for cut in self.cuts) and blocks.needs_others(tuning.module):
+            raise UsageError(
+                f"batches of one unit cannot be trained: this network has batch norms (option "
+                f"batch_size={options.batch_size}, accumulate={options.accumulate}; give it batches of 2 or more)"
+            )
         self.held = np.flatnonzero(labelled(tuning.held))
         self._stepper: Stepper | None = None
         self._open = 0
