@@ -31,7 +31,7 @@ from affectkit.store import Artifact, Cache, Features
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("timm")
-from affectkit.finetuning import engine, stepping  # noqa: E402
+from affectkit.finetuning import arithmetic, engine, stepping  # noqa: E402
 from affectkit.heads import _resume  # noqa: E402
 from affectkit.plugins.finetuned import open_network  # noqa: E402
 
@@ -380,6 +380,29 @@ def test_ctrl_c_leaves_a_network_and_the_same_call_goes_on(
     done = fit(tmp_path / "cache", faces, labels, options=options)
     assert contents(done.artifact) == contents(whole.artifact)
     assert states(tmp_path) == []
+
+
+def test_a_state_of_a_gpu_outlives_a_call_without_one(
+    tmp_path: Path, faces: Artifact, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    labels = expr_labels(tmp_path / "expr.csv")
+    options = ["epochs=3", "precision=float16"]
+
+    def stopped(self: Any, run: Any, last: bool = False) -> None:
+        plain(self, run, last)
+        raise KeyboardInterrupt
+
+    plain = _resume.State.keep
+    with monkeypatch.context() as patch:
+        patch.setattr(arithmetic, "check", lambda precision, device: None)
+        patch.setattr(arithmetic, "scaler", lambda precision: None)
+        patch.setattr(_resume.State, "keep", stopped)
+        with pytest.raises(Stopped):
+            fit(tmp_path / "cache", faces, labels, options=options)
+    before = [path.read_bytes() for path in sorted(tmp_path.glob("**/training.safetensors"))]
+    with pytest.raises(UsageError, match="precision=float16 trains on CUDA only"):
+        fit(tmp_path / "cache", faces, labels, options=options)
+    assert [path.read_bytes() for path in sorted(tmp_path.glob("**/training.safetensors"))] == before != []
 
 
 SLOW = """

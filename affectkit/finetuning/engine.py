@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from affectkit import metrics
-from affectkit.errors import UsageError
+from affectkit.errors import AffectkitError, UsageError
 from affectkit.finetuning import arithmetic, blocks
 from affectkit.finetuning.loading import batches
 from affectkit.finetuning.objectives import Objective
@@ -69,7 +69,6 @@ def tune(tuning: Tuning, state: Path | None = None) -> list[Epoch]:
     longer finite; `Interrupted` for Ctrl-C, with the best weights so far in the module.
     """
     options, world, task = tuning.options, tuning.world, tuning.objectives[0].task
-    arithmetic.check(options.precision, world.device)
     shares = blocks.shares(tuning.blocks, options.layer_decay)
     groups = [{"params": list(block)} for block in tuning.blocks]
     scaler = arithmetic.scaler(options.precision)
@@ -79,7 +78,7 @@ def tune(tuning: Tuning, state: Path | None = None) -> list[Epoch]:
     if kept is not None:
         kept.restore(run)
     if not world.agree([epoch.epoch for epoch in run.history]):
-        raise UsageError("the processes find different states: the cache must be one folder that all of them see")
+        raise AffectkitError("the processes find different states: the cache must be one folder that all of them see")
     trainer = _Trainer(tuning, run, shares)
     with arithmetic.exact(world.device):
         return _loop.train(

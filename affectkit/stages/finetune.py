@@ -99,11 +99,13 @@ def finetune(
         if processes.first and not cache.dry:
             state.remove()
         return Trained(found, True, read_report(found))
+    from affectkit.finetuning import arithmetic
     from affectkit.finetuning.parallel import joined
 
     keep_memory()
     network = plugin(options, task)
     place = processes.device(resolve(device))
+    arithmetic.check(options.precision, place)  # before a state that was begun on a GPU is touched
     with joined(processes, resolve(place)) as world:
         tuning = _Finetuning(plugin, network, weights, data, config, runtime, state, tensorboard, world)
         if not world.first:
