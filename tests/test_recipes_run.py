@@ -186,6 +186,14 @@ def test_out_takes_summary_and_submission(finished: Path, affectkit: Command) ->
     ]  # fmt: skip
 
 
+def test_a_step_that_another_run_computed_has_no_time(finished: Path, affectkit: Command) -> None:
+    """Nor none at all: 0 s."""
+    said = affectkit(*LINE, "--out", "here", "--json")
+    steps = {row["step"]: row for row in json.loads(said.stdout)["steps"]}
+    assert steps["grid"]["cached"] and steps["grid"]["seconds"] is None and "rate" not in steps["grid"]
+    assert "| 13 cached |  |  |" in (finished / "here" / "summary.md").read_text().replace("0 computed, ", "")
+
+
 def test_changed_settings_are_told(finished: Path, affectkit: Command) -> None:
     said = affectkit(*LINE, "--out", "tiny", "--tiny", "--set", "systems.draws=20", "--until", "grid")
     assert said.returncode == 0, said.stderr

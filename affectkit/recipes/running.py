@@ -202,9 +202,10 @@ def run_all(session: Session, say: Callable[[Made], None] = lambda made: None) -
     return list(session.made.values())
 
 
-def times_of(folder: Path, made: Made) -> dict[str, float]:
-    """Seconds and rows of all that was computed for what a step made, in this run and in those that it goes on from."""
-    total = {"seconds": 0.0, "rows": 0}
+def times_of(folder: Path, made: Made) -> dict[str, float] | None:
+    """Seconds and rows of all that was computed for what a step made, in this run and in those that it goes on from;
+    None where all of it was there before."""
+    total: dict[str, float] | None = None
     file = folder / TIMES_FILE
     for line in file.read_text(encoding="utf-8").splitlines() if file.is_file() else []:
         try:
@@ -212,6 +213,7 @@ def times_of(folder: Path, made: Made) -> dict[str, float]:
         except ValueError:  # cut short by a kill
             continue
         if entry["step"] == made.step.name and entry["path"] == str(made.path):
+            total = total or {"seconds": 0.0, "rows": 0}
             total = {key: total[key] + entry[key] for key in total}
     return total
 

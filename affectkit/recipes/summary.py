@@ -80,7 +80,7 @@ def _summary(session: Session, made: Sequence[Made]) -> dict[str, Any]:
         "scores": [_scored(one, session) for one in made if one.step.kind.name in _SCORED],
         "fusions": [_fusion(one, names) for one in made if one.step.kind.name == "fuse"],
         "steps": (steps := [_step(one, session.folder) for one in made]),
-        "seconds": round(sum(step["seconds"] for step in steps), 2),
+        "seconds": round(sum(step["seconds"] or 0.0 for step in steps), 2),
         "submissions": {one.step.name: str(one.path) for one in made if one.step.kind.makes == "file"},
         "notes": {one.step.name: notes for one in made if (notes := notes_of(one))},
         "failed": {one.step.name: {f.clip: f.cause for f in one.failed} for one in made if one.failed},
@@ -115,16 +115,17 @@ def _fusion(made: Made, names: dict[str, str]) -> dict[str, Any]:
 
 
 def _step(made: Made, folder: Path) -> dict[str, Any]:
-    """What a step did now; time and rate are those of computing all that it made."""
+    """What a step did now; time and rate are those of computing all that it made, where runs in this folder did."""
     spent = times_of(folder, made)
     found: dict[str, Any] = {
         "step": made.step.name, "stage": made.step.kind.name, "does": made.step.words, "path": str(made.path),
-        "cached": made.cached, "seconds": round(spent["seconds"], 2),
+        "cached": made.cached, "seconds": round(spent["seconds"], 2) if spent else None,
     }  # fmt: skip
     if made.outcome is not None:
         found["clips"] = {"computed": made.outcome.computed, "cached": made.outcome.cached, "failed": len(made.failed)}
-        rate = spent["rows"] / spent["seconds"] if spent["seconds"] else 0.0
-        found |= {"rows": spent["rows"], "unit": made.outcome.unit, "rate": round(rate, 2)}
+    if made.outcome is not None and spent and spent["seconds"]:
+        rate = round(spent["rows"] / spent["seconds"], 2)
+        found |= {"rows": spent["rows"], "unit": made.outcome.unit, "rate": rate}
     if "val_score" in made.report:
         found["val_score"] = made.report["val_score"]
     return found
@@ -198,10 +199,7 @@ def _markdown(plan: Plan, summary: dict[str, Any]) -> str:
     if summary["notes"]:
         notes = [(step, note) for step, all_of_it in summary["notes"].items() for note in all_of_it]
         parts.append(Table("Notes", ("step", "note"), notes).markdown())
-    steps = [
-        (s["step"], s["stage"], s["does"], _state(s), f"{s['seconds']:.1f}", _rate(s), s["path"])
-        for s in summary["steps"]
-    ]
+    steps = [(s["step"], s["stage"], s["does"], _state(s), _seconds(s), _rate(s), s["path"]) for s in summary["steps"]]
     header = ("step", "stage", "what it does", "this run", "seconds in all", "rate", "where")
     parts.append(Table(f"Steps: {summary['seconds']:.1f} s of computing", header, steps).markdown())
     weights = [(w["name"], w["licence"], w["sha256"], w["source"], ", ".join(w["steps"])) for w in summary["weights"]]
@@ -223,6 +221,10 @@ def _state(step: dict[str, Any]) -> str:
         return "cached" if step["cached"] else "computed"
     failed = f", {clips['failed']} failed" if clips["failed"] else ""
     return f"{clips['computed']} computed, {clips['cached']} cached{failed}"
+
+
+def _seconds(step: dict[str, Any]) -> str:
+    return "" if step["seconds"] is None else f"{step['seconds']:.1f}"
 
 
 def _rate(step: dict[str, Any]) -> str:
