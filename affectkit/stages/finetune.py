@@ -105,7 +105,7 @@ def finetune(
     keep_memory()
     network = plugin(options, task)
     place = processes.device(resolve(device))
-    arithmetic.check(options.precision, place)  # before a state that was begun on a GPU is touched
+    arithmetic.check(network.options.precision, place)  # before a state that was begun on a GPU is touched
     with joined(processes, resolve(place)) as world:
         tuning = _Finetuning(plugin, network, weights, data, config, runtime, state, tensorboard, world)
         if not world.first:
