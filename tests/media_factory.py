@@ -12,6 +12,8 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
+from affectkit.media.sound import planes_of
+
 Image = NDArray[np.uint8]
 
 B_FRAMES = {"preset": "veryfast", "bf": "3", "g": "30"}
@@ -165,7 +167,7 @@ def audio_block(samples: NDArray[np.float32], sampling_rate: int, pts: int, fmt:
         values = values.T.reshape(1, -1)
     layout = {1: "mono", 2: "stereo", 6: "5.1", 8: "7.1"}[len(planes)]
     frame = av.AudioFrame(format=fmt, layout=layout, samples=planes.shape[1])
-    for plane, row in zip(frame.planes[: len(values)], values, strict=True):  # PyAV 18 counts one too many of 8
+    for plane, row in zip(planes_of(frame, len(values)), values, strict=True):
         plane.update(np.pad(row, (0, plane.buffer_size // row.itemsize - len(row))))
     frame.sample_rate, frame.pts, frame.time_base = sampling_rate, pts, Fraction(1, sampling_rate)
     return frame

@@ -5,7 +5,7 @@ from __future__ import annotations
 import stat
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from affectkit.errors import ClipError
 from affectkit.media.layout import layout
@@ -75,8 +75,10 @@ def open_media(path: Path) -> InputContainer:
     path = Path(path)
     regular_file(path)
     options = {"protocol_whitelist": "file", "format_whitelist": ",".join(_DEMUXERS)}
+    # From PyAV 19 on titles and tags that are not UTF-8 never raise, and there is no such argument.
+    lenient: dict[str, Any] = {} if int(av.__version__.split(".")[0]) >= 19 else {"metadata_errors": "replace"}
     try:
-        container = av.open(f"file:{path.absolute()}", container_options=options, metadata_errors="replace")
+        container: InputContainer = av.open(f"file:{path.absolute()}", container_options=options, **lenient)
     except av.error.FFmpegError as error:
         raise ClipError(_why_unreadable(path, error)) from error
     if container.format.name not in _DEMUXERS:

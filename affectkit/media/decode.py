@@ -123,8 +123,8 @@ def frames_of(packet: Packet | None, context: Any, problem: str, findings: Findi
 
     try:
         yield from context.decode(packet)
-    except FFmpegError as error:
-        findings.report(f"{problem}: {error.strerror}")
+    except (FFmpegError, ValueError) as error:  # ValueError: from PyAV 19 on, once a decoder could not be opened
+        findings.report(f"{problem}: {getattr(error, 'strerror', None) or error}")
 
 
 def _timed(frames: Iterator[VideoFrame], index: PacketIndex, findings: Findings) -> Iterator[Timed]:

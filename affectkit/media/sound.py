@@ -18,6 +18,7 @@ from affectkit.media.resample import Samples
 
 if TYPE_CHECKING:
     from av import AudioFrame
+    from av.audio.plane import AudioPlane
     from av.audio.stream import AudioStream
     from av.container import InputContainer
 
@@ -93,12 +94,19 @@ def mono(frame: AudioFrame) -> Samples:
         raise ClipError(f"samples of the format {frame.format.name} are not understood")
     if planes > MAX_PLANES or channels > MAX_CHANNELS:
         raise ClipError(f"{channels} audio channels in {frame.format.name} are refused")
-    # PyAV 18 counts one plane too many where there are 8, so its own to_ndarray() reads from nowhere.
     count = frame.samples * channels // planes
-    values = np.stack([np.frombuffer(memoryview(plane), kind, count) for plane in frame.planes[:planes]])
+    values = np.stack([np.frombuffer(memoryview(plane), kind, count) for plane in planes_of(frame, planes)])
     values = values if frame.format.is_planar else values.reshape(-1, channels).T  # [C,S]
     with np.errstate(over="ignore", invalid="ignore"):
         return _full_scale(values.mean(axis=0, dtype=np.float64), values.dtype).astype(np.float32)
+
+
+def planes_of(frame: AudioFrame, count: int) -> list[AudioPlane]:
+    """A frame's planes. PyAV counts one too many where there are 8: its own `planes` and `to_ndarray()` then read from
+    nowhere (18) or raise (19)."""
+    from av.audio.plane import AudioPlane
+
+    return [AudioPlane(frame, index) for index in range(count)]
 
 
 def _full_scale(values: NDArray[np.float64], kind: np.dtype) -> NDArray[np.float64]:
