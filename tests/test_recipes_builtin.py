@@ -119,6 +119,13 @@ def test_tiny_needs_data_and_nothing_else(name: str) -> None:
     assert [str(one) for one in plan.problems if "is not said" not in one.what] == []
 
 
+def test_what_to_do_about_missing_weights_is_an_option_of_run() -> None:
+    plan = planned("sun-2024-va")
+    at_hand.look(plan, fetch=False)
+    said = [one.what for one in plan.problems if "PATH" in one.what]
+    assert said and all("--set STEP.weights=PATH" in one for one in said)
+
+
 def test_suns_page_says_how_to_take_the_official_crops(affectkit: Command, tmp_path: Path) -> None:
     pytest.importorskip("skimage")
     text = (reading.BUILT_IN / "sun-2024-va.toml").read_text()

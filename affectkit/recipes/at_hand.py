@@ -225,6 +225,7 @@ class _Looking:
             self._missing(step, key, str(error), what)
 
     def _missing(self, step: Step, key: tuple[str, ...], message: str, what: str) -> None:
+        message = message.replace("--weights PATH", "--set STEP.weights=PATH")  # run has no --weights
         if message not in {one.what for one in self._plan.draft.problems}:  # else told of another step, or as a mistake
             self._plan.draft.problem(["steps", step.name, *key], message, is_missing=True)
         self._plan.lack(step.name, what)
