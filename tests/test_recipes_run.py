@@ -194,6 +194,17 @@ def test_a_step_that_another_run_computed_has_no_time(finished: Path, affectkit:
     assert "| 13 cached |  |  |" in (finished / "here" / "summary.md").read_text().replace("0 computed, ", "")
 
 
+def test_a_cache_may_be_named_otherwise_or_moved(finished: Path, affectkit: Command) -> None:
+    before = summary(finished)
+    (finished / "cache").rename(finished / "moved")
+    said = affectkit("run", "r.toml", "--root", "set", "--cache", str(finished / "moved"), "--out", "run")
+    assert said.returncode == 0, said.stderr
+    found = summary(finished)
+    assert found["fusions"] == before["fusions"]
+    times = [{row["step"]: row["seconds"] for row in one["steps"][:-2]} for one in (before, found)]
+    assert times[0] == times[1]
+
+
 def test_changed_settings_are_told(finished: Path, affectkit: Command) -> None:
     said = affectkit(*LINE, "--out", "tiny", "--tiny", "--set", "systems.draws=20", "--until", "grid")
     assert said.returncode == 0, said.stderr

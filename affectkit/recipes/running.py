@@ -212,7 +212,7 @@ def times_of(folder: Path, made: Made) -> dict[str, float] | None:
             entry = json.loads(line)
         except ValueError:  # cut short by a kill
             continue
-        if entry["step"] == made.step.name and entry["path"] == str(made.path):
+        if entry["step"] == made.step.name and Path(entry["path"]).name == made.path.name:
             total = total or {"seconds": 0.0, "rows": 0}
             total = {key: total[key] + entry[key] for key in total}
     return total

@@ -70,7 +70,7 @@ def score_tables(summary: dict[str, Any]) -> list[Table]:
 
 
 def _summary(session: Session, made: Sequence[Made]) -> dict[str, Any]:
-    draft, names = session.plan.draft, {str(one.path): one.step.name for one in made}
+    draft, names = session.plan.draft, {one.path.name: one.step.name for one in made}
     about = {"name": draft.name, "title": draft.title, "paper": draft.paper, "file": str(draft.path)}
     return {
         "recipe": about | _plain({"data": draft.data, "steps": draft.steps}),
@@ -110,7 +110,8 @@ def _scored(made: Made, session: Session) -> dict[str, Any]:
 
 def _fusion(made: Made, names: dict[str, str]) -> dict[str, Any]:
     held_out = made.report["held_out"]
-    scores = {names.get(name, name): value for name, value in held_out.get("scores", {}).items()}
+    # By its folder's name: the fusion keeps the paths of the run that made it, and the cache may lie elsewhere now.
+    scores = {names.get(Path(name).name, name): value for name, value in held_out.get("scores", {}).items()}
     return {"step": made.step.name, "held_out": held_out | {"scores": scores}, "fitted_on": made.report["fitted_on"]}
 
 
