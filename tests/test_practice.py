@@ -260,7 +260,7 @@ def test_a_folder_of_others_is_left_alone(tmp_path: Path) -> None:
         make("cexpr", tmp_path)
     with pytest.raises(UsageError, match="is a file"):
         make("cexpr", tmp_path / "mine.txt")
-    with pytest.raises(AffectkitError, match="cannot be written .*: name another folder$"):
+    with pytest.raises(AffectkitError, match=r"cannot be written .*: name another folder$"):
         make("cexpr", tmp_path / "mine.txt" / "set")
     (tmp_path / "practice.json").write_text('{"settings": {"set": "dfew"}, "files": ["../x"]}')
     with pytest.raises(UsageError, match="holds the practice set dfew: name another folder"):
