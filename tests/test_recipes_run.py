@@ -186,6 +186,22 @@ def test_out_takes_summary_and_submission(finished: Path, affectkit: Command) ->
     ]  # fmt: skip
 
 
+def test_differences_say_from_what(finished: Path, affectkit: Command) -> None:
+    """The best system, or the one that a step names."""
+    own = '[steps.own]\nstage = "evaluate"\nfrom = "fused"\nagainst = "net-scores"\nlabels = "main"\ntask = "va"\n\n'
+    write_recipe(finished / "r.toml", RECIPE.replace("[tiny]", f"{own}[tiny]", 1))
+    affectkit(*LINE, "--out", "run")
+    compared, evaluated = summary(finished)["scores"]
+    best = compared["reference"]
+    assert compared["systems"].keys() - {best} == {
+        name for name, one in compared["systems"].items() if one.get("differences")
+    }
+    assert evaluated["reference"] == "net-scores"
+    scores = [compared["systems"][name]["scores"]["ccc"] for name in ("fused", "net-scores")]
+    gap = evaluated["systems"]["fused"]["differences"]["ccc"]["difference"]
+    assert gap == pytest.approx(scores[0] - scores[1])
+
+
 def test_a_step_that_another_run_computed_has_no_time(finished: Path, affectkit: Command) -> None:
     """Nor none at all: 0 s."""
     said = affectkit(*LINE, "--out", "here", "--json")

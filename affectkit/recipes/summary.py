@@ -95,11 +95,16 @@ def _scored(made: Made, session: Session) -> dict[str, Any]:
     fitted = [name for name in names if session.made[name].step.kind.name == "fuse"]
     said = f"{', '.join(fitted)}: fitted on these rows, so optimistic; see held out"
     cautions = [*report["cautions"], *([said] if fitted and report["split"] != "test" else [])]
-    systems = report["systems"] if made.step.kind.name == "compare" else [report]
+    if made.step.kind.name == "compare":
+        systems, reference = report["systems"], names[report["reference"]["place"]]
+    else:
+        reference = made.step.places.against
+        systems = [report | {"differences": report["against"]["differences"]} if reference else report]
     kept = ("scores", "intervals", "differences")
     return {
         "step": made.step.name,
         **{key: report[key] for key in _ABOUT},
+        "reference": reference,  # what differences are from
         "cautions": cautions,
         "systems": {
             name: {key: system[key] for key in kept if key in system}
