@@ -295,6 +295,16 @@ def test_bfloat16_learns_nearly_the_same() -> None:
     assert [e.loss for e in rough] != [e.loss for e in exact]
 
 
+@pytest.mark.parametrize("optimiser", ["sgd", "adamw"])
+def test_float16_with_its_scaler_learns_nearly_the_same(optimiser: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On the CPU, whose autocast and scaler are those of a GPU."""
+    exact = trained(options(epochs=8, accumulate=2, optimiser=optimiser, learning_rate=0.03))[1]
+    monkeypatch.setattr(arithmetic, "scaler", lambda precision: torch.amp.GradScaler("cpu"))
+    rough = trained(options(epochs=8, accumulate=2, optimiser=optimiser, learning_rate=0.03, precision="float16"))[1]
+    assert rough[-1].best == pytest.approx(exact[-1].best, abs=0.02)
+    assert [e.loss for e in rough] != [e.loss for e in exact]
+
+
 def test_the_environment_of_torchrun(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"):
         monkeypatch.delenv(name, raising=False)
