@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
+import os
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -252,6 +254,17 @@ def test_an_interrupted_set_is_written_anew(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.undo()
     assert not make("dfew", tmp_path, clips=10).cached
     assert not (tmp_path / "single_label" / "left over").exists()
+
+
+def test_a_folder_is_written_by_one_process_at_a_time(tmp_path: Path) -> None:
+    folder = os.open(tmp_path, os.O_RDONLY)
+    fcntl.flock(folder, fcntl.LOCK_EX)
+    try:
+        with pytest.raises(UsageError, match="is being written by another process: wait for it"):
+            make("cexpr", tmp_path)
+    finally:
+        os.close(folder)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_folder_of_others_is_left_alone(tmp_path: Path) -> None:

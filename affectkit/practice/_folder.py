@@ -6,9 +6,12 @@ then with the list of all files, so that other settings remove exactly these.
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 import shutil
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -43,10 +46,20 @@ class SetFolder:
         """Files of the set as it was written."""
         return len(self._listed(self._written or {}))
 
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the folder, made where it is missing. Raises UsageError while another process writes it."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        handle = os.open(self.path, os.O_RDONLY)
+        try:
+            self._lock(handle)
+            yield
+        finally:
+            os.close(handle)
+
     def begin(self) -> None:
         """Remove what earlier settings or an interrupted run wrote, and mark the folder as unfinished."""
-        self.path.mkdir(parents=True, exist_ok=True)
-        written = self._written
+        written = self._marker()
         self._mark(files=None)
         if written is not None:
             self._remove(written)
@@ -61,6 +74,12 @@ class SetFolder:
         )
         self._mark(files)
         return len(files)
+
+    def _lock(self, handle: int) -> None:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UsageError(f"{self.path} is being written by another process: wait for it, then repeat") from None
 
     def _mark(self, files: list[str] | None) -> None:
         text = json.dumps({"settings": self.settings, "files": files}, indent=1)

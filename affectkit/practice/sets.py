@@ -63,7 +63,7 @@ def make_practice(name: str, folder: Path, config: PracticeConfig, runtime: Runt
     if target.complete:
         return PracticeSet(name, folder, one.ABOUT, plan.clips, target.count, cached=True)
     photograph()  # fails here, before anything is written
-    with explained(folder):
+    with explained(folder), target.locked():
         target.begin()
         jobs = list(one.jobs(folder, plan))
         with meter(f"practice {name}", len(jobs), "clips", runtime.progress) as progress:
