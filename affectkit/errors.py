@@ -56,5 +56,5 @@ def unknown(kind: str, given: str, known: Iterable[str]) -> UsageError:
     """
     accepted = sorted(known)
     near = get_close_matches(given, accepted, n=1)
-    hint = f" did you mean '{near[0]}'?" if near else ""
-    return UsageError(f"unknown {kind} '{given}':{hint} (accepted: {', '.join(accepted) or 'none'})")
+    hint = f": did you mean '{near[0]}'?" if near else ""
+    return UsageError(f"unknown {kind} '{given}'{hint} (accepted: {', '.join(accepted) or 'none'})")
