@@ -24,7 +24,7 @@ from affectkit.finetuning import arithmetic, order, stepping  # noqa: E402
 from affectkit.finetuning import blocks as block_rules  # noqa: E402
 from affectkit.finetuning.objectives import objectives  # noqa: E402
 from affectkit.finetuning.parallel import joined  # noqa: E402
-from affectkit.finetuning.processes import Processes  # noqa: E402
+from affectkit.finetuning.processes import NoMemory, Processes  # noqa: E402
 from affectkit.finetuning.sampling import epoch_order  # noqa: E402
 from affectkit.finetuning.scoring import row_means  # noqa: E402
 from affectkit.heads import _resume, _schedule  # noqa: E402
@@ -261,6 +261,20 @@ def test_a_batch_norm_takes_no_batch_of_one() -> None:
         with pytest.raises(UsageError, match="batches of one unit cannot be trained: this network has batch norms"):
             trained(options(**given), norm=True)
     trained(options(batch_size=1, epochs=1))
+
+
+def test_a_device_that_is_too_small_is_said_and_the_state_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_resume, "SECONDS", 0.0)
+
+    def full(epoch: int, *told: Any) -> None:
+        if epoch == 2:
+            raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate 2 GiB")
+
+    with pytest.raises(NoMemory, match="memory of cpu does not hold option batch_size=16: lower it and raise"):
+        trained(options(), state=tmp_path, watch=full)
+    assert len(list(tmp_path.iterdir())) == 1 and not issubclass(NoMemory, UsageError)
 
 
 def test_float16_is_for_cuda() -> None:

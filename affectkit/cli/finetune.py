@@ -13,7 +13,7 @@ from affectkit.cli._results import log
 from affectkit.cli.data import DeviceOption
 from affectkit.config import Runtime
 from affectkit.errors import AffectkitError
-from affectkit.finetuning.processes import Processes
+from affectkit.finetuning.processes import NoMemory, Processes
 from affectkit.stages._labels import LabelChoice
 from affectkit.stages._resumable import Stopped
 from affectkit.stages._training_data import AuxiliarySource
@@ -95,10 +95,10 @@ def finetune(
 
 
 def _say(error: AffectkitError) -> None:
-    """What is wrong with all processes process 0 says; what is wrong with this one's share of the data it says."""
+    """What is wrong with all processes process 0 says; what is wrong with this one's data or device it says itself."""
     from affectkit.networks._crops import BrokenRow
 
-    if isinstance(error, BrokenRow):
+    if isinstance(error, BrokenRow | NoMemory):
         log(f"affectkit: {error}")
 
 

@@ -26,6 +26,7 @@ from affectkit.finetuning.loading import batches
 from affectkit.finetuning.objectives import Objective
 from affectkit.finetuning.order import Cut, Indices, passes
 from affectkit.finetuning.parallel import World
+from affectkit.finetuning.processes import NoMemory
 from affectkit.finetuning.sampling import labelled
 from affectkit.finetuning.scoring import row_scores
 from affectkit.finetuning.stepping import Part, Stepper, unnoticed
@@ -66,7 +67,8 @@ def tune(tuning: Tuning, state: Path | None = None) -> list[Epoch]:
 
     An epoch is one pass over the units of the first objective; after each of its steps, every other one takes a step of
     its own. With a folder as `state`, training goes on from what is found there. Raises UsageError when the loss is no
-    longer finite; `Interrupted` for Ctrl-C, with the best weights so far in the module.
+    longer finite; `NoMemory` for batches that the device cannot hold; `Interrupted` for Ctrl-C, with the best weights
+    so far in the module.
     """
     options, world, task = tuning.options, tuning.world, tuning.objectives[0].task
     shares = blocks.shares(tuning.blocks, options.layer_decay)
@@ -80,11 +82,17 @@ def tune(tuning: Tuning, state: Path | None = None) -> list[Epoch]:
     if not world.agree([epoch.epoch for epoch in run.history]):
         raise AffectkitError("the processes find different states: the cache must be one folder that all of them see")
     trainer = _Trainer(tuning, run, shares)
-    with arithmetic.exact(world.device):
-        return _loop.train(
-            run, trainer.epoch, limits=options, metric=task.metric, monitor=tuning.monitor,
-            state=kept if world.first else None,
-        )  # fmt: skip
+    try:
+        with arithmetic.exact(world.device):
+            return _loop.train(
+                run, trainer.epoch, limits=options, metric=task.metric, monitor=tuning.monitor,
+                state=kept if world.first else None,
+            )  # fmt: skip
+    except torch.OutOfMemoryError:
+        raise NoMemory(
+            f"the memory of {world.device} does not hold option batch_size={options.batch_size}: lower it and raise "
+            "accumulate as much, or set checkpointing=true"
+        ) from None
 
 
 class _Trainer:

@@ -5,7 +5,11 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-from affectkit.errors import UsageError
+from affectkit.errors import AffectkitError, UsageError
+
+
+class NoMemory(AffectkitError):
+    """The device of this process cannot hold what it is to compute."""
 
 
 @dataclass(frozen=True)
