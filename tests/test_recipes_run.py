@@ -23,6 +23,19 @@ from affectkit.datasets import table
 from affectkit.stages import _map
 from affectkit.store import Artifact
 
+TWICE = RECIPE.replace(
+    "[tiny]",
+    """\
+[steps.mean]
+stage = "fuse"
+method = "equal"
+from = ["net-scores", "fused"]
+labels = "main"
+task = "va"
+
+[tiny]""",
+    1,
+)
 LINE = ["run", "r.toml", "--root", "set", "--cache", "cache"]
 CLIPS = sum(SPLITS.values())
 STEPS = ["faces", "grid", "windows", "net", "kernel", "net-scores", "kernel-scores", "fused", "systems", "submission"]
@@ -165,6 +178,20 @@ def test_a_fusion_is_not_praised_for_rows_that_it_was_fitted_on(place: Path, aff
     assert "note: left out, features but no labels: 3 (test1, test2, test3)" in said.stderr
 
 
+def test_a_fusion_of_fusions_is_not_held_out_of_validation_clips(place: Path, affectkit: Command) -> None:
+    """The inner one has been fitted on all of them."""
+    labels = place / "set" / "labels.csv"
+    labels.write_text("".join(line for line in labels.read_text().splitlines(True) if ",test," not in line))
+    write_recipe(place / "r.toml", TWICE)
+    affectkit("run", "r.toml", "--root", "set", "--out", "run", "--until", "mean")
+    assert [one["cautions"] for one in summary(place)["fusions"]] == [
+        [], ["fused: fitted on these rows, so optimistic"],
+    ]  # fmt: skip
+    assert (
+        "validation clips; fused: fitted on these rows, so optimistic\n" in (place / "run" / "summary.md").read_text()
+    )
+
+
 def test_labels_are_read_once_for_all_steps(finished: Path, affectkit: Command) -> None:
     with patch.object(table.Table, "labels", autospec=True, side_effect=table.Table.labels) as read:
         assert affectkit(*LINE).returncode == 0
@@ -200,6 +227,16 @@ def test_differences_say_from_what(finished: Path, affectkit: Command) -> None:
     scores = [compared["systems"][name]["scores"]["ccc"] for name in ("fused", "net-scores")]
     gap = evaluated["systems"]["fused"]["differences"]["ccc"]["difference"]
     assert gap == pytest.approx(scores[0] - scores[1])
+
+
+def test_held_out_scores_are_named_by_the_step_that_fuses(finished: Path, affectkit: Command) -> None:
+    """Of two fusions, `fused` may be the other one."""
+    write_recipe(finished / "r.toml", TWICE)
+    affectkit(*LINE, "--out", "run", "--until", "mean")
+    first, second = (one["held_out"]["scores"] for one in summary(finished)["fusions"])
+    assert list(second) == ["mean", "best single", "equal weights", "net-scores", "fused"]
+    assert second["fused"] == pytest.approx(first["fused"])
+    assert not any(one["cautions"] for one in summary(finished)["fusions"]), "held out are test clips"
 
 
 def test_a_step_that_another_run_computed_has_no_time(finished: Path, affectkit: Command) -> None:

@@ -14,6 +14,7 @@ from affectkit.recipes.checking import Plan
 from affectkit.recipes.draft import Draft
 from affectkit.recipes.running import Made, Session, notes_of, times_of
 from affectkit.stages import _constant
+from affectkit.stages._honesty import FUSED
 from affectkit.store import Artifact, Cache, provenance
 from affectkit.store.atomic import explained, write_text
 
@@ -78,7 +79,7 @@ def _summary(session: Session, made: Sequence[Made]) -> dict[str, Any]:
         "until": session.plan.until,
         "roots": {name: str(one.root) for name, one in session.plan.data.items() if one.root},
         "scores": [_scored(one, session) for one in made if one.step.kind.name in _SCORED],
-        "fusions": [_fusion(one, names) for one in made if one.step.kind.name == "fuse"],
+        "fusions": [_fusion(one, session, names) for one in made if one.step.kind.name == "fuse"],
         "steps": (steps := [_step(one, session.folder) for one in made]),
         "seconds": round(sum(step["seconds"] or 0.0 for step in steps), 2),
         "submissions": {one.step.name: str(one.path) for one in made if one.step.kind.makes == "file"},
@@ -92,9 +93,8 @@ def _summary(session: Session, made: Sequence[Made]) -> dict[str, Any]:
 def _scored(made: Made, session: Session) -> dict[str, Any]:
     """Every system's scores and intervals, by the step that made them."""
     report, names = made.report, [one.step for one in made.step.inputs]
-    fitted = [name for name in names if session.made[name].step.kind.name == "fuse"]
-    said = f"{', '.join(fitted)}: fitted on these rows, so optimistic; see held out"
-    cautions = [*report["cautions"], *([said] if fitted and report["split"] != "test" else [])]
+    seen = [] if report["split"] in ("train", "test") else [f"{one}; see held out" for one in _seen(made, session)]
+    cautions = [*report["cautions"], *seen]
     if made.step.kind.name == "compare":
         systems, reference = report["systems"], names[report["reference"]["place"]]
     else:
@@ -113,11 +113,20 @@ def _scored(made: Made, session: Session) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _fusion(made: Made, names: dict[str, str]) -> dict[str, Any]:
+def _fusion(made: Made, session: Session, names: dict[str, str]) -> dict[str, Any]:
     held_out = made.report["held_out"]
+    cautions = [] if held_out["how"] == "test clips" else _seen(made, session)
+    names = names | {FUSED: made.step.name}
     # By its folder's name: the fusion keeps the paths of the run that made it, and the cache may lie elsewhere now.
     scores = {names.get(Path(name).name, name): value for name, value in held_out.get("scores", {}).items()}
-    return {"step": made.step.name, "held_out": held_out | {"scores": scores}, "fitted_on": made.report["fitted_on"]}
+    return {"step": made.step.name, "held_out": held_out | {"scores": scores}, "fitted_on": made.report["fitted_on"],
+            "cautions": cautions}  # fmt: skip
+
+
+def _seen(made: Made, session: Session) -> list[str]:
+    """Inputs that are fusions, which have seen the labels of every validation row."""
+    fitted = [one.step for one in made.step.inputs if session.made[one.step].step.kind.name == "fuse"]
+    return [f"{', '.join(fitted)}: fitted on these rows, so optimistic"] if fitted else []
 
 
 def _step(made: Made, folder: Path) -> dict[str, Any]:
@@ -183,7 +192,8 @@ def _held_out(fusion: dict[str, Any]) -> Table:
     rows = [(name, f"{value:.4f}") for name, value in held_out["scores"].items()]
     fitted = fusion["fitted_on"]
     note = f"fitted on {fitted['rows']} rows of {fitted['clips']} validation clips"
-    return Table(f"{fusion['step']}: held out ({held_out['how']})", ("system", "score"), rows, note)
+    title = f"{fusion['step']}: held out ({held_out['how']})"
+    return Table(title, ("system", "score"), rows, "; ".join([note, *fusion["cautions"]]))
 
 
 def _cell(value: float, bounds: Sequence[float] | None = None) -> str:
