@@ -52,12 +52,12 @@ def loading(crops: Artifact, probability: float) -> Measure:
     return per_second(len(table), epoch)
 
 
-def step(backbone: str, side: int, count: int) -> Measure:
+def step(backbone: str, side: int, count: int, channels_last: bool = False) -> Measure:
     """A measure of the crops a second of forward, backward and optimiser step of network `static`."""
     import torch
 
     plugin = plugins.get("networks", "static")
-    options = plugin.Options(backbone=backbone, input_size=side)
+    options = plugin.Options(backbone=backbone, input_size=side, channels_last=channels_last)
     module = plugin(options, EXPR).build(plugin.weights(options, "random"), [Outputs(count=8, activation="linear")])
     module.train()
     optimiser = torch.optim.AdamW(module.parameters(), lr=1e-4)
@@ -145,6 +145,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         artifact = make_crops(Cache(Path(folder)), crops, given.side)
         cases = {name: step(name, given.side, stepped) for name in given.backbones}
+        cases["channels_last"] = step(given.backbones[0], given.side, stepped, channels_last=True)
         cases |= {"loading": loading(artifact, given.augment), "plain": loading(artifact, 0.0)}
         if not given.no_loader:
             cases["loader"] = loader(artifact, given.augment)
@@ -152,6 +153,8 @@ def main() -> None:
     what = f"{crops:,} crops of {given.side} px, each augmentation p = {given.augment:g}, {CORES} threads"
     for name in given.backbones:
         Ratio(taken["loading"], taken[name], "crops/s", at_least=5).show(f"{what}; loading / step of {name}")
+    faster = Ratio(taken["channels_last"], taken[given.backbones[0]], "crops/s").value
+    print(f"  step of {given.backbones[0]} with channels_last / without: {faster:.2f}")
     print(f"  without augmentation: {statistics.median(taken['plain']):,.0f} crops/s")
     if not given.no_loader:
         ratio = Ratio(taken["loading"], taken["loader"], "crops/s").value

@@ -223,14 +223,14 @@ def test_the_published_sizes(backbone: str, given: list[str], dim: int, side: in
     assert len(names) == len(set(names)) == len(list(module.parameters()))
 
 
+@pytest.mark.parametrize("option", ["checkpointing", "channels_last"])
 @pytest.mark.parametrize("backbone", ["test_resnet", "test_vit"])
-def test_checkpointing_gives_the_same_gradients_and_statistics(backbone: str) -> None:
+def test_what_saves_memory_or_time_gives_the_same_gradients_and_statistics(backbone: str, option: str) -> None:
     plugin = plugins.get("networks", "static")
     found = []
     for given in ("false", "true"):
-        options = plugins.parse_options(
-            plugin, [f"backbone={backbone}", "input_size=32", f"checkpointing={given}"], "static"
-        )
+        said = [f"backbone={backbone}", "input_size=32", f"{option}={given}"]
+        options = plugins.parse_options(plugin, said, "static")
         network = plugin(options, tasks.get("va"))
         torch.manual_seed(0)
         module = network.build(plugin.weights(options, "random"), [Outputs(count=2, activation="tanh")])
@@ -239,9 +239,13 @@ def test_checkpointing_gives_the_same_gradients_and_statistics(backbone: str) ->
         images = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (6, 1, 3, 20, 20), dtype=np.uint8))
         module(images).square().sum().backward()
         found.append({name: one.grad for name, one in module.named_parameters()} | dict(module.named_buffers()))
+    convolutions = [one.weight for one in module.modules() if isinstance(one, torch.nn.Conv2d)]
+    nhwc = all(one.is_contiguous(memory_format=torch.channels_last) for one in convolutions)
+    assert nhwc == (option == "channels_last")
     for name, value in found[0].items():
         if not name.endswith("num_batches_tracked"):  # which nothing reads
-            torch.testing.assert_close(found[1][name], value, msg=name)
+            tolerance = (1e-4 if nhwc else 1e-6) * float(value.abs().max()) + 1e-6
+            torch.testing.assert_close(found[1][name], value, rtol=0, atol=tolerance, msg=name)
 
 
 def test_efficientnet_lite0_is_read_as_its_backbone_reads_it(faces: Artifact) -> None:

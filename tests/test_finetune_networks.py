@@ -83,7 +83,7 @@ def score_again(done: Trained, upstream: Artifact, labels: Path) -> float:
 
 
 CASES = [
-    ("pyramid", "expr", ["dropout=0.2", "augment=0.2"]),
+    ("pyramid", "expr", ["dropout=0.2", "augment=0.2", "channels_last=true"]),
     ("pyramid", "va", ["accumulate=2", "trainable_blocks=2", "checkpointing=true"]),
     ("speech", "va", ["augment=0.5", "accumulate=2", "trainable_blocks=2", "hop=1"]),
 ]

@@ -37,3 +37,11 @@ class TuningOptions(LearningOptions):
     augment: float = Field(0.05, ge=0, le=1, description="probability of each augmentation (0: none)")
     precision: Precision = Field("float32", description="arithmetic of the forward pass (float16: on CUDA only)")
     checkpointing: bool = Field(False, description="compute activations again in the backward pass, to save memory")
+
+
+class ImageOptions(TuningOptions):
+    """How a network over images is trained."""
+
+    channels_last: bool = Field(
+        False, description="NHWC memory format of the backbone: faster for most CNNs, other last digits"
+    )

@@ -88,11 +88,13 @@ class Encoder(nn.Module):
 def build(
     model: str, input_size: int | None, weights: WeightsFile | None, known: dict[str, Any],
     checkpointing: bool = False, layer: Layer = "pooled", imagenet: bool = False,
+    channels_last: bool = False,
 ) -> tuple[Encoder, dict[str, Any]]:  # fmt: skip
     """The backbone and its architecture as JSON: with the given weights, or as `known` describes it, without any.
 
-    `imagenet`: pixels are normalised by ImageNet's mean and deviation, whatever the model's own are. Raises UsageError
-    for weights that do not fit, and for a description that the installed timm cannot build.
+    `imagenet`: pixels are normalised by ImageNet's mean and deviation, whatever the model's own are. `channels_last`:
+    its weights lie in NHWC, and what they are applied to follows. Raises UsageError for weights that do not fit, and
+    for a description that the installed timm cannot build.
     """
     if weights is None:
         described = validate(Architecture, known, "the saved network's architecture")
@@ -111,6 +113,8 @@ def build(
         model=name, input_size=input_size, size=prepared.size, mean=prepared.mean, std=prepared.std,
         interpolation=prepared.interpolation, layer=layer, classes=network.num_classes if layer == "logits" else None,
     )  # fmt: skip
+    if channels_last:
+        cast(Any, network).to(memory_format=torch.channels_last)
     return Encoder(network, prepared, checkpointing, layer), described.model_dump(mode="json")
 
 

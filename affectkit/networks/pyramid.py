@@ -31,7 +31,7 @@ from affectkit.heads import pyramid as head
 from affectkit.heads._options import Seconds
 from affectkit.heads._windows import Plan, Windows, plan
 from affectkit.networks._clips import whole
-from affectkit.networks._options import TuningOptions
+from affectkit.networks._options import ImageOptions
 from affectkit.networks.static import Static, StaticOptions
 from affectkit.plugins import Outputs, Units
 from affectkit.tasks import Task
@@ -47,7 +47,7 @@ Indices = NDArray[np.int64]
 RESNET = "resnet18.tv_in1k"
 
 
-class PyramidOptions(head.Layout, TuningOptions):
+class PyramidOptions(head.Layout, ImageOptions):
     """Of the pyramid and its backbone; the others are shared."""
 
     backbone: str = Field(
@@ -94,8 +94,9 @@ class Pyramid:
 
         chosen = self.options
         encoder, self.architecture = backbone.build(
-            chosen.backbone, chosen.input_size, weights, self.architecture, chosen.checkpointing
-        )
+            chosen.backbone, chosen.input_size, weights, self.architecture, chosen.checkpointing,
+            channels_last=chosen.channels_last,
+        )  # fmt: skip
         self.dim = encoder.dim
         return CropPyramid(encoder, self._head, outputs)
 

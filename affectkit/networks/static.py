@@ -28,7 +28,7 @@ from affectkit.backbones.efficientnet_lite0 import NAME
 from affectkit.config import Config
 from affectkit.errors import UsageError
 from affectkit.networks._clips import whole
-from affectkit.networks._options import TuningOptions
+from affectkit.networks._options import ImageOptions
 from affectkit.plugins import Outputs, Units
 from affectkit.tasks import Task
 from affectkit.types import ClipLabels
@@ -48,7 +48,7 @@ SUN = {
 }  # fmt: skip
 
 
-class StaticOptions(TuningOptions):
+class StaticOptions(ImageOptions):
     """Of the backbone and the layers on it; the others are shared."""
 
     preset: Literal["none", "sun"] = Field("none", description="sun: trained as the paper says; options given win")
@@ -104,7 +104,7 @@ class Static:
         chosen = self.options
         encoder, self.architecture = backbone.build(
             chosen.backbone, chosen.input_size, weights, self.architecture, chosen.checkpointing, chosen.layer,
-            imagenet=chosen.pixels == "imagenet",
+            imagenet=chosen.pixels == "imagenet", channels_last=chosen.channels_last,
         )  # fmt: skip
         return StaticModule(encoder, chosen.width, chosen.dropout, outputs)
 
