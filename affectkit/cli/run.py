@@ -21,7 +21,8 @@ from affectkit.recipes import at_hand, checking, reading
 from affectkit.recipes.draft import Draft
 from affectkit.recipes.dry import Row, dry_run
 from affectkit.recipes.running import Made, Session, notes_of, run_all
-from affectkit.recipes.summary import Table, folder_of, score_tables, text_of, write_summary
+from affectkit.recipes.summary import folder_of, write_summary
+from affectkit.recipes.tables import Table, score_tables
 from affectkit.stages._devices import resolve
 from affectkit.stages._resumable import Stopped
 
@@ -135,7 +136,7 @@ def recipe_show(
         plan = checking.plan(draft)
         if not plan.is_sound:
             raise UsageError(checking.together(plan.problems))
-        typer.echo(text_of(draft), nl=False)
+        typer.echo(draft.toml(), nl=False)
     else:
         typer.echo(draft.text, nl=False)
 

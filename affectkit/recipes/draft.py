@@ -9,6 +9,7 @@ from typing import Any
 
 from affectkit.errors import unknown
 from affectkit.recipes._lines import Key
+from affectkit.recipes._toml import recipe_text
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,12 @@ class Draft:
     def folder(self, *key: str) -> Path:
         """What a relative path there is relative to: the recipe's folder, or for --set the working directory."""
         return self._origin(key).folder
+
+    def toml(self) -> str:
+        """The recipe as TOML, with what was changed."""
+        about = {"title": self.title, "paper": self.paper, "practice": self.practice}
+        given = {key: value for key, value in about.items() if value}
+        return recipe_text(given, {"data": self.data, "steps": self.steps})
 
     def problem(self, key: Sequence[str], what: str, is_missing: bool = False) -> None:
         """Note what is wrong with a key."""
