@@ -275,6 +275,8 @@ def test_a_folder_of_others_is_left_alone(tmp_path: Path) -> None:
         make("cexpr", tmp_path / "mine.txt")
     with pytest.raises(AffectkitError, match=r"cannot be written .*: name another folder$"):
         make("cexpr", tmp_path / "mine.txt" / "set")
+    with pytest.raises(AffectkitError, match=r"cannot be written \(No such file or directory\)"):
+        make("cexpr", Path("/proc/set"))
     (tmp_path / "practice.json").write_text('{"settings": {"set": "dfew"}, "files": ["../x"]}')
     with pytest.raises(UsageError, match="holds the practice set dfew: name another folder"):
         make("cexpr", tmp_path)

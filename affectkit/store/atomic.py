@@ -14,7 +14,9 @@ from affectkit.errors import AffectkitError
 
 TEMPORARY = ".tmp-"
 _FULL = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
-_DENIED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG)
+_DENIED = (
+    errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ENOENT, errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG,
+)  # fmt: skip
 
 
 def temporary_name(path: Path) -> Path:
