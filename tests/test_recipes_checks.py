@@ -77,6 +77,8 @@ def test_a_good_recipe_has_none(tmp_path: Path) -> None:
         ('from = "faces"', 'from = "faces:layer_07"', "only features have outputs to choose from; faces makes crops"),
         ('from = ["net-scores", "kernel-scores"]', 'from = "net-scores"', "fuse combines two or more predictions; 1"),
         ('from = ["fused", "net-scores", "kernel-scores"]', 'from = "fused"', "compare takes two or more predictions"),
+        ('"affwild2-va"', '"affwild2-expr"', 'fused predicts task va, format affwild2-expr takes expr'),
+        ('task = "va"\ndraws', 'task = "expr"\ndraws', "fused predicts task va, not expr"),
         ('from = "fused"\nformat', 'from = "systems"\nformat', "submit takes predictions; given systems (a report)"),
         ('format = "affwild2-va"', 'format = "affwild-va"', "format: Input should be 'affwild2-va'"),
         ('task = "va"\nhead', 'task = "av"\nhead', "task = \"av\" -> unknown task 'av'"),
@@ -251,13 +253,14 @@ def test_a_root_that_nobody_said(tmp_path: Path) -> None:
 def test_everything_missing_is_told_at_once(tmp_path: Path) -> None:
     text = RECIPE.replace('labels = "main"\ntask = "va"\nhead = "mlp"', 'labels = "no.csv"\ntask = "va"\nhead = "mlp"')
     text = text.replace("template.txt", "none.txt")
-    changes = ["kernel.task=dfew", "grid.backbone=resnet18.a1_in1k", "fused.splits=splits.csv"]
+    (tmp_path / "bad.csv").write_text("clip,happy\na,1\n")
+    changes = [f"kernel.labels={tmp_path}/bad.csv", "grid.backbone=resnet18.a1_in1k", "fused.splits=splits.csv"]
     plan = looked(tmp_path, text, *changes)
     said = "\n".join(map(str, plan.problems))
     assert plan.is_sound
     for part in (
         f"labels {tmp_path}/no.csv is not a file", "template", "none.txt is not a file",
-        "labels.csv: no column label among clip, start, end, split, valence, arousal",
+        "bad.csv: no column valence, arousal among clip, happy",
         "--set fused.splits=splits.csv: splits splits.csv is not a file",
         "--set grid.backbone=resnet18.a1_in1k: model.safetensors of huggingface.co/timm/resnet18.a1_in1k is not in",
     ):  # fmt: skip
@@ -268,16 +271,18 @@ def test_everything_missing_is_told_at_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize("labels", ["main", "labels.csv"])
 def test_labels_and_templates_of_something_else_are_not_at_hand(tmp_path: Path, labels: str) -> None:
     """Else hours of embedding come before it is found."""
+    root = write_set(tmp_path / "set", {"train": 1})
     (tmp_path / "labels.csv").write_text("clip,happy\na,1\n")
-    text = RECIPE.replace(
-        'labels = "main"\ntask = "va"\nhead = "mlp"', f'labels = "{labels}"\ntask = "dfew"\nhead = "mlp"'
-    )
-    plan = looked(tmp_path, text, "submission.format=cexpr")
+    (root / "labels.csv").write_text("clip,happy\na,1\n")
+    (root / "template.txt").write_text("image_location,compound\n")
+    text = RECIPE.replace('labels = "main"', f'labels = "{labels}"')
+    plan = planned(tmp_path, text, roots=[str(root)])
+    at_hand.look(plan, fetch=False)
     found = [str(one) for one in plan.problems]
     assert plan.is_sound and len(found) == 2
-    assert "labels.csv: no column" in found[0] and "labels for dfew need clip, label" in found[0]
-    assert "template.txt has the columns image_location, valence, arousal; a template of cexpr has" in found[1]
-    assert set(plan.lacks) == {"net", "submission"}
+    assert "labels.csv: no column" in found[0] and "labels for va need clip, valence, arousal" in found[0]
+    assert "template.txt has the columns image_location, compound; a template of affwild2-va has" in found[1]
+    assert set(plan.lacks) == {"net", "kernel", "fused", "systems", "submission"}
 
 
 def test_what_several_steps_lack_is_told_once(tmp_path: Path) -> None:

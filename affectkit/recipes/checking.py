@@ -9,7 +9,7 @@ from typing import Any
 
 from affectkit import plugins, tasks
 from affectkit.errors import unknown
-from affectkit.recipes import _links
+from affectkit.recipes import _links, _tasks
 from affectkit.recipes._lines import Key
 from affectkit.recipes._links import Link
 from affectkit.recipes._settings import (
@@ -80,6 +80,7 @@ def plan(draft: Draft, roots: Sequence[str] = (), until: str | None = None) -> P
         made.until, wanted = until, _links.needed(links, until)
         order = [name for name in order if name in wanted]
     made.steps = {name: found[name] for name in order if name in found and name not in wrong}
+    _tasks.check(draft, made.steps)
     for step in made.steps.values():
         for name in _unplaced(step, known):
             made.lack(step.name, root_option(made.data, name))
