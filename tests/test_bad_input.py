@@ -291,8 +291,8 @@ def test_a_full_disk_keeps_what_is_finished(child: Command, tmp_path: Path) -> N
 @pytest.fixture
 def features(affectkit: Command, tmp_path: Path) -> str:
     """Features of three clips without a detector, and labels of them in va.csv."""
-    for clip in "abc":
-        crop_folder(tmp_path / "crops" / clip, [portrait()[:32, :32]] * 6)
+    for place, clip in enumerate("abc"):
+        crop_folder(tmp_path / "crops" / clip, [portrait()[8 * place :, :][:32, :32]] * 6)
     rows = [f"{clip},{split},{row / 5},{(row + 1) / 5},{row / 9},{-row / 9}\n"
             for clip, split in (("a", "train"), ("b", "val"), ("c", "test")) for row in range(6)]  # fmt: skip
     (tmp_path / "va.csv").write_text("clip,split,start,end,valence,arousal\n" + "".join(rows))
@@ -318,7 +318,7 @@ def test_a_full_disk_while_training_and_predicting(child: Command, tmp_path: Pat
     head = ["train-head", features, "--labels", "va.csv", "--task", "va", "--device", "cpu"]
     head += [part for option in ("epochs=1", "width=8", "heads=1", "layers=1") for part in ("-o", option)]
     refused(child(*head, preexec_fn=limit(3_000)), "room")
-    assert not list((tmp_path / "cache").glob("train-head/*"))
+    assert not list((tmp_path / "cache").glob("train-head/*/stage.json"))
     made = child(*head).stdout.strip()
     predict = ["predict", made, features, "--device", "cpu"]
     refused(child(*predict, preexec_fn=limit(9_000)), "room")
