@@ -80,13 +80,13 @@ def test_the_recipe_on_the_page_has_no_mistake(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("page", sorted((DOCS / "recipes").glob("*.md")), ids=lambda page: page.stem)
 def test_commands_on_the_recipes_pages_name_what_is_there(page: Path) -> None:
-    """Every `--set step.option=...` on a page is a setting of that recipe."""
+    """Every `--set step.option=...` on a page is a setting of that recipe, together with the others of its line."""
     from affectkit.recipes import checking, reading
 
     text = page.read_text(encoding="utf-8").replace("\\\n", " ")
-    settings = [one.strip("'`") for one in re.findall(r"--set ('[^']+'|[^\s`]+)", text)]
     names = [name for name in reading.built_in() if f"affectkit run {name}" in text]
     assert names
-    for setting in settings:
-        plan = checking.plan(reading.read(names[0], [setting]))
-        assert [str(one) for one in plan.problems if not one.is_missing] == [], setting
+    for line in text.splitlines():
+        settings = [one.strip("'`") for one in re.findall(r"--set ('[^']+'|[^\s`]+)", line)]
+        plan = checking.plan(reading.read(names[0], settings))
+        assert [str(one) for one in plan.problems if not one.is_missing] == [], settings
