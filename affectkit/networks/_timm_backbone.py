@@ -114,7 +114,7 @@ def build(
         interpolation=prepared.interpolation, layer=layer, classes=network.num_classes if layer == "logits" else None,
     )  # fmt: skip
     if channels_last:
-        cast(Any, network).to(memory_format=torch.channels_last)
+        network.to(memory_format=torch.channels_last)
     return Encoder(network, prepared, checkpointing, layer), described.model_dump(mode="json")
 
 

@@ -19,21 +19,20 @@ def check(draft: Draft, steps: Mapping[str, Step]) -> None:
     for step in steps.values():
         if step.kind.name not in _READERS:
             continue
-        wanted = _wanted(step)
+        wanted, instead = _wanted(step)
         for ref in step.inputs:
             given = _task_of(steps, ref.step)
             if given is not None and sorted(given.targets) != sorted(wanted.targets):
-                draft.problem(["steps", step.name, "from"], f"{ref} predicts task {given.name}, {_taken(step, wanted)}")
+                draft.problem(["steps", step.name, "from"], f"{ref} predicts task {given.name}, {instead}")
 
 
-def _wanted(step: Step) -> Task:
+def _wanted(step: Step) -> tuple[Task, str]:
+    """The task that a step takes predictions of, and that in words."""
     if step.kind.name == "submit":
-        return FORMATS[step.config(SubmitConfig).format].task
-    return tasks.get(step.setting("task"))
-
-
-def _taken(step: Step, wanted: Task) -> str:
-    return f"format {step.setting('format')} takes {wanted.name}" if step.setting("format") else f"not {wanted.name}"
+        form = FORMATS[step.config(SubmitConfig).format]
+        return form.task, f"format {form.name} takes {form.task.name}"
+    task = tasks.get(step.setting("task"))
+    return task, f"not {task.name}"
 
 
 def _task_of(steps: Mapping[str, Step], name: str) -> Task | None:

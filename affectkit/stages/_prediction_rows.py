@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -94,11 +95,11 @@ Scored = Callable[[list[str], Sink], Iterable[tuple[str, FeatureSequence, Sequen
 
 def write(
     cache: Cache, made: Artifact, inputs: dict[str, Any], recipe: RowRecipe, report: Mapping[str, Any],
-    upstream: Sequence[Artifact], clips: Sequence[str], digest: Callable[[str, str], str], scored: Scored,
-    runtime: Runtime, *, out: Path | None, notices: tuple[str, ...] = (), extra: dict[str, Any] | None = None,
+    upstream: Sequence[Artifact], clips: Sequence[str], scored: Scored, runtime: Runtime, *, out: Path | None,
+    notices: tuple[str, ...] = (), extra: dict[str, Any] | None = None,
 ) -> Outcome:  # fmt: skip
-    """The predictions of these clips by what was trained (`made`, with its report), current while `digest` of a clip
-    and its split is. A clip's split is that of training, else what the first of `upstream` says of it."""
+    """The predictions of these clips by what was trained (`made`, with its report), current while what `upstream` has
+    of a clip and its split are. A clip's split is that of training, else what the first of `upstream` says of it."""
     chosen = list(clips)
     if recipe.table:
         chosen, more = recipe.table.meets(chosen)
@@ -119,7 +120,8 @@ def write(
             sink.append(rows)
             sink.end(clip, {"split": split[clip]})
 
-    sources = {clip: digest(clip, split[clip]) for clip in chosen}
+    read = {clip: " ".join([*(one.digest(clip) for one in upstream), split[clip]]) for clip in chosen}
+    sources = {clip: sha256(text.encode()).hexdigest() for clip, text in read.items()}
     entries = entries_of(upstream[0], chosen)
     done = run(artifact, sources, compute, runtime, what=f"predict {made.stage.name}", unit="rows", entries=entries)
     return replace(done, notices=(*done.notices, *notices))

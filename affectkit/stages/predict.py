@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
-from hashlib import sha256
 from pathlib import Path
 
 from affectkit.config import Runtime
@@ -60,8 +59,7 @@ def predict(
 
     return write(
         cache, head, inputs, recipe, report, [one.artifact for one in features],
-        shared if clips is None else list(clips), lambda clip, split: _source(features, clip, split), scored, runtime,
-        out=out,
+        shared if clips is None else list(clips), scored, runtime, out=out,
     )  # fmt: skip
 
 
@@ -80,8 +78,3 @@ def _check_recipe(head: Artifact, features: Sequence[Features]) -> None:
 def _short(identity: str) -> str:
     fingerprint, _, column = identity.partition(":")
     return fingerprint[:12] + (f":{column}" if column else "")
-
-
-def _source(features: Sequence[Features], clip: str, split: str) -> str:
-    """A clip's predictions are current while its features and its split are."""
-    return sha256(" ".join([*(one.digest(clip) for one in features), split]).encode()).hexdigest()

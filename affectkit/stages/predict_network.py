@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from hashlib import sha256
 from importlib.metadata import version
 from itertools import pairwise
 from pathlib import Path
@@ -63,12 +62,9 @@ def predict_network(
         for clip, sequence, found in scorer.clips(upstream, missing, sink):
             yield clip, sequence, [found]
 
-    def source(clip: str, split: str) -> str:
-        return sha256(f"{upstream.digest(clip)} {split}".encode()).hexdigest()
-
     return write(
-        cache, network, inputs, recipe, report, [upstream], upstream.clips if clips is None else list(clips), source,
-        scored, runtime, out=out, notices=about_licence(weights),
+        cache, network, inputs, recipe, report, [upstream], upstream.clips if clips is None else list(clips), scored,
+        runtime, out=out, notices=about_licence(weights),
         extra={"config": (config or PredictConfig()).model_dump(mode="json"), "weights": weights.about()},
     )  # fmt: skip
 
