@@ -14,6 +14,10 @@ class UsageError(AffectkitError):
     """The command, a config or an input table is wrong; nothing was computed."""
 
 
+class MissingFile(UsageError):
+    """There is no file of this name."""
+
+
 class HostileFile(AffectkitError):
     """A file declares something that affectkit refuses to read (links, huge sizes, objects, pickles)."""
 
