@@ -1,7 +1,8 @@
-"""What the benchmarks share: taking turns, medians, the machine, and one line a result."""
+"""What the benchmarks share: their options, taking turns, medians, the machine, and one line a result."""
 
 from __future__ import annotations
 
+import argparse
 import os
 import platform
 import statistics
@@ -10,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # as the command line does, before torch loads
 
@@ -35,6 +37,23 @@ def alternate(repeats: int, **cases: Measure) -> dict[str, list[float]]:
         for name, measure in cases.items():
             taken[name].append(measure())
     return taken
+
+
+def options(doc: str | None, *, quick: dict[str, Any], smoke: dict[str, Any]) -> argparse.ArgumentParser:
+    """A parser with --quick (a short run) and --smoke (the least that runs all of it), which stand for the values given
+    of other options: those that follow on the command line win."""
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for flag, values, what in (("--quick", quick, "a short run"), ("--smoke", smoke, "seconds: does it run at all")):
+        stands_for = " ".join(f"--{name.replace('_', '-')} {value}" for name, value in values.items())
+        parser.add_argument(flag, action=_Preset, nargs=0, const=values, help=f"{what}: {stands_for}")
+    return parser
+
+
+class _Preset(argparse.Action):
+    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
+        """Set the options that this one stands for."""
+        for name, value in self.const.items():
+            setattr(namespace, name, value)
 
 
 @dataclass(frozen=True)

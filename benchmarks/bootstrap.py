@@ -7,10 +7,8 @@ draw takes it the same time. Rows and scores are made up.
 
 from __future__ import annotations
 
-import argparse
-
 import numpy as np
-from _report import Ratio, alternate, machine, seconds, show_value
+from _report import Ratio, alternate, machine, options, seconds, show_value
 
 from affectkit import bootstrap, metrics, tasks
 from affectkit.tasks import Task
@@ -51,27 +49,31 @@ def sums(task: Task, rows: Rows, draws: int) -> np.ndarray:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="2 rounds, 2 draws of the definition")
+    parser = options(
+        __doc__, quick={"rounds": 2, "few": 2},
+        smoke={"rows": 2000, "clips": 20, "draws": 20, "rounds": 1, "few": 2},
+    )  # fmt: skip
     parser.add_argument("--rows", type=int, default=280_000)
     parser.add_argument("--clips", type=int, default=300)
     parser.add_argument("--draws", type=int, default=1000)
+    parser.add_argument("--few", type=int, default=5, help="draws that the definition's time is taken of")
     parser.add_argument("--rounds", type=int, default=7)
     given = parser.parse_args()
-    rounds, few = (2, 2) if given.quick else (given.rounds, 5)
     for name in ("va", "expr", "au"):
         task = tasks.get(name)
         rows = made_up(task, given.rows, given.clips)
-        slow = definition(task, rows, few, given.draws)
-        np.testing.assert_allclose(sums(task, rows, given.draws)[:few], slow, atol=1e-10, rtol=0)
+        slow = definition(task, rows, given.few, given.draws)
+        np.testing.assert_allclose(sums(task, rows, given.draws)[: given.few], slow, atol=1e-10, rtol=0)
         taken = alternate(
-            rounds,
+            given.rounds,
             affectkit=seconds(lambda task=task, rows=rows: bootstrap.interval(task, *rows, draws=given.draws)),
-            definition=seconds(lambda task=task, rows=rows: definition(task, rows, few, given.draws)),
+            definition=seconds(lambda task=task, rows=rows: definition(task, rows, given.few, given.draws)),
         )
-        whole = [one / few * given.draws for one in taken["definition"]]
+        whole = [one / given.few * given.draws for one in taken["definition"]]
         what = f"{name}, {given.rows:,} rows of {given.clips} clips, {given.draws:,} draws"
-        Ratio(whole, taken["affectkit"], "s", at_least=50).show(f"{what}; definition, from {few} draws / affectkit")
+        Ratio(whole, taken["affectkit"], "s", at_least=50).show(
+            f"{what}; definition, from {given.few} draws / affectkit"
+        )
         show_value("  affectkit", taken["affectkit"], "s", at_most=1)
     print(machine())
 

@@ -8,11 +8,10 @@ part of it.
 
 from __future__ import annotations
 
-import argparse
 import io
 
 import numpy as np
-from _report import Ratio, alternate, machine, seconds
+from _report import Ratio, alternate, machine, options, seconds
 
 SAMPLING_RATE = 16000
 
@@ -51,14 +50,13 @@ def plot(window: np.ndarray) -> np.ndarray:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="16 windows, 3 rounds")
+    parser = options(__doc__, quick={"windows": 16, "rounds": 3}, smoke={"windows": 2, "length": 1.0, "rounds": 1})
     parser.add_argument("--windows", type=int, default=64)
     parser.add_argument("--length", type=float, default=4, help="seconds")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--device", default="cpu")
     given = parser.parse_args()
-    count, rounds = (16, 3) if given.quick else (given.windows, given.rounds)
+    count = given.windows
 
     import matplotlib
 
@@ -72,7 +70,7 @@ def main() -> None:
     differ = (ours != theirs).any(axis=-1).mean()
     assert differ < 1e-4, f"{differ:.2%} of the pixels differ"
     taken = alternate(
-        rounds,
+        given.rounds,
         ours=lambda: count / seconds(lambda: draw(windows).cpu())(),
         plotted=lambda: count / seconds(lambda: [plot(window) for window in windows])(),
     )

@@ -9,13 +9,12 @@ are right for about half of the rows, and not sure of it. Memory is this process
 
 from __future__ import annotations
 
-import argparse
 import resource
 import time
 from collections.abc import Callable
 
 import numpy as np
-from _report import Ratio, alternate, machine, seconds, show_value
+from _report import Ratio, alternate, machine, options, seconds, show_value
 
 from affectkit import metrics, plugins, tasks
 from affectkit.fusers._counts import Winners
@@ -83,14 +82,16 @@ def peak() -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="1,000 and 100,000 draws, 2 rounds, 3 draws of the loop")
+    parser = options(
+        __doc__, quick={"draws": 1000, "rounds": 2, "loops": 3},
+        smoke={"rows": 2000, "draws": 20, "rounds": 1, "loops": 2},
+    )  # fmt: skip
     parser.add_argument("--rows", type=int, default=280_000)
     parser.add_argument("--draws", type=int, default=10_000, help="of expressions; a hundred times as many of affect")
     parser.add_argument("--loops", type=int, default=10, help="draws that the loop's time is taken of")
     parser.add_argument("--rounds", type=int, default=3)
     given = parser.parse_args()
-    draws, rounds, loops = (1_000, 2, 3) if given.quick else (given.draws, given.rounds, given.loops)
+    draws, loops = given.draws, given.loops
     expr, va = expressions(given.rows), affect(given.rows)
     search("expr", expr[0], expr[1], 100)  # compiles
     cpu = processor(lambda: search("expr", *expr, draws)) / draws
@@ -100,7 +101,7 @@ def main() -> None:
         np.testing.assert_array_equal(search(name, *data, loops), loop(name, *data, loops))
     loop_cpu = processor(lambda: loop("expr", *expr, loops)) / loops
     taken = alternate(
-        rounds,
+        given.rounds,
         expr=seconds(lambda: search("expr", *expr, draws)),
         expr_loop=seconds(lambda: loop("expr", *expr, loops)),
         va=seconds(lambda: search("va", *va, 100 * draws)),

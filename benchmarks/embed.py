@@ -8,7 +8,6 @@ passes, and writing, hashing and sealing the features. Making the model is in ne
 
 from __future__ import annotations
 
-import argparse
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -17,13 +16,13 @@ from unittest import mock
 
 import numpy as np
 from _crops import make_crops
-from _report import Measure, Ratio, alternate, machine, seconds, show_value
+from _report import Measure, Ratio, alternate, machine, options, seconds, show_value
 
 from affectkit import plugins
 from affectkit.backbones.mean_pixel import MeanPixel
 from affectkit.config import Numerics, Runtime
 from affectkit.stages._devices import resolved
-from affectkit.stages.embed import EmbedConfig, embed
+from affectkit.stages.embed import BATCH_SIZES, EmbedConfig, embed
 from affectkit.store import Artifact, Cache
 
 SIDE = 224
@@ -56,7 +55,7 @@ def bare(config: EmbedConfig, numerics: Numerics, count: int) -> Measure:
 
     from affectkit.backbones._image import arithmetic
 
-    numerics = resolved(numerics)
+    numerics = resolved(numerics, BATCH_SIZES["image"])
     _, plugin, options = plugins.backbone(config.backbone, config.option)
     network = plugin(options, plugin.weights(options, config.weights), numerics).network
     pixels = torch.randint(0, 256, (numerics.batch_size, 3, SIDE, SIDE), dtype=torch.uint8)
@@ -81,8 +80,10 @@ def per_second(count: int, work: Callable[[], object]) -> Measure:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="few crops, 2 rounds")
+    parser = options(
+        __doc__, quick={"crops": 256, "no_op_crops": 3200, "rounds": 2},
+        smoke={"crops": 2, "no_op_crops": 8, "batch_size": 2, "rounds": 1, "backbone": "resnet18"},
+    )  # fmt: skip
     parser.add_argument("--backbone", default="efficientnet-lite0")
     parser.add_argument("--weights", default="random", help="auto, random or a file: speed is the same")
     parser.add_argument("--crops", type=int, default=1600, help="crops through the network")
@@ -93,13 +94,12 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--channels-last", action="store_true")
     given = parser.parse_args()
-    crops, empty, rounds = (256, 3200, 2) if given.quick else (given.crops, given.no_op_crops, given.rounds)
     numerics = Numerics(device=given.device, precision=given.precision, batch_size=given.batch_size,
                         channels_last=given.channels_last)  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
-        without_model(make_crops(Cache(Path(folder) / "no-op"), empty, SIDE), rounds)
+        without_model(make_crops(Cache(Path(folder) / "no-op"), given.no_op_crops, SIDE), given.rounds)
         config = EmbedConfig(backbone=given.backbone, weights=given.weights)
-        with_model(make_crops(Cache(Path(folder)), crops, SIDE), config, numerics, rounds)
+        with_model(make_crops(Cache(Path(folder)), given.crops, SIDE), config, numerics, given.rounds)
     print(machine())
 
 

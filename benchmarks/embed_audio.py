@@ -9,28 +9,27 @@ writing, hashing and sealing the features. Making the model is in neither.
 
 from __future__ import annotations
 
-import argparse
 import json
 import tempfile
 from pathlib import Path
 
 import numpy as np
-from _report import Measure, Ratio, alternate, machine, seconds
+from _report import Measure, Ratio, alternate, machine, options, seconds
 
 from affectkit import plugins
 from affectkit.config import Numerics, Runtime
 from affectkit.stages._devices import resolved
-from affectkit.stages.embed import EmbedConfig, embed
+from affectkit.stages.embed import BATCH_SIZES, EmbedConfig, embed
 from affectkit.store import Artifact, Cache, waveforms_schema
 
 RATE, WINDOWS_A_CLIP = 16_000, 10
 
 
-def save_model(folder: Path) -> Path:
-    """A folder with a model of wav2vec2-base's size and random weights."""
+def save_model(folder: Path, layers: int) -> Path:
+    """A folder with a model of wav2vec2-base's width, so many layers and random weights."""
     from transformers import Wav2Vec2Config, Wav2Vec2Model
 
-    Wav2Vec2Model(Wav2Vec2Config()).save_pretrained(folder)
+    Wav2Vec2Model(Wav2Vec2Config(num_hidden_layers=layers)).save_pretrained(folder)
     (folder / "preprocessor_config.json").write_text(json.dumps({"do_normalize": True, "sampling_rate": RATE}))
     return folder
 
@@ -71,10 +70,10 @@ def bare(config: EmbedConfig, numerics: Numerics, count: int) -> Measure:
 
     from affectkit.backbones._image import arithmetic
 
-    numerics = resolved(numerics, 8)
+    numerics = resolved(numerics, BATCH_SIZES["audio"])
     _, plugin, options = plugins.backbone(config.backbone, config.option)
     network = plugin(options, plugin.weights(options, config.weights), numerics).network
-    size, length = numerics.batch_size or 8, round((config.window or 4) * RATE)
+    size, length = numerics.batch_size or BATCH_SIZES["audio"], round((config.window or 4) * RATE)
     with arithmetic(network._device, numerics.precision):
         prepared = network.prepare(torch.randn((size, length)) / 10)
 
@@ -90,28 +89,31 @@ def bare(config: EmbedConfig, numerics: Numerics, count: int) -> Measure:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="few short windows, 2 rounds")
+    parser = options(
+        __doc__, quick={"windows": 16, "window": 1.0, "rounds": 2},
+        smoke={"windows": 4, "window": 1.0, "batch_size": 2, "layers": 1, "rounds": 1},
+    )  # fmt: skip
     parser.add_argument("--windows", type=int, default=64, help="windows through the network")
     parser.add_argument("--window", type=float, default=4.0, help="length of a window (s)")
+    parser.add_argument("--layers", type=int, default=12, help="of the model: 12 is that of base size")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--precision", default="float32", choices=["float32", "bfloat16", "float16"])
     parser.add_argument("--batch-size", type=int, default=8)
     given = parser.parse_args()
-    count, window, rounds = (16, 1.0, 2) if given.quick else (given.windows, given.window, given.rounds)
+    count, window = given.windows, given.window
     numerics = Numerics(device=given.device, precision=given.precision, batch_size=given.batch_size)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        option = [f"model={save_model(folder / 'model')}"]
+        option = [f"model={save_model(folder / 'model', given.layers)}"]
         config = EmbedConfig(backbone="wav2vec2", option=option, window=window, min_window=window)
         audio = make_waveforms(Cache(folder / "cache"), count, window)
         whole, network = stage(audio, config, numerics, count), bare(config, numerics, count)
         whole(), network()  # imports, kernels chosen, memory
-        taken = alternate(rounds, stage=whole, bare=network)
+        taken = alternate(given.rounds, stage=whole, bare=network)
     about = f"{given.device}, {given.precision}, batch {given.batch_size}, windows of {window:g} s"
     ratio = Ratio(taken["stage"], taken["bare"], "windows/s", at_least=0.9)
-    ratio.show(f"embed, wav2vec2 of base size, {about}: stage / bare forward")
+    ratio.show(f"embed, wav2vec2 of {given.layers} layers, {about}: stage / bare forward")
     print(machine())
 
 

@@ -9,7 +9,6 @@ It includes making the detector; the reference does not.
 
 from __future__ import annotations
 
-import argparse
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +16,7 @@ from typing import Any
 
 import numpy as np
 from _clips import face_clip
-from _report import Ratio, alternate, machine, seconds
+from _report import Ratio, alternate, machine, options, seconds
 
 from affectkit import plugins
 from affectkit.config import Runtime
@@ -81,23 +80,21 @@ def _torch_passes(made: Any, images: list[np.ndarray]) -> Callable[[], None]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="10 s of video, 2 rounds")
+    parser = options(__doc__, quick={"seconds": 10.0, "rounds": 2}, smoke={"seconds": 1.0, "rounds": 1})
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--fps", default="5", help="sampling rate, or native")
     parser.add_argument("--retinaface-weights", type=Path, default=MOBILENET, help="checkpoint of retinaface-mobilenet")
     given = parser.parse_args()
-    length, rounds = (10.0, 2) if given.quick else (given.seconds, given.rounds)
     detectors = {"centerface": "auto"}
     if given.retinaface_weights.exists():
         detectors["retinaface-mobilenet"] = str(given.retinaface_weights)
     else:
         print(f"retinaface-mobilenet is left out: no {given.retinaface_weights}")
     with tempfile.TemporaryDirectory() as folder:
-        clip = face_clip(Path(folder), length)
+        clip = face_clip(Path(folder), given.seconds)
         for detector, weights in detectors.items():
-            compare(clip, detector, weights, given.fps, rounds)
+            compare(clip, detector, weights, given.fps, given.rounds)
     print(machine())
 
 

@@ -12,7 +12,6 @@ The commands are those of the command line, and they are printed.
 
 from __future__ import annotations
 
-import argparse
 import io
 import json
 import os
@@ -29,14 +28,12 @@ from typing import Any
 from unittest import mock
 
 import numpy as np
-from _report import machine
+from _report import machine, options
 
 from affectkit import cli
 
 TUNED = ["backbone=efficientnet-lite0", "input_size=112", "trainable_blocks=6", "epochs=5", "learning_rate=1e-3",
          "layer_decay=0.9"]  # fmt: skip
-CLIPS = (24, 12)
-"""Of the set that is learnt from, and of the other one."""
 LABELS = ["--task", "expr"]
 
 
@@ -46,6 +43,7 @@ class PracticeSet:
 
     folder: Path
     seed: int
+    clips: int
     embeddings: dict[int, str] = field(default_factory=dict)
 
     def __call__(self, *arguments: str) -> dict[str, Any]:
@@ -67,7 +65,7 @@ class PracticeSet:
     def make(self) -> str:
         """Write the set and cache its crops; the artifact."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        self("practice", "affwild2", "set", "--seed", str(self.seed), "--clips", str(CLIPS[self.seed]))
+        self("practice", "affwild2", "set", "--seed", str(self.seed), "--clips", str(self.clips))
         found = self("extract", "faces", *self.data, "--dataset-option", "media=crops", "--videos", "set/videos",
                      "--size", "112", "--fps", "5")  # fmt: skip
         return str(found["artifact"])
@@ -100,16 +98,22 @@ def held_out(practice: PracticeSet) -> list[str]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="one seed")
+    parser = options(
+        __doc__, quick={"seeds": 1},
+        smoke={"seeds": 1, "clips": [6, 6], "option": ['epochs=1', 'trainable_blocks=1']},
+    )  # fmt: skip
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--clips", type=int, nargs=2, default=[24, 12], help="of the set learnt from, and of the other")
     parser.add_argument("--folder", type=Path, help="keep everything here, and go on from what is there")
     parser.add_argument("-o", "--option", action="append", default=[], help="another option of the fine-tuned network")
     given = parser.parse_args()
-    began, seeds = time.perf_counter(), range(1 if given.quick else given.seeds)
+    began, seeds = time.perf_counter(), range(given.seeds)
     with tempfile.TemporaryDirectory() as name:
         folder = (given.folder or Path(name)).absolute()
-        first, other = PracticeSet(folder / "first", 0), PracticeSet(folder / "other", 1)
+        first, other = (
+            PracticeSet(folder / name, seed, count)
+            for seed, (name, count) in enumerate(zip(("first", "other"), given.clips, strict=True))
+        )
         faces, held = first.make(), other.make()
         for practice, crops in ((first, faces), (other, held)):
             for size in (112, 224):

@@ -10,7 +10,6 @@ cores and torchvision's own transform classes with the same ranges; starting its
 
 from __future__ import annotations
 
-import argparse
 import os
 import statistics
 import tempfile
@@ -20,7 +19,7 @@ from typing import Any
 
 import numpy as np
 from _crops import make_crops
-from _report import Measure, Ratio, alternate, machine, seconds
+from _report import Measure, Ratio, alternate, machine, options, seconds
 
 from affectkit import plugins, tasks
 from affectkit.finetuning.loading import batches
@@ -131,8 +130,10 @@ def per_second(count: int, work: Callable[[], object]) -> Measure:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="few crops, 3 rounds")
+    parser = options(
+        __doc__, quick={"crops": 1600, "steps": 96, "rounds": 3},
+        smoke={"crops": 32, "steps": 32, "side": 112, "rounds": 1, "backbones": ['resnet18']},
+    )  # fmt: skip
     parser.add_argument("--backbones", nargs="+", default=["efficientnet-lite0", "resnet18.tv_in1k"])
     parser.add_argument("--crops", type=int, default=6400)
     parser.add_argument("--steps", type=int, default=320, help="crops that the step is measured on")
@@ -141,16 +142,15 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--no-loader", action="store_true", help="leave the DataLoader out")
     given = parser.parse_args()
-    crops, stepped, rounds = (1600, 96, 3) if given.quick else (given.crops, given.steps, given.rounds)
     with tempfile.TemporaryDirectory() as folder:
-        artifact = make_crops(Cache(Path(folder)), crops, given.side)
-        cases = {name: step(name, given.side, stepped) for name in given.backbones}
-        cases["channels_last"] = step(given.backbones[0], given.side, stepped, channels_last=True)
+        artifact = make_crops(Cache(Path(folder)), given.crops, given.side)
+        cases = {name: step(name, given.side, given.steps) for name in given.backbones}
+        cases["channels_last"] = step(given.backbones[0], given.side, given.steps, channels_last=True)
         cases |= {"loading": loading(artifact, given.augment), "plain": loading(artifact, 0.0)}
         if not given.no_loader:
             cases["loader"] = loader(artifact, given.augment)
-        taken = alternate(rounds, **cases)
-    what = f"{crops:,} crops of {given.side} px, each augmentation p = {given.augment:g}, {CORES} threads"
+        taken = alternate(given.rounds, **cases)
+    what = f"{given.crops:,} crops of {given.side} px, each augmentation p = {given.augment:g}, {CORES} threads"
     for name in given.backbones:
         Ratio(taken["loading"], taken[name], "crops/s", at_least=5).show(f"{what}; loading / step of {name}")
     faster = Ratio(taken["channels_last"], taken[given.backbones[0]], "crops/s").value

@@ -10,11 +10,10 @@ First, the peak memory of `functionals`, which keeps the whole result, in sizes 
 
 from __future__ import annotations
 
-import argparse
 import resource
 
 import numpy as np
-from _report import Measure, Ratio, alternate, machine, seconds, show_value
+from _report import Measure, Ratio, alternate, machine, options, seconds, show_value
 
 from affectkit.functionals import Functional, functionals, summaries
 
@@ -65,14 +64,16 @@ def check_equal(values: np.ndarray) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="20,000 rows, 3 rounds")
+    parser = options(
+        __doc__, quick={"rows": 20000, "rounds": 3},
+        smoke={"rows": 400, "dim": 8, "sample": 20, "rounds": 1},
+    )  # fmt: skip
     parser.add_argument("--rows", type=int, default=100_000)
     parser.add_argument("--dim", type=int, default=256)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--sample", type=int, default=2_000, help="windows that the loop takes")
     given = parser.parse_args()
-    count, rounds = (20_000, 3) if given.quick else (given.rows, given.rounds)
+    count = given.rows
     values = np.random.default_rng(0).standard_normal((count, given.dim), np.float32)
     check_equal(values)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -81,7 +82,7 @@ def main() -> None:
     share = f"memory of input and result ({made.values.nbytes / values.nbytes:.1f} inputs) and all between"
     del made
     show_value(share, [1 + more / values.nbytes], "inputs", at_most=10)
-    taken = alternate(rounds, loop=loop(values, min(given.sample, count // 2)), affectkit=all_windows(values))
+    taken = alternate(given.rounds, loop=loop(values, min(given.sample, count // 2)), affectkit=all_windows(values))
     what = f"{count:,} rows x {given.dim} float32, {len(NAMES)} functionals of {count - LENGTH + 1:,} windows"
     Ratio(taken["loop"], taken["affectkit"], "s", at_least=15).show(f"{what}; numpy loop (extrapolated) / affectkit")
     print(machine())

@@ -8,19 +8,19 @@ predictions of every C against no more than the ten solutions inv(K + I/C) @ T. 
 
 from __future__ import annotations
 
-import argparse
 import os
 from collections.abc import Callable
 
 import numpy as np
-from _report import Ratio, alternate, machine, seconds
+from _report import Ratio, alternate, machine, options, seconds
 from sklearn.kernel_ridge import KernelRidge
 from sklearn.metrics import r2_score
 from sklearn.metrics.pairwise import rbf_kernel
 from sklearn.model_selection import GridSearchCV, PredefinedSplit
 
+from affectkit.folds import folds_of
 from affectkit.kernels.functions import Kernel
-from affectkit.kernels.grid import fit_grid, folds_of
+from affectkit.kernels.grid import fit_grid
 
 CS = np.logspace(-5, 4, 10)
 FOLDS = 5
@@ -71,14 +71,13 @@ def keep(results: dict[str, np.ndarray], name: str, work: Callable[[], np.ndarra
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="1,000 rows, 3 rounds")
+    parser = options(__doc__, quick={"rows": 1000, "rounds": 3}, smoke={"rows": 120, "dim": 16, "rounds": 1})
     parser.add_argument("--rows", type=int, default=4000)
     parser.add_argument("--dim", type=int, default=512)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--jobs", type=int, default=1, help="processes of the search, which share the threads")
     given = parser.parse_args()
-    rows, rounds = (1000, 3) if given.quick else (given.rows, given.rounds)
+    rows, rounds = given.rows, given.rounds
     x, targets, folds = make_data(rows, given.dim)
     what = f"{rows:,} x {given.dim}, 8 targets, {len(CS)} C"
     for kernel, target in ((Kernel("linear"), 20.0), (Kernel("rbf", gamma=GAMMA), 2.5)):

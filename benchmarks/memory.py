@@ -6,7 +6,6 @@ so every sampled frame gives a crop: 6 times as many on the long clip.
 
 from __future__ import annotations
 
-import argparse
 import os
 import subprocess
 import sys
@@ -14,11 +13,9 @@ import tempfile
 from pathlib import Path
 
 from _clips import face_clip, repeated
-from _report import Ratio, alternate, machine, show_value
+from _report import Ratio, alternate, machine, options, show_value
 
 from affectkit.store import open_artifact
-
-PIECE = 10.0  # seconds that are encoded; the clips repeat them
 
 
 def peak(clip: Path, options: list[str], rows: int) -> float:
@@ -37,27 +34,31 @@ def peak(clip: Path, options: list[str], rows: int) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="1 and 6 minutes, 1 round")
+    parser = options(
+        __doc__, quick={"minutes": [1, 6], "rounds": 1},
+        smoke={"minutes": [0.05, 0.1], "piece": 3.0, "rounds": 1},
+    )  # fmt: skip
+    parser.add_argument("--minutes", type=float, nargs=2, default=[5, 30], help="of the short and the long clip")
+    parser.add_argument("--piece", type=float, default=10.0, help="seconds that are encoded; the clips repeat them")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--fps", type=int, default=1)
     parser.add_argument("--detector", default="centerface")
     parser.add_argument("--weights", default="auto")
     given = parser.parse_args()
-    short, long, rounds = (1, 6, 1) if given.quick else (5, 30, given.rounds)
-    options = ["--fps", str(given.fps), "--detector", given.detector, "--weights", given.weights]
+    short, long = given.minutes
+    chosen = ["--fps", str(given.fps), "--detector", given.detector, "--weights", given.weights]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        piece = face_clip(folder, PIECE)
-        clips = {m: repeated(piece, round(60 * m / PIECE), folder / f"{m}.mp4") for m in (short, long)}
+        piece = face_clip(folder, given.piece)
+        clips = {m: repeated(piece, round(60 * m / given.piece), folder / f"{m:g}.mp4") for m in (short, long)}
         taken = alternate(
-            rounds,
-            short=lambda: peak(clips[short], options, 60 * short * given.fps),
-            long=lambda: peak(clips[long], options, 60 * long * given.fps),
+            given.rounds,
+            short=lambda: peak(clips[short], chosen, round(60 * short * given.fps)),
+            long=lambda: peak(clips[long], chosen, round(60 * long * given.fps)),
         )
     what = f"peak memory of extract faces, {given.detector} at {given.fps} fps"
-    Ratio(taken["long"], taken["short"], "MB", at_most=1.1).show(f"{what}, {long} min / {short} min")
-    show_value(f"{what}, {long} min", taken["long"], "MB", at_most=2000)
+    Ratio(taken["long"], taken["short"], "MB", at_most=1.1).show(f"{what}, {long:g} min / {short:g} min")
+    show_value(f"{what}, {long:g} min", taken["long"], "MB", at_most=2000)
     print(machine())
 
 

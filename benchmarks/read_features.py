@@ -10,14 +10,13 @@ Then opening an artifact and asking which clips are finished, which every rerun 
 
 from __future__ import annotations
 
-import argparse
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 import h5py
 import numpy as np
-from _report import Measure, Ratio, alternate, machine, seconds, show_value
+from _report import Measure, Ratio, alternate, machine, options, seconds, show_value
 
 from affectkit.store import Artifact, Cache, features_schema, open_artifact
 
@@ -92,14 +91,13 @@ def check_equal(artifact: Artifact, file: h5py.File, clips: list[str]) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="2,000 clips, 3 rounds")
+    parser = options(__doc__, quick={"clips": 2000, "rounds": 3}, smoke={"clips": 20, "rounds": 1})
     parser.add_argument("--clips", type=int, default=20_000)
     parser.add_argument("--length", type=int, default=20, help="rows of a clip")
     parser.add_argument("--dim", type=int, default=128)
     parser.add_argument("--rounds", type=int, default=5)
     given = parser.parse_args()
-    count, rounds = (2_000, 3) if given.quick else (given.clips, given.rounds)
+    count, rounds = given.clips, given.rounds
     clips = [f"subject{n % 50:02d}/clip{n:06d}" for n in range(count)]
     order = [clips[n] for n in np.random.default_rng(0).permutation(count)]
     with tempfile.TemporaryDirectory() as name:

@@ -8,7 +8,6 @@ reader takes, in a process of its own.
 
 from __future__ import annotations
 
-import argparse
 import csv
 import resource
 import subprocess
@@ -18,7 +17,7 @@ import time
 from pathlib import Path
 
 import numpy as np
-from _report import Ratio, alternate, machine, seconds, show_value
+from _report import Ratio, alternate, machine, options, seconds, show_value
 
 from affectkit import plugins, tasks
 from affectkit.config import Runtime
@@ -90,13 +89,12 @@ def check(root: Path) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="a fifth of the rows, 3 rounds")
+    parser = options(__doc__, quick={"rows": 460000, "rounds": 3}, smoke={"files": 4, "rows": 400, "rounds": 1})
     parser.add_argument("--files", type=int, default=432)
     parser.add_argument("--rows", type=int, default=2_300_000)
     parser.add_argument("--rounds", type=int, default=5)
     given = parser.parse_args()
-    rows, rounds = (given.rows // 5, 3) if given.quick else (given.rows, given.rounds)
+    rows, rounds = given.rows, given.rounds
     with tempfile.TemporaryDirectory() as name:
         root = Path(name)
         for task in TASKS:

@@ -9,7 +9,6 @@ is computed.
 
 from __future__ import annotations
 
-import argparse
 import json
 import subprocess
 import sys
@@ -18,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from _report import Measure, Ratio, alternate, machine, seconds, show_value
+from _report import Measure, Ratio, alternate, machine, options, seconds, show_value
 
 from affectkit.config import Numerics, Runtime
 from affectkit.stages.embed import EmbedConfig, embed
@@ -113,12 +112,16 @@ def time_reruns(clips: int, rounds: int) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="1,000 clips, few rounds")
+    parser = options(
+        __doc__, quick={"clips": 1000, "helps": 5, "rounds": 2},
+        smoke={"clips": 10, "helps": 1, "rounds": 1},
+    )  # fmt: skip
     parser.add_argument("--clips", type=int, default=10_000)
+    parser.add_argument("--helps", type=int, default=21, help="rounds of affectkit --help")
+    parser.add_argument("--rounds", type=int, default=5, help="rounds of the reruns")
     given = parser.parse_args()
-    compare_help(5 if given.quick else 21)
-    time_reruns(1000 if given.quick else given.clips, 2 if given.quick else 5)
+    compare_help(given.helps)
+    time_reruns(given.clips, given.rounds)
     print(machine())
 
 

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import h5py
 import numpy as np
-from _report import Ratio, alternate, machine, seconds, show_value
+from _report import Ratio, alternate, machine, options, seconds, show_value
 
 # isort: split
 import torch  # after _report, which says how idle threads wait
@@ -90,7 +90,7 @@ class Training:
         self.network = head.network(table.dim, TASK.outputs).to(device)
         self.data = _training.WindowTable(table, windows, device)
         self.device, self.rng = device, np.random.default_rng(0)
-        self.optimiser = _schedule.optimiser(self.network, self.options)
+        self.optimiser = _schedule.optimiser(self.network.parameters(), self.options)
         self.loss = plugin_loss(head, table, device)
         self.objective = _training.Objective(self.data, self.loss, slice(None))
 
@@ -166,8 +166,7 @@ def check_equal(training: Training, data: GroupWindows) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="20,000 rows, 3 rounds")
+    parser = options(__doc__, quick={"rows": 20000, "rounds": 3}, smoke={"rows": 200, "dim": 16, "rounds": 1})
     parser.add_argument("--rows", type=int, default=200_000)
     parser.add_argument("--length", type=int, default=100, help="rows of a clip")
     parser.add_argument("--dim", type=int, default=256)
@@ -175,7 +174,7 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--rounds", type=int, default=3)
     given = parser.parse_args()
-    rows = 20_000 if given.quick else given.rows
+    rows = given.rows
     clips = [make_clip(given.length, given.dim, seed) for seed in range(rows // given.length)]
     table = labelled("train", clips, TASK, "hold")
     windows = _windows.slide(table.offsets, WINDOW, STRIDE)
