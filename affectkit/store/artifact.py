@@ -8,17 +8,17 @@ processes on one artifact are safe.
 
 from __future__ import annotations
 
-import fcntl
 import re
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Collection, Iterable, Mapping
+from contextlib import AbstractContextManager, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from affectkit.errors import HostileFile, UsageError
-from affectkit.store.atomic import explained, fsync
+from affectkit.store.atomic import fsync, make_folder, require_folder
+from affectkit.store.locking import locked
 from affectkit.store.schema import Schema
 from affectkit.store.sealing import Piece, pack, pieces
 from affectkit.store.segment import Record, Segment
@@ -141,9 +141,10 @@ class Artifact:
     def part_paths(self) -> list[Path]:
         """Finished parts that are not sealed yet, oldest first."""
         found = []
+        require_folder(self.path / "parts")
         for path in (self.path / "parts").glob("[!.]*.h5"):
             with suppress(FileNotFoundError):  # another process has just sealed it
-                found.append((path.stat().st_mtime_ns, path))
+                found.append((path.lstat().st_mtime_ns, path))
         return [path for _, path in sorted(found)]
 
     def finished(self) -> dict[str, str]:
@@ -157,8 +158,7 @@ class Artifact:
         """A writer of one more part."""
         assert not self.dry
         folder = self.path / "parts"
-        with explained(folder):
-            folder.mkdir(exist_ok=True)
+        make_folder(folder)
         return PartWriter(folder, self.schema)
 
     def seal(self, failures: Iterable[Failure] = (), entries: Mapping[str, dict[str, Any]] | None = None) -> None:
@@ -192,14 +192,9 @@ class Artifact:
             fsync(self.path)
             self._forget()
 
-    @contextmanager
-    def locked(self) -> Iterator[None]:
+    def locked(self) -> AbstractContextManager[None]:
         """Hold the artifact's lock; it goes with the process, so a crash leaves none behind."""
-        with explained(self.path):
-            handle = (self.path / ".lock").open("a")
-        with handle:
-            fcntl.flock(handle, fcntl.LOCK_EX)
-            yield
+        return locked(self.path)
 
     def _fresh(self, parts: list[Path]) -> dict[str, Piece]:
         """The clips of the parts that no segment holds in the same version; the newest part wins."""

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import socket
+import stat
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from affectkit.errors import AffectkitError
+from affectkit.errors import AffectkitError, HostileFile
 
 TEMPORARY = ".tmp-"
 _FULL = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
+_FAILED = (
+    errno.EIO, errno.ESTALE, errno.ENXIO, errno.ENODEV, errno.ETIMEDOUT, errno.EXDEV, errno.EBUSY, errno.ELOOP,
+    errno.EINVAL, errno.ENOTSUP, errno.ENOTCONN, errno.EHOSTDOWN, errno.EMLINK, errno.ENOLCK, errno.ENOSYS,
+)  # fmt: skip
+_NO_FSYNC = (errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EBADF)
 _DENIED = (
     errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ENOENT, errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG,
 )  # fmt: skip
@@ -39,10 +46,62 @@ def atomically(path: Path) -> Iterator[Path]:
         with explained(path):
             yield temporary
             fsync(temporary)
-            temporary.replace(path)
+            put(temporary, path)
             fsync(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def put(temporary: Path, path: Path) -> None:
+    """Rename a finished file, or a finished folder whose place is free, to its name.
+
+    Where the file system refuses (EXDEV: layers of a container, quotas), a file is copied beside its place and renamed
+    there; a folder is made at its place, file by file, what lies at its top last: an artifact is one by its stage file.
+    Raises OSError.
+    """
+    try:
+        temporary.rename(path)
+        return
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+    if not temporary.is_dir():
+        copy = temporary_name(path)
+        try:
+            shutil.copyfile(temporary, copy)
+            fsync(copy)
+            copy.replace(path)
+        finally:
+            copy.unlink(missing_ok=True)
+        return
+    path.mkdir()
+    for source in sorted(temporary.rglob("*"), key=lambda one: (one.parent == temporary and one.is_file(), one)):
+        target = path / source.relative_to(temporary)
+        if source.is_dir():
+            target.mkdir()
+            continue
+        shutil.copyfile(source, target)
+        fsync(target)
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder inside an artifact where there is none. Raises HostileFile where a link or a file has its name:
+    what is written or removed below would be another's."""
+    with explained(path):
+        path.mkdir(exist_ok=True)
+    require_folder(path)
+
+
+def require_folder(path: Path) -> bool:
+    """Whether there is such a folder inside an artifact. Raises HostileFile where a link or a file has its name."""
+    try:
+        mode = path.lstat().st_mode
+    except FileNotFoundError:
+        return False
+    if not stat.S_ISDIR(mode):
+        kind = "a symbolic link" if stat.S_ISLNK(mode) else "no folder"
+        raise HostileFile(f"{path} is {kind}: nothing inside an artifact is followed out of it; remove it")
+    return True
 
 
 def _is_the_systems(path: Path) -> bool:
@@ -65,6 +124,11 @@ def explained(path: Path) -> Iterator[None]:
             raise AffectkitError(
                 f"{path} cannot be written ({os.strerror(error.errno)}): name another folder"
             ) from error
+        if error.errno in _FAILED:
+            raise AffectkitError(
+                f"{path} cannot be written: its disk or file system failed ({os.strerror(error.errno)}); "
+                "finished clips are kept"
+            ) from error
         raise
 
 
@@ -75,9 +139,12 @@ def write_text(path: Path, text: str) -> None:
 
 
 def fsync(path: Path) -> None:
-    """Flush a file or a directory to the disk."""
+    """Flush a file or a directory to the disk, where its file system can. Raises OSError."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
+    except OSError as error:
+        if error.errno not in _NO_FSYNC:
+            raise
     finally:
         os.close(handle)

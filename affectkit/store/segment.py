@@ -139,7 +139,7 @@ def column_bytes(column: Column, value: Any) -> Any:
 def _open(path: Path) -> h5py.File:
     import h5py
 
-    if not stat.S_ISREG(path.stat().st_mode):
+    if not stat.S_ISREG(path.lstat().st_mode):  # a link leads out of the artifact
         raise HostileFile(f"{path} is not a regular file")
     try:
         return h5py.File(path, "r", locking=False)

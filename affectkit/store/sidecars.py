@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import stat
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -11,13 +10,15 @@ from typing import Any
 from pydantic import ValidationError
 
 from affectkit.config import Config, explain, fingerprint
-from affectkit.errors import HostileFile, UsageError
+from affectkit.errors import HostileFile, MissingFile, UsageError
 from affectkit.store.atomic import write_text
 from affectkit.store.schema import Schema
+from affectkit.untrusted import parsed_json, read_object, read_text
 
 STAGE_FILE = "stage.json"
 FORMAT = 1
-_LARGEST_JSON = 1 << 28
+_LARGEST_STAGE = 1 << 24
+_LARGEST_LIST = 1 << 28
 
 
 class Stage(Config):
@@ -48,18 +49,16 @@ def read_stage(path: Path) -> Stage:
     """The stage file of an artifact's folder. Raises UsageError when there is none, HostileFile for a forged one."""
     file = path / STAGE_FILE
     try:
-        text = _read_text(file)
-    except OSError:
-        text = None
-    if text is None:
-        raise UsageError(f"{path} is not an artifact: give a folder that an affectkit command printed")
+        text = read_text(file, "a stage file", _LARGEST_STAGE, inside=True)
+    except UsageError:
+        raise UsageError(f"{path} is not an artifact: give a folder that an affectkit command printed") from None
     try:
-        stage = Stage.model_validate_json(text)
+        stage = Stage.model_validate(parsed_json(text))
         derived = fingerprint(stage.inputs)
     except ValidationError as error:
         raise HostileFile(f"{file} is not a stage file: {explain(error)[:500]}") from None
     except ValueError as error:
-        raise HostileFile(f"{file}: its inputs are not plain JSON ({error})") from None
+        raise HostileFile(f"{file} is not plain JSON: {error}") from None
     if stage.format != FORMAT:
         raise UsageError(f"{path} has cache format {stage.format}; this affectkit reads {FORMAT}")
     if derived != stage.fingerprint:
@@ -70,7 +69,13 @@ def read_stage(path: Path) -> Stage:
 def read_failures(path: Path) -> dict[str, Failure]:
     """The failures listed in an artifact's folder, by clip."""
     file = path / "failures.jsonl"
-    lines = [_parsed(file, line) for line in (_read_text(file) or "").split("\n") if line]
+    try:
+        text = read_text(file, "a list of failures", _LARGEST_LIST, inside=True)
+        lines = [parsed_json(line) for line in text.split("\n") if line]
+    except MissingFile:
+        return {}
+    except ValueError as error:
+        raise HostileFile(f"{file} is not JSON: {error}") from None
     fields = Failure.__dataclass_fields__.keys()
     for line in lines:
         is_text = isinstance(line, dict) and all(isinstance(value, str) for value in line.values())
@@ -88,8 +93,11 @@ def write_failures(path: Path, failures: dict[str, Failure]) -> None:
 def read_clip_table(path: Path) -> dict[str, dict[str, Any]]:
     """What clips.json in an artifact's folder says of each clip."""
     file = path / "clips.json"
-    table = _parsed(file, _read_text(file) or "{}")
-    if not isinstance(table, dict) or not all(isinstance(entry, dict) for entry in table.values()):
+    try:
+        table = read_object(file, "a table of clips", _LARGEST_LIST)
+    except MissingFile:
+        return {}
+    if not all(isinstance(entry, dict) for entry in table.values()):
         raise HostileFile(f"{file} is not a table of clips")
     return table
 
@@ -97,23 +105,3 @@ def read_clip_table(path: Path) -> dict[str, dict[str, Any]]:
 def write_clip_table(path: Path, table: dict[str, dict[str, Any]]) -> None:
     """Write clips.json."""
     write_text(path / "clips.json", json.dumps(table, ensure_ascii=False, indent=0, sort_keys=True))
-
-
-def _read_text(path: Path) -> str | None:
-    """The text of a regular file of bounded size; None when there is none."""
-    try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode) or status.st_size > _LARGEST_JSON:
-            raise HostileFile(f"{path} is not a text file of {_LARGEST_JSON} bytes at most")
-        return path.read_text(encoding="utf-8")
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except UnicodeDecodeError:
-        raise HostileFile(f"{path} is not UTF-8") from None
-
-
-def _parsed(path: Path, text: str) -> Any:
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        raise HostileFile(f"{path} is not JSON") from None

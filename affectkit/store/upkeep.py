@@ -7,7 +7,7 @@ import re
 import shutil
 import socket
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +17,7 @@ from affectkit.errors import HostileFile, UsageError
 from affectkit.store.artifact import Artifact, Stage
 from affectkit.store.atomic import TEMPORARY
 from affectkit.store.cache import Cache
+from affectkit.store.locking import is_alive
 from affectkit.store.schema import STATUSES
 from affectkit.store.segment import Segment
 from affectkit.store.writing import clip_digest
@@ -96,18 +97,22 @@ def nearest(artifact: Artifact, cache: Cache) -> Artifact:
 
 def leftovers(cache: Cache, unused_days: float | None = None, now: float = 0.0) -> Iterator[Leftover]:
     """Temporary files of dead processes on this host and, when asked, artifacts and interrupted trainings that were not
-    written to for some days."""
-    for path in sorted(cache.root.glob(f"**/{TEMPORARY}*")):
+    written to for some days. What a link leads to is none of it, nor what lies below a linked folder."""
+    for path in sorted(_below(cache.root, TEMPORARY)):
         if _writer_is_dead(path.name):
             yield Leftover(path, "left by a process that is gone", size(path))
     if unused_days is None:
         return
     for artifact in cache.artifacts():
-        age = (now - max(f.lstat().st_mtime for f in artifact.path.iterdir())) / 86400
+        if _is_linked(artifact.path, cache.root):
+            continue
+        age = (now - _last_written(artifact.path.iterdir())) / 86400
         if age > unused_days:
             yield Leftover(artifact.path, f"not written to for {age:.0f} days", size(artifact.path))
     for state in sorted(cache.root.glob("*/.*.state")):  # see `affectkit train-head`
-        age = (now - max(f.lstat().st_mtime for f in (state, *state.rglob("*")))) / 86400
+        if _is_linked(state, cache.root):
+            continue
+        age = (now - _last_written((state, *state.rglob("*")))) / 86400
         if age > unused_days:
             yield Leftover(state, f"an interrupted training, not gone on with for {age:.0f} days", size(state))
 
@@ -120,20 +125,30 @@ def remove(leftover: Leftover) -> None:
         leftover.path.unlink(missing_ok=True)
 
 
+def _below(root: Path, prefix: str) -> Iterator[Path]:
+    """Files and folders below a folder whose names begin so; through no link, and no further into what is one."""
+    for folder, folders, files in os.walk(root):
+        yield from (Path(folder, name) for name in (*folders, *files) if name.startswith(prefix))
+        folders[:] = [name for name in folders if not name.startswith(prefix)]
+
+
+def _is_linked(path: Path, root: Path) -> bool:
+    """Whether a path, or a folder on the way to it from the cache's root, is a link."""
+    return any(one.is_symlink() for one in (path, *path.parents) if one != root and one.is_relative_to(root))
+
+
+def _last_written(paths: Iterable[Path]) -> float:
+    latest = 0.0
+    for path in paths:
+        with suppress(FileNotFoundError):  # running commands come and go with temporary files
+            latest = max(latest, path.lstat().st_mtime)
+    return latest
+
+
 def _writer_is_dead(name: str) -> bool:
     """Names are made by `atomic.temporary_name`."""
     found = _TEMPORARY.match(name)
-    return found is not None and found["host"] == socket.gethostname() and not _alive(int(found["pid"]))
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+    return found is not None and found["host"] == socket.gethostname() and not is_alive(int(found["pid"]))
 
 
 def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
