@@ -24,7 +24,7 @@ from affectkit.stages._demo_voice import SAMPLING_RATE, make_voice
 from affectkit.store.atomic import explained, write_text
 from affectkit.types import SPLITS
 
-GENERATOR_VERSION = 2  # bump when a frame, a sound or a label changes
+GENERATOR_VERSION = 3  # bump when a frame, a sound or a label changes
 CLIPS = {"train": 12, "val": 4, "test": 6}
 
 
