@@ -17,6 +17,7 @@ from store_tables import LAYERS, SCHEMAS, WAVEFORM, artifact, assert_same, end, 
 from affectkit.errors import AffectkitError, ClipError, HostileFile, UsageError
 from affectkit.store import Artifact, Cache, Column, Failure, Schema, features_schema, open_artifact
 from affectkit.store import output as output_module
+from affectkit.store import segment as segment_module
 from affectkit.store.atomic import TEMPORARY, temporary_name
 from affectkit.store.schema import ROWS
 from affectkit.store.segment import Segment
@@ -361,11 +362,63 @@ def test_later_segments_win_and_compact_merges(tmp_path: Path) -> None:
         assert reader.source("b") == "newb"
         for clip, values in current.items():
             assert_same(schema, reader.read(clip), values)
-    assert [path.name for path in table.segment_paths()] == ["data.h5"]
+    assert [path.name for path in table.segment_paths()] == ["data.3.h5"]
     write(fresh, {clip: current[clip] for clip in "ac"}, source="old")
     write(fresh, {clip: current[clip] for clip in "bde"}, source="new")
     fresh.seal()
-    assert (table.path / "data.h5").read_bytes() == (fresh.path / "data.h5").read_bytes()
+    assert (table.path / "data.3.h5").read_bytes() == (fresh.path / "data.h5").read_bytes()
+
+
+def test_names_of_segments_are_never_used_twice(tmp_path: Path) -> None:
+    table, names = artifact(tmp_path, FEATURES), []
+    for round_ in range(3):
+        for clip in "ab":
+            write(table, {f"{clip}{round_}": record(FEATURES, 3)})
+            table.seal()
+            names.append(table.segment_paths()[-1].name)
+        table.compact()
+        names += [path.name for path in table.segment_paths()]
+    assert names == ["data.h5", *(f"data.{n}.h5" for n in range(1, 9))]
+
+
+def test_a_reader_opens_again_where_other_segments_lie_now(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between listing and opening, another process merges what was listed and seals more: all of it is seen."""
+    table = artifact(tmp_path, FEATURES)
+    for clip in "ab":
+        write(table, {clip: record(FEATURES, 3)})
+        table.seal()
+    reader, opened = open_artifact(table.path), []
+
+    class Meddled(Segment):
+        def __init__(self, path: Path, *arguments: Any) -> None:
+            super().__init__(path, *arguments)
+            if not opened:
+                opened.append(path)
+                table.compact()
+                write(table, {"c": record(FEATURES, 3)})
+                table.seal()
+
+    with monkeypatch.context() as patch:
+        patch.setattr("affectkit.store.artifact.Segment", Meddled)
+        assert reader.clips == ["a", "b", "c"]
+
+
+def test_what_is_mapped_is_the_file_that_was_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that is replaced between opening and mapping is not seen."""
+    one, two = artifact(tmp_path, FEATURES), artifact(tmp_path, FEATURES, of="another")
+    for table, clips, seed in ((one, "ab", 1), (two, "abc", 2)):
+        write(table, {clip: record(FEATURES, 3, seed) for clip in clips})
+        table.seal()
+    kept = segment_module._checked
+
+    def replaced(file: Any, path: Path, *arguments: Any) -> Any:
+        (two.path / "data.h5").replace(path)
+        return kept(file, path, *arguments)
+
+    monkeypatch.setattr(segment_module, "_checked", replaced)
+    segment = Segment(one.path / "data.h5", FEATURES)
+    assert segment.ids == ["a", "b"]
+    assert_same(FEATURES, segment.read("b"), record(FEATURES, 3, 1))
 
 
 @pytest.mark.parametrize("seed", range(6))

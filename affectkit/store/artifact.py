@@ -8,6 +8,7 @@ processes on one artifact are safe.
 
 from __future__ import annotations
 
+import os
 import re
 import time
 from collections.abc import Collection, Iterable, Mapping
@@ -37,8 +38,8 @@ from affectkit.types import FeatureSequence
 
 __all__ = ["STAGE_FILE", "Artifact", "Failure", "Stage", "open_artifact", "write_table"]
 
-_SEGMENT = re.compile(r"data\.([1-9][0-9]{0,8})\.h5")
-_RACES = 10
+_SEGMENT = re.compile(r"data(?:\.([1-9][0-9]{0,8}))?\.h5")
+_PATIENCE = 30.0  # seconds in which segments may be merged under a reader again and again
 
 
 class Artifact:
@@ -108,13 +109,25 @@ class Artifact:
 
     @cached_property
     def segments(self) -> list[Segment]:
-        """The sealed files, oldest first."""
-        for _ in range(_RACES):
-            try:
-                return [Segment(path, self.schema) for path in self.segment_paths()]
-            except FileNotFoundError:  # another process has just compacted them: look again
-                continue
-        raise HostileFile(f"{self.path} has segments that cannot be opened (broken links?)")
+        """The sealed files, oldest first, as they lay together at one moment.
+
+        Names are never used twice. So where the list is the same after all of it was opened, nothing was sealed or
+        merged meanwhile; else another process did so, and the new list is opened.
+        """
+        wait, until = 0.001, time.monotonic() + _PATIENCE
+        opened: dict[Path, Segment] = {}
+        while True:
+            paths, is_whole = self.segment_paths(), False
+            with suppress(FileNotFoundError):
+                opened = {path: opened.get(path) or Segment(path, self.schema) for path in paths}
+                is_whole = True
+            if self.segment_paths() != paths and time.monotonic() < until:
+                time.sleep(wait)
+            elif is_whole:
+                return list(opened.values())
+            else:
+                raise HostileFile(f"{self.path} has segments that cannot be opened (broken links?)")
+            wait = min(2 * wait, 0.1)
 
     @cached_property
     def _index(self) -> dict[str, Segment]:
@@ -125,10 +138,13 @@ class Artifact:
         return {clip: segment for clip, segment in index.items() if clip in current}
 
     def segment_paths(self) -> list[Path]:
-        """data.h5, data.1.h5, ... in the order they were sealed."""
-        numbered = {0: self.path / "data.h5"}
-        numbered |= {int(found[1]): p for p in self.path.glob("data.*.h5") if (found := _SEGMENT.fullmatch(p.name))}
-        return [path for _, path in sorted(numbered.items()) if path.exists()]
+        """data.h5, data.1.h5, ... in the order they were sealed; the names between may be gone, merged into a later."""
+        try:
+            names = os.listdir(self.path)  # noqa: PTH208  (names alone, read at once)
+        except FileNotFoundError:
+            return []
+        numbered = {int(match[1] or 0): self.path / name for name in names if (match := _SEGMENT.fullmatch(name))}
+        return [path for _, path in sorted(numbered.items())]
 
     def clip_table(self) -> dict[str, dict[str, Any]]:
         """What the user said of each clip (path, split, subject); not part of any fingerprint."""
@@ -177,18 +193,16 @@ class Artifact:
             self._write_clip_table(entries or {})
 
     def compact(self) -> None:
-        """Merge all segments into data.h5; rows that a later segment replaced are dropped."""
+        """Merge all segments into one, under a name of its own; rows that a later segment replaced are dropped."""
         with self.locked():
             self._forget()
-            old = self.segment_paths()
-            if len(old) < 2:
+            merged = self.segment_paths()
+            if len(merged) < 2:
                 return
-            newest = {piece.clip: piece for path in old for piece in pieces(path, self.schema, sealed=True)}
+            newest = {piece.clip: piece for path in merged for piece in pieces(path, self.schema, sealed=True)}
             pack((newest[clip] for clip in self._index), self.schema, self._next_segment())
-            merged = self.segment_paths()[-1]
-            for path in old[1:]:
+            for path in merged:
                 path.unlink()
-            merged.replace(self.path / "data.h5")
             fsync(self.path)
             self._forget()
 
@@ -218,8 +232,9 @@ class Artifact:
         last = self.segment_paths()
         if not last:
             return self.path / "data.h5"
-        found = _SEGMENT.fullmatch(last[-1].name)
-        return self.path / f"data.{int(found[1]) + 1 if found else 1}.h5"
+        match = _SEGMENT.fullmatch(last[-1].name)
+        assert match is not None
+        return self.path / f"data.{int(match[1] or 0) + 1}.h5"
 
     def _write_failures(self, new: Iterable[Failure], packed: Collection[str]) -> None:
         """The failures of before, less those of clips that were packed now, and the new ones."""

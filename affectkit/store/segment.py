@@ -7,6 +7,8 @@ inside the file. External, virtual, compressed and object datasets are refused.
 from __future__ import annotations
 
 import math
+import mmap
+import os
 import stat
 from itertools import pairwise
 from pathlib import Path
@@ -146,13 +148,16 @@ def _open(path: Path) -> h5py.File:
     except FileNotFoundError:
         raise
     except (OSError, RuntimeError) as error:
+        path.stat()  # HDF5 calls a file that was removed while it was opened unreadable
         raise HostileFile(f"{path} is not an HDF5 file: {_first_line(error)}") from error
 
 
 def _checked(file: h5py.File, path: Path, schema: Schema, sealed: bool) -> dict[str, Any]:
-    """Every dataset of the schema. Sealed: views into one memory map (each map would hold a file handle)."""
-    mapped = np.memmap(path, "u1", "r").view(np.ndarray) if sealed else None
-    size = path.stat().st_size if mapped is None else len(mapped)
+    """Every dataset of the schema. Sealed: views into one memory map (each map would hold a file handle) of the very
+    file that HDF5 has open: under its path there may be another one by now."""
+    handle = file.id.get_vfd_handle()
+    size = os.fstat(handle).st_size
+    mapped = np.frombuffer(mmap.mmap(handle, size, access=mmap.ACCESS_READ), "u1") if sealed else None
     return {item.name: _array(file, path, item, size, mapped) for item in schema.stored()}
 
 
