@@ -23,7 +23,7 @@ from affectkit.media import PacketIndex, decoder_version, scan
 from affectkit.types import Floats
 from affectkit.weights import user_dir
 
-_VERSION = 1
+_VERSION = 2
 _WORKERS = 8
 
 

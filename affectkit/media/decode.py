@@ -129,10 +129,7 @@ def frames_of(packet: Packet | None, context: Any, problem: str, findings: Findi
 
 def _timed(frames: Iterator[VideoFrame], index: PacketIndex, findings: Findings) -> Iterator[Timed]:
     last: int | None = None
-    for number, frame in enumerate(frames):
-        tick = frame.pts
-        if index.assumed_times and number < len(index):
-            tick = int(index.ticks[number])  # decoders give frames in the order in which they are shown
+    for tick, frame in _clocked(frames, index) if index.assumed_times else ((frame.pts, frame) for frame in frames):
         if tick is None:
             findings.assumed_times = True
             tick = index.zero if last is None else last + index.step
@@ -143,3 +140,17 @@ def _timed(frames: Iterator[VideoFrame], index: PacketIndex, findings: Findings)
             yield tick, frame
         elif tick < last:
             findings.report("frames left out because presentation times go back")
+
+
+def _clocked(frames: Iterator[VideoFrame], index: PacketIndex) -> Iterator[tuple[int | None, VideoFrame]]:
+    """The frames with the index's times, where packets lack true ones: decoders give frames in the order in which they
+    are shown. A frame's own time, where it has a true one, says which it is; what precedes the first key frame does
+    not decode."""
+    number = -1
+    for frame in frames:
+        if number < 0 and frame.key_frame:
+            number += index.lead
+        number += 1
+        if frame.pts is not None and not index.decoding_times:
+            number = max(number, index.number(frame.pts))
+        yield (int(index.ticks[number]) if number < len(index) else frame.pts), frame

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from affectkit.errors import ClipError
 from affectkit.media.container import open_media, regular_file
+from affectkit.media.fields import FieldPairs
 from affectkit.media.layout import layout
-from affectkit.media.packets import nominal_step, presentation_ticks, read_packets, video_stream
+from affectkit.media.packets import Stamp, nominal_step, presentation_ticks, read_packets, video_stream
 from affectkit.media.sampling import TICK
 from affectkit.types import Floats
+
+if TYPE_CHECKING:
+    from av import Packet
 
 LONGEST = 30 * 24 * 3600.0
 """Clips said to last longer than this (s) are refused: their presentation times are garbage."""
@@ -27,8 +33,9 @@ class PacketIndex:
     """Presentation times of a file's video frames, from one pass over its packets.
 
     ticks [T]: sorted, one a frame, in units of `tick` seconds; `stop`: when the last one stops being shown;
-    `step`: the median interval. `assumed_times`: packets carry no (true) presentation times. `damage`: what is
-    wrong with the file, as far as its packets tell.
+    `step`: the median interval. `lead`: frames that come in the file before its first key frame. `assumed_times`:
+    packets carry no (true) presentation times; `decoding_times`: they carry those of decoding instead. `damage`: what
+    is wrong with the file, as far as its packets tell.
     """
 
     container: str
@@ -36,11 +43,13 @@ class PacketIndex:
     ticks: NDArray[np.int64]
     stop: int
     step: int
+    lead: int
     tick: Fraction
     independent: bool
     droppable: bool
     has_audio: bool
     assumed_times: bool
+    decoding_times: bool
     damage: tuple[str, ...]
 
     def __len__(self) -> int:
@@ -112,7 +121,8 @@ def _scan(path: Path, size: int, mtime_ns: int) -> PacketIndex:
             damage.append(f"cut off: the file ends {missing:,} bytes early")
         packets = read_packets(container, stream, damage.append)
         guessed = container.format.name == "avi" and context.has_b_frames
-        stamps = ((p.pts, p.dts, p.duration) for p in packets if not p.is_discard)
+        pairs = FieldPairs(context.extradata) if context.codec.canonical_name == "h264" else None
+        stamps = _Stamps(packets, pairs)
         ticks, stop, step, assumed = presentation_ticks(stamps, nominal_step(stream), guessed=guessed)
         tick = Fraction(stream.time_base or 0)
         if tick <= 0 or (stop - int(ticks[0])) * tick > LONGEST:
@@ -123,10 +133,32 @@ def _scan(path: Path, size: int, mtime_ns: int) -> PacketIndex:
             ticks=ticks,
             stop=stop,
             step=step,
+            lead=stamps.lead,
             tick=tick,
             independent=context.codec.intra_only,
-            droppable=context.codec.canonical_name == "h264" and context.field_order in (0, 1),
+            droppable=pairs is not None and not pairs.interlaced and context.field_order in (0, 1),
             has_audio=bool(container.streams.audio),
             assumed_times=assumed,
+            decoding_times=assumed and guessed,
             damage=tuple(damage),
         )
+
+
+class _Stamps:
+    """(pts, dts, duration) of each frame, from the packet that begins it; a field's duration is not its frame's: none.
+
+    `lead`: frames met so far before the first key frame.
+    """
+
+    def __init__(self, packets: Iterable[Packet], pairs: FieldPairs | None) -> None:
+        self._packets, self._pairs = packets, pairs
+        self.lead = 0
+
+    def __iter__(self) -> Iterator[Stamp]:
+        pairs, waiting = self._pairs, True
+        for packet in self._packets:
+            begins = pairs is None or pairs.begun(packet)
+            waiting &= not packet.is_keyframe
+            if begins and not packet.is_discard:
+                self.lead += waiting
+                yield packet.pts, packet.dts, None if pairs is not None and pairs.in_fields else packet.duration

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from av.video.stream import VideoStream
 
 
+Stamp = tuple[int | None, int | None, int | None]
+"""Presentation time, decoding time and duration of a frame (ticks), as far as they are told."""
+
+
 def video_stream(container: InputContainer) -> VideoStream:
     """The stream that FFmpeg holds for the main one; the demuxer drops all others. Raises ClipError without one."""
     from av.stream import Discard, Disposition
@@ -69,7 +73,7 @@ def nominal_step(stream: VideoStream) -> int:
 
 
 def presentation_ticks(
-    packets: Iterable[tuple[int | None, int | None, int | None]], nominal_step: int, *, guessed: bool = False
+    packets: Iterable[Stamp], nominal_step: int, *, guessed: bool = False
 ) -> tuple[NDArray[np.int64], int, int, bool]:
     """Sorted presentation times [T], the end of the last, the median interval, and whether any time was assumed.
 

@@ -9,6 +9,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal, Self
 
+import numpy as np
+
 from affectkit.errors import ClipError
 from affectkit.media.decode import Findings, decoded
 from affectkit.media.index import scan
@@ -145,7 +147,7 @@ class VideoReader:
 
     def _shown(self) -> Iterator[tuple[int, VideoFrame, int, bool]]:
         """(tick, frame, the next frame's tick, whether it is the clip's last) of the clip's frames."""
-        plan, held = self.plan, None
+        plan, held, count = self.plan, None, 0
         with closing(decoded(self.path, self.index, plan, self.threads, self.findings)) as frames:
             for tick, frame in frames:
                 over = plan.stop is not None and tick >= plan.stop
@@ -153,8 +155,27 @@ class VideoReader:
                     yield *held, tick, over
                     held = None
                 if over:
-                    return
+                    break
                 if tick >= plan.first:
-                    held = (tick, frame)
+                    count += self._undecoded_lead(tick) if not count else 0
+                    held, count = (tick, frame), count + 1
+        self._tell_of_missing(count)
         if held is not None:
             yield *held, self.index.following(held[0]), True
+
+    def _undecoded_lead(self, tick: int) -> int:
+        """How many frames the clip has before its first decoded one, at `tick`, if its first sampled one is missing."""
+        lead = self.index.number(tick) - self.index.number(self.plan.first) if tick > self.plan.entry else 0
+        if lead > 0:
+            frames = "first frame does" if lead == 1 else f"first {lead:,} frames do"
+            self.findings.report(f"the {frames} not decode: the picture begins at {self.index.seconds(tick):.3f} s")
+        return lead
+
+    def _tell_of_missing(self, count: int) -> None:
+        """Tells of frames that decoding left out without a word; `count`: those that it gave or was told of."""
+        plan, index = self.plan, self.index
+        if plan.needed is None and not index.damage and not self.findings:
+            last = len(index) if plan.stop is None else index.number(plan.stop)
+            missing = len(np.unique(index.ticks[index.number(plan.first) : last])) - count
+            if missing > 0:
+                self.findings.report(f"{missing:,} frames are not given by the decoder")
