@@ -87,4 +87,5 @@ def _key(path: Path) -> Key:
     status = path.stat()
     if not stat.S_ISREG(status.st_mode):
         raise OSError(errno.EINVAL, "not a regular file", str(path))
-    return os.fsencode(path.absolute()), status.st_size, status.st_mtime_ns
+    changed = (status.st_mtime_ns + (1 << 63)) % (1 << 64) - (1 << 63)  # as SQLite holds it, also after the year 2262
+    return os.fsencode(path.absolute()), status.st_size, changed

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
-from affectkit.errors import ClipError
+from affectkit.errors import AffectkitError, ClipError
 from affectkit.media import STILL_SUFFIXES, Frame, Sampling, StillReader, VideoReader
 from affectkit.types import Clip
 
@@ -20,6 +21,11 @@ class Decoded:
     reader: VideoReader | StillReader | None = None
     error: ClipError | None = None
 
+    @property
+    def nbytes(self) -> int:
+        """Memory of the picture."""
+        return 0 if self.frame is None else self.frame.image.nbytes
+
 
 def decode_all(
     clips: Iterable[Clip], sampling: Sampling, threads: int, on_truncated: Literal["keep", "fail"]
@@ -31,10 +37,10 @@ def decode_all(
             for frame in reader:
                 yield Decoded(clip.id, frame)
             yield Decoded(clip.id, reader=reader)
-        except ClipError as error:
-            yield Decoded(clip.id, error=error)
-        except OSError as error:
-            yield Decoded(clip.id, error=ClipError(f"{clip.path} cannot be read: {error.strerror or error}"))
+        except AffectkitError:
+            raise
+        except Exception as error:  # whatever a damaged file provokes ends that clip only
+            yield Decoded(clip.id, error=clip_error(error, clip.path))
 
 
 def _open(
@@ -43,3 +49,12 @@ def _open(
     if clip.path.suffix.lower() in STILL_SUFFIXES:
         return StillReader(clip.path)
     return VideoReader(clip.path, sampling, start=clip.start, end=clip.end, threads=threads, on_truncated=on_truncated)
+
+
+def clip_error(error: Exception, path: Path) -> ClipError:
+    """What ended the reading of one file, as that clip's error."""
+    if isinstance(error, ClipError):
+        return error
+    if isinstance(error, OSError):
+        return ClipError(f"{path} cannot be read: {error.strerror or error}")
+    return ClipError(f"cannot be read: {type(error).__name__}{': ' if str(error) else ''}{error}")

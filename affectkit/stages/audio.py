@@ -13,9 +13,10 @@ import numpy as np
 from pydantic import Field
 
 from affectkit.config import Config, Runtime
-from affectkit.errors import ClipError, UsageError
+from affectkit.errors import AffectkitError, ClipError, UsageError
 from affectkit.media import Waveform, decoder_version, read_audio
 from affectkit.prefetch import ahead, worker_count
+from affectkit.stages._decoding import clip_error
 from affectkit.stages._map import Outcome, Sink, run
 from affectkit.stages.sources import are_crops, clip_entries, sound_sources
 from affectkit.store import Cache, waveforms_schema
@@ -148,8 +149,10 @@ class _Prepare:
 
                 waveform = replace(waveform, samples=denoise(waveform.samples, waveform.sampling_rate))
             found = self._speech(clip.id, waveform)
-        except ClipError as error:
-            return error
+        except AffectkitError:
+            raise
+        except Exception as error:  # whatever a damaged file provokes ends that clip only
+            return clip_error(error, clip.path)
         inside = np.clip(found, waveform.offset, waveform.end)
         return _Heard(waveform, inside[inside[:, 0] < inside[:, 1]])
 

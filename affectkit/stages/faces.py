@@ -25,7 +25,16 @@ from affectkit.stages._precropped import add_crops
 from affectkit.stages._spool import FileSpool
 from affectkit.stages.sources import CropTimes, are_crops, clip_entries, crop_sources, media_sources
 from affectkit.store import Cache, faces_schema
-from affectkit.tracks import CropConfig, FaceRule, FaceTracker, LinkConfig, detect_every, face_rule
+from affectkit.tracks import (
+    CropConfig,
+    FaceRule,
+    FaceTracker,
+    LinkConfig,
+    detect_every,
+    face_rule,
+    pixels_in,
+    rescaled,
+)
 from affectkit.types import Clip, Detections, FaceTrack
 
 VERSION = 1
@@ -122,19 +131,22 @@ class _Extractor:
     def run(self, clips: Sequence[Clip], rules: Mapping[str, FaceRule], sink: Sink) -> None:
         decoded = decode_all(clips, self._config.sampling, self._runtime.workers, self._config.on_truncated)
         with ThreadPoolExecutor(worker_count(self._runtime)) as pool:
-            for clip, steps in groupby(prefetched(decoded), key=lambda step: step.clip):
+            ready = prefetched(decoded, nbytes=lambda step: step.nbytes)
+            for clip, steps in groupby(ready, key=lambda step: step.clip):
                 try:
                     self._one(clip, steps, rules[clip], pool, sink)
                 except ClipError as error:
                     sink.fail(clip, str(error))
+                except MemoryError:
+                    sink.fail(clip, "not enough memory for its pictures")
 
     def _one(self, clip: str, steps: Iterator[Decoded], rule: FaceRule, pool: ThreadPoolExecutor, sink: Sink) -> None:
         ended: list[VideoReader | StillReader] = []
         with FileSpool(self._folder) as spool:
             tracker = FaceTracker(rule, self._config, self._config, pool=pool, spool=spool)
             found = detect_every(
-                _frames(steps, ended), self._detect, self._config.detect_every,
-                time=lambda frame: frame.start, rule=rule,
+                _frames(steps, ended), _Detect(self._detector), self._config.detect_every,
+                time=lambda frame: frame.start, nbytes=lambda frame: frame.image.nbytes, rule=rule,
             )  # fmt: skip
             for frame, faces in found:
                 tracker.add(frame.start, frame.end, frame.index, frame.image, faces)
@@ -152,8 +164,22 @@ class _Extractor:
                 else:
                     sink.end(clip, scalars, status)
 
-    def _detect(self, frames: list[Frame]) -> Sequence[Detections]:
-        return self._detector(np.stack([frame.image for frame in frames]))
+
+class _Detect:
+    """Finds the faces of a clip's frames, each at its own size; in pixels of the clip's first frame."""
+
+    def __init__(self, detector: Detector) -> None:
+        self._detector = detector
+        self._size: tuple[int, ...] = ()
+
+    def __call__(self, frames: list[Frame]) -> list[Detections]:
+        found: list[Detections] = []
+        for shape, alike in groupby((frame.image for frame in frames), key=lambda image: image.shape):
+            self._size = self._size or shape
+            images = list(alike)
+            stacked = images[0][None] if len(images) == 1 else np.stack(images)
+            found += [rescaled(faces, 1 / pixels_in(shape, self._size)) for faces in self._detector(stacked)]
+        return found
 
 
 def append_track(sink: Sink, track: FaceTrack) -> None:

@@ -9,7 +9,7 @@ from affectkit.tracks.decoding import decode_crop, decode_crops
 from affectkit.tracks.interpolation import bridge, detect_every
 from affectkit.tracks.linking import LinkConfig, Linker, Track, iou
 from affectkit.tracks.selection import FACE_RULES, FaceRule, Nearest, choose, face_rule
-from affectkit.tracks.tracker import FaceTracker, Spool, SpooledCrops
+from affectkit.tracks.tracker import FaceTracker, Spool, SpooledCrops, pixels_in, rescaled
 
 __all__ = [
     "ARCFACE",
@@ -33,5 +33,7 @@ __all__ = [
     "detect_every",
     "face_rule",
     "iou",
+    "pixels_in",
+    "rescaled",
     "similarity",
 ]

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 import numpy as np
 
+from affectkit.errors import ClipError
 from affectkit.tracks.linking import assign, iou
 from affectkit.tracks.selection import FaceRule, Nearest
 from affectkit.types import Detections, Floats
@@ -23,6 +24,8 @@ def detect_every(
     *,
     time: Callable[[T], float],
     buffer: int = 16,
+    nbytes: Callable[[T], int] | None = None,
+    most_bytes: int = 1 << 28,
     rule: FaceRule = "largest",
     min_iou: float = 0.5,
 ) -> Iterator[tuple[T, Detections]]:
@@ -35,8 +38,9 @@ def detect_every(
 
     `frames` are opaque: `time` gives the moment of one (s), `detect` the faces of a list of them. No more than
     max(`buffer`, `every`) frames are held at once or passed to one call. With `every` = 1 all frames are detected,
-    `buffer` at a time. If `frames` raises, the frames held at that moment are lost: a source that may break off in the
-    middle, such as a truncated file, must end instead.
+    `buffer` at a time. `nbytes`: memory of a frame; fewer are held where they would take more than `most_bytes`, and a
+    ClipError says where `every` frames do. If `frames` raises, the frames held at that moment are lost: a source that
+    may break off in the middle, such as a truncated file, must end instead.
     """
     if every < 1 or buffer < 1:
         raise ValueError(f"every ({every}) and buffer ({buffer}) are at least 1")
@@ -44,7 +48,8 @@ def detect_every(
     keys = max(1, buffer // every)
     follower = Nearest() if rule == "nearest" else None
     last: tuple[float, Detections] | None = None
-    window = list(islice(source, (keys - 1) * every + 1))
+    taken = _Window(source, every, nbytes or (lambda frame: 0), most_bytes)
+    window = taken(1, (keys - 1) * every)
     while window:
         marks = _marks(len(window), 0 if last is None else every - 1, every)
         done = 0
@@ -59,7 +64,36 @@ def detect_every(
             last, done = ahead, mark + 1
             del gap, frame
         window.clear()  # before the next frames are decoded: they need the memory
-        window.extend(islice(source, keys * every))
+        window = taken(every, (keys - 1) * every)
+
+
+class _Window(Generic[T]):
+    """Takes frames from a source while they fit into the memory, so that the last one is to be detected."""
+
+    def __init__(self, source: Iterator[T], every: int, nbytes: Callable[[T], int], most_bytes: int) -> None:
+        self._source, self._every = source, every
+        self._nbytes, self._most_bytes = nbytes, most_bytes
+
+    def __call__(self, first: int, more: int) -> list[T]:
+        """`first` frames, and up to `more`, `every` at a time; fewer at the source's end. Raises ClipError."""
+        frames: list[T] = []
+        held = largest = 0
+        for step in [first, *[self._every] * (more // self._every)]:
+            if frames and held + step * largest > self._most_bytes:
+                break
+            before, others = len(frames), held
+            for frame in islice(self._source, step):
+                frames.append(frame)
+                size = self._nbytes(frame)
+                held, largest = held + size, max(largest, size)
+                if held - others > max(self._most_bytes, size):
+                    raise ClipError(
+                        f"{self._every} pictures of {size >> 20} MB each between two detections do not fit into "
+                        f"{self._most_bytes >> 20} MB: give --detect-every {max(1, self._most_bytes // size)} or less"
+                    )
+            if len(frames) < before + step:
+                break
+        return frames
 
 
 def bridge(

@@ -12,10 +12,10 @@ import numpy as np
 from affectkit.tracks.crops import CropConfig, Frame, croppable, cut
 from affectkit.tracks.linking import LinkConfig, Linker, Track
 from affectkit.tracks.selection import FaceRule, Nearest, choose
-from affectkit.types import Detections, FaceTrack
+from affectkit.types import Detections, FaceTrack, Floats
 
-# Frames whose crops may still be in the making: each keeps its whole frame in memory.
-_PENDING = 4
+# Frames whose crops may still be in the making: each keeps its whole frame in memory, so large ones are fewer.
+_PENDING, _PENDING_BYTES = 4, 128 << 20
 
 
 class Spool(Protocol):
@@ -30,6 +30,9 @@ class Spool(Protocol):
 
 class FaceTracker:
     """Builds the `FaceTrack`s of one clip in one pass, holding no frames.
+
+    The size of the pictures may change: faces are given, linked and chosen in pixels of the first one, while boxes and
+    landmarks of a row are in pixels of its own frame.
 
     A rule that looks at whole tracks is decided only at the end, so every face of a frame is cut at once and its
     encoded crop kept in `spool` (by default in memory); `nearest` is decided at once and cuts one face a frame. With
@@ -64,23 +67,29 @@ class FaceTracker:
         self._where: dict[Track, dict[int, int]] = {}  # row -> place in the spool
         self._pending: deque[tuple[Track, int, Future[bytes]]] = deque()
         self._times: list[tuple[float, float, int]] = []
+        self._size: tuple[int, ...] = ()
+        self._scales: list[Floats] = []  # [2] of each row: its pixels (x, y) in one of the first frame
 
     def __len__(self) -> int:
         return len(self._times)
 
     def add(self, start: float, end: float, frame_index: int, frame: Frame, detections: Detections) -> None:
-        """The next sampled frame, uint8 [H,W,3] RGB, shown from `start` to `end` (s), and its faces."""
+        """The next sampled frame, uint8 [H,W,3] RGB, shown from `start` to `end` (s), and its faces, in pixels of the
+        clip's first frame."""
         row = len(self._times)
         self._times.append((start, end, frame_index))
-        faces = croppable(detections, *frame.shape[:2])
-        for index, track in self._assigned(start, faces):
+        self._size = self._size or frame.shape[:2]
+        scale = pixels_in(frame.shape, self._size)
+        self._scales.append(scale)
+        faces = croppable(rescaled(detections, scale), *frame.shape[:2])
+        for index, track in self._assigned(start, rescaled(faces, 1 / scale)):
             self._where.setdefault(track, {})
             box, landmarks = faces.boxes[index], faces.landmarks[index]
             if self._pool:
                 self._pending.append((track, row, self._pool.submit(cut, frame, box, landmarks, self.crop)))
             else:
                 self._keep(track, row, cut(frame, box, landmarks, self.crop))
-        self._drain(row - _PENDING)
+        self._drain(row - min(_PENDING, _PENDING_BYTES // frame.nbytes))
 
     def finish(self) -> list[FaceTrack]:
         """The face tracks of the clip, one unless the rule is `all`: a row for each frame that was added.
@@ -126,14 +135,28 @@ class FaceTracker:
         score, valid = np.zeros(total, np.float32), np.zeros(total, bool)
         valid[rows] = True
         if rows:
-            boxes[rows] = [track.boxes[i] for i in held]
-            landmarks[rows] = [track.landmarks[i] for i in held]
+            scales = np.stack([self._scales[row] for row in rows])
+            boxes[rows] = np.stack([track.boxes[i] for i in held]) * np.tile(scales, 2)
+            landmarks[rows] = np.stack([track.landmarks[i] for i in held]) * scales[:, None]
             score[rows] = [track.scores[i] for i in held]
         crops = SpooledCrops(self._kept, [where.get(row, -1) for row in range(total)])
         return FaceTrack(
             start=start, end=end, boxes=boxes, landmarks=landmarks, score=score, valid=valid,
             crops=crops if self._spool is not None else tuple(crops), frame_index=index.astype(np.int64),
         )  # fmt: skip
+
+
+def pixels_in(shape: Sequence[int], other: Sequence[int]) -> Floats:
+    """[2] pixels (x, y) of a picture of `shape` (height, width, ...) to one pixel of another that shows the same."""
+    return np.array([shape[1] / other[1], shape[0] / other[0]])
+
+
+def rescaled(faces: Detections, factors: Floats) -> Detections:
+    """The faces with their coordinates x and y times `factors` [2]."""
+    if (factors == 1).all():
+        return faces
+    boxes = np.asarray(faces.boxes * np.tile(factors, 2), faces.boxes.dtype)
+    return Detections(boxes, faces.scores, np.asarray(faces.landmarks * factors, faces.landmarks.dtype))
 
 
 class SpooledCrops(Sequence[bytes]):
