@@ -22,6 +22,10 @@ class HostileFile(AffectkitError):
     """A file declares something that affectkit refuses to read (links, huge sizes, objects, pickles)."""
 
 
+class Notice(UserWarning):
+    """What a user must know of a run and no result says; the command prints it as a note."""
+
+
 class MissingExtra(AffectkitError):
     """An optional package is needed. The message says what to install."""
 

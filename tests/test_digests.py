@@ -2,13 +2,18 @@
 
 import hashlib
 import os
+import sqlite3
+import warnings
+from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from affectkit import digests
 from affectkit.digests import Digests, sha256_file
-from affectkit.errors import AffectkitError
+from affectkit.errors import Notice
 
 
 @pytest.fixture
@@ -101,23 +106,110 @@ def test_pipe_is_refused_at_once(tmp_path: Path, memo: Path) -> None:
         Digests(memo)(tmp_path / "pipe")
 
 
-@pytest.mark.parametrize(
-    "damage", [b"this is not SQLite at all, but long enough to be looked at " * 40, b"SQLite format 3\0"]
-)
-def test_damaged_memo_is_one_line_that_names_it(tmp_path: Path, memo: Path, damage: bytes) -> None:
-    file = tmp_path / "clip"
-    file.write_text("x")
-    memo.parent.mkdir()
-    memo.write_bytes(damage)
-    with pytest.raises(AffectkitError, match="remove it if it is damaged") as caught:
+def _database(*statements: str) -> Callable[[Path], None]:
+    def make(memo: Path) -> None:
+        with closing(sqlite3.connect(memo)) as connection, connection:
+            for statement in statements:
+                connection.execute(statement)
+
+    return make
+
+
+def _linked(memo: Path) -> None:
+    Digests(memo.parent / "victim.sqlite")(memo.parent / "clip")
+    memo.symlink_to("victim.sqlite")
+
+
+def _linked_journal(memo: Path) -> None:
+    (memo.parent / "victim.sqlite").write_text("precious")
+    Path(f"{memo}-journal").symlink_to("victim.sqlite")
+    memo.touch()
+
+
+UNUSABLE: dict[str, Callable[[Path], Any]] = {
+    "garbage": lambda memo: memo.write_bytes(b"this is not SQLite at all, but long enough to be looked at " * 40),
+    "cut off": lambda memo: memo.write_bytes(b"SQLite format 3\0"),
+    "folder": lambda memo: memo.mkdir(),
+    "pipe": os.mkfifo,
+    "link": _linked,
+    "linked journal": _linked_journal,
+    "other table": _database("CREATE TABLE digest (a INTEGER)"),
+    "other database": _database("CREATE TABLE stories (a TEXT)"),
+    "endless view": _database(
+        "CREATE VIEW digest AS WITH RECURSIVE n(path, size, mtime_ns, sha256) AS "
+        "(SELECT x'', 0, 0, '' UNION ALL SELECT path, size, mtime_ns, sha256 FROM n) SELECT * FROM n"
+    ),
+    "trigger": _database(
+        digests._TABLE, "CREATE TRIGGER t AFTER INSERT ON digest BEGIN UPDATE digest SET sha256 = ''; END"
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", UNUSABLE)
+def test_a_memo_that_cannot_be_used_is_one_note(kind: str, tmp_path: Path) -> None:
+    (file := tmp_path / "clip").write_text("x")
+    (tmp_path / "other").write_text("y")
+    UNUSABLE[kind](memo := tmp_path / "digests.sqlite")
+    victim = tmp_path / "victim.sqlite"
+    before = victim.read_bytes() if victim.exists() else b""
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        found = Digests(memo)
+        assert found(file) == hashlib.sha256(b"x").hexdigest()
+        assert found(tmp_path / "other") == hashlib.sha256(b"y").hexdigest()
+    assert len(told) == 1
+    assert issubclass(told[0].category, Notice)
+    assert str(memo) in str(told[0].message)
+    assert "\n" not in str(told[0].message)
+    assert (victim.read_bytes() if victim.exists() else b"") == before
+
+
+def test_a_memo_that_another_process_holds_is_not_waited_for_long(
+    tmp_path: Path, memo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (file := tmp_path / "clip").write_text("x")
+    Digests(memo)(file)
+    monkeypatch.setattr(digests, "_PATIENCE", 0.05)
+    with closing(sqlite3.connect(memo)) as other, other:
+        other.execute("BEGIN EXCLUSIVE")
+        with pytest.warns(Notice, match="locked"):
+            assert Digests(memo)(file) == hashlib.sha256(b"x").hexdigest()
+
+
+def test_a_memo_on_a_read_only_disk_is_read(tmp_path: Path, memo: Path, reads: list[Path]) -> None:
+    (file := tmp_path / "clip").write_text("x")
+    Digests(memo)(file)
+    before = {path.name: path.stat().st_mtime_ns for path in (memo.parent, *memo.parent.iterdir())}
+    reads.clear()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
         Digests(memo)(file)
-    assert str(memo) in str(caught.value)
-    assert "\n" not in str(caught.value)
+    assert reads == []
+    assert {path.name: path.stat().st_mtime_ns for path in (memo.parent, *memo.parent.iterdir())} == before
+
+
+def test_what_a_memo_says_is_a_digest_or_nothing(tmp_path: Path, memo: Path) -> None:
+    (file := tmp_path / "clip").write_text("x")
+    Digests(memo)(file)
+    for forged in ("../../etc/passwd", b"\xff", 7, None):
+        with closing(sqlite3.connect(memo)) as connection, connection:
+            connection.execute("UPDATE digest SET sha256 = ?", (forged,))
+        assert Digests(memo)(file) == hashlib.sha256(b"x").hexdigest()
+
+
+@pytest.mark.parametrize("year", [1901, 2262, 2300, 2400])
+def test_dates_that_no_clock_shows(year: int, tmp_path: Path, memo: Path, reads: list[Path]) -> None:
+    (file := tmp_path / "clip").write_text("x")
+    moment = int((year - 1970) * 31556952 * 1e9)
+    os.utime(file, ns=(moment, moment))
+    for _ in range(2):
+        assert Digests(memo)(file) == hashlib.sha256(b"x").hexdigest()
+    assert reads == [file]
 
 
 def test_memo_where_nothing_can_be_written(tmp_path: Path) -> None:
     file = tmp_path / "clip"
     file.write_text("x")
     (tmp_path / "cache").write_text("a file, not a folder")
-    with pytest.raises(AffectkitError, match="cannot be used"):
-        Digests(tmp_path / "cache" / "digests.sqlite")(file)
+    with pytest.warns(Notice, match="is not used"):
+        assert Digests(tmp_path / "cache" / "digests.sqlite")(file) == hashlib.sha256(b"x").hexdigest()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from importlib import import_module
 from typing import Annotated, Any
 
@@ -17,7 +18,7 @@ from typer.main import get_group
 
 from affectkit import __version__
 from affectkit.cli._interrupt import interrupts_kept
-from affectkit.errors import AffectkitError
+from affectkit.errors import AffectkitError, Notice
 
 USAGE, INTERRUPTED = 2, 130
 COMMANDS = {
@@ -50,6 +51,7 @@ def main() -> None:
     """Run the command line; errors that a user can act on are one line on stderr and exit code 2."""
     # Before torch loads: its idle threads must not spin on the cores that decode (several times slower if they do).
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    warnings.showwarning = _note_or(warnings.showwarning)
     try:
         with interrupts_kept():
             code = build_app()(standalone_mode=False, prog_name="affectkit")
@@ -64,6 +66,18 @@ def main() -> None:
     if code == INTERRUPTED:  # Typer has caught the KeyboardInterrupt
         print("affectkit: interrupted; finished clips are kept, repeat the command to go on", file=sys.stderr)
     sys.exit(code or 0)
+
+
+def _note_or(show: Any) -> Any:
+    """A `warnings.showwarning` that prints our notices as notes, and any other warning as `show` does."""
+
+    def note(message: Any, category: Any, *where: Any, **more: Any) -> None:
+        if issubclass(category, Notice):
+            print(f"note: {message}", file=sys.stderr)
+        else:
+            show(message, category, *where, **more)
+
+    return note
 
 
 def _explain(error: Any) -> None:

@@ -24,6 +24,7 @@ from pydantic import ConfigDict, ValidationError
 from torch import Tensor, nn
 
 from affectkit.config import Config
+from affectkit.errors import Notice
 from affectkit.plugins import Epoch
 from affectkit.store.atomic import atomically
 
@@ -33,7 +34,7 @@ SHARE = 0.02  # of the time that writing may take
 Arrays = dict[str, NDArray[Any]]
 
 
-class StateWarning(UserWarning):
+class StateWarning(Notice):
     """A state was found that cannot be gone on from."""
 
 
