@@ -13,7 +13,7 @@ import shutil
 from pathlib import Path
 
 from affectkit.errors import UsageError
-from affectkit.store.atomic import TEMPORARY, explained, fsync, temporary_name, write_text
+from affectkit.store.atomic import TEMPORARY, explained, fsync, put, temporary_name, write_text
 
 MARK = "fingerprint"
 
@@ -63,7 +63,7 @@ class Unfinished:
                 for written in temporary.rglob("*"):
                     fsync(written)
                 if not (self.path / folder.name).exists():
-                    temporary.rename(self.path / folder.name)
+                    put(temporary, self.path / folder.name)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
         shutil.rmtree(self.training(seed), ignore_errors=True)

@@ -22,7 +22,7 @@ from affectkit.stages._seeds import Training
 from affectkit.stages._smooth import Choice
 from affectkit.stages._training_data import AuxiliarySource, gather
 from affectkit.stages._unfinished import Unfinished
-from affectkit.store import Artifact, Cache, Features
+from affectkit.store import Artifact, Cache, Features, ancestors
 from affectkit.tasks import Task
 
 VERSION = 1
@@ -110,15 +110,16 @@ def read_report(artifact: Artifact) -> dict[str, Any]:
 
 def lineage(artifact: Artifact) -> list[dict[str, Any]]:
     """The recipe of a feature artifact, media first: what `predict` replays on new clips."""
-    steps = [lineage(Artifact(Path(path))) for path in artifact.stage.upstream]
-    own = {
-        "stage": artifact.stage.stage,
-        "config": artifact.stage.provenance.get("config"),
-        "numerics": artifact.stage.numerics,
-        "fingerprint": artifact.stage.fingerprint,
-        "inputs": artifact.stage.inputs,
-    }
-    return [step for chain in steps for step in chain] + [own]
+    return [
+        {
+            "stage": one.stage.stage,
+            "config": one.stage.provenance.get("config"),
+            "numerics": one.stage.numerics,
+            "fingerprint": one.stage.fingerprint,
+            "inputs": one.stage.inputs,
+        }
+        for one in (*ancestors(artifact), artifact)
+    ]
 
 
 def load_heads(artifact: Artifact, task: Task) -> list[Any]:

@@ -3,6 +3,7 @@
 from affectkit.store.artifact import Artifact, Failure, Stage, open_artifact, write_table
 from affectkit.store.cache import Cache, NotMade, provenance
 from affectkit.store.features import Features, feature_columns, features, open_features
+from affectkit.store.lineage import ancestors
 from affectkit.store.schema import Column, Schema, faces_schema, features_schema, predictions_schema, waveforms_schema
 from affectkit.store.writing import PartWriter
 
@@ -16,6 +17,7 @@ __all__ = [
     "PartWriter",
     "Schema",
     "Stage",
+    "ancestors",
     "faces_schema",
     "feature_columns",
     "features",

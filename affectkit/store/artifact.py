@@ -11,14 +11,15 @@ from __future__ import annotations
 import os
 import re
 import time
+import warnings
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import AbstractContextManager, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from affectkit.errors import HostileFile, UsageError
-from affectkit.store.atomic import fsync, make_folder, require_folder
+from affectkit.errors import HostileFile, Notice, UsageError
+from affectkit.store.atomic import fsync, make_and_remove, make_folder, require_folder
 from affectkit.store.locking import locked
 from affectkit.store.schema import Schema
 from affectkit.store.sealing import Piece, pack, pieces
@@ -178,8 +179,16 @@ class Artifact:
         return PartWriter(folder, self.schema)
 
     def seal(self, failures: Iterable[Failure] = (), entries: Mapping[str, dict[str, Any]] | None = None) -> None:
-        """Pack all finished parts into one new segment and bring failures.jsonl and clips.json up to date."""
+        """Pack all finished parts into one new segment and bring failures.jsonl and clips.json up to date.
+
+        An artifact that is complete already is left as it is, so that one on a read-only disk can be used.
+        """
         assert not self.dry
+        failures, entries = list(failures), entries or {}
+        if not self.part_paths() and not failures:
+            old = self.clip_table()
+            if old | dict(entries) == old or self._is_read_only():
+                return
         with self.locked():
             self._forget()
             packed = self.part_paths()
@@ -190,7 +199,7 @@ class Artifact:
                 path.unlink(missing_ok=True)
             self._forget()
             self._write_failures(failures, fresh.keys())
-            self._write_clip_table(entries or {})
+            self._write_clip_table(entries)
 
     def compact(self) -> None:
         """Merge all segments into one, under a name of its own; rows that a later segment replaced are dropped."""
@@ -251,6 +260,15 @@ class Artifact:
         merged = old | dict(entries)
         if merged != old:
             write_clip_table(self.path, merged)
+
+    def _is_read_only(self) -> bool:
+        """Whether the artifact's disk is; then says that clips.json stays as it is."""
+        try:
+            make_and_remove(self.path)
+        except OSError:
+            warnings.warn(f"{self.path} cannot be written: its clips.json stays as it is", Notice, stacklevel=3)
+            return True
+        return False
 
     def _forget(self) -> None:
         for name in ("segments", "_index"):

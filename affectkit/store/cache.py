@@ -19,7 +19,7 @@ from affectkit.config import fingerprint
 from affectkit.digests import Digests
 from affectkit.errors import AffectkitError, UsageError
 from affectkit.store.artifact import Artifact
-from affectkit.store.atomic import TEMPORARY, explained, fsync, temporary_name, write_text
+from affectkit.store.atomic import TEMPORARY, explained, fsync, put, temporary_name, write_text
 from affectkit.store.schema import Schema
 from affectkit.store.sidecars import STAGE_FILE, Stage
 
@@ -143,7 +143,7 @@ def _appear(temporary: Path, path: Path) -> None:
     if path.exists() and not any(path.iterdir()):
         path.rmdir()
     try:
-        temporary.rename(path)
+        put(temporary, path)
     except OSError:
         if not (path / STAGE_FILE).exists():  # else another process made the same artifact first
             raise

@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 
 from affectkit.errors import UsageError
 from affectkit.store.artifact import Artifact
-from affectkit.store.atomic import temporary_name
+from affectkit.store.atomic import put, temporary_name
 
 
 def write_crops(artifact: Artifact, clips: Sequence[str], out: Path) -> None:
@@ -26,7 +26,7 @@ def write_crops(artifact: Artifact, clips: Sequence[str], out: Path) -> None:
                 if len(image):
                     suffix = "png" if bytes(image[:4]) == b"\x89PNG" else "jpg"
                     (folder / f"{row:05d}.{suffix}").write_bytes(image)
-        temporary.rename(out)
+        put(temporary, out)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from affectkit.errors import UsageError
 from affectkit.store.artifact import Artifact
-from affectkit.store.atomic import temporary_name
+from affectkit.store.atomic import put, temporary_name
 from affectkit.store.crops import inside
 from affectkit.store.features import feature_columns
 
@@ -37,7 +37,7 @@ def write_muse(artifact: Artifact, clips: Sequence[str], out: Path) -> None:
                 writer = csv.writer(file, lineterminator="\n")
                 writer.writerow(header)
                 writer.writerows(_rows(artifact, clip, columns))
-        temporary.rename(out)
+        put(temporary, out)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
