@@ -8,6 +8,7 @@ Shapes: N rows (all rows of all clips, concatenated), K targets or classes.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -15,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from affectkit.errors import UsageError
 from affectkit.tasks import Metric, Task
-from affectkit.types import Floats
+from affectkit.types import Bools, Floats
 
 THRESHOLD = 0.5
 
@@ -87,7 +88,8 @@ def f1_per_class(truth: ArrayLike, predicted: ArrayLike, classes: int) -> Floats
 def macro_f1(truth: ArrayLike, predicted: ArrayLike, classes: int) -> float:
     """Mean F1 over all `classes`. A class that is absent from truth and prediction counts as 0.
 
-    The same as scikit-learn's `f1_score(labels=range(classes), average="macro", zero_division=0)`.
+    The same as scikit-learn's `f1_score(labels=range(classes), average="macro", zero_division=0)`; without `labels` it
+    leaves such a class out. Of a part of the rows see `score_of_part`.
 
     >>> round(macro_f1([0, 0, 1], [0, 1, 1], classes=2), 4)
     0.6667
@@ -165,11 +167,49 @@ def score(task: Task, truth: ArrayLike, scores: ArrayLike) -> dict[str, float]:
     return found
 
 
+def counted(task: Task, truth: ArrayLike) -> Bools:
+    """[K] what per-class scores of these rows are about: the classes and labels that have a row, the values that vary.
+
+    truth as for `score`. Predictions have no say: what a model is scored on is not the model's choice.
+
+    >>> from affectkit import tasks
+    >>> counted(tasks.get("va"), [[0.1, 0.3], [0.1, 0.4]])
+    array([False,  True])
+    """
+    x = np.asarray(truth, np.float64)
+    if task.kind == "multiclass":
+        return np.bincount(x.reshape(-1).astype(np.intp), minlength=task.outputs) > 0
+    x = x.reshape(len(x), task.outputs)
+    return np.asarray((x > 0).any(axis=0) if task.kind == "multilabel" else (x != x[0]).any(axis=0))
+
+
+def score_of_part(task: Task, truth: ArrayLike, scores: ArrayLike) -> dict[str, float]:
+    """`score` of a part of the rows, such as one clip or one fold, in which not every class occurs.
+
+    F1 is of the classes and labels that have a row here, CCC and Pearson of the targets that vary here; the others are
+    NaN and do not count in the mean, which is NaN where nothing counts.
+
+    >>> from affectkit import tasks
+    >>> score_of_part(tasks.get("expr"), [3, 3], np.eye(8)[[3, 3]])["macro-f1"]
+    1.0
+    """
+    found = score(task, truth, scores)
+    here = counted(task, truth)
+    per_class = {"multiclass": {"macro-f1": "f1"}, "multilabel": {"binary-f1": "f1"}}
+    for mean, prefix in per_class.get(task.kind, {"ccc": "ccc", "pearson": "pearson"}).items():
+        names = [f"{prefix}/{target}" for target in task.targets]
+        found |= {name: math.nan for name, counts in zip(names, here, strict=True) if not counts}
+        kept = [found[name] for name, counts in zip(names, here, strict=True) if counts]
+        found[mean] = float(np.mean(kept)) if kept else math.nan
+    return found
+
+
 def score_per_clip(task: Task, truth: ArrayLike, scores: ArrayLike, clips: ArrayLike) -> dict[str, float]:
     """The mean over clips of each clip's own metrics, under `clip-mean/ccc`, `clip-mean/ccc/valence`, ...
 
     clips [N] names the clip of each row. This is not the pooled metric that the challenges rank by: a clip of few rows
-    weighs as much as a long one, and a clip whose truth is constant has CCC and Pearson 0. Clip-level tasks have one
+    weighs as much as a long one. A clip's metrics are those of `score_of_part`: a class without rows in the clip, or a
+    target that is constant in it, does not count there; what counts in no clip has no entry. Clip-level tasks have one
     row a clip and no such score: ValueError.
 
     >>> from affectkit import tasks
@@ -185,8 +225,9 @@ def score_per_clip(task: Task, truth: ArrayLike, scores: ArrayLike, clips: Array
         raise ValueError(f"clips names {len(which)} rows where truth has {len(x)}")
     order = np.argsort(which, kind="stable")
     parts = np.split(order, np.cumsum(np.bincount(which, minlength=len(names)))[:-1])
-    each = [score(task, x[rows], y[rows]) for rows in parts]
-    return {f"clip-mean/{name}": float(np.mean([one[name] for one in each])) for name in each[0]}
+    each = [score_of_part(task, x[rows], y[rows]) for rows in parts]
+    values = {name: [one[name] for one in each if not math.isnan(one[name])] for name in each[0]}
+    return {f"clip-mean/{name}": float(np.mean(found)) for name, found in values.items() if found}
 
 
 def main(task: Task, truth: ArrayLike, scores: ArrayLike) -> float:

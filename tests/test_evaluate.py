@@ -306,6 +306,31 @@ def test_each_clips_own_score_is_in_a_file(cache: Cache, tmp_path: Path) -> None
     assert np.mean(list(own.values())) == pytest.approx(done.report["scores"]["clip-mean/ccc"])
 
 
+def test_clips_of_one_class_each_that_are_all_right(cache: Cache, tmp_path: Path) -> None:
+    """Macro F1 is 1, and so are its interval, the mean over clips, and every clip's own."""
+    names = list(tasks.get("expr").targets)
+    labels = table(tmp_path / "labels.csv", {f"c{k}": np.full((5, 1), k) for k in range(8)}, ["label"])
+    given = table(tmp_path / "given.csv", {f"c{k}": np.tile(np.eye(8)[k], (5, 1)) for k in range(8)}, names)
+    done = evaluate(cache, given, labels, EvaluateConfig(task="expr", figures=True))
+    report = done.report
+    assert report["scores"]["macro-f1"] == report["scores"]["clip-mean/macro-f1"] == 1
+    assert report["intervals"]["macro-f1"] == [1, 1]
+    assert "hardly known: Neutral (1), Anger (1)" in report["cautions"][0]
+    lines = (done.artifact.path / "clips.csv").read_text().splitlines()[1:]
+    assert {line.rpartition(",")[2] for line in lines} == {"1.0"}
+
+
+def test_a_clip_without_a_score_of_its_own_is_left_empty(cache: Cache, tmp_path: Path) -> None:
+    truth = curves(2)
+    flat = CLIPS[0]
+    truth[flat][:] = 0.25
+    done = evaluate(cache, given(tmp_path, noisy(truth, 0.5)), labels_of(tmp_path, truth),
+                    EvaluateConfig(task="va", figures=True, clips="*"))  # fmt: skip
+    rows = dict(line.split(",")[::2] for line in (done.artifact.path / "clips.csv").read_text().splitlines()[1:])
+    assert rows.pop(flat) == ""
+    assert done.report["scores"]["clip-mean/ccc"] == pytest.approx(np.mean([float(one) for one in rows.values()]))
+
+
 def test_a_clip_level_task_has_one_row_a_clip(cache: Cache, tmp_path: Path) -> None:
     task = tasks.get("eri")
     truth = {clip: rows[:1] for clip, rows in curves(7).items()}

@@ -200,6 +200,39 @@ def test_per_clip_is_the_mean_of_clips_and_labelled(rng):
     assert found["clip-mean/ccc"] != pytest.approx(metrics.score(task, truth, scores)["ccc"])
 
 
+def test_what_does_not_occur_in_a_clip_does_not_count_there():
+    expr, va, au = tasks.get("expr"), tasks.get("va"), tasks.get("au")
+    truth, clips = np.repeat(np.arange(4), 5), np.repeat(list("abcd"), 5)
+    found = metrics.score_per_clip(expr, truth, np.eye(8)[truth], clips)
+    assert found["clip-mean/macro-f1"] == found["clip-mean/uar"] == found["clip-mean/f1/Fear"] == 1
+    assert "clip-mean/f1/Other" not in found
+    assert metrics.macro_f1(truth, truth, 8) == 0.5  # all rows: the challenge's mean over its classes
+    wrong = np.eye(8)[np.where(clips == "a", 5, truth)]  # what is predicted only is an error, and no class of the clip
+    assert metrics.score_per_clip(expr, truth, wrong, clips)["clip-mean/macro-f1"] == 0.75
+
+    values = np.tile(np.linspace(0, 1, 5)[:, None], (4, 2))
+    values[:5, 0] = 0.3  # valence is constant in the first clip
+    found = metrics.score_per_clip(va, values, values, clips)
+    assert found["clip-mean/ccc"] == found["clip-mean/pearson/valence"] == pytest.approx(1)
+    flat = values.copy()
+    flat[5:10] = 0.5  # a model that says one value has no agreement there, and that counts
+    assert metrics.score_per_clip(va, values, flat, clips)["clip-mean/ccc"] == pytest.approx(0.75)
+    assert "clip-mean/ccc" not in metrics.score_per_clip(va, np.full((4, 2), 0.1), np.zeros((4, 2)), list("aabb"))
+
+    labels = np.repeat(np.eye(12)[:4], 5, axis=0)
+    found = metrics.score_per_clip(au, labels, labels, clips)
+    assert found["clip-mean/binary-f1"] == found["clip-mean/f1/AU1"] == 1
+    assert "clip-mean/f1/AU26" not in found
+
+
+def test_a_part_of_the_rows_has_what_occurs_in_it():
+    found = metrics.score_of_part(tasks.get("expr"), [1, 1, 2], np.eye(8)[[1, 2, 2]])
+    assert found["macro-f1"] == pytest.approx((2 / 3 + 2 / 3) / 2)
+    assert np.isnan(found["f1/Neutral"])
+    assert list(found) == list(metrics.score(tasks.get("expr"), [1], np.eye(8)[[1]]))
+    assert np.isnan(metrics.score_of_part(tasks.get("va"), [[1, 1]], [[1, 1]])["ccc"])
+
+
 def test_per_clip_refuses_clip_level_and_wrong_lengths():
     with pytest.raises(ValueError, match="one row a clip"):
         metrics.score_per_clip(tasks.get("eri"), np.zeros((2, 7)), np.zeros((2, 7)), ["a", "b"])

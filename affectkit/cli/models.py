@@ -210,9 +210,11 @@ def _print(path: Path, about: dict[str, Any], as_json: bool) -> None:
 
 
 def _log_folds(report: dict[str, Any]) -> None:
-    each = ", ".join(f"{score:.4f}" for score in report["folds"])
+    each = ", ".join("none" if score is None else f"{score:.4f}" for score in report["folds"])
     log(f"{report['metric']} of {report['clips']} clips out of fold: {report['pooled']:.4f} over all rows")
     log(f"by fold: {each} (mean {report['mean']:.4f} ± {report['deviation']:.4f})")
+    for caution in report["cautions"]:
+        log(f"note: {caution}")
 
 
 def _log_tuned(found: Tuned) -> None:

@@ -30,16 +30,16 @@ def draw(
 ) -> list[str]:  # fmt: skip
     """Write every figure that fits the task, and return their names without suffix.
 
-    report: as `evaluate` makes it; clips: each clip's own score, empty for clip-level tasks; made_by: the predictions,
-    whose weights are drawn if they are a fusion; pattern: the clips to draw over time. Raises UsageError when it
-    matches none.
+    report: as `evaluate` makes it; clips: each clip's own score (NaN: none), empty for clip-level tasks; made_by: the
+    predictions, whose weights are drawn if they are a fusion; pattern: the clips to draw over time. Raises UsageError
+    when it matches none.
     """
     figures: dict[str, Callable[[], Figure]] = {"scores": lambda: scores(task, report)}
     if task.kind == "multiclass":
         figures["confusion"] = lambda: confusion(report["confusion"]["classes"], np.array(report["confusion"]["rows"]))
     if task.kind != "regression":
         figures["reliability"] = lambda: reliability(curves(task, scored.truth, scored.scores[0]))
-    if len(clips) > 1:
+    if np.isfinite(list(clips.values())).sum() > 1:
         figures["per_clip"] = lambda: per_clip(task, clips, report["scores"][task.metric])
     if task.level == "clip" and task.kind == "regression":
         figures["predicted_true"] = lambda: predicted_true(task, scored)
@@ -62,8 +62,9 @@ def chosen(task: Task, clips: Mapping[str, float], pattern: str | None) -> dict[
             raise UsageError(f"--clips '{pattern}' matches none of {len(clips)} scored clips of {task.name}")
         if len(found) > MOST_CLIPS:
             raise UsageError(f"--clips '{pattern}' matches {len(found)} clips; at most {MOST_CLIPS} are drawn")
-        return {clip: f"{task.metric} {clips[clip]:.3f}" for clip in found}
-    order = sorted(clips, key=lambda clip: (clips[clip], clip), reverse=task.metric != "mae")
+        return {clip: f"{task.metric} {clips[clip]:.3f}".replace("nan", "undefined") for clip in found}
+    scored = [clip for clip, score in clips.items() if np.isfinite(score)]
+    order = sorted(scored, key=lambda clip: (clips[clip], clip), reverse=task.metric != "mae")
     if not order:
         return {}
     places = {"best": 0, "median": (len(order) - 1) // 2, "worst": len(order) - 1}
@@ -138,7 +139,7 @@ def reliability(found: Mapping[str, Reliability]) -> Figure:
 
 def per_clip(task: Task, clips: Mapping[str, float], pooled: float) -> Figure:
     """Every clip's own score, sorted, beside the pooled one."""
-    values = np.sort(list(clips.values()))
+    values = np.sort([value for value in clips.values() if np.isfinite(value)])
     figure = figure_of(5.5, 3.4)
     axes = figure.add_subplot()
     size = 5 if len(values) < 100 else 2

@@ -25,7 +25,7 @@ from affectkit.store import Artifact, Cache
 from affectkit.store.atomic import write_text
 from affectkit.tasks import Task
 
-VERSION = 2
+VERSION = 3
 REPORT_FILE = "report.json"
 
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from affectkit import metrics, tasks
 from affectkit.config import Runtime, canonical_json
-from affectkit.errors import UsageError
+from affectkit.errors import UsageError, listed
 from affectkit.manifest import SplitRequest, resolve_splits
 from affectkit.manifest.folds import deal
 from affectkit.stages import _predictions as predictions
@@ -30,7 +30,7 @@ from affectkit.store.atomic import write_text
 from affectkit.tasks import Task
 from affectkit.types import ClipLabels, Predictions
 
-VERSION = 1
+VERSION = 2
 REPORT_FILE = "folds.json"
 SPLITS_FILE = "fold_{}.csv"
 
@@ -160,17 +160,22 @@ def _report(
     used = np.isfinite(truth).all(axis=1) & np.isfinite(scores).all(axis=1)
     place = np.array([fold[clip] for clip in at.clip.tolist()])
     each = [
-        metrics.main(task, truth[own], scores[own])
+        metrics.score_of_part(task, truth[own], scores[own])[task.metric]
         for number in range(len(heads))
         if (own := used & (place == number)).any()
     ]
+    pooled = metrics.main(task, truth[used], scores[used])
+    defined = [value for value in each if not np.isnan(value)] or [pooled]
+    scored = sorted(set(at.clip[used].tolist()))
+    unscored = sorted(set(fold) - set(scored))
     return {
         "metric": task.metric,
-        "pooled": metrics.main(task, truth[used], scores[used]),
-        "folds": each,
-        "mean": float(np.mean(each)),
-        "deviation": float(np.std(each)),
+        "pooled": pooled,
+        "folds": [None if np.isnan(value) else value for value in each],
+        "mean": float(np.mean(defined)),
+        "deviation": float(np.std(defined)),
         "rows": int(used.sum()),
-        "clips": len(fold),
+        "clips": len(scored),
+        "cautions": [f"not scored, for want of a label or a score: {listed(unscored, 'clips')}"] if unscored else [],
         "val_scores": [head["val_score"]["mean"] for head in heads],
     }

@@ -6,6 +6,7 @@ Every score comes with how sure it is: an interval from drawing whole clips agai
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ from affectkit.store.atomic import write_text
 from affectkit.tasks import Task
 from affectkit.types import ClipLabels, Predictions
 
-VERSION = 3
+VERSION = 4
 REPORT_FILE = "report.json"
 CLIPS_FILE = "clips.csv"
 
@@ -171,15 +172,16 @@ def _confusion(task: Task, scored: Scored) -> dict[str, Any]:
 
 
 def _each_clip(task: Task, scored: Scored) -> dict[str, float]:
-    """The task's metric over each clip's own rows."""
+    """The task's metric over each clip's own rows, of the classes that it has and the targets that vary in it; NaN for
+    a clip that has none."""
     return {
-        clip: metrics.main(task, scored.truth[rows], scored.scores[0, rows])
+        clip: metrics.score_of_part(task, scored.truth[rows], scored.scores[0, rows])[task.metric]
         for clip, rows in tables.by_clip(scored.rows).items()
     }
 
 
 def _clip_table(task: Task, scored: Scored, each: dict[str, float]) -> str:
-    """CSV of each clip's own score."""
+    """CSV of each clip's own score, empty where it has none."""
     import csv
     import io
 
@@ -187,5 +189,7 @@ def _clip_table(task: Task, scored: Scored, each: dict[str, float]) -> str:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["clip", "rows", task.metric])
     places = tables.by_clip(scored.rows)
-    writer.writerows([clip, places[clip].stop - places[clip].start, repr(value)] for clip, value in each.items())
+    for clip, value in each.items():
+        rows = places[clip].stop - places[clip].start
+        writer.writerow([clip, rows, "" if math.isnan(value) else repr(value)])
     return text.getvalue()
