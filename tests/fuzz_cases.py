@@ -63,8 +63,9 @@ def enlarged(rng: random.Random, data: bytes) -> bytes:
 
 WORDS = [
     b"1e308", b"-1e308", b"nan", b"inf", b"9" * 5000, b"\xff\xfe", b"\0", b'"', b",", b"\n", b"\r", b"[" * 3000,
-    b"{" * 3000, b"a" * 70000, "\u202e\u0000é".encode(), b"../../etc/passwd", b"true", b"null", b"-1", b"0x10", b"1_000", b"=" * 50,
-    b"[[a]]\n" * 500, b"18446744073709551616",
+    b"{" * 3000, b"a" * 70000, "\u202e\u0000é".encode(), b"../../etc/passwd", b"true", b"null", b"-1", b"0x10",
+    b"1_000",
+    b"=" * 50, b"[[a]]\n" * 500, b"18446744073709551616",
 ]  # fmt: skip
 
 
