@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from pathlib import Path
 from typing import Literal
 
@@ -10,7 +9,9 @@ from pydantic import ValidationError, field_validator
 
 from affectkit.config import Config, explain
 from affectkit.errors import UsageError, unknown
+from affectkit.untrusted import read_toml
 
+MOST_TARGETS = 4096
 Kind = Literal["regression", "multiclass", "multilabel"]
 Level = Literal["clip", "time"]
 Metric = Literal["ccc", "pearson", "mae", "macro-f1", "uar", "war", "binary-f1"]
@@ -37,6 +38,8 @@ class Task(Config):
     def _distinct(cls, targets: tuple[str, ...]) -> tuple[str, ...]:
         if not targets or len(set(targets)) != len(targets):
             raise ValueError("targets must be distinct names, at least one")
+        if len(targets) > MOST_TARGETS:
+            raise ValueError(f"{len(targets)} targets; {MOST_TARGETS} at most")
         return targets
 
     @property
@@ -106,11 +109,8 @@ def get(name: str) -> Task:
 
 
 def _from_toml(path: Path) -> Task:
+    _, tree = read_toml(path, "a task, a TOML file")
     try:
-        return Task.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
-    except OSError as error:
-        raise UsageError(f"cannot read the task file {path}: {error.strerror or error}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} is not TOML: {error}") from None
+        return Task.model_validate(tree)
     except ValidationError as error:
-        raise UsageError(f"{path}: {explain(error)}") from None
+        raise UsageError(f"{path}: {explain(error)[:1000]}") from None

@@ -6,7 +6,6 @@ code of a repository is ever run: a config picks one of four architectures by `m
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, Protocol, TypeVar
@@ -18,6 +17,7 @@ from affectkit import weights as weight_files
 from affectkit.config import explain
 from affectkit.errors import UsageError
 from affectkit.types import Floats
+from affectkit.untrusted import read_object
 from affectkit.weights import WeightsFile
 
 CONFIG, PREPROCESSOR = "config.json", "preprocessor_config.json"
@@ -222,15 +222,7 @@ def hearing(path: Path) -> Hearing:
 
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON object out of a file. Raises UsageError."""
-    try:
-        if path.stat().st_size > MAX_JSON:
-            raise UsageError(f"{path} is larger than any config: refused")
-        found = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise UsageError(f"{path} cannot be read as JSON: {error}") from None
-    if not isinstance(found, dict):
-        raise UsageError(f"{path} holds no JSON object")
-    return found
+    return read_object(path, "a config", MAX_JSON, inside=False)
 
 
 def _validated(model: type[M], given: dict[str, Any], path: Path) -> M:

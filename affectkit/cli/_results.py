@@ -18,6 +18,7 @@ from rich.table import Table
 from affectkit.errors import UsageError
 from affectkit.stages._map import Outcome
 from affectkit.store import Failure
+from affectkit.untrusted import read_text
 
 SOME_FAILED = 3
 LISTED = 20
@@ -68,9 +69,10 @@ def choose(pattern: str | None, known: list[str]) -> list[str] | None:
     """The clips of `--clips FILE|GLOB` among `known`; None for all. Raises UsageError when none matches."""
     if pattern is None:
         return None
-    if os.path.isfile(pattern):  # noqa: PTH113  (a long pattern is no error to it)
+    if os.path.exists(pattern) and not os.path.isdir(pattern):  # noqa: PTH110, PTH112  (a long pattern is no error)
         wanted = _lines(Path(pattern))
-        missing = [clip for clip in wanted if clip not in set(known)]
+        there = set(known)
+        missing = [clip for clip in wanted if clip not in there]
         if missing:
             raise UsageError(f"--clips {pattern} names {len(missing)} unknown clips, the first: {missing[0]}")
         return wanted
@@ -81,10 +83,7 @@ def choose(pattern: str | None, known: list[str]) -> list[str] | None:
 
 
 def _lines(path: Path) -> list[str]:
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"--clips {path} is no list of ids, one a line: {error}") from None
+    text = read_text(path, "--clips, a list of ids, one a line", 1 << 28)
     return [line.strip() for line in text.splitlines() if line.strip()]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -12,8 +11,9 @@ from numpy.typing import NDArray
 from pydantic import Field, ValidationError
 
 from affectkit.config import Config, explain
-from affectkit.errors import HostileFile, UsageError
+from affectkit.errors import HostileFile, MissingFile, UsageError
 from affectkit.tasks import Task
+from affectkit.untrusted import opened, read_object
 
 HEADER = "head.json"
 TENSORS = "head.safetensors"
@@ -56,28 +56,26 @@ def read(folder: Path, model: type[H], version: int, task: Task) -> tuple[H, dic
 
 
 def _header(path: Path, model: type[H]) -> H:
-    _exists(path)
-    if path.stat().st_size > LARGEST_HEADER:
-        raise HostileFile(f"{path} is {path.stat().st_size} bytes; a head's header is smaller than {LARGEST_HEADER}")
     try:
-        return model.model_validate(json.loads(path.read_bytes()))
+        return model.model_validate(read_object(path, "the header of a head", LARGEST_HEADER))
+    except MissingFile:
+        raise _missing(path) from None
     except ValidationError as error:
-        raise HostileFile(f"{path}: {explain(error)}") from None
-    except (ValueError, RecursionError) as error:
-        raise HostileFile(f"{path} is not JSON: {error}") from None
+        raise HostileFile(f"{path}: {explain(error)[:500]}") from None
 
 
 def _tensors(path: Path) -> dict[str, NDArray[Any]]:
     from safetensors import SafetensorError
     from safetensors.numpy import load_file
 
-    _exists(path)
     try:
-        return load_file(path)
+        with opened(path, "the tensors of a head", inside=True):
+            return load_file(path)
+    except MissingFile:
+        raise _missing(path) from None
     except (SafetensorError, KeyError, ValueError) as error:
         raise HostileFile(f"{path} is not a safetensors file: {error}") from None
 
 
-def _exists(path: Path) -> None:
-    if not path.is_file():
-        raise UsageError(f"no head in {path.parent}: {path.name} is missing")
+def _missing(path: Path) -> UsageError:
+    return UsageError(f"no head in {path.parent}: {path.name} is missing")

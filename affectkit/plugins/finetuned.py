@@ -6,7 +6,6 @@ their files are needed again; their licence goes along, since what was learnt fr
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -18,11 +17,12 @@ from pydantic import Field, ValidationError, model_validator
 
 from affectkit import weights as weight_files
 from affectkit.config import Config, explain, validate
-from affectkit.errors import HostileFile, UsageError
+from affectkit.errors import HostileFile, MissingFile, UsageError
 from affectkit.plugins.outputs import Outputs
 from affectkit.plugins.protocols import Network
 from affectkit.plugins.registry import get
 from affectkit.tasks import Task
+from affectkit.untrusted import opened, read_object
 from affectkit.weights import WeightsFile
 
 if TYPE_CHECKING:
@@ -105,16 +105,14 @@ def read_header(folder: Path) -> Header:
     """The header alone: nothing heavy is imported. Raises UsageError where there is none, or for a network of another
     version; HostileFile for a file that is not what it claims."""
     path = folder / HEADER
-    if not path.is_file():
-        raise UsageError(f"{folder} holds no fine-tuned network ({HEADER} is missing): give what finetune printed")
-    if path.stat().st_size > LARGEST_HEADER:
-        raise HostileFile(f"{path} is {path.stat().st_size} bytes; a network's header is smaller than {LARGEST_HEADER}")
     try:
-        return Header.model_validate(json.loads(path.read_bytes()))
+        return Header.model_validate(read_object(path, "the header of a network", LARGEST_HEADER))
+    except MissingFile:
+        raise UsageError(
+            f"{folder} holds no fine-tuned network ({HEADER} is missing): give what finetune printed"
+        ) from None
     except ValidationError as error:
-        raise HostileFile(f"{path}: {explain(error)}") from None
-    except (ValueError, RecursionError) as error:
-        raise HostileFile(f"{path} is not JSON: {error}") from None
+        raise HostileFile(f"{path}: {explain(error)[:500]}") from None
 
 
 def weights_of(folder: Path) -> WeightsFile:
@@ -176,9 +174,11 @@ def _fill(module: nn.Module, tensors: dict[str, Tensor], path: Path, assign: boo
 
 def _tensors_path(folder: Path) -> Path:
     path = folder / TENSORS
-    if not path.is_file():
-        raise UsageError(f"{folder} holds no whole fine-tuned network: {TENSORS} is missing")
-    return path
+    try:
+        with opened(path, "the tensors of a network", inside=True):
+            return path
+    except MissingFile:
+        raise UsageError(f"{folder} holds no whole fine-tuned network: {TENSORS} is missing") from None
 
 
 def _tensors(path: Path) -> dict[str, Tensor]:

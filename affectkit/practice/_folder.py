@@ -15,8 +15,9 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from affectkit.errors import UsageError
+from affectkit.errors import AffectkitError, UsageError
 from affectkit.store.atomic import write_text
+from affectkit.untrusted import read_object
 
 MARKER = "practice.json"
 
@@ -90,9 +91,9 @@ class SetFolder:
         if not self.path.is_dir() or not any(self.path.iterdir()):
             return None
         try:
-            written = json.loads((self.path / MARKER).read_text(encoding="utf-8"))
+            written = read_object(self.path / MARKER, "the mark of a practice set")
             name = written["settings"]["set"]
-        except (OSError, ValueError, KeyError, TypeError):
+        except (AffectkitError, KeyError, TypeError):
             raise UsageError(
                 f"{self.path} is not empty and holds no practice set: name a new or empty folder"
             ) from None

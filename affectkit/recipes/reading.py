@@ -6,7 +6,6 @@ Nothing of it is judged here but its shape; `checking` does the rest. Problems a
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 from affectkit.errors import UsageError, unknown
 from affectkit.recipes._lines import Key, key_lines
 from affectkit.recipes.draft import Change, Draft, Problem, leaves, put
+from affectkit.untrusted import parsed_toml, read_toml
 
 BUILT_IN = Path(__file__).parent / "builtin"
 _KEYS = ("title", "paper", "practice", "data", "defaults", "steps", "tiny")
@@ -39,13 +39,7 @@ def read(recipe: str, changes: Sequence[str] = (), *, tiny: bool = False) -> Dra
     """A recipe with `changes`, the texts of --set, which come after what --tiny sets. Raises UsageError where there is
     no such file, or no TOML in it."""
     path = find(recipe)
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-        tree = tomllib.loads(text)
-    except OSError as error:
-        raise UsageError(f"cannot read the recipe {path}: {error.strerror or error}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise UsageError(f"{path} is not TOML: {error}") from None
+    text, tree = read_toml(path, "a recipe")
     draft = Draft(path.stem, path, text, _lines=key_lines(text))
     _fill(draft, tree)
     if tiny:
@@ -71,8 +65,8 @@ def value_of(text: str) -> Any:
         return None
     if text[0] in "[{\"'":
         try:
-            return tomllib.loads(f"value = {text}")["value"]
-        except tomllib.TOMLDecodeError:
+            return parsed_toml(f"value = {text}")["value"]
+        except ValueError:
             return text
     return text
 

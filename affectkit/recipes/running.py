@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from affectkit.config import Runtime
+from affectkit.config import Config, Runtime
 from affectkit.errors import AffectkitError, UsageError, listed
 from affectkit.manifest import without_face
 from affectkit.recipes.at_hand import Media, labels_of
@@ -21,6 +21,7 @@ from affectkit.store import Artifact, Cache, Failure, Features
 from affectkit.store import features as column_of
 from affectkit.store.atomic import explained
 from affectkit.types import Clip
+from affectkit.untrusted import parsed_json, read_text
 
 TIMES_FILE = "times.jsonl"
 _OF_CLIPS = ("crops", "sound", "features")
@@ -207,15 +208,26 @@ def times_of(folder: Path, made: Made) -> dict[str, float] | None:
     None where all of it was there before."""
     total: dict[str, float] | None = None
     file = folder / TIMES_FILE
-    for line in file.read_text(encoding="utf-8").splitlines() if file.is_file() else []:
+    try:
+        lines = read_text(file, "times of steps", 1 << 26, inside=True).splitlines()
+    except AffectkitError:
+        return None
+    for line in lines:
         try:
-            entry = json.loads(line)
+            entry = _Entry.model_validate(parsed_json(line))
         except ValueError:  # cut short by a kill
             continue
-        if entry["step"] == made.step.name and Path(entry["path"]).name == made.path.name:
+        if entry.step == made.step.name and Path(entry.path).name == made.path.name:
             total = total or {"seconds": 0.0, "rows": 0}
-            total = {key: total[key] + entry[key] for key in total}
+            total = {"seconds": total["seconds"] + entry.seconds, "rows": total["rows"] + entry.rows}
     return total
+
+
+class _Entry(Config):
+    step: str
+    path: str
+    seconds: float
+    rows: int
 
 
 def _note(file: Path, made: Made) -> None:

@@ -16,13 +16,14 @@ from typing import Any, Literal
 
 import numpy as np
 
-from affectkit.errors import UsageError
+from affectkit.errors import AffectkitError, UsageError
 from affectkit.media import write_video
 from affectkit.stages._animated_face import PHOTO_SHA256, photograph
 from affectkit.stages._demo_scenes import Scene, make_scene
 from affectkit.stages._demo_voice import SAMPLING_RATE, make_voice
 from affectkit.store.atomic import explained, write_text
 from affectkit.types import SPLITS
+from affectkit.untrusted import read_object
 
 GENERATOR_VERSION = 3  # bump when a frame, a sound or a label changes
 CLIPS = {"train": 12, "val": 4, "test": 6}
@@ -100,8 +101,8 @@ def _settings(clips: Mapping[str, int], seconds: float, fps: int, size: int, see
 
 def _is_complete(demo: DemoSet, marker: Path, settings: dict[str, Any]) -> bool:
     try:
-        written = json.loads(marker.read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
+        written = read_object(marker, "the mark of a demo set")
+    except AffectkitError:
         return False
     files = [demo.labels, *(demo.clips / f"{clip}.mp4" for clip in demo.splits)]
     return bool(written == settings) and all(file.is_file() for file in files)

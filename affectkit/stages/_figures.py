@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -13,10 +12,11 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from affectkit.errors import UsageError
+from affectkit.errors import AffectkitError, UsageError
 from affectkit.stages._calibration import Reliability, curves
 from affectkit.stages._drawing import BLACK, BLUE, GREY, LIGHT, ORANGE, STYLE, figure_of, save
 from affectkit.stages._predictions import by_clip
+from affectkit.stages._reports import FusionShape, read_report
 from affectkit.stages._scoring import Scored
 from affectkit.tasks import Task
 from affectkit.types import Floats
@@ -227,8 +227,11 @@ def fused_weights(path: Path) -> tuple[list[str], Floats] | None:
     file = path / "fuser.json"
     if not file.is_file():
         return None
-    report = json.loads(file.read_text(encoding="utf-8"))
-    found = np.array(report.get("fuser", {}).get("weights", []), np.float64)
+    try:
+        report = read_report(file, FusionShape)
+        found = np.array(report["fuser"].get("weights", []), np.float64)
+    except (AffectkitError, TypeError, ValueError):  # damaged: told where it is read for what it says
+        return None
     if found.ndim != 2 or not np.isfinite(found).all():
         return None
     names = [Path(path).name for path in report.get("partly_missing", {})]  # in the order that they were given in

@@ -16,6 +16,7 @@ from affectkit.config import Config, Runtime
 from affectkit.plugins import Epoch, Interrupted, Monitor
 from affectkit.stages import _smooth, _training_log
 from affectkit.stages._progress import bar, shown
+from affectkit.stages._reports import last_epoch
 from affectkit.stages._resumable import Partly
 from affectkit.stages._training_data import Data
 from affectkit.stages._unfinished import Unfinished
@@ -63,7 +64,7 @@ class Training:
                 if not isinstance(stop, Interrupted):
                     raise
                 stopped = {"after_epochs": len(stop.history)}
-            scores[seed] = _last(own)["best"]
+            scores[seed] = last_epoch(own / HISTORY_FILE)["best"]
             if stopped:
                 break
         report = self._report(scores, folder)
@@ -118,12 +119,6 @@ def _write(folder: Path, head: Any, history: Sequence[Epoch]) -> None:
     folder.mkdir()
     head.save(folder)
     write_text(folder / HISTORY_FILE, "".join(json.dumps(asdict(epoch)) + "\n" for epoch in history))
-
-
-def _last(folder: Path) -> dict[str, Any]:
-    """The last epoch of a seed."""
-    epoch: dict[str, Any] = json.loads((folder / HISTORY_FILE).read_text(encoding="utf-8").splitlines()[-1])
-    return epoch
 
 
 @contextmanager

@@ -12,8 +12,9 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from affectkit.errors import UsageError
-from affectkit.store.atomic import TEMPORARY, explained, fsync, put, temporary_name, write_text
+from affectkit.errors import HostileFile, MissingFile, UsageError
+from affectkit.store.atomic import TEMPORARY, explained, fsync, put, require_folder, temporary_name, write_text
+from affectkit.untrusted import read_text
 
 MARK = "fingerprint"
 
@@ -39,12 +40,21 @@ class Unfinished:
         """Take up what is there; start anew where it is of another recipe. UsageError: the folder is not ours."""
         mark = self.path / MARK
         with explained(self.path):
-            if mark.is_file() and mark.read_text(encoding="utf-8") == self._fingerprint:
+            if require_folder(self.path) and self._recipe() == self._fingerprint:
+                for entry in self.path.rglob("*"):
+                    if entry.is_symlink():
+                        raise HostileFile(f"{entry} is a link: nothing that a training keeps is read through one")
                 return
             self._ours()
             self.remove()
             self.path.mkdir(parents=True, exist_ok=True)
             write_text(mark, self._fingerprint)
+
+    def _recipe(self) -> str:
+        try:
+            return read_text(self.path / MARK, "a fingerprint", 1 << 10, inside=True)
+        except MissingFile:
+            return ""
 
     def take(self, folder: Path) -> bool:
         """Copy the finished seed of this folder's name to it; whether there was one."""

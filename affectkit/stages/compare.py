@@ -19,6 +19,7 @@ from affectkit.errors import UsageError
 from affectkit.stages import _constant
 from affectkit.stages import _predictions as tables
 from affectkit.stages._labels import Labels, identity, read
+from affectkit.stages._reports import ComparisonShape, report_at_hand
 from affectkit.stages._scoring import Scored, ScoringConfig, gather
 from affectkit.stages.evaluate import intervals
 from affectkit.store import Artifact, Cache
@@ -66,8 +67,9 @@ def compare(
         "splits": tables.identity(splits) if splits else None,
     }
     found = cache.find("compare", task.name, inputs, out)
-    if found is not None:
-        return Comparison(found, json.loads((found.path / REPORT_FILE).read_text(encoding="utf-8")))
+    said = report_at_hand(cache, found, REPORT_FILE, ComparisonShape)
+    if found is not None and said is not None:
+        return Comparison(found, said)
     known = read(labels, task)
     scored = gather(task, [tables.load(path, task) for path in sets], known, config, splits)
     report = _report(task, scored, [str(path) for path in sets], config)

@@ -23,6 +23,7 @@ from affectkit.manifest.folds import deal
 from affectkit.stages import _predictions as predictions
 from affectkit.stages import _rows
 from affectkit.stages._labels import Labels, identity, read
+from affectkit.stages._reports import FoldsShape, report_at_hand
 from affectkit.stages.predict import predict
 from affectkit.stages.train import TrainConfig, train
 from affectkit.store import Artifact, Cache, Features, predictions_schema, write_table
@@ -71,8 +72,9 @@ def cross_validate(
         ).hexdigest(),
     }
     found = cache.find("cross-validate", config.head, inputs, out)
-    if found is not None:
-        return CrossValidated(found, True, json.loads((found.path / REPORT_FILE).read_text(encoding="utf-8")))
+    said = report_at_hand(cache, found, REPORT_FILE, FoldsShape)
+    if found is not None and said is not None:
+        return CrossValidated(found, True, said)
     with TemporaryDirectory() as folder:
         made = [
             _one(cache, features, labels, config, runtime, fold, number, folds, device, Path(folder))

@@ -20,6 +20,7 @@ from affectkit.stages import _calibration as calibration
 from affectkit.stages import _constant
 from affectkit.stages import _predictions as tables
 from affectkit.stages._labels import Labels, identity, read
+from affectkit.stages._reports import EvaluationShape, report_at_hand
 from affectkit.stages._scoring import Scored, ScoringConfig, gather
 from affectkit.store import Artifact, Cache
 from affectkit.store.atomic import write_text
@@ -74,8 +75,9 @@ def evaluate(
         "splits": tables.identity(splits) if splits else None,
     }
     found = cache.find("evaluate", task.name, inputs, out)
-    if found is not None:
-        return Evaluation(found, json.loads((found.path / REPORT_FILE).read_text(encoding="utf-8")))
+    said = report_at_hand(cache, found, REPORT_FILE, EvaluationShape)
+    if found is not None and said is not None:
+        return Evaluation(found, said)
     if config.figures:
         require("matplotlib", "matplotlib", "figures", "drawing figures")
     known = read(labels, task)

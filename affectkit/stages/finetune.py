@@ -24,7 +24,7 @@ from affectkit.finetuning.processes import Processes
 from affectkit.manifest import Pooling
 from affectkit.plugins import Epoch, Interrupted, Network, finetuned
 from affectkit.prefetch import worker_count
-from affectkit.stages import _training_log
+from affectkit.stages import _reports, _training_log
 from affectkit.stages._devices import keep_memory, resolve
 from affectkit.stages._labels import Labels
 from affectkit.stages._resumable import Partly, fitted
@@ -125,8 +125,7 @@ def read_report(artifact: Artifact) -> dict[str, Any]:
     """What became of it. Raises UsageError when the artifact is no fine-tuned network."""
     if artifact.stage.stage != STAGE:
         raise UsageError(f"{artifact.path} is a {artifact.stage.stage} artifact, not a network of finetune")
-    report: dict[str, Any] = json.loads((artifact.path / REPORT_FILE).read_text(encoding="utf-8"))
-    return report
+    return _reports.read_report(artifact.path / REPORT_FILE, _reports.FinetunedShape)
 
 
 @dataclass(frozen=True, repr=False)

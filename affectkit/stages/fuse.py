@@ -24,6 +24,7 @@ from affectkit.stages import _rows as rows
 from affectkit.stages._gating import Gate, Gated
 from affectkit.stages._honesty import BEST_SINGLE, FUSED, Make, compare, cross_fitted
 from affectkit.stages._labels import Labels, identity, read
+from affectkit.stages._reports import FusionShape, report_at_hand
 from affectkit.stages._scoring import By, clusters
 from affectkit.store import Artifact, Cache, predictions_schema, write_table
 from affectkit.store.atomic import write_text
@@ -104,8 +105,9 @@ def fuse(
         "splits": predictions.identity(splits) if splits else None,
     }
     found = cache.find("fuse", config.method, inputs, out)
-    if found is not None:
-        return Fused(found, True, json.loads((found.path / REPORT_FILE).read_text(encoding="utf-8")))
+    said = report_at_hand(cache, found, REPORT_FILE, FusionShape)
+    if found is not None and said is not None:
+        return Fused(found, True, said)
     fused, report = _fit(task, make, _inputs(plugin), sets, labels, splits, config)
 
     def write(folder: Path) -> None:

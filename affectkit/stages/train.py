@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,10 +10,10 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from affectkit import plugins, tasks
-from affectkit.config import Config, Runtime, fingerprint
+from affectkit.config import Config, Runtime, fingerprint, validate
 from affectkit.errors import UsageError
 from affectkit.manifest import Pooling
-from affectkit.stages import _smooth, _training_log
+from affectkit.stages import _reports, _smooth, _training_log
 from affectkit.stages._devices import resolve
 from affectkit.stages._labels import Labels
 from affectkit.stages._resumable import fitted
@@ -104,8 +103,7 @@ def read_report(artifact: Artifact) -> dict[str, Any]:
     """What the head says of itself. Raises UsageError when the artifact is no head."""
     if artifact.stage.stage != "train-head":
         raise UsageError(f"{artifact.path} is a {artifact.stage.stage} artifact, not a head of train-head")
-    report: dict[str, Any] = json.loads((artifact.path / HEAD_FILE).read_text(encoding="utf-8"))
-    return report
+    return _reports.read_report(artifact.path / HEAD_FILE, _reports.TrainedShape)
 
 
 def lineage(artifact: Artifact) -> list[dict[str, Any]]:
@@ -130,4 +128,4 @@ def load_heads(artifact: Artifact, task: Task) -> list[Any]:
 
 def stored_task(report: Mapping[str, Any]) -> Task:
     """The task that a head was trained for."""
-    return Task.model_validate(report["task"])
+    return validate(Task, report["task"], "the task of a trained head")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import platform
 import shutil
@@ -111,6 +112,24 @@ class Cache:
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
         return Artifact(path)
+
+    def discard(self, artifact: Artifact) -> None:
+        """Remove an artifact that cannot be used, so that it is made again. Raises NotMade where this cache is dry,
+        UsageError for a folder that is a link."""
+        path = artifact.path
+        if self.dry:
+            raise NotMade(path)
+        if path.is_symlink():
+            raise UsageError(f"{path} is a link to an artifact that cannot be used: remove it, then repeat")
+        aside = temporary_name(path)
+        with explained(path):
+            try:
+                path.rename(aside)
+            except OSError as error:
+                if error.errno != errno.EXDEV:  # a folder of a lower layer
+                    raise
+                aside = path
+            shutil.rmtree(aside)
 
     def artifacts(self) -> Iterable[Artifact]:
         """Every artifact under the root that can be opened, by stage and name."""
