@@ -49,9 +49,9 @@ def opened(path: Path, what: str, *, inside: bool = False) -> Iterator[BinaryIO]
         _require_regular(path, what, path.lstat() if inside else path.stat(), inside)
         handle = os.open(path, flags)
     except (FileNotFoundError, NotADirectoryError):
-        raise MissingFile(f"{path} does not exist; {what} is needed") from None
+        raise MissingFile(f"cannot read {path}: No such file or directory; {what} is needed") from None
     except (OSError, ValueError) as error:
-        raise UsageError(f"{path} cannot be read ({_cause(error)}); {what} is needed") from None
+        raise UsageError(f"cannot read {path}: {_cause(error)}; {what} is needed") from None
     with os.fdopen(handle, "rb", buffering=0) as file:
         _require_regular(path, what, os.fstat(handle), inside)  # the name may mean another file by now
         yield file
@@ -67,7 +67,7 @@ def read_bytes(path: Path, what: str, limit: int, *, inside: bool = False) -> by
                 blocks.append(block)
                 left -= len(block)
         except OSError as error:
-            raise UsageError(f"{path} cannot be read ({_cause(error)}); {what} is needed") from None
+            raise UsageError(f"cannot read {path}: {_cause(error)}; {what} is needed") from None
     if size > limit or not left:
         _refuse(inside, f"{path} is larger than {_amount(limit)}, too large for {what}")
     return b"".join(blocks)
@@ -145,7 +145,7 @@ def parsed_toml(text: str) -> dict[str, Any]:
 def _require_regular(path: Path, what: str, status: os.stat_result, inside: bool) -> None:
     if not stat.S_ISREG(status.st_mode):
         kind = next((name for test, name in _KINDS if test(status.st_mode)), "a device")
-        _refuse(inside, f"{path} is {kind}; {what} is needed, a regular file")
+        _refuse(inside, f"{path} is not a regular file but {kind}; {what} is needed")
 
 
 def _refuse(inside: bool, message: str) -> NoReturn:

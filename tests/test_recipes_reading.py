@@ -204,7 +204,7 @@ def test_leaves_of_nested_tables() -> None:
     [
         ("a = ", "is not TOML: Invalid value"),
         ("a = 1\na = 2", "is not TOML: Cannot overwrite a value"),
-        ("\udcff", "is not TOML: 'utf-8' codec"),
+        ("\udcff", "is not UTF-8 text"),
     ],
 )
 def test_what_is_no_toml(tmp_path: Path, text: str, message: str) -> None:
@@ -221,7 +221,7 @@ def test_a_byte_order_mark_is_none_of_the_text(tmp_path: Path) -> None:
 def test_unknown_recipes(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"unknown recipe 'sun-2025'.*FILE\.toml"):
         reading.read("sun-2025")
-    with pytest.raises(UsageError, match=r"cannot read the recipe .*none\.toml: No such file"):
+    with pytest.raises(UsageError, match=r"cannot read .*none\.toml: No such file"):
         reading.read(str(tmp_path / "none.toml"))
 
 

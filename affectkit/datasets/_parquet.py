@@ -22,6 +22,9 @@ class ParquetTable(CsvTable):
         return int(self.records[row]) + 1
 
 
+MOST_ROWS = 1 << 24
+
+
 def read_parquet(
     path: Path, what: str, *, text: Sequence[str], numbers: Sequence[str], optional: Sequence[str] = ()
 ) -> ParquetTable:
@@ -35,6 +38,8 @@ def read_parquet(
     try:
         with pq.ParquetFile(path) as file:
             places = _find(path, what, file.schema_arrow.names, [*text, *numbers], frozenset(optional))
+            if file.metadata.num_rows > MOST_ROWS:  # a few bytes can say that a value repeats a billion times
+                raise UsageError(f"{path} has {file.metadata.num_rows} rows; {MOST_ROWS} at most are read")
             table = file.read(columns=sorted(set(places.values())))
     except (ArrowException, OSError) as error:
         raise UsageError(f"{path} cannot be read as Parquet: {error}") from None

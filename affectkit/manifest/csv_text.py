@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import csv
 import io
-import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from affectkit.errors import UsageError
+from affectkit.untrusted import opened
 
 LARGEST_FILE = 2 << 30
+LONGEST_LINE = 4 << 20
+MOST_COLUMNS = 1 << 16
+_BLOCK = 1 << 20
 NOT_A_NUMBER = [
     "", "nan", "NaN", "Nan", "NAN", "na", "Na", "NA", "n/a", "N/A", "null", "Null", "NULL", "none", "None", "NONE",
 ]  # fmt: skip
@@ -55,11 +59,10 @@ class CsvText:
 
         Raises UsageError for text that is not UTF-8 and for unbalanced quotes.
         """
-        reader = csv.reader(
-            io.StringIO(self.raw[self.body :].decode(errors="surrogateescape"), newline=""),
-            skipinitialspace=True,
-            strict=True,
-        )
+        file = io.BytesIO(self.raw)
+        file.seek(self.body)
+        text = io.TextIOWrapper(file, encoding="utf-8", errors="surrogateescape", newline="")
+        reader = csv.reader(text, skipinitialspace=True, strict=True)
         line = self.body_line
         try:
             for cells in reader:
@@ -119,20 +122,34 @@ def read_text(path: Path) -> CsvText:
 
 
 def _bytes(path: Path) -> bytes:
+    """The file's bytes, read a block at a time, so that a line without an end is refused before it fills the memory."""
+    blocks: list[bytes] = []
+    size = begun = 0  # bytes so far, and of them those of the line under way
+    with opened(path, "a CSV table") as file:
+        while block := _block(file, path):
+            size += len(block)
+            ends = [place for mark in (b"\n", b"\r") if (place := block.find(mark)) >= 0]
+            if begun + min(ends, default=len(block)) > LONGEST_LINE:
+                line = 1 + sum(one.count(b"\n") or one.count(b"\r") for one in blocks)
+                raise UsageError(f"{path}:{line}: a line of more than {LONGEST_LINE >> 20} MiB; a CSV table is needed")
+            if size > LARGEST_FILE:
+                raise UsageError(f"{path} is larger than {LARGEST_FILE >> 30} GiB, too large for a CSV table")
+            last = max(block.rfind(b"\n"), block.rfind(b"\r"))
+            begun = len(block) - last - 1 if ends else begun + len(block)
+            blocks.append(block)
+    return b"".join(blocks).rstrip()
+
+
+def _block(file: BinaryIO, path: Path) -> bytes:
     try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):
-            raise UsageError(f"{path} is not a regular file; a CSV table is needed")
-        if status.st_size > LARGEST_FILE:
-            raise UsageError(f"{path} is larger than {LARGEST_FILE >> 30} GiB, too large for a CSV table")
-        return path.read_bytes().rstrip()
+        return file.read(_BLOCK)
     except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror}") from None
+        raise UsageError(f"cannot read {path}: {error.strerror}; a CSV table is needed") from None
 
 
 def _line_end(raw: bytes, begin: int) -> tuple[int, int]:
     """Where a line ends and where the next one begins; LF, CRLF and CR all end lines."""
-    ends = [place for mark in (b"\n", b"\r") if (place := raw.find(mark, begin, begin + (1 << 20))) >= 0]
+    ends = [place for mark in (b"\n", b"\r") if (place := raw.find(mark, begin, begin + LONGEST_LINE + 1)) >= 0]
     end = min(ends, default=len(raw))
     return end, end + (2 if raw[end : end + 2] == b"\r\n" else 1)
 
@@ -144,6 +161,8 @@ def _names(path: Path, line: bytes, number: int) -> tuple[str, ...]:
         raise UsageError(f"{path}:{number}: not UTF-8 text; save the table as UTF-8") from None
     except csv.Error as error:
         raise UsageError(f"{path}:{number}: the header cannot be read: {error}") from None
+    if len(cells) > MOST_COLUMNS:
+        raise UsageError(f"{path}:{number}: {len(cells)} columns; {MOST_COLUMNS} at most are read")
     return tuple(cell.strip() for cell in cells)
 
 

@@ -19,6 +19,10 @@ from affectkit.types import Floats
 
 SUFFIXES = frozenset({".csv", ".npy", ".npz", ".pt", ".pth", ".safetensors"})
 LARGEST = 4 << 30  # bytes of one clip's arrays
+MAX_RATIO = 50  # a compressed file may unpack to this many times its size: features hardly compress
+_SMALL = 16 << 20  # bytes that any file may unpack to
+_MOST_ARRAYS = 1000
+_BLOCK = 1 << 20
 TIMES = ("start", "end", "timestamp", "frame")
 _METADATA = 2  # columns that MuSe's files begin with
 
@@ -137,9 +141,12 @@ def _npz(path: Path) -> dict[str, Any]:
     try:
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()
-            declared = sum(member.file_size for member in members)
-            if declared > LARGEST:
-                raise ClipError(f"{path.name} declares {declared} bytes: refused")
+            declared, size = sum(member.file_size for member in members), path.stat().st_size
+            if declared > min(LARGEST, max(_SMALL, MAX_RATIO * size)) or len(members) > _MOST_ARRAYS:
+                raise ClipError(
+                    f"{path.name} declares {declared} bytes in {len(members)} arrays, and is {size}: refused; at most "
+                    f"{MAX_RATIO} times its size and {_MOST_ARRAYS} arrays are read (np.savez does not compress)"
+                )
             found = {}
             for member in members:
                 with archive.open(member) as file:
@@ -164,10 +171,14 @@ def _npy(file: IO[bytes], size: int, name: str) -> Any:
         count *= length
     if any(length < 0 for length in shape) or count * dtype.itemsize > size:
         raise ClipError(f"{name} declares {list(shape)} of {dtype} in {size} bytes: refused")
-    raw = file.read(count * dtype.itemsize)
-    if len(raw) < count * dtype.itemsize:
-        raise ClipError(f"{name} is cut off: {len(raw)} of {count * dtype.itemsize} bytes")
-    return np.frombuffer(raw, dtype).reshape(shape, order="F" if fortran else "C")
+    values = np.empty(count, dtype)
+    raw, done = values.view("u1").data, 0
+    while done < len(raw) and (block := file.read(min(_BLOCK, len(raw) - done))):
+        raw[done : done + len(block)] = block
+        done += len(block)
+    if done < len(raw):
+        raise ClipError(f"{name} is cut off: {done} of {len(raw)} bytes")
+    return values.reshape(shape, order="F" if fortran else "C")
 
 
 def _torch_arrays(loaded: Any) -> dict[str, Any]:
