@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
 
@@ -53,7 +53,16 @@ def listed(names: Iterable[str], noun: str = "") -> str:
     """
     known = list(names)
     count = f"{len(known)} {noun}".rstrip()
-    return f"{count} ({', '.join(known[:3])}{', ...' if len(known) > 3 else ''})"
+    return f"{count} ({named(known)})"
+
+
+def named(names: Sequence[str]) -> str:
+    """The first three.
+
+    >>> named(["a", "b", "c", "d"])
+    'a, b, c, ...'
+    """
+    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
 
 
 def unknown(kind: str, given: str, known: Iterable[str]) -> UsageError:

@@ -193,3 +193,14 @@ def test_asking_for_the_weights_loads_nothing_heavy(name: str, models: dict[str,
         env={**os.environ, "XDG_CACHE_HOME": str(tmp_path)},
     )  # fmt: skip
     assert ran.returncode == 0, ran.stderr
+
+
+def test_the_shortest_sound_that_has_a_row(backbone: Any) -> None:
+    """One sample less has none; nothing is padded behind the caller's back."""
+    shortest = next(samples for samples in range(1, 4000) if len(backbone.frames(samples)[0]))
+    batch = windows(backbone, 2, shortest / backbone.sampling_rate)
+    assert batch.shape[1] == shortest
+    for name, values in backbone(batch).items():
+        if name != "image":
+            assert np.asarray(values).shape[1] == len(backbone.frames(shortest)[0])
+            assert np.isfinite(values).all() and np.asarray(values).any()

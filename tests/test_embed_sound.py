@@ -67,7 +67,7 @@ def test_windows_follow_the_rule_of_sun(cache: Cache) -> None:
         sequence = found.sequence(clip)
         times = np.array(windows).reshape(-1, 2) + 0.25
         assert np.allclose(np.stack([sequence.start, sequence.end], axis=1), times)
-        assert sequence.valid.tolist() == [clip != "b"] * len(windows)  # 1.5 s are too little
+        assert sequence.valid.all()  # 1.5 s are less than the least window, but all that there is
 
 
 @pytest.mark.parametrize("padding", ["zero", "none"])
@@ -126,6 +126,83 @@ def test_frames_of_overlapping_windows_are_stitched(cache: Cache) -> None:
     assert not silent.valid.all()
 
 
+@pytest.mark.parametrize("padding", ["zero", "none"])
+def test_the_only_window_of_a_short_clip_is_kept(cache: Cache, padding: str) -> None:
+    audio = waveforms(cache, {"a": 1.9, "b": 0.5, "c": 1.9})
+    done, found = run(cache, audio, padding=padding)
+    how = "padded with zeros to 4 s" if padding == "zero" else "as short as it is"
+    line = f"3 of 3 clips are shorter than the least window of 2 s: the only window is kept, {how} (a, b, c)"
+    assert done.notices == (line,)
+    assert run(cache, audio, padding=padding)[0].notices == (line,)  # also when all is cached
+    backbone = LogMel(LogMelOptions(), LogMel.weights(LogMelOptions(), "auto"), Numerics(device="cpu"))
+    for clip, seconds in {"a": 1.9, "b": 0.5}.items():
+        samples = sound(clip, seconds)
+        heard = np.pad(samples, (0, 4 * RATE - len(samples))) if padding == "zero" else samples
+        sequence = found.sequence(clip)
+        assert sequence.valid.tolist() == [True] and sequence.end.tolist() == [seconds]
+        assert np.array_equal(sequence.values[0], backbone(heard[None])["values"][0, 0])
+
+
+def test_a_least_window_of_the_whole_clip_loses_none(cache: Cache) -> None:
+    done, found = run(cache, waveforms(cache, dict.fromkeys("abcd", 3.0)), window=12.0)
+    assert all(found.sequence(clip).valid.all() for clip in found.clips)
+    assert "4 of 4 clips are shorter than the least window of 6 s" in done.notices[0]
+
+
+def test_zeros_of_a_short_window_from_an_earlier_release_are_not_served(cache: Cache) -> None:
+    audio = waveforms(cache, {"long": 4.0, "short": 1.5})
+    _, found = run(cache, audio)
+    part = found.new_part()
+    part.append({"start": np.zeros(1), "end": np.full(1, 1.5), "valid": np.zeros(1), "values": np.zeros((1, 80))})
+    part.end("short", audio.digest("short"))  # as it was stored when such windows were left out
+    part.commit()
+    found.seal()
+    assert not Artifact(found.path).sequence("short").valid.any()
+    done, again = run(cache, audio)
+    assert (done.computed, done.cached) == (1, 1)
+    assert again.sequence("short").valid.all() and again.sequence("short").values.any()
+
+
+def test_sound_in_no_window_is_told(cache: Cache) -> None:
+    done, _ = run(cache, waveforms(cache, {"a": 5.5, "b": 8.0}), hop=4.0)
+    assert done.notices == (
+        "1 clips (a) end with up to 1.5 s of sound in no window, being shorter than the least window of 2 s",
+    )
+
+
+def test_a_clip_as_one_window(tmp_path: Path, cache: Cache) -> None:
+    audio = waveforms(cache)
+    done, found = run(cache, audio, window="clip")
+    backbone = LogMel(LogMelOptions(), LogMel.weights(LogMelOptions(), "auto"), Numerics(device="cpu"))
+    for clip, seconds in SECONDS.items():
+        sequence = found.sequence(clip)
+        assert len(sequence) == (seconds > 0) and sequence.valid.all()
+        if seconds:
+            assert sequence.end.tolist() == [seconds]
+            assert np.array_equal(sequence.values[0], backbone(sound(clip, seconds)[None])["values"][0, 0])
+    _, alone = run(Cache(tmp_path / "alone"), audio, window="clip", clips=["d"])
+    assert values(alone)["d"] == values(found)["d"]
+    assert done.path != run(cache, audio)[0].path
+
+
+def test_a_clip_that_is_too_long_for_one_window_fails_alone(cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("affectkit.stages.embed.LONGEST", 8.0)
+    done, found = run(cache, waveforms(cache), window="clip")
+    assert [(failure.clip, failure.cause) for failure in done.failed] == [
+        ("a", "9 s of sound are more than a window may hold (8 s): give --window SECONDS")
+    ]
+    assert found.clips == ["b", "c", "d", "e"]
+
+
+@pytest.mark.parametrize("samples", [1, 399, 400])
+def test_sound_shorter_than_a_frame_has_no_row(cache: Cache, samples: int) -> None:
+    audio = waveforms(cache, {"a": samples / RATE, "b": 4.0})
+    for window in ("clip", 4.0):
+        _, found = run(cache, audio, window=window)
+        assert len(found.sequence("a")) == (samples == 400) and found.sequence("a").valid.all()
+        assert len(found.sequence("b")) > 0
+
+
 def test_times_of_a_cut_waveform() -> None:
     windowing = Windowing(1.0, 0.5, 0.3, padded=False)
     assert [(w.start, w.stop) for w in windowing.cut(22, 10)] == [(0, 10), (5, 15), (10, 20), (15, 22)]
@@ -145,6 +222,10 @@ def test_what_cannot_be_is_refused(cache: Cache, config: dict[str, Any], message
         run(cache, waveforms(cache), **config)
     with pytest.raises(ValueError, match="hop 8 is longer than the window of 4 s"):
         EmbedConfig(backbone="log-mel", hop=8)
+    with pytest.raises(ValueError, match="a window lasts more than 0 and up to 600 seconds, or clip"):
+        EmbedConfig(backbone="log-mel", window=0)
+    with pytest.raises(ValueError, match="window clip is one window of the clip's own length: it has no min_window"):
+        EmbedConfig(backbone="log-mel", window="clip", min_window=1)
 
 
 def test_another_sampling_rate_is_refused(cache: Cache) -> None:

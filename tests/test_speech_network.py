@@ -232,10 +232,11 @@ def test_units_lie_where_embed_lays_windows(cache: Cache) -> None:
     first_d = 14
     assert found.targets.tolist() == [
         [0, 1, 2, 3], [2, 3, 4, 5], [4, 5, 6, 7], [6, 7, 8, -1],  # a; the last window holds 3 s
-        [10, 11, 12, 13], [12, 13, -1, -1],  # c; b is too short for any
+        [9, -1, -1, -1],  # b: its only window is short, and kept
+        [10, 11, 12, 13], [12, 13, -1, -1],  # c
         [first_d, first_d + 1, first_d + 2, -1], [first_d + 2, -1, -1, -1],  # d: nobody speaks after 2.75 s
     ]  # fmt: skip
-    loaded = found.load(np.array([3, 5]), None).numpy()
+    loaded = found.load(np.array([3, 6]), None).numpy()
     assert loaded.shape == (2, 4 * RATE) and np.isnan(loaded).sum(axis=1).tolist() == [RATE, 2 * RATE]
     assert np.array_equal(loaded[0, : 3 * RATE], waves["a"][6 * RATE :])
 
@@ -255,9 +256,17 @@ def test_a_clip_level_task_has_one_score_a_window(cache: Cache) -> None:
     audio = make_sound(cache, {"a": np.ones(9 * RATE, np.float32), "b": np.ones(RATE, np.float32)}, RATE)
     labels = {"a": ClipLabels(np.zeros(1), np.full(1, np.inf), np.array([[3.0]]))}
     found = units(Speech(SpeechOptions(model="tiny"), COMPOUND), audio, labels)
-    assert found.targets.tolist() == [[0]] * 4 and found.offsets.tolist() == [0, 1, 2]
+    assert found.targets.tolist() == [*[[0]] * 4, [1]] and found.offsets.tolist() == [0, 1, 2]
     assert found.labels[0, 0] == 3 and np.isnan(found.labels[1, 0])
     assert (found.start.tolist(), found.end.tolist()) == ([0, 0], [9, 1])
+
+
+@pytest.mark.parametrize(("task", "rows"), [(VA, 1), (COMPOUND, 1)])
+def test_sound_too_short_for_a_frame_has_no_unit(cache: Cache, task: tasks.Task, rows: int) -> None:
+    waves = {"a": np.ones(399, np.float32), "b": np.ones(400, np.float32), "c": np.ones(0, np.float32)}
+    found = units(Speech(SpeechOptions(model="tiny"), task), make_sound(cache, waves, RATE))
+    assert found.targets.max(axis=1).tolist() == [1]  # of b, though it is shorter than half a label step
+    assert found.load(np.array([0]), None).isfinite().sum() == 400
 
 
 def test_augmented_windows_keep_their_end(cache: Cache) -> None:

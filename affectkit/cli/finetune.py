@@ -108,10 +108,13 @@ def _print(done: Trained, as_json: bool) -> None:
         log(warning)
     for notice in notices(WeightsFile(**report["weights"])):
         log(f"note: {notice}")
+    for caution in report.get("cautions", []):
+        log(f"note: {caution}")
     score = report["val_score"]
     log(f"val {score['metric']} {score['mean']:.4f} after {report['epochs']} epochs")
     if not as_json:
         typer.echo(path)
         return
     about = {name: report[name] for name in ("val_score", "epochs", "clips", "units", "parameters")}
+    about["cautions"] = report.get("cautions", [])
     typer.echo(json.dumps({"artifact": path, "cached": done.cached, **about}, ensure_ascii=False))

@@ -62,9 +62,11 @@ class SpeechUnits:
     table: WaveTable
     windowing: Windowing
     steps: Steps
+    least: int
 
     def of(self, labels: Mapping[str, ClipLabels] | None, task: Task, pooling: str, augment: float) -> Units:
-        """The units: windows that touch speech and hold enough sound."""
+        """The units: windows that touch speech. A clip's only window is one of them however short it is, but for sound
+        of less than `least` samples, too little for a frame."""
         first, length, targets = self._windows
         samples = round(self.windowing.window * self.table.sampling_rate)
 
@@ -101,13 +103,12 @@ class SpeechUnits:
     def _windows(self) -> tuple[Indices, Indices, Indices]:
         """Of each window: its first sample [U], how many are real [U], and targets [U,L]."""
         rate = self.table.sampling_rate
-        least = round(min(self.windowing.shortest, self.windowing.window) * rate)
         found = []
         for clip, begin in enumerate(self.table.offsets[:-1].tolist()):
             size = int(self.table.offsets[clip + 1]) - begin
             for number, own in enumerate(self.windowing.cut(size, rate)):
                 about = self._about(clip, number, own.stop - own.start)
-                if own.stop - own.start >= least and (about >= 0).any():
+                if own.stop - own.start >= self.least and (about >= 0).any():
                     found.append((begin + own.start, own.stop - own.start, about))
         first, length = (np.array([one[k] for one in found], np.int64) for k in range(2))
         targets = np.array([one[2] for one in found], np.int64).reshape(len(found), self.steps.count)
@@ -123,6 +124,7 @@ class SpeechUnits:
         step = np.arange(self.steps.count)
         rows = self._offsets[clip] + number * self.steps.hop + step
         inside = (step + 0.5) / self.steps.rate <= samples / self.table.sampling_rate
+        inside[0] |= number == 0  # the one step of a clip that is shorter than half a step
         inside &= rows < self._offsets[clip + 1]
         rows = np.where(inside, rows, 0)
         return np.where(inside & touches(start[rows], end[rows], speech), rows, -1)

@@ -1,12 +1,12 @@
 """speech: SUN's models of sound (arXiv 2403.12609): a speech transformer whose last blocks are trained, and a tail.
 
-Windows of 4 s every 2 s, at least 2 s, lie on speech as `affectkit embed` lays them; each is normalised to zero mean
-and unit variance (where the model wants that) over the sound that it holds, and filled with zeros that nothing looks
-at: a short window gives what it would give alone. The convolutions at the bottom are never trained, of the transformer
-the last `trainable_blocks`. The tail reads the hidden states: a 2-layer GRU to 256 with dropout 0.5 (V1), or two
-encoder layers of 32 and 16 heads (V2, V3). Its states are averaged within each label step (one a second for classes,
-five for regression) and a linear layer scores the steps; steps of windows that overlap are averaged. A clip-level task
-takes the mean over the window. The embedding of a window is the mean of the tail's states.
+Windows of 4 s every 2 s, at least 2 s but for a clip's only one, lie on speech as `affectkit embed` lays them; each is
+normalised to zero mean and unit variance (where the model wants that) over the sound that it holds, and filled with
+zeros that nothing looks at: a short window gives what it would give alone. The convolutions at the bottom are never
+trained, of the transformer the last `trainable_blocks`. The tail reads the hidden states: a 2-layer GRU to 256 with
+dropout 0.5 (V1), or two encoder layers of 32 and 16 heads (V2, V3). Its states are averaged within each label step (one
+a second for classes, five for regression) and a linear layer scores the steps; steps of windows that overlap are
+averaged. A clip-level task takes the mean over the window. The embedding of a window is the mean of the tail's states.
 
 `model` is `pdem` (SUN's), a wav2vec 2.0, HuBERT, WavLM or data2vec-audio model as for backbone `wav2vec2`, or `tiny`: a
 wav2vec 2.0 of 0.2 million parameters for trials, of which there are only random weights (`--weights random`).
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 
 PDEM, TINY = "pdem", "tiny"
 MOST_HEADS = 128
+FRAME = 0.025  # s that the convolutions of all known models see for one frame
 SUN: Mapping[str, Any] = {
     "optimiser": "adam", "learning_rate": 1e-4, "weight_decay": 0.0, "schedule": "constant", "batch_size": 16,
     "class_weights": "max", "label_smoothing": 0.2, "augment": 1.0,
@@ -164,7 +165,8 @@ class Speech:
 
         table = WaveTable(upstream, clips)
         self._heard(table.sampling_rate)
-        units = SpeechUnits(table, self.options.windowing, self._steps)
+        least = self._described.receptive_field if self._described else round(FRAME * table.sampling_rate)
+        units = SpeechUnits(table, self.options.windowing, self._steps, least)
         return units.of(labels, self.task, pooling, self.options.augment)
 
     def frames(self, samples: int) -> tuple[Floats, Floats]:

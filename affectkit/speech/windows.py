@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf, isinf
 
 import numpy as np
 
@@ -14,7 +15,8 @@ class Windowing:
     """Length, distance and least length of windows (s), and whether a short one is filled with zeros.
 
     Windows begin every `hop` seconds. One that holds less than `shortest` of sound is left out, except the first: a
-    clip has at least one row (SUN, arXiv 2403.12609: 4 s, every 2 s, at least 2 s, padded with zeros).
+    clip has at least one row (SUN, arXiv 2403.12609: 4 s, every 2 s, at least 2 s, padded with zeros). An infinite
+    window is the whole clip, see `whole_clips`.
     """
 
     window: float
@@ -28,15 +30,52 @@ class Windowing:
         >>> [(w.start, w.stop) for w in Windowing(4, 2, 2, True).cut(70, 10)]
         [(0, 40), (20, 60), (40, 70)]
         """
-        length, hop, shortest = (
-            max(1, round(seconds * sampling_rate)) for seconds in (self.window, self.hop, self.shortest)
-        )
+        if isinf(self.window):
+            return [slice(0, samples)] if samples else []
+        length, hop, shortest = self._samples(sampling_rate)
         begins = [at for at in range(0, samples, hop) if at == 0 or samples - at >= shortest]
         return [slice(at, min(at + length, samples)) for at in begins]
 
     def heard(self, samples: int, sampling_rate: int) -> int:
         """How many samples the backbone gets for a window of so many."""
         return max(samples, round(self.window * sampling_rate)) if self.padded else samples
+
+    def full(self, sampling_rate: int) -> int | None:
+        """Samples of a window that the clip does not end in; None where every clip is one window, of any length."""
+        return None if isinf(self.window) else round(self.window * sampling_rate)
+
+    def is_short(self, samples: int, sampling_rate: int) -> bool:
+        """Whether a clip of so many samples has one window only, which holds less than the least.
+
+        >>> [Windowing(4, 2, 2, True).is_short(samples, 10) for samples in (0, 1, 19, 20)]
+        [False, True, True, False]
+        """
+        least = min(self.shortest, self.window)
+        return samples > 0 and samples / sampling_rate < least - 0.5 / sampling_rate
+
+    def unheard(self, samples: int, sampling_rate: int) -> int:
+        """How many samples at the end of a clip no window holds.
+
+        >>> Windowing(4, 4, 2, True).unheard(55, 10), Windowing(4, 2, 2, True).unheard(55, 10)
+        (15, 0)
+        """
+        if isinf(self.window):
+            return 0
+        length, hop, shortest = self._samples(sampling_rate)
+        last = max(0, samples - shortest) // hop * hop
+        return max(0, samples - last - length)
+
+    def _samples(self, sampling_rate: int) -> tuple[int, int, int]:
+        """window, hop and shortest in samples."""
+        length, hop, shortest = (
+            max(1, round(seconds * sampling_rate)) for seconds in (self.window, self.hop, self.shortest)
+        )
+        return length, hop, shortest
+
+
+def whole_clips() -> Windowing:
+    """One window a clip, of the clip's own length."""
+    return Windowing(inf, inf, 0.0, padded=False)
 
 
 def touches(start: Floats, end: Floats, stretches: Floats) -> Bools:

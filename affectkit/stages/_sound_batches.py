@@ -50,8 +50,8 @@ def embed_windows(
 ) -> None:
     """Send all windows with speech through the backbone, and their rows to the sink, clip by clip.
 
-    Full windows run `size` at a time, the last batch filled up with silence; a window of another length runs alone, so
-    that no result depends on what else there is.
+    Full windows run `size` at a time, the last batch filled up with silence; a window of another length (a short one
+    that is not padded, a whole clip) runs alone, so that no result depends on what else there is.
     """
     line: deque[_Window] = deque()
     emit = _Emitter(audio, backbone, dtype, sink)
@@ -84,8 +84,8 @@ def _batches(
     windows: Iterator[_Window], line: deque[_Window], rate: int, windowing: Windowing, size: int
 ) -> Iterator[_Batch]:
     """Batches in which every window is heard; all windows stand in `line`, in the order of their rows."""
-    full = round(windowing.window * rate)
-    filling = _Batch(full, size)
+    full = windowing.full(rate)
+    filling = _Batch(full or 0, size)
     for window in windows:
         line.append(window)
         if window.samples is None:
@@ -97,7 +97,7 @@ def _batches(
         filling.windows.append(window)
         if len(filling.windows) == size:
             yield filling
-            filling = _Batch(full, size)
+            filling = _Batch(length, size)
     if filling.windows:
         yield filling
 

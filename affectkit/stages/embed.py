@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
@@ -14,16 +15,18 @@ from affectkit.backbones import _finetuned
 from affectkit.config import Config, Numerics, Runtime
 from affectkit.errors import UsageError
 from affectkit.plugins import finetuned
-from affectkit.speech.windows import Windowing
+from affectkit.speech.windows import Windowing, whole_clips
 from affectkit.stages._crop_batches import embed_crops
 from affectkit.stages._devices import resolved
 from affectkit.stages._map import Outcome, Sink, check_numerics, entries_of, recorded_numerics, run
 from affectkit.stages._sound_batches import embed_windows
+from affectkit.stages._sound_windows import Lengths
 from affectkit.store import Artifact, Cache, Schema, features_schema
 from affectkit.weights import WeightsFile
 
 VERSION = 1
 WINDOW = 4.0
+LONGEST = 600.0  # s, of what is heard at once
 BATCH_SIZES = {"image": 32, "audio": 8}
 _UPSTREAM = {"image": "faces", "audio": "audio"}
 _UNITS = {"image": "crops", "audio": "rows"}
@@ -40,10 +43,16 @@ class EmbedConfig(Config):
     option: list[str] = Field([], description="a backbone option, key=value (repeatable)")
     weights: str = Field("auto", description="auto, a file, random, or what finetune printed")
     dtype: Literal["float32", "float16"] = Field("float32", description="how features are stored")
-    window: Seconds | None = Field(None, gt=0, le=600, description="speech: window in seconds  [default: 4]")
+    window: Seconds | Literal["clip"] | None = Field(
+        None, description="speech: window in seconds, or clip: one over all of the clip's sound  [default: 4]"
+    )
     hop: Seconds | None = Field(None, gt=0, le=600, description="speech: seconds between windows  [default: half]")
     min_window: Seconds | None = Field(
-        None, gt=0, le=600, description="speech: the least sound that a window may hold  [default: half a window]"
+        None,
+        gt=0,
+        le=600,
+        description="speech: the least sound that a window may hold, but for a clip's only one "
+        "[default: half a window]",
     )
     padding: Literal["zero", "none"] | None = Field(
         None, description="speech: fill a clip's last windows with zeros, or not  [default: the backbone's]"
@@ -51,7 +60,13 @@ class EmbedConfig(Config):
 
     @model_validator(mode="after")
     def _windows_fit(self) -> EmbedConfig:
-        window = self.window or WINDOW
+        if self.window == "clip":
+            if given := [name for name in ("hop", "min_window", "padding") if getattr(self, name) is not None]:
+                raise ValueError(f"window clip is one window of the clip's own length: it has no {given[0]}")
+            return self
+        window = WINDOW if self.window is None else self.window
+        if not 0 < window <= LONGEST:
+            raise ValueError(f"a window lasts more than 0 and up to {LONGEST:g} seconds, or clip (given {window:g})")
         for name in ("hop", "min_window"):
             if (getattr(self, name) or 0) > window:
                 raise ValueError(f"{name} {getattr(self, name):g} is longer than the window of {window:g} s")
@@ -59,6 +74,8 @@ class EmbedConfig(Config):
 
     def windowing(self, padding: Literal["zero", "none"]) -> Windowing:
         """The windows meant, for a backbone with this padding of its own."""
+        if self.window == "clip":
+            return whole_clips()
         window = self.window or WINDOW
         return Windowing(
             window, self.hop or window / 2, self.min_window or window / 2, (self.padding or padding) == "zero"
@@ -119,9 +136,20 @@ def embed(
         send(missing, model or plugin(options, weights, chosen_numerics), chosen_numerics.batch_size, sink)
 
     sources = {clip: upstream.digest(clip) for clip in chosen}
+    told = list(notices(weights))
+    if plugin.kind == "audio":
+        windowing, lengths = config.windowing(plugin.padding), Lengths.of(upstream, chosen)
+        sources |= {clip: _with_short_window(sources[clip]) for clip in lengths.short(windowing)}
+        told += lengths.notices(windowing)
     entries = entries_of(upstream, chosen)
     what, unit = f"embed {name}", _UNITS[plugin.kind]
-    return run(artifact, sources, compute, runtime, what=what, unit=unit, entries=entries, notices=notices(weights))
+    return run(artifact, sources, compute, runtime, what=what, unit=unit, entries=entries, notices=tuple(told))
+
+
+def _with_short_window(source: str) -> str:
+    """The source of a clip whose only window is kept though it is short: rows from when it was zeros are not current,
+    and no other clip's are touched."""
+    return sha256(f"{source} short window".encode()).hexdigest()
 
 
 def chosen_backbone(config: EmbedConfig) -> tuple[str, type[Any], Config, EmbedConfig]:
@@ -150,7 +178,8 @@ def chosen_backbone(config: EmbedConfig) -> tuple[str, type[Any], Config, EmbedC
     own: dict[str, Any] = {"weights": str(folder.resolve())}
     if plugin.kind == "audio":
         said = finetuned.read_header(folder).options
-        own |= {key: getattr(config, key) or said.get(key) for key in ("window", "hop", "min_window")}
+        if config.window != "clip":
+            own |= {key: getattr(config, key) or said.get(key) for key in ("window", "hop", "min_window")}
     return name, plugin, options, EmbedConfig.model_validate(config.model_dump() | own)
 
 
@@ -177,6 +206,8 @@ def _inputs(name: str, plugin: type[Any], config: EmbedConfig) -> dict[str, Any]
         config.refuse_windows(name)
         return {"decoder": f"pillow-{version('pillow')}"}
     windowing = config.windowing(plugin.padding)
+    if config.window == "clip":
+        return {"windows": "clip"}
     return {"windows": {"window": windowing.window, "hop": windowing.hop, "min_window": windowing.shortest,
                         "padded": windowing.padded}}  # fmt: skip
 
@@ -204,4 +235,20 @@ def _sender(
     if plugin.kind == "image":
         return lambda clips, model, size, sink: embed_crops(upstream, clips, model, size, runtime, config.dtype, sink)
     windowing = config.windowing(plugin.padding)
-    return lambda clips, model, size, sink: embed_windows(upstream, clips, model, windowing, size, config.dtype, sink)
+
+    def send(clips: list[str], model: Any, size: Any, sink: Sink) -> None:
+        if config.window == "clip":
+            clips = _short_enough(upstream, clips, sink)
+        embed_windows(upstream, clips, model, windowing, size, config.dtype, sink)
+
+    return send
+
+
+def _short_enough(audio: Artifact, clips: list[str], sink: Sink) -> list[str]:
+    """The clips that may be one window; the others fail."""
+    lengths = Lengths.of(audio, clips)
+    seconds = {clip: samples / lengths.sampling_rate for clip, samples in lengths.samples.items()}
+    for clip in [clip for clip in clips if seconds[clip] > LONGEST]:
+        sink.fail(clip, f"{seconds[clip]:.0f} s of sound are more than a window may hold ({LONGEST:g} s): "
+                        "give --window SECONDS")  # fmt: skip
+    return [clip for clip in clips if seconds[clip] <= LONGEST]

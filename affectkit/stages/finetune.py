@@ -28,6 +28,7 @@ from affectkit.stages import _reports, _training_log
 from affectkit.stages._devices import keep_memory, resolve
 from affectkit.stages._labels import Labels
 from affectkit.stages._resumable import Partly, fitted
+from affectkit.stages._sound_windows import Lengths
 from affectkit.stages._training_data import AuxiliarySource
 from affectkit.stages._tuning_bar import display
 from affectkit.stages._tuning_data import TuningData, gather
@@ -92,6 +93,7 @@ def finetune(
         **({"decoder": f"pillow-{version('pillow')}"} if plugin.kind == "image" else {}),
         **({"auxiliary": [one.model_dump(mode="json") for one in data.tasks]} if auxiliary else {}),
         **({"processes": processes.count} if processes.count > 1 else {}),
+        **_short_windows(plugin, options, data),
     }
     found = cache.find(STAGE, config.network, inputs, out)
     state = Unfinished(cache.path(STAGE, config.network, inputs, out), fingerprint(inputs))
@@ -227,8 +229,25 @@ class _Finetuning:
             "parameters": sum(one.numel() for one in module.parameters() if id(one) in trained),
             "weights": self.weights.about(),
             "processes": self.world.size,
+            "cautions": self._cautions(),
             "splits": used.splits,
         }
+
+    def _cautions(self) -> list[str]:
+        if self.plugin.kind != "audio":
+            return []
+        clips = [*self.data.used.train, *self.data.used.val]
+        return Lengths.of(self.data.upstream, clips).notices(self.network.options.windowing)
+
+
+def _short_windows(plugin: Any, options: Any, data: TuningData) -> dict[str, int]:
+    """What tells a training that keeps the only window of short clips from one that left such clips out; nothing where
+    there are none."""
+    if plugin.kind != "audio":
+        return {}
+    used = [(data.upstream, [*data.used.train, *data.used.val]), *((one.upstream, one.clips) for one in data.along)]
+    short = sum(len(Lengths.of(upstream, clips).short(options.windowing)) for upstream, clips in used)
+    return {"short_windows": short} if short else {}
 
 
 def _known(units: Any) -> Any:
