@@ -241,3 +241,35 @@ def test_columns_of_features_by_name(cache: Cache, tmp_path: Path) -> None:
         open_features(f"{found.path}:layer_07")
     with pytest.raises(UsageError, match="it holds no features"):
         features(waveforms(cache))
+
+
+def test_what_rows_do_not_hold_is_counted_also_when_cached(cache: Cache) -> None:
+    seconds = {"a": 12.0, "b": 4.0, "c": 4.0, "d": 0.01}
+    audio = waveforms(cache, seconds, {"a": [(0.5, 1.0)], "b": []})
+    lines = (
+        "1 of 4 clips is shorter than the least window of 2 s: the only window is kept, as short as it is (d)",
+        "7 of 10 rows, in 2 of 4 clips, are without speech: zeros with valid = 0",
+        "1 of 4 clips is without speech in any row (b)",
+        "1 of 4 clips is without any row: nothing in them, or less than one row needs (d)",
+    )
+    for _ in range(2):
+        done, _ = run(cache, audio)
+        assert done.notices == lines
+        assert (done.counts["rows"], done.counts["valid"]) == (10, 3)
+        assert (done.counts["clips_without_valid_rows"], done.counts["clips_without_rows"]) == (["b"], ["d"])
+
+
+def test_constant_features_and_partial_clips_are_counted(cache: Cache) -> None:
+    audio = waveforms(cache, {"a": 8.0, "b": 8.0})
+    _, found = run(cache, audio, clips=["a"])
+    part = found.new_part()
+    start = np.arange(3.0)
+    part.append({"start": start, "end": start + 1, "valid": np.ones(3), "values": np.ones((3, 80))})
+    part.end("b", audio.digest("b"), status="partial")
+    part.commit()
+    done, _ = run(cache, audio)
+    assert done.computed == 0
+    assert done.notices == (
+        "1 of 2 clips is constant: the same features in every valid row (b)",
+        "1 of 2 clips is partial: their media could be read in part only (b)",
+    )

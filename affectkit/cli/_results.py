@@ -102,6 +102,7 @@ def _as_dict(outcome: Outcome) -> dict[str, Any]:
         "damaged": dict(outcome.damaged),
         "failed": {failure.clip: failure.cause for failure in outcome.failed},
         "notices": list(outcome.notices),
+        **({"counts": dict(outcome.counts)} if outcome.counts else {}),
         "rows": outcome.rows,
         "seconds": round(outcome.seconds, 3),
     }

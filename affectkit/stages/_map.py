@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from affectkit.config import Numerics, Runtime
 from affectkit.errors import UsageError
 from affectkit.manifest import without_face
 from affectkit.stages._progress import Meter, meter
+from affectkit.stages._row_counts import RowCounts, counted
 from affectkit.store import Artifact, Failure, PartWriter
 
 _COMMIT_SECONDS = 1.0
@@ -22,7 +23,8 @@ _COMMIT_BYTES = 32 << 20
 class Outcome:
     """What a stage did. `failed` lists every given clip that has no result, with its cause; `damaged` the clips that
     were computed now, as far as they could be read, and what was wrong with them; `notices` what the user must know of
-    what was used (a licence); `pending`, with a dry cache, the clips that it would compute."""
+    what was used (a licence) and of what the rows hold; `counts` the rows and clips behind such notices; `pending`,
+    with a dry cache, the clips that it would compute."""
 
     path: Path
     computed: int = 0
@@ -35,6 +37,7 @@ class Outcome:
     damaged: tuple[tuple[str, str], ...] = ()
     notices: tuple[str, ...] = ()
     pending: tuple[str, ...] = ()
+    counts: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def rate(self) -> float:
@@ -125,9 +128,10 @@ def run(
     unit: str,
     entries: Mapping[str, dict[str, Any]] | None = None,
     notices: tuple[str, ...] = (),
+    tell: Callable[[RowCounts], list[str]] | None = None,
 ) -> Outcome:
     """Compute the clips of `sources` (id -> digest of what it is made from) that are not current, then seal. A dry
-    artifact is left as it is."""
+    artifact is left as it is. `tell` puts what the rows of these clips hold, cached ones included, into notices."""
     missing = pending(artifact, sources, runtime)
     if artifact.dry:
         failed = _failed(artifact, sources, missing)
@@ -146,9 +150,14 @@ def run(
             sink.discard()
         artifact.seal(sink.failures, entries)
     failed = _failed(artifact, sources)
+    counts = {}
+    if tell is not None:
+        lost = {failure.clip for failure in failed}
+        rows = counted(artifact, [clip for clip in sources if clip not in lost])
+        notices, counts = (*notices, *tell(rows)), rows.as_dict()
     return Outcome(
         artifact.path, sink.computed, len(sources) - sink.computed - len(failed), sink.partial, failed,
-        counter.rows, counter.seconds if missing else 0.0, unit, tuple(sink.damaged), notices,
+        counter.rows, counter.seconds if missing else 0.0, unit, tuple(sink.damaged), notices, counts=counts,
     )  # fmt: skip
 
 

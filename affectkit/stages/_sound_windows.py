@@ -68,11 +68,10 @@ class Lengths:
         """A line for clips whose only window is short, and one for those that end with sound in no window."""
         lines, least = [], f"shorter than the least window of {windowing.shortest:g} s"
         if short := self.short(windowing):
-            are = "clip is" if len(short) == 1 else "clips are"
+            are = "is" if len(short) == 1 else "are"
             how = f"padded with zeros to {windowing.window:g} s" if windowing.padded else "as short as it is"
-            lines.append(
-                f"{len(short)} of {len(self.samples)} {are} {least}: the only window is kept, {how} ({named(short)})"
-            )
+            count = f"{len(short)} of {len(self.samples)} clips {are}"
+            lines.append(f"{count} {least}: the only window is kept, {how} ({named(short)})")
         rest = {clip: windowing.unheard(samples, self.sampling_rate) for clip, samples in self.samples.items()}
         if cut := [clip for clip, samples in rest.items() if samples]:
             longest = max(rest.values()) / self.sampling_rate

@@ -19,6 +19,7 @@ from affectkit.speech.windows import Windowing, whole_clips
 from affectkit.stages._crop_batches import embed_crops
 from affectkit.stages._devices import resolved
 from affectkit.stages._map import Outcome, Sink, check_numerics, entries_of, recorded_numerics, run
+from affectkit.stages._row_counts import SEEN, row_notices
 from affectkit.stages._sound_batches import embed_windows
 from affectkit.stages._sound_windows import Lengths
 from affectkit.store import Artifact, Cache, Schema, features_schema
@@ -143,7 +144,10 @@ def embed(
         told += lengths.notices(windowing)
     entries = entries_of(upstream, chosen)
     what, unit = f"embed {name}", _UNITS[plugin.kind]
-    return run(artifact, sources, compute, runtime, what=what, unit=unit, entries=entries, notices=tuple(told))
+    return run(
+        artifact, sources, compute, runtime, what=what, unit=unit, entries=entries, notices=tuple(told),
+        tell=lambda counts: row_notices(counts, SEEN[upstream.stage.stage]),
+    )  # fmt: skip
 
 
 def _with_short_window(source: str) -> str:

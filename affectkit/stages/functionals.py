@@ -13,6 +13,7 @@ from affectkit.config import Config, Runtime
 from affectkit.errors import ClipError, unknown
 from affectkit.functionals import FUNCTIONALS, SETS, Functional, Summary, summaries
 from affectkit.stages._map import Outcome, Sink, entries_of, run
+from affectkit.stages._row_counts import row_notices, seen_in
 from affectkit.store import Artifact, Cache, features_schema
 from affectkit.store import features as column_of
 from affectkit.types import FeatureSequence
@@ -109,7 +110,11 @@ def functionals(
     sources = {clip: features.digest(clip) for clip in chosen}
     entries = entries_of(features, chosen)
     what = f"functionals {artifact.stage.name}"
-    return run(artifact, sources, compute, runtime, what=what, unit="windows", entries=entries)
+    seen = seen_in([features])
+    return run(
+        artifact, sources, compute, runtime, what=what, unit="windows", entries=entries,
+        tell=lambda counts: row_notices(counts, seen),
+    )  # fmt: skip
 
 
 def _summarise(one: FeatureSequence, config: FunctionalsConfig, sink: Sink) -> None:

@@ -17,6 +17,7 @@ from affectkit.media import decoder_version
 from affectkit.stages._feature_files import SUFFIXES, Layout, Style, read_features
 from affectkit.stages._imported_rows import by_frame, of_columns
 from affectkit.stages._map import Outcome, Sink, run
+from affectkit.stages._row_counts import EITHER, row_notices
 from affectkit.stages.sources import CropTimes, clip_entries, media_sources, sound_sources
 from affectkit.store import Cache, features_schema
 from affectkit.types import Clip
@@ -101,7 +102,10 @@ def import_features(
     joined = media_sources(_videos_of(chosen, times), digests) if videos else {}
     sources = sound_sources(chosen, digests, joined)
     entries = clip_entries(chosen)
-    return run(artifact, sources, compute, runtime, what=f"import {config.name}", unit="rows", entries=entries)
+    return run(
+        artifact, sources, compute, runtime, what=f"import {config.name}", unit="rows", entries=entries,
+        tell=lambda counts: row_notices(counts, EITHER),
+    )  # fmt: skip
 
 
 def clips_below(source: Path) -> list[str]:
