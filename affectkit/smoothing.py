@@ -51,16 +51,21 @@ def smooth(values: ArrayLike, time: ArrayLike, kind: Kind, half_width: float) ->
     return found
 
 
-def interpolate(values: ArrayLike, time: ArrayLike, at: ArrayLike, max_gap: float | None = None) -> Floats:
+def interpolate(
+    values: ArrayLike, time: ArrayLike, at: ArrayLike, max_gap: float | None = None, stretch: ArrayLike | None = None
+) -> Floats:
     """Rows at other times: linear between the rows that have a score, held before the first and after the last.
 
     values [T,K], time [T] (s), at [R] (s) -> [R,K]. NaN where no row has a score and, with `max_gap`, at times that
-    are farther than that many seconds from every row that has one.
+    are farther than that many seconds from every row that has one. No line is drawn between rows of which `stretch`
+    [T] has different numbers: there the nearer one is held, of two equally near the earlier.
 
     >>> interpolate([[0.0], [np.nan], [4.0]], [0, 1, 2], [-1, 1.5, 9]).ravel()
     array([0., 3., 4.])
     >>> interpolate([[0.0], [4.0]], [0, 9], [0.5, 5], max_gap=1).ravel().round(2)
     array([0.22,  nan])
+    >>> interpolate([[0.0], [4.0]], [0, 4], [1, 3], stretch=[0, 1]).ravel()
+    array([0., 4.])
     """
     rows, given = _checked(values, time)
     wanted = np.asarray(at, np.float64)
@@ -70,9 +75,14 @@ def interpolate(values: ArrayLike, time: ArrayLike, at: ArrayLike, max_gap: floa
     kept = kept[np.argsort(given[kept], kind="stable")]
     rows, given = rows[kept], given[kept]
     found = np.stack([np.interp(wanted, given, column) for column in rows.T], axis=1)
+    after = np.searchsorted(given, wanted).clip(1, max(1, len(given) - 1))
+    before, after = after - 1, after.clip(0, len(given) - 1)
+    near = np.abs(given[before] - wanted), np.abs(given[after] - wanted)
+    if stretch is not None:
+        number = np.asarray(stretch)[kept]
+        apart = number[before] != number[after]
+        found[apart] = rows[np.where(near[0] <= near[1], before, after)[apart]]
     if max_gap is not None:
-        after = np.searchsorted(given, wanted).clip(1, max(1, len(given) - 1))
-        near = [np.abs(given[place.clip(0, len(given) - 1)] - wanted) for place in (after - 1, after)]
         found[np.minimum(*near) > max_gap * (1 + _ROUNDING)] = np.nan
     return found
 

@@ -183,7 +183,8 @@ class Openings:
 @dataclass(frozen=True, repr=False)
 class Predictions:
     """Scores of many clips: clip [N], start, end [N] (s), scores [N,K] (NaN where invalid), column names [K],
-    split per row ("" = none). A clip-level prediction is one row. Rows of a clip are contiguous."""
+    split per row ("" = none), observed [N], the share of what a score was made from that had a face or speech (0 to 1;
+    NaN where nobody says). A clip-level prediction is one row. Rows of a clip are contiguous."""
 
     clip: NDArray[np.str_]
     start: Floats
@@ -191,14 +192,17 @@ class Predictions:
     scores: Floats
     columns: tuple[str, ...]
     split: NDArray[np.str_] = field(default_factory=lambda: np.zeros(0, "U5"))
+    observed: Floats = field(default_factory=lambda: np.zeros(0))
 
     def __post_init__(self) -> None:
         n = len(self.clip)
         if not len(self.split) and n:
             object.__setattr__(self, "split", np.full(n, "", "U5"))
+        if not len(self.observed) and n:
+            object.__setattr__(self, "observed", np.full(n, np.nan))
         _require(self.scores.shape == (n, len(self.columns)),
                  f"scores are [{n},{len(self.columns)}], not {list(self.scores.shape)}")  # fmt: skip
-        for name in ("start", "end", "split"):
+        for name in ("start", "end", "split", "observed"):
             got = len(getattr(self, name))
             _require(got == n, f"{name} has {got} rows where clip has {n}")
 
@@ -219,6 +223,7 @@ class Predictions:
             self.scores[rows],
             self.columns,
             self.split[rows],
+            self.observed[rows],
         )
 
     def __repr__(self) -> str:

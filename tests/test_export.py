@@ -69,19 +69,21 @@ def test_rows_as_a_table(tmp_path: Path, name: str, to: str) -> None:
 def test_predictions_csv_is_what_fuse_and_evaluate_read(tmp_path: Path) -> None:
     schema = predictions_schema(["valence", "arousal"])
     scores = np.array([[0.1, -0.25], [np.nan, np.nan], [1 / 3, 1e-7]], "f4")
-    rows = {"start": [0.0, 0.2, 0.4], "end": [0.2, 0.4, 0.6], "valid": [1, 0, 1], "scores": scores}
+    rows = {"start": [0.0, 0.2, 0.4], "end": [0.2, 0.4, 0.6], "valid": [1, 0, 1], "observed": [1, 0, 0.25]}
+    rows |= {"scores": scores}
     table = artifact(tmp_path, schema)
     write(table, {"vid,1": rows | {"split": "val"}, "vid 2": rows | {"split": ""}})
     table.seal()
     out = export(table, "csv", tmp_path / "p.csv")
     lines = out.read_text(encoding="utf-8").splitlines()
-    assert lines[0] == "clip,start,end,split,valence,arousal"
-    assert lines[1] == "vid 2,0.0,0.2,,0.1,-0.25"
-    assert lines[5] == '"vid,1",0.2,0.4,val,,'
+    assert lines[0] == "clip,start,end,split,valence,arousal,valid,observed"
+    assert lines[1] == "vid 2,0.0,0.2,,0.1,-0.25,1,1.0"
+    assert lines[5] == '"vid,1",0.2,0.4,val,,,0,0.0'
     read = read_predictions(out, get("va"))
     assert read.columns == ("valence", "arousal")
     np.testing.assert_array_equal(read.scores.astype("f4"), np.r_[scores, scores])
     assert read.split.tolist() == [""] * 3 + ["val"] * 3
+    assert read.observed.tolist() == [1, 0, 0.25] * 2
     parquet = pd.read_parquet(export(table, "parquet", tmp_path / "p.parquet"))
     assert list(parquet.columns) == lines[0].split(",")
     assert parquet["split"].tolist() == [""] * 3 + ["val"] * 3
@@ -89,7 +91,8 @@ def test_predictions_csv_is_what_fuse_and_evaluate_read(tmp_path: Path) -> None:
 
 def test_prediction_of_a_whole_clip(tmp_path: Path) -> None:
     table = artifact(tmp_path, predictions_schema(["valence", "arousal"]))
-    write(table, {"a": {"start": [0], "end": [np.inf], "valid": [1], "scores": [[0.5, 1]], "split": "test"}})
+    row = {"start": [0], "end": [np.inf], "valid": [1], "observed": [1], "scores": [[0.5, 1]], "split": "test"}
+    write(table, {"a": row})
     table.seal()
     read = read_predictions(export(table, "csv", tmp_path / "p.csv"), get("va"))
     assert (read.start.tolist(), read.end.tolist(), read.scores.tolist()) == ([0], [np.inf], [[0.5, 1]])

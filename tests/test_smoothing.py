@@ -313,24 +313,26 @@ def test_scores_are_read_at_the_rows_of_a_table(cache: Cache, noisy: Noisy, tmp_
     rows = [("c03", 0.33, 0.37), ("c03", -0.0, 0.04), ("c03", 20.0, 20.04), ("c08", 1.0, 1.5), ("stranger", 0.0, 1.0)]
     (tmp_path / "rows.csv").write_text("clip,start,end\n" + "".join(f"{c},{a},{b}\n" for c, a, b in rows))
     done = predict(
-        cache, trained.artifact, [Features(noisy.features)], RUNTIME, at=tmp_path / "rows.csv", **DEVICE
+        cache, trained.artifact, [Features(noisy.features)], RUNTIME, at=tmp_path / "rows.csv",
+        config=PredictConfig(reach=20), **DEVICE,
     )  # fmt: skip
     found = Artifact(done.path)
     assert found.clips == ["c03", "c08"]
-    assert [notice.split(":", 1)[1] for notice in done.notices] == [" 7 (c00, c01, c02, ...)", " 1 (stranger)"]
+    assert [notice.split(":", 1)[1] for notice in done.notices[:2]] == [" 7 (c00, c01, c02, ...)", " 1 (stranger)"]
     assert found.column("c03", "start").tolist() == [0.0, 0.33, 20.0]
     raw, time = raw_scores(trained, noisy, "c03")[0], Features(noisy.features).sequence("c03").middle
     slow = naive(raw, time, "hamming", 0.5)
     kept = np.isfinite(slow).all(axis=1)
     at = [np.interp([0.02, 0.35, 20.02], time[kept], column[kept]) for column in slow.T]
     assert np.allclose(found.column("c03", "scores"), softmax(np.stack(at, axis=1)), atol=1e-6)
-    near = ask(cache, trained, noisy, tmp_path / "rows.csv", max_gap=1.0)
-    assert near.path != found.path
-    assert near.column("c03", "valid").tolist() == [True, True, False]
-    assert np.isnan(near.column("c03", "scores")[2]).all()
+    for usual in ({}, {"reach": 20, "max_gap": 1.0}):  # 20 s are 12 s from what was seen, and from any score
+        near = ask(cache, trained, noisy, tmp_path / "rows.csv", **usual)
+        assert near.path != found.path
+        assert near.column("c03", "valid").tolist() == [True, True, False]
+        assert np.isnan(near.column("c03", "scores")[2]).all()
     with_labels = (tmp_path / "rows.csv").read_text().splitlines()
     (tmp_path / "more.csv").write_text("\n".join([f"{line},{n}" for n, line in enumerate(with_labels)]) + "\n")
-    assert ask(cache, trained, noisy, tmp_path / "more.csv").path == found.path  # the same rows
+    assert ask(cache, trained, noisy, tmp_path / "more.csv", reach=20).path == found.path  # the same rows
     (tmp_path / "rows.csv").write_text("clip,start,end\nother,0,1\n")
     with pytest.raises(UsageError, match=r"none of the 9 clips to predict has rows in .*other"):
         ask(cache, trained, noisy, tmp_path / "rows.csv")

@@ -1,4 +1,4 @@
-"""Predictions CSV: `clip[,start,end][,split],<columns>`."""
+"""Predictions CSV: `clip[,start,end][,split],<columns>[,valid][,observed]`."""
 
 from __future__ import annotations
 
@@ -22,19 +22,24 @@ def read_predictions(path: Path, task: Task) -> Predictions:
 
     One column a target, found by name; columns of other names are ignored. Classes hold probabilities: 0 to 1, and for
     multiclass tasks a sum of 1 (0.05 is left for rounding; nothing is rescaled). An empty cell is NaN, a row that
-    could not be predicted. Rows may overlap; without times a row holds for the whole clip.
+    could not be predicted; so is one with `valid` 0, whatever its cells hold. `observed` is the share of what a row was
+    made from that had a face or speech. Rows may overlap; without times a row holds for the whole clip.
 
     Raises UsageError with file and line: missing columns, text, infinity, values that are no probabilities, two rows
-    for one clip and time, start >= end, unknown splits.
+    for one clip and time, start >= end, unknown splits, `valid` or `observed` outside of 0 to 1.
     """
+    valid, observed = ((name,) if name not in task.targets else () for name in ("valid", "observed"))
     table = read_table(
         path,
         f"predictions for {task.name}",
-        text=("clip", "split"),
-        numbers=("start", "end", *task.targets),
-        optional=("start", "end", "split"),
+        text=("clip", "split", *valid),
+        numbers=("start", "end", *observed, *task.targets),
+        optional=("start", "end", "split", *valid, *observed),
     )
     scores = np.column_stack([table.numbers[name] for name in task.targets])
+    if "valid" in table.text:
+        words = table.words("valid", _is_valid)
+        scores[np.array(words.values)[words.codes] == "0"] = np.nan
     _check_scores(table, task, scores)
     start, end = table.intervals()
     clips = table.clips()
@@ -48,13 +53,15 @@ def read_predictions(path: Path, task: Task) -> Predictions:
         words = table.words("split", lambda text: split_name(text) if text else "")
         split = np.array(words.values, "U5")[words.codes]
     clip = np.array(clips.values)[clips.codes]
-    return Predictions(clip[order], start[order], end[order], scores[order], task.targets, split[order])
+    share = _shares(table) if observed else np.full(len(table), np.nan)
+    return Predictions(clip[order], start[order], end[order], scores[order], task.targets, split[order], share[order])
 
 
 def write_predictions(predictions: Predictions, path: Path) -> None:
     """Write predictions as CSV, whole or not at all, numbers with all their digits.
 
-    Times are left out if every row is for a whole clip, the split if no row has one. Raises UsageError if the file
+    Times are left out if every row is for a whole clip, the split if no row has one, what was observed if that is not
+    known of any. Raises UsageError if the file
     cannot be written.
     """
     import pandas as pd
@@ -65,6 +72,8 @@ def write_predictions(predictions: Predictions, path: Path) -> None:
     if (predictions.split != "").any():
         columns["split"] = predictions.split
     columns |= {name: predictions.scores[:, place] for place, name in enumerate(predictions.columns)}
+    if np.isfinite(predictions.observed).any():
+        columns["observed"] = predictions.observed
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         pd.DataFrame(columns).to_csv(part, index=False, lineterminator="\n")
@@ -74,6 +83,24 @@ def write_predictions(predictions: Predictions, path: Path) -> None:
     finally:
         with suppress(OSError):
             part.unlink()
+
+
+def _is_valid(text: str) -> str:
+    """0 or 1; an empty cell is 1. Raises UsageError."""
+    word = {"": "1", "true": "1", "1.0": "1", "false": "0", "0.0": "0"}.get(text.lower(), text)
+    if word not in ("0", "1"):
+        raise UsageError(f"valid is '{text}', needed is 0 or 1: rename the column if it says something else")
+    return word
+
+
+def _shares(table: CsvTable) -> Floats:
+    """The column `observed`; NaN without it. Raises UsageError."""
+    given = table.numbers.get("observed", np.full(len(table), np.nan))
+    if (bad := (given < 0) | (given > 1)).any():
+        row = int(np.argmax(bad))
+        raise table.error(row, f"observed is {given[row]:g}, needed is a share from 0 to 1: rename the column if it "
+                               "says something else")  # fmt: skip
+    return given
 
 
 def _check_scores(table: CsvTable, task: Task, scores: Floats) -> None:

@@ -16,6 +16,8 @@ from affectkit.errors import UsageError
 from affectkit.manifest import without_face
 from affectkit.stages import _smooth
 from affectkit.stages._map import Outcome, Sink, entries_of, run
+from affectkit.stages._observed import REACH, Observed, smoothed_apart
+from affectkit.stages._row_counts import score_notices, seen_in
 from affectkit.stages._smooth import Choice, Smoothing
 from affectkit.stages._times import Rows, TimeTable, at_rate, read_times
 from affectkit.store import Artifact, Cache, predictions_schema
@@ -35,9 +37,12 @@ class PredictConfig(Config):
     rate: float | None = Field(
         None, gt=0, le=1000, description="predictions a second, interpolated (default: one a row of the features)"
     )
+    reach: float | None = Field(
+        None, ge=0, le=1e6, description="no score farther than this many seconds from a face or speech  [default: 1]"
+    )
     max_gap: float | None = Field(
-        None, gt=0, description="with --at or --rate: no score farther than this from any row that has one  "
-        "[default: scores are held]"
+        None, gt=0, description="with --at or --rate: nor farther than this from any row that has a score  "
+        "[default: as far as --reach]"
     )  # fmt: skip
 
 
@@ -50,14 +55,16 @@ class RowRecipe:
     table: TimeTable | None
     rate: float | None
     max_gap: float | None
+    reach: float | None
 
     @property
     def resampled(self) -> dict[str, Any]:
-        """What of the rows enters the fingerprint; nothing for the features' own."""
+        """What of the rows enters the fingerprint; nothing for the features' own and the usual reach."""
+        reach = {} if self.reach in (None, REACH) else {"reach": self.reach}
         if self.table is None and self.rate is None:
-            return {}
+            return reach
         table = self.table.digest if self.table else None
-        return {"rows": {"table": table, "rate": self.rate, "max_gap": self.max_gap}}
+        return {"rows": {"table": table, "rate": self.rate, "max_gap": self.max_gap}, **reach}
 
     @staticmethod
     def of(task: Task, report: Mapping[str, Any], config: PredictConfig, at: Path | None) -> RowRecipe:
@@ -71,31 +78,57 @@ class RowRecipe:
             raise UsageError(f"--at and --rate are for tasks with scores over time; {task.name} has one score a clip")
         if config.max_gap and not (at or config.rate):
             raise UsageError("--max-gap is for --at and --rate: without them, rows are those of the features")
+        if config.reach is not None and task.level == "clip":
+            raise UsageError(f"--reach is for tasks with scores over time; {task.name} has one score a clip")
         table = read_times(at) if at else None
-        return RowRecipe(task, _smoothing(task, report, config), table, config.rate, config.max_gap)
+        reach = None if task.level == "clip" else REACH if config.reach is None else config.reach
+        return RowRecipe(task, _smoothing(task, report, config), table, config.rate, config.max_gap, reach)
 
-    def rows(self, clip: str, sequence: FeatureSequence, raw: Sequence[Floats]) -> dict[str, Any]:
-        """The columns of a clip, from the raw scores of every seed at the rows of `sequence`."""
-        if self.task.level == "clip":
-            times, found = _whole(sequence), list(raw)
-        else:
-            found = _smooth.smoothed(raw, sequence.middle, self.smoothing)
-            times = (np.asarray(sequence.start), np.asarray(sequence.end))
-            if self.table or self.rate:
-                times = self.table.rows[clip] if self.table else at_rate(sequence, self.rate or 0)
-                found = _smooth.moved(found, sequence.middle, (times[0] + times[1]) / 2, self.max_gap)
+    def rows(self, one: Scored) -> dict[str, Any]:
+        """The columns of a clip."""
+        times, found, observed = self._of_clip(one) if self.reach is None else self._over_time(one, self.reach)
         scores = _smooth.predictions(self.task, found)
         valid = np.isfinite(scores).all(axis=1)
-        return {"start": times[0], "end": times[1], "valid": valid, "scores": scores}
+        return {"start": times[0], "end": times[1], "valid": valid, "observed": observed, "scores": scores}
+
+    def _of_clip(self, one: Scored) -> tuple[Rows, list[Floats], Floats]:
+        """The one row of a clip: no score where nothing was observed."""
+        share = Observed(one.seen).whole
+        return _whole(one.rows), [raw if share else np.full_like(raw, np.nan) for raw in one.raw], np.array([share])
+
+    def _over_time(self, one: Scored, reach: float) -> tuple[Rows, list[Floats], Floats]:
+        """Rows over time: those out of reach have no score, and nothing is carried across them."""
+        seen, middle = Observed(one.seen), one.rows.middle
+        far, stretch = ~seen.within(middle, reach), seen.stretches(middle, reach)
+        found = [np.where(far[:, None], np.nan, raw) for raw in one.raw]
+        found = smoothed_apart(found, middle, stretch, self.smoothing)
+        times = (np.asarray(one.rows.start), np.asarray(one.rows.end))
+        if self.table or self.rate:
+            times = self.table.rows[one.clip] if self.table else at_rate(one.rows, self.rate or 0)
+            middle, given = (times[0] + times[1]) / 2, middle
+            found = _smooth.moved(found, given, middle, self.max_gap, stretch)
+            found = [np.where(seen.within(middle, reach)[:, None], scores, np.nan) for scores in found]
+        return times, found, seen.share(middle, self.smoothing)
 
 
-Scored = Callable[[list[str], Sink], Iterable[tuple[str, FeatureSequence, Sequence[Floats]]]]
-"""Of some clips each one, its rows in time, and the raw scores [T,K] of every seed at them."""
+@dataclass(frozen=True, repr=False)
+class Scored:
+    """A clip, its rows in time, the raw scores [T,K] of every seed at them, and what they were made from: a sequence an
+    input, of which the valid rows are those with a face or speech."""
+
+    clip: str
+    rows: FeatureSequence
+    raw: Sequence[Floats]
+    seen: Sequence[FeatureSequence]
+
+
+Score = Callable[[list[str], Sink], Iterable[Scored]]
+"""What scores clips, one after another."""
 
 
 def write(
     cache: Cache, made: Artifact, inputs: dict[str, Any], recipe: RowRecipe, report: Mapping[str, Any],
-    upstream: Sequence[Artifact], clips: Sequence[str], scored: Scored, runtime: Runtime, *, out: Path | None,
+    upstream: Sequence[Artifact], clips: Sequence[str], score: Score, runtime: Runtime, *, out: Path | None,
     notices: tuple[str, ...] = (), extra: dict[str, Any] | None = None,
 ) -> Outcome:  # fmt: skip
     """The predictions of these clips by what was trained (`made`, with its report), current while what `upstream` has
@@ -114,17 +147,22 @@ def write(
     }
 
     def compute(missing: list[str], sink: Sink) -> None:
-        for clip, sequence, raw in scored(missing, sink):
-            rows = recipe.rows(clip, sequence, raw)
+        for one in score(missing, sink):
+            rows = recipe.rows(one)
             sink.count(len(rows["start"]))
             sink.append(rows)
-            sink.end(clip, {"split": split[clip]})
+            is_partial = any(given.status(one.clip) == "partial" for given in upstream)
+            sink.end(one.clip, {"split": split[one.clip]}, "partial" if is_partial else "ok")
 
     read = {clip: " ".join([*(one.digest(clip) for one in upstream), split[clip]]) for clip in chosen}
     sources = {clip: sha256(text.encode()).hexdigest() for clip, text in read.items()}
     entries = entries_of(upstream[0], chosen)
-    done = run(artifact, sources, compute, runtime, what=f"predict {made.stage.name}", unit="rows", entries=entries)
-    return replace(done, notices=(*done.notices, *notices))
+    seen = seen_in(upstream)
+    done = run(
+        artifact, sources, compute, runtime, what=f"predict {made.stage.name}", unit="rows", entries=entries,
+        tell=lambda counts: score_notices(counts, seen, recipe.reach),
+    )  # fmt: skip
+    return replace(done, notices=(*notices, *done.notices))
 
 
 def _smoothing(task: Task, report: Mapping[str, Any], config: PredictConfig) -> Smoothing | None:

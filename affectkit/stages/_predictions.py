@@ -35,6 +35,7 @@ def load(path: Path, task: Task) -> Predictions:
         )
     order = [columns.index(target) for target in task.targets]
     parts = [(clip, artifact.read(clip)) for clip in artifact.clips]
+    says_observed = "observed" in artifact.schema.columns  # those of earlier releases do not
     return Predictions(
         np.repeat(np.array([clip for clip, _ in parts], dtype=np.str_), [len(r["start"]) for _, r in parts]),
         _joined(parts, "start"),
@@ -42,6 +43,7 @@ def load(path: Path, task: Task) -> Predictions:
         np.concatenate([r["scores"] for _, r in parts])[:, order].astype(float) if parts else np.zeros((0, len(order))),
         tuple(task.targets),
         np.repeat(np.array([r["split"] for _, r in parts], dtype=np.str_), [len(r["start"]) for _, r in parts]),
+        _joined(parts, "observed").astype(float) if says_observed else np.zeros(0),
     )
 
 
@@ -64,6 +66,7 @@ def records(predictions: Predictions) -> Iterator[tuple[str, str, dict[str, Any]
             "start": predictions.start[rows],
             "end": predictions.end[rows],
             "valid": np.isfinite(scores).all(axis=1),
+            "observed": np.asarray(predictions.observed[rows], np.float32),
             "scores": scores,
             "split": str(predictions.split[rows][0]),
         }

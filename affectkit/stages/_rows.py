@@ -51,7 +51,8 @@ def of_clips(one: Predictions) -> Predictions:
         row = _blank(clip, one.start[own].min(keepdims=True), one.end[own].max(keepdims=True), one.columns,
                      str(one.split[own][0]))  # fmt: skip
         mean = there.mean(axis=0, keepdims=True) if len(there) else row.scores
-        parts.append(replace(row, scores=mean))
+        observed = one.observed[own].mean(keepdims=True)
+        parts.append(replace(row, scores=mean, observed=observed))
     return _joined(parts, one.columns)
 
 
@@ -99,14 +100,31 @@ def scores_at(one: Predictions, rows: Predictions) -> Floats:
     return found
 
 
+def observed_at(one: Predictions, rows: Predictions) -> Floats:
+    """[N] how much of the set's scores at `rows` was observed, read as they are; NaN where it does not say."""
+    places, found = by_clip(one), np.full(len(rows), np.nan)
+    for clip, target in by_clip(rows).items():
+        if clip in places:
+            own = places[clip]
+            middle, at = _middle(one.start[own], one.end[own]), _middle(rows.start[target], rows.end[target])
+            found[target] = smoothing.interpolate(one.observed[own][:, None], middle, at)[:, 0]
+    return found
+
+
+def _middle(start: Floats, end: Floats) -> Floats:
+    """[N] (s) the moment that each row stands for; of one without an end, its start."""
+    with np.errstate(invalid="ignore"):
+        return np.where(np.isfinite(end), (start + end) / 2, start)
+
+
 def _read(one: Predictions, own: slice, start: Floats, end: Floats) -> Floats:
     """One clip's scores at rows [start, end)."""
     given, until, scores = one.start[own], one.end[own], one.scores[own]
     if len(given) == len(start) and np.array_equal(given, start) and np.array_equal(until, end):
         return scores
-    middle = np.where(np.isfinite(end), (start + end) / 2, start)
+    middle = _middle(start, end)
     there = np.isfinite(scores).all(axis=1)
-    found = smoothing.interpolate(scores, np.where(np.isfinite(until), (given + until) / 2, given), middle)
+    found = smoothing.interpolate(scores, _middle(given, until), middle)
     silent = covered(middle, given[~there], until[~there]) & ~covered(middle, given[there], until[there])
     found[silent] = np.nan
     return found
@@ -137,6 +155,6 @@ def _blank(clip: str, start: Floats, end: Floats, columns: tuple[str, ...], spli
 def _joined(parts: Sequence[Predictions], columns: tuple[str, ...]) -> Predictions:
     if not parts:
         return Predictions(np.zeros(0, "U1"), np.zeros(0), np.zeros(0), np.zeros((0, len(columns))), columns)
-    fields = (np.concatenate([getattr(part, name) for part in parts]) for name in ("clip", "start", "end", "scores"))
-    clip, start, end, scores = fields
-    return Predictions(clip, start, end, scores, columns, np.concatenate([part.split for part in parts]))
+    names = ("clip", "start", "end", "scores", "split", "observed")
+    clip, start, end, scores, split, observed = (np.concatenate([getattr(p, name) for p in parts]) for name in names)
+    return Predictions(clip, start, end, scores, columns, split, observed)

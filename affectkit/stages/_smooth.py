@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from affectkit import metrics
 from affectkit.errors import UsageError
@@ -52,9 +53,11 @@ def smoothed(raw: Sequence[Floats], time: Floats, smoothing: Smoothing | None) -
     return [smooth(one, time, smoothing.kind, smoothing.half_width) for one in raw]
 
 
-def moved(raw: Sequence[Floats], time: Floats, at: Floats, max_gap: float | None) -> list[Floats]:
-    """The raw scores of every seed at other moments [R] (s)."""
-    return [interpolate(one, time, at, max_gap) for one in raw]
+def moved(
+    raw: Sequence[Floats], time: Floats, at: Floats, max_gap: float | None, stretch: NDArray[np.int64]
+) -> list[Floats]:
+    """The raw scores of every seed at other moments [R] (s), no line being drawn from one stretch [T] to another."""
+    return [interpolate(one, time, at, max_gap, stretch) for one in raw]
 
 
 def predictions(task: Task, raw: Sequence[Floats]) -> Floats:

@@ -146,11 +146,12 @@ def _joined(parts: Sequence[Predictions], fold: Mapping[str, int]) -> Prediction
         for number, part in enumerate(parts)
     ]
     joined = {
-        name: np.concatenate([getattr(part, name) for part in own]) for name in ("clip", "start", "end", "scores")
+        name: np.concatenate([getattr(part, name) for part in own])
+        for name in ("clip", "start", "end", "scores", "observed")
     }
     order = np.argsort(joined["clip"], kind="stable")
-    clip, start, end, scores = (joined[name][order] for name in ("clip", "start", "end", "scores"))
-    return Predictions(clip, start, end, scores, parts[0].columns, np.full(len(clip), "test"))
+    clip, start, end, scores, observed = (joined[name][order] for name in joined)
+    return Predictions(clip, start, end, scores, parts[0].columns, np.full(len(clip), "test"), observed)
 
 
 def _report(

@@ -138,8 +138,10 @@ def _fit(
         raise UsageError("fuse is fitted on validation rows only, and no labelled row has split 'val': give --splits")
     fuser = make()
     fuser.fit(table.scores[:, fit], table.truth[fit], table.groups[fit], seed=config.seed)
-    combined = fuser.combine(np.stack([rows.scores_at(one, base) for one in given]))
-    fused = Predictions(base.clip, base.start, base.end, combined, task.targets, base.split)
+    scores = np.stack([rows.scores_at(one, base) for one in given])
+    fused = Predictions(
+        base.clip, base.start, base.end, fuser.combine(scores), task.targets, base.split, _observed(given, base, scores)
+    )
     names = [str(path) for path in sets]
     names_of = {} if columns else dict(enumerate(names))
     others = {} if columns else _others(task, config)
@@ -161,6 +163,14 @@ def _labelled(
     at, truth = rows.at_labels(base, known, task)
     scores = np.stack([rows.scores_at(one, at) for one in given])
     return _Table(at, scores, truth, clusters(at, known, config.by))
+
+
+def _observed(given: Sequence[Predictions], base: Predictions, scores: Floats) -> Floats:
+    """[N] the largest share that a model with a score at a row says was observed; NaN where none says."""
+    said = np.stack([rows.observed_at(one, base) for one in given])
+    said[~np.isfinite(scores).all(axis=2)] = np.nan
+    largest = np.max(np.where(np.isnan(said), -1.0, said), axis=0)
+    return np.where(largest < 0, np.nan, largest)
 
 
 def _make(plugin: Any, options: Config, task: Task, gate: Gate) -> Gated:

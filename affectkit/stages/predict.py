@@ -12,13 +12,12 @@ from affectkit.plugins import Example
 from affectkit.stages import _smooth
 from affectkit.stages._devices import resolve
 from affectkit.stages._map import Outcome, Sink
-from affectkit.stages._prediction_rows import PredictConfig, RowRecipe, write
+from affectkit.stages._prediction_rows import PredictConfig, RowRecipe, Scored, write
 from affectkit.stages._training_data import sequences
 from affectkit.stages.train import load_heads, read_report, stored_task
 from affectkit.store import Artifact, Cache, Features
-from affectkit.types import FeatureSequence, Floats
 
-VERSION = 1
+VERSION = 2
 _AT_ONCE = 64
 
 
@@ -29,7 +28,8 @@ def predict(
 ) -> Outcome:  # fmt: skip
     """Scores of every clip given: values, or probabilities for classes, averaged over the head's seeds.
 
-    `at` is a table of the rows to predict; clips without rows in it are left out, and a notice counts them. Refuses
+    `at` is a table of the rows to predict; clips without rows in it are left out, and a notice counts them. Rows
+    farther than the reach from a face or speech have no score, see `_observed`; a notice counts scores. Refuses
     features that were made by another recipe than those the head was trained on.
     """
     report = read_report(head)
@@ -47,7 +47,7 @@ def predict(
         inputs["smoothing"] = asdict(recipe.smoothing) if recipe.smoothing else None
     shared = [clip for clip in features[0].clips if all(clip in other for other in features[1:])]
 
-    def scored(missing: list[str], sink: Sink) -> Iterator[tuple[str, FeatureSequence, list[Floats]]]:
+    def score(missing: list[str], sink: Sink) -> Iterator[Scored]:
         heads = load_heads(head, task)
         where = resolve(device)
         for first in range(0, len(missing), _AT_ONCE):
@@ -55,11 +55,11 @@ def predict(
             examples = [Example(clip, sequences(features, clip)) for clip in some]
             raw = [one.predict(examples, device=where) for one in heads]
             for example, *seeds in zip(examples, *raw, strict=True):
-                yield example.clip, example.inputs[0], seeds
+                yield Scored(example.clip, example.inputs[0], seeds, example.inputs)
 
     return write(
         cache, head, inputs, recipe, report, [one.artifact for one in features],
-        shared if clips is None else list(clips), scored, runtime, out=out,
+        shared if clips is None else list(clips), score, runtime, out=out,
     )  # fmt: skip
 
 

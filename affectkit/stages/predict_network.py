@@ -12,20 +12,25 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from affectkit.config import Runtime
+from affectkit import plugins
+from affectkit.config import Runtime, validate
 from affectkit.errors import UsageError
 from affectkit.plugins import Units, finetuned
 from affectkit.prefetch import worker_count
+from affectkit.speech.windows import touches
 from affectkit.stages._devices import keep_memory, resolve
 from affectkit.stages._map import Outcome, Sink
-from affectkit.stages._prediction_rows import PredictConfig, RowRecipe, write
+from affectkit.stages._prediction_rows import PredictConfig, RowRecipe, Scored, write
+from affectkit.stages._sound_windows import Lengths
+from affectkit.stages._times import regular
 from affectkit.stages.embed import notices as about_licence
 from affectkit.stages.finetune import STAGE, read_report
 from affectkit.store import Artifact, Cache
-from affectkit.types import FeatureSequence, Floats
+from affectkit.types import Bools, FeatureSequence, Floats
 
-VERSION = 1
+VERSION = 2
 LARGEST_BATCH = 32
+_STEPS = 10.0  # a second, at which the share of a clip with speech is counted
 Indices = NDArray[np.int64]
 
 
@@ -57,16 +62,24 @@ def predict_network(
     if recipe.smoothing:
         inputs["smoothing"] = asdict(recipe.smoothing)
 
-    def scored(missing: list[str], sink: Sink) -> Iterator[tuple[str, FeatureSequence, list[Floats]]]:
+    def score(missing: list[str], sink: Sink) -> Iterator[Scored]:
         scorer = _Scorer(network.path, resolve(device), worker_count(runtime))
-        for clip, sequence, found in scorer.clips(upstream, missing, sink):
-            yield clip, sequence, [found]
+        return scorer.clips(upstream, missing, sink)
 
+    chosen = upstream.clips if clips is None else list(clips)
     return write(
-        cache, network, inputs, recipe, report, [upstream], upstream.clips if clips is None else list(clips), scored,
-        runtime, out=out, notices=about_licence(weights),
+        cache, network, inputs, recipe, report, [upstream], chosen, score, runtime, out=out,
+        notices=(*about_licence(weights), *_about_windows(header, upstream, chosen)),
         extra={"config": (config or PredictConfig()).model_dump(mode="json"), "weights": weights.about()},
     )  # fmt: skip
+
+
+def _about_windows(header: finetuned.Header, upstream: Artifact, clips: Sequence[str]) -> list[str]:
+    """What is to be known of the windows of a network that hears."""
+    if header.kind != "audio":
+        return []
+    options: Any = validate(plugins.get("networks", header.network).Options, header.options, finetuned.HEADER)
+    return Lengths.of(upstream, clips).notices(options.windowing)
 
 
 def is_network(artifact: Artifact) -> bool:
@@ -104,11 +117,8 @@ class _Scorer:
         self._device, self._workers = device, workers
         self._size = fixed_rows(min(self._opened.network.options.batch_size, LARGEST_BATCH))
 
-    def clips(
-        self, upstream: Artifact, clips: Sequence[str], sink: Sink
-    ) -> Iterator[tuple[str, FeatureSequence, Floats]]:
-        """Each clip, its rows in time and their raw scores [T,K], NaN where no unit is about a row. A clip with a crop
-        that cannot be read fails."""
+    def clips(self, upstream: Artifact, clips: Sequence[str], sink: Sink) -> Iterator[Scored]:
+        """Each clip, NaN where no unit is about a row. A clip with a crop that cannot be read fails."""
         from affectkit.networks._crops import BrokenRow
 
         left = list(clips)
@@ -122,7 +132,7 @@ class _Scorer:
                 sink.fail(broken.clip, f"crop of row {broken.row} cannot be read: {broken.cause}")
                 left.remove(broken.clip)
 
-    def _whole(self, upstream: Artifact, clips: Sequence[str]) -> Iterator[tuple[str, FeatureSequence, Floats]]:
+    def _whole(self, upstream: Artifact, clips: Sequence[str]) -> Iterator[Scored]:
         """The same, all or none."""
         from affectkit.finetuning.scoring import row_means
 
@@ -138,10 +148,9 @@ class _Scorer:
             first, last = units.offsets[part.clip : part.clip + 2].tolist()
             targets = units.targets[order[part.begin : part.end]]
             found = row_means(_tensor(own), np.where(targets >= 0, targets - first, -1), last - first)
-            times = FeatureSequence(
-                units.start[first:last], units.end[first:last], np.zeros((last - first, 0)), np.ones(last - first, bool)
-            )
-            yield clips[part.clip], times, found
+            rows = _sequence(units.start[first:last], units.end[first:last], np.ones(last - first, bool))
+            clip = clips[part.clip]
+            yield Scored(clip, rows, [found], [_seen(upstream, clip, rows, task.level)])
 
     def _scores(self, units: Units, order: Indices) -> Iterator[Floats]:
         """[B,L,K] of the units in order, in batches of one size; the last one is filled with its last unit."""
@@ -158,6 +167,22 @@ class _Scorer:
             with arithmetic(torch.device(self._device), "float32"):
                 found = self._module(batch.to(self._device, non_blocking=True))[..., :count].float().cpu().numpy()
             yield found[: len(order) - number * self._size]
+
+
+def _seen(upstream: Artifact, clip: str, rows: FeatureSequence, level: str) -> FeatureSequence:
+    """What a network reads of a clip: the rows of the crops, or those that it scores of the sound, which are valid
+    where they touch speech (of a clip with one score, its sound in steps)."""
+    start, end = (np.asarray(upstream.column(clip, name), np.float64) for name in ("start", "end"))
+    if upstream.stage.stage == "faces":
+        return _sequence(start, end, np.asarray(upstream.column(clip, "valid"), bool))
+    steps = (np.asarray(rows.start), np.asarray(rows.end))
+    if level == "clip" and len(rows):
+        steps = regular(float(steps[0][0]), float(steps[1][0]), _STEPS)
+    return _sequence(*steps, touches(*steps, np.stack([start, end], axis=1)))
+
+
+def _sequence(start: Floats, end: Floats, valid: Bools) -> FeatureSequence:
+    return FeatureSequence(start, end, np.zeros((len(start), 0)), valid)
 
 
 def _by_clip(units: Units) -> tuple[Indices, list[_Part]]:

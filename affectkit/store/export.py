@@ -24,8 +24,9 @@ _GROUP_ROWS = 1 << 16
 def export(artifact: Artifact, to: str, out: Path, clips: Sequence[str] | None = None) -> Path:
     """Write an artifact (or some of its clips) to one file, which appears whole; returns its path.
 
-    csv, parquet: `clip,start,end`, then `split,<targets>` for predictions (the CSV that `fuse` and `evaluate` read),
-    else `valid` and the components of each column that has rows (`values_0`, `values_1`, ...). An empty cell is NaN.
+    csv, parquet: `clip,start,end`, then `split,<targets>,valid,observed` for predictions (the CSV that `fuse` and
+    `evaluate` read), else `valid` and the components of each column that has rows (`values_0`, `values_1`, ...). An
+    empty cell is NaN.
     npz: an array a column, with `clip` [N] and `offsets` [N+1]; a column of bytes or of samples has its own
     `<column>_offsets`. It loads without pickle.
     images: a folder with one folder a clip, which holds crop t of 1, 2, ... as `%05d.jpg` (or .png); rows without a
@@ -89,14 +90,22 @@ def _header(artifact: Artifact) -> dict[str, np.dtype]:
     """Names and types of the columns after `clip`."""
     columns = artifact.schema.columns
     header: dict[str, np.dtype] = {"start": np.dtype("f8"), "end": np.dtype("f8")}
-    header |= {"split": np.dtype("U1")} if _is_prediction(artifact) else {"valid": np.dtype("u1")}
-    for name, column in columns.items():
-        if column.per == "row" and name not in ("start", "end", "valid"):
-            for label in _labels(artifact, name):
-                if label in header or label == "clip":
-                    raise UsageError(f"{artifact.path}: two columns would be named {label!r}; export to npz instead")
-                header[label] = np.dtype(column.dtype)
+    if _is_prediction(artifact):
+        header["split"] = np.dtype("U1")
+    for name in _row_columns(artifact):
+        for label in _labels(artifact, name):
+            if label in header or label == "clip":
+                raise UsageError(f"{artifact.path}: two columns would be named {label!r}; export to npz instead")
+            header[label] = np.dtype(columns[name].dtype)
     return header
+
+
+def _row_columns(artifact: Artifact) -> list[str]:
+    """The columns beside the times, in order: of predictions the scores first, of anything else what is valid."""
+    first, last = (("scores",), ("valid", "observed")) if _is_prediction(artifact) else (("valid",), ())
+    names = [name for name, column in artifact.schema.columns.items() if column.per == "row"]
+    others = [name for name in names if name not in ("start", "end", *first, *last)]
+    return [name for name in (*first, *others, *last) if name in names]
 
 
 def _labels(artifact: Artifact, name: str) -> list[str]:
@@ -108,14 +117,11 @@ def _labels(artifact: Artifact, name: str) -> list[str]:
 
 def _tables(artifact: Artifact, clips: Sequence[str]) -> Iterator[tuple[str, Rows]]:
     """Each clip's columns as in the header."""
-    names = [n for n, c in artifact.schema.columns.items() if c.per == "row" and n not in ("start", "end", "valid")]
     for clip in clips:
         rows = {"start": artifact.column(clip, "start"), "end": artifact.column(clip, "end")}
         if _is_prediction(artifact):
             rows["split"] = np.full(len(rows["start"]), artifact.column(clip, "split"))
-        else:
-            rows["valid"] = artifact.column(clip, "valid")
-        for name in names:
+        for name in _row_columns(artifact):
             labels = _labels(artifact, name)
             values = artifact.column(clip, name).reshape(len(rows["start"]), len(labels))
             rows |= {label: np.ascontiguousarray(values[:, index]) for index, label in enumerate(labels)}

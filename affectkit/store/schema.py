@@ -167,10 +167,12 @@ def features_schema(
 
 
 def predictions_schema(columns: list[str]) -> Schema:
-    """Scores with named columns and the clip's split."""
+    """Scores with named columns, the share of what each row was made from that was observed (NaN: not known), and the
+    clip's split."""
     return Schema(
         columns={
             **ROWS,
+            "observed": Column(),
             "scores": Column(shape=(len(columns),)),
             "split": Column(per="scalar", dtype=TEXT),
         },
