@@ -11,15 +11,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from affectkit.smoothing import smooth
 from affectkit.stages._rows import covered
-from affectkit.stages._smooth import Smoothing
 from affectkit.types import Bools, FeatureSequence, Floats
+
+if TYPE_CHECKING:
+    from affectkit.stages._smooth import Smoothing
 
 REACH = 1.0  # s
 _ROUNDING = 1e-6  # s
@@ -62,18 +64,20 @@ class Observed:
         return numbers
 
 
-def smoothed_apart(
-    raw: Sequence[Floats], time: Floats, stretch: NDArray[np.int64], smoothing: Smoothing | None
-) -> list[Floats]:
-    """The raw scores [T,K] of every seed, each stretch smoothed by itself."""
+def smoothed_within(
+    raw: Sequence[Floats], time: Floats, seen: Observed, reach: float, smoothing: Smoothing | None
+) -> tuple[list[Floats], NDArray[np.int64]]:
+    """The raw scores [T,K] of every seed at rows' middles, none out of reach, each stretch smoothed by itself; and the
+    stretches [T]."""
+    far, stretch = ~seen.within(time, reach), seen.stretches(time, reach)
+    found: list[Floats] = [np.where(far[:, None], np.nan, one) for one in raw]
     if smoothing is None or smoothing.half_width == 0:
-        return list(raw)
-    found: list[Floats] = [np.array(one, np.float64) for one in raw]
+        return found, stretch
     for number in np.unique(stretch):
         own = stretch == number
         for one in found:
             one[own] = smooth(one[own], time[own], smoothing.kind, smoothing.half_width)
-    return found
+    return found, stretch
 
 
 def _distance(one: FeatureSequence, times: Floats) -> Floats:

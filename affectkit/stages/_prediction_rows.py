@@ -16,7 +16,7 @@ from affectkit.errors import UsageError
 from affectkit.manifest import without_face
 from affectkit.stages import _smooth
 from affectkit.stages._map import Outcome, Sink, entries_of, run
-from affectkit.stages._observed import REACH, Observed, smoothed_apart
+from affectkit.stages._observed import REACH, Observed, smoothed_within
 from affectkit.stages._row_counts import score_notices, seen_in
 from affectkit.stages._smooth import Choice, Smoothing
 from affectkit.stages._times import Rows, TimeTable, at_rate, read_times
@@ -99,9 +99,7 @@ class RowRecipe:
     def _over_time(self, one: Scored, reach: float) -> tuple[Rows, list[Floats], Floats]:
         """Rows over time: those out of reach have no score, and nothing is carried across them."""
         seen, middle = Observed(one.seen), one.rows.middle
-        far, stretch = ~seen.within(middle, reach), seen.stretches(middle, reach)
-        found = [np.where(far[:, None], np.nan, raw) for raw in one.raw]
-        found = smoothed_apart(found, middle, stretch, self.smoothing)
+        found, stretch = smoothed_within(one.raw, middle, seen, reach, self.smoothing)
         times = (np.asarray(one.rows.start), np.asarray(one.rows.end))
         if self.table or self.rate:
             times = self.table.rows[one.clip] if self.table else at_rate(one.rows, self.rate or 0)

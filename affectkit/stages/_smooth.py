@@ -6,6 +6,7 @@ would let one certain moment outvote its neighbours.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -16,7 +17,8 @@ from numpy.typing import NDArray
 from affectkit import metrics
 from affectkit.errors import UsageError
 from affectkit.plugins import Example
-from affectkit.smoothing import Kind, interpolate, smooth
+from affectkit.smoothing import Kind, interpolate
+from affectkit.stages._observed import REACH, Observed, smoothed_within
 from affectkit.tasks import Task
 from affectkit.types import Floats
 
@@ -41,18 +43,6 @@ def agree(kind: Choice | None, half_width: float | str | None, task: Task) -> No
         raise UsageError(f"--smooth {kind}: {task.name} has one score a clip, so there is nothing to smooth over time")
 
 
-def combine(task: Task, raw: Sequence[Floats], time: Floats, smoothing: Smoothing | None) -> Floats:
-    """Predictions [T,K] from the raw scores [T,K] of every seed at the rows' middles [T] (s)."""
-    return predictions(task, smoothed(raw, time, smoothing))
-
-
-def smoothed(raw: Sequence[Floats], time: Floats, smoothing: Smoothing | None) -> list[Floats]:
-    """The raw scores of every seed after smoothing."""
-    if smoothing is None or smoothing.half_width == 0:
-        return list(raw)
-    return [smooth(one, time, smoothing.kind, smoothing.half_width) for one in raw]
-
-
 def moved(
     raw: Sequence[Floats], time: Floats, at: Floats, max_gap: float | None, stretch: NDArray[np.int64]
 ) -> list[Floats]:
@@ -72,7 +62,8 @@ def choose(
 
     `raw` holds, for every seed, the raw scores of the clips of `val`. With "auto" the candidates are `HALF_WIDTHS` up
     to half of the longest clip; the smallest of equals wins, and 0 wins where none is better. The scores are of the
-    mean over seeds, on labelled rows, and the best of them is optimistic: it was picked on those rows.
+    mean over seeds, on labelled rows that predict gives a score by default (see `_observed`), and the best of them is
+    optimistic: it was picked on those rows.
     """
     candidates = _candidates(val) if half_width == "auto" else [float(half_width)]
     scores: dict[float, float] = {}
@@ -97,11 +88,22 @@ def _candidates(val: Sequence[Example]) -> list[float]:
 
 
 def _score(task: Task, val: Sequence[Example], raw: Sequence[Sequence[Floats]], smoothing: Smoothing) -> float:
+    truth, scores = _scored(task, val, raw, smoothing, REACH)
+    if not len(truth):  # labels are in gaps only
+        truth, scores = _scored(task, val, raw, smoothing, math.inf)
+    return metrics.main(task, truth, scores)
+
+
+def _scored(
+    task: Task, val: Sequence[Example], raw: Sequence[Sequence[Floats]], smoothing: Smoothing, reach: float
+) -> tuple[Floats, Floats]:
+    """Labels and predictions of the labelled rows within reach."""
     truth, scores = [], []
     for example, *seeds in zip(val, *raw, strict=True):
         assert example.labels is not None
-        found = combine(task, seeds, example.inputs[0].middle, smoothing)
+        within, _ = smoothed_within(seeds, example.inputs[0].middle, Observed(example.inputs), reach, smoothing)
+        found = predictions(task, within)
         used = np.isfinite(example.labels).all(axis=1) & np.isfinite(found).all(axis=1)
         truth.append(example.labels[used])
         scores.append(found[used])
-    return metrics.main(task, np.concatenate(truth), np.concatenate(scores))
+    return np.concatenate(truth), np.concatenate(scores)
