@@ -244,6 +244,87 @@ def test_a_gap_is_filled_with_silence_and_reported(tmp_path: Path) -> None:
     assert np.allclose(read_audio(tmp_path / "a.mkv", start=0.45).samples[:801:800], [0, 0.3])
 
 
+def hours_between(path: Path, hours: float) -> Path:
+    """Three stretches of a quarter of a second of AAC, so many hours apart."""
+    with av.open(str(path), "w") as output:
+        stream = output.add_stream("aac", rate=16000, layout="mono")
+        for number in range(12):
+            tone = np.sin(np.arange(1024) / 9).astype(np.float32) * 0.3
+            for packet in stream.encode(audio_block(tone, 16000, number * 1024)):
+                packet.pts = packet.dts = packet.pts + int(number // 4 * hours * 3600 * 16000)
+                output.mux(packet)
+    return path
+
+
+def test_hours_without_sound_are_not_filled(tmp_path: Path) -> None:
+    path = hours_between(tmp_path / "a.m4a", 8)
+    tracemalloc.start()
+    waveform = read_audio(path)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 20e6 and waveform.duration < 1
+    assert "goes on at 28800" in str(waveform.problem) and "start and end" in str(waveform.problem)
+    with pytest.raises(ClipError, match="sound stops"):
+        read_audio(path, on_truncated="fail")
+    later = read_audio(path, start=28800, end=28801)
+    assert np.abs(later.samples).max() > 0.1 and later.duration < 1
+
+
+def test_gaps_may_take_some_minutes_in_all(tmp_path: Path) -> None:
+    line = Line(100, 0.0)
+    blocks = [Timed(at, 100, lambda: np.ones(100, np.float32)) for at in (0, 301, 599, 605, 900, 1300)]
+    samples = joined(line(blocks))
+    assert len(samples) == 60_600 and line.gap == (606, 900)
+    recording = [Timed(float(at), 6000, lambda: np.ones(6000, np.float32)) for at in range(0, 60 * 60, 120)]
+    line = Line(100, 0.0)
+    assert len(joined(line(recording))) == 100 * 59 * 60 and line.gap is None  # half of it is sound
+
+
+def with_lengths(path: Path, riff: int | None, data: int) -> Path:
+    """The same WAV file with other lengths in its header."""
+    content = bytearray(path.read_bytes())
+    at = content.index(b"data") + 4
+    if riff is not None:
+        content[4:8] = riff.to_bytes(4, "little")
+    content[at : at + 4] = data.to_bytes(4, "little")
+    path.write_bytes(content)
+    return path
+
+
+@pytest.mark.parametrize("codec", ["pcm_s16le", "pcm_u8", "pcm_s24le", "pcm_f32le", "adpcm_ima_wav"])
+@pytest.mark.parametrize(("riff", "data"), [(2**32 - 1, 2**32 - 1), (0, 0), (None, 2**32 - 1)])
+def test_a_wav_from_a_pipe_keeps_its_last_block(tmp_path: Path, codec: str, riff: int | None, data: int) -> None:
+    samples = NOISE.uniform(-0.5, 0.5, 16000 + 778).astype(np.float32)
+    path = make_sound(tmp_path / "a.wav", samples, 16000, codec=codec)
+    expected = whole(path)
+    piped = read_audio(with_lengths(path, riff, data))
+    assert np.array_equal(piped.samples, expected.samples) and piped.problem is None
+    if codec == "pcm_s16le":
+        path.write_bytes(path.read_bytes() + b"\1")  # half a sample
+        assert np.array_equal(read_audio(path).samples, expected.samples)
+
+
+def test_a_cut_off_wav_keeps_what_is_there_and_says_so(tmp_path: Path) -> None:
+    samples = NOISE.uniform(-0.5, 0.5, 16777).astype(np.float32)
+    path = make_sound(tmp_path / "a.wav", samples, 16000)
+    path.write_bytes(path.read_bytes()[:-1001])
+    waveform = read_audio(path)
+    assert len(waveform) == 16777 - 501 and "cut off" in str(waveform.problem)
+
+
+@pytest.mark.parametrize(("suffix", "options"), [("wav", {"rf64": "always"}), ("w64", {})])
+def test_wav_beyond_4_gigabytes(tmp_path: Path, suffix: str, options: dict[str, str]) -> None:
+    samples = NOISE.uniform(-0.5, 0.5, 16000).astype(np.float32)
+    path = tmp_path / f"a.{suffix}"
+    with av.open(str(path), "w", options=options) as output:
+        stream = output.add_stream("pcm_s16le", rate=16000, layout="mono")
+        output.mux(stream.encode(audio_block(samples, 16000, 0, "s16")))
+        output.mux(stream.encode(None))
+    waveform = read_audio(path)
+    assert waveform.problem is None and len(waveform) == 16000
+    assert np.abs(waveform.samples - samples).max() < 1e-4
+
+
 def test_an_overlap_is_left_out_and_reported() -> None:
     starts = [0, 0.1, 0.05, 0.15, 0.25]
     blocks = [Timed(start, 100, partial(np.full, 100, number, np.float32)) for number, start in enumerate(starts)]

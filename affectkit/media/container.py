@@ -17,15 +17,15 @@ VIDEO_SUFFIXES = frozenset(
     [".mp4", ".m4v", ".mov", ".3gp", ".mkv", ".webm", ".avi", ".wmv", ".asf", ".mpg", ".mpeg", ".ts", ".mts",
      ".m2ts", ".flv", ".ogv", ".gif"]
 )  # fmt: skip
-AUDIO_SUFFIXES = frozenset([".wav", ".mp3", ".flac", ".aac", ".m4a", ".ogg", ".oga", ".opus", ".mka", ".wma"])
+AUDIO_SUFFIXES = frozenset([".wav", ".w64", ".mp3", ".flac", ".aac", ".m4a", ".ogg", ".oga", ".opus", ".mka", ".wma"])
 MEDIA_SUFFIXES = VIDEO_SUFFIXES | AUDIO_SUFFIXES
 """Lower-case suffixes that count as media when a directory is walked. What a file is, its content decides."""
 
 _DEMUXERS = (
     "mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "avi", "asf", "mpegts", "mpeg", "flv", "ogg", "gif",
-    "wav", "mp3", "flac", "aac",
+    "wav", "w64", "mp3", "flac", "aac",
 )  # fmt: skip
-ACCEPTED = "mp4/mov, matroska/webm, avi, asf/wmv, mpegts, mpeg, flv, ogg, gif, wav, mp3, flac, aac"
+ACCEPTED = "mp4/mov, matroska/webm, avi, asf/wmv, mpegts, mpeg, flv, ogg, gif, wav, w64, mp3, flac, aac"
 
 # What FFmpeg would follow or treat as a still picture. It does not say which format its whitelist refused.
 _REFUSED = {

@@ -45,7 +45,8 @@ def read_packets(
 ) -> Iterator[Packet]:
     """The stream's packets that hold data, as far as they can be read; what stops them goes to `report`.
 
-    A torn last packet is left out: a decoder would make half a picture of it.
+    A torn last packet is left out: a decoder would make half a picture of it. Blocks of plain samples (PCM) are kept as
+    far as they go, since a file written to a pipe does not know its length and ends anywhere.
     """
     from av.error import FFmpegError
 
@@ -60,7 +61,8 @@ def read_packets(
         report(f"reading stops early: {error.strerror}")
     except IndexError:  # PyAV 18, at the very end: a stream that it did not know at first (MPEG-TS)
         pass
-    if held is not None and held.is_corrupt:
+    plain = stream.codec_context.codec.canonical_name.startswith("pcm_")
+    if held is not None and held.is_corrupt and not plain:
         report("cut off: the last frame's data is incomplete")
     elif held is not None:
         yield held

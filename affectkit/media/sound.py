@@ -30,6 +30,9 @@ TOLERANCE = 0.02
 """Sound follows on what came before if its presentation time is off by no more than this (s): containers round."""
 UNREMARKABLE = 0.05
 """Silence put in, or overlap left out, is reported where it comes to more than this (s)."""
+MOST_SILENCE, SILENCE_SHARE = 600, 3
+"""Silence is put into gaps up to so many seconds, and so many times the sound that came before, in all of a clip: a few
+packets with hours between them are not hours of sound."""
 _SILENCE = 1 << 16
 
 
@@ -140,12 +143,15 @@ class Line:
 
     Where a block's time lies more than `TOLERANCE` after the end of what there is, silence is put in; where it lies as
     much before, what overlaps is left out. `silence`, `overlap`: how many samples that was, at `wanted` and later.
+    Where it would be more silence than `MOST_SILENCE` and `SILENCE_SHARE` allow, the line ends: `gap` is then when (s)
+    sound stops and goes on.
     """
 
     def __init__(self, rate: int, first: float, at: int = 0, wanted: int = 0) -> None:
         self.rate, self.first, self.at = rate, first, at
         self.wanted = wanted
-        self.silence = self.overlap = 0
+        self.silence = self.overlap = self._heard = 0
+        self.gap: tuple[float, float] | None = None
 
     def __call__(self, blocks: Iterable[Timed]) -> Iterator[Samples]:
         """The samples from `wanted` on."""
@@ -153,12 +159,16 @@ class Line:
             jump = 0 if block.time is None else self._position(block.time) - self.at
             left_out = 0
             if jump > TOLERANCE * self.rate:
+                if self._is_too_long(jump):
+                    self.gap = self.at / self.rate, (self.at + jump) / self.rate
+                    return
                 yield from self._silence(jump)
             elif jump < -TOLERANCE * self.rate:
                 left_out = min(block.length, -jump)
                 self.overlap += left_out if self.at > self.wanted else 0
             early = max(0, self.wanted - self.at)
             self.at += block.length - left_out
+            self._heard += max(0, block.length - left_out - early)
             if early < block.length - left_out:
                 yield block.samples()[left_out + early :]
 
@@ -167,8 +177,15 @@ class Line:
             raise ClipError(f"presentation times make no sense: sound at {self.first:g} s and at {time:g} s")
         return round((time - self.first) * self.rate)
 
+    def _is_too_long(self, count: int) -> bool:
+        most = MOST_SILENCE * self.rate + SILENCE_SHARE * self._heard
+        return self.silence + self._needed(count) > most
+
+    def _needed(self, count: int) -> int:
+        return count - min(count, max(0, self.wanted - self.at))
+
     def _silence(self, count: int) -> Iterator[Samples]:
-        needed = count - min(count, max(0, self.wanted - self.at))
+        needed = self._needed(count)
         self.at += count
         self.silence += needed
         for begin in range(0, needed, _SILENCE):
@@ -177,6 +194,13 @@ class Line:
     def problems(self) -> list[str]:
         """What was put in or left out, if it is worth a word."""
         told = []
+        if self.gap is not None:
+            stops, goes_on = self.gap
+            told.append(
+                f"sound stops after {stops:.6g} s and goes on at {goes_on:.6g} s: so much silence "
+                f"({goes_on - stops:.6g} s) is not put in, and what follows is left out; name it by start and end in a "
+                "manifest"
+            )
         if self.silence > UNREMARKABLE * self.rate:
             told.append(f"silence put in where sound is missing: {self.silence / self.rate:.3g} s")
         if self.overlap > UNREMARKABLE * self.rate:
