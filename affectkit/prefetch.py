@@ -14,8 +14,8 @@ from affectkit.config import Runtime
 Item = TypeVar("Item")
 Made = TypeVar("Made")
 
-MOST_BYTES = 256 << 20
-"""Memory that pictures may take in each of the places where some wait: 40 of full HD, or one of 8192 x 8192."""
+MOST_BYTES = 100 << 20
+"""Memory that the items which wait may take: 16 pictures of full HD, four of 4K, one of 8192 x 4096."""
 
 
 def worker_count(runtime: Runtime) -> int:

@@ -77,6 +77,17 @@ def test_no_more_than_depth_items_wait(depth: int) -> None:
     pairs.close()
 
 
+def test_items_that_wait_are_bounded_by_their_memory() -> None:
+    source = Counted(100)
+    items = prefetched(source, 8, nbytes=lambda number: 40, most_bytes=100)
+    assert next(items) == 0
+    assert eventually(lambda: source.taken == 3)  # one was given, two wait: a third would be too much
+    time.sleep(0.05)
+    assert source.taken == 3
+    assert list(items) == list(range(1, 100))
+    assert list(prefetched(range(5), nbytes=lambda number: 1000, most_bytes=100)) == list(range(5))
+
+
 def test_an_error_of_the_source_comes_after_its_items() -> None:
     source = Counted(10, error_at=4)
     seen = []

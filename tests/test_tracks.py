@@ -362,6 +362,16 @@ class TestDetectEvery:
             pass
         assert most <= max(buffer, every) + 2  # one more in the caller's loop, one in the generator's
 
+    @pytest.mark.parametrize(("size", "calls"), [(10, [9, 9, 2]), (30, [3] * 6 + [2]), (1000, [1] * 20)])
+    def test_large_frames_are_fewer_at_a_time(self, size, calls):
+        found, asked, made = stream(lambda t: [], 20, 1, buffer=9, nbytes=lambda row: size, most_bytes=100)
+        assert made == calls and asked == list(range(20)) and len(found) == 20
+
+    def test_large_frames_between_detections_are_refused(self):
+        assert stream(lambda t: [], 20, 3, nbytes=lambda row: 30, most_bytes=100)[1] == [0, 3, 6, 9, 12, 15, 18, 19]
+        with pytest.raises(ClipError, match="--detect-every 2 or less"):
+            stream(lambda t: [], 20, 3, nbytes=lambda row: 50, most_bytes=100)
+
     def test_wrong_number_of_answers_and_bad_arguments(self):
         with pytest.raises(ValueError, match="shorter"):
             list(detect_every(range(3), lambda rows: [], 1, time=float))

@@ -17,8 +17,10 @@ if TYPE_CHECKING:
     from av import Packet, VideoFrame
     from av.video.stream import VideoStream
 
-MAX_PIXELS = 2**26
-"""Frames that declare more pixels (8192 x 8192) are refused before memory is taken for them."""
+MAX_PIXELS = 2**25
+"""Frames that declare more pixels (8192 x 4096) are refused before memory is taken for them."""
+_FEW_THREADS = 2**23
+"""Frames of more pixels (beyond 4K) are decoded by two threads at most: each holds frames of its own."""
 
 Timed = tuple[int, "VideoFrame"]
 _SEEKABLE = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm")
@@ -77,8 +79,9 @@ def _run(
 
     with open_media(path) as container:
         stream = video_stream(container)
-        stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
-        stream.codec_context.thread_count = threads
+        pixels = check_size(stream.codec_context.width, stream.codec_context.height)
+        stream.codec_context.options = {"max_pixels": str(MAX_PIXELS * 9 // 8)}  # where the size grows; padded
+        stream.codec_context.thread_count = threads if pixels <= _FEW_THREADS else min(threads or 2, 2)
         # Frame threads report an error some packets late, and can lose good frames to it.
         stream.codec_context.thread_type = "SLICE" if index.damage else "AUTO"
         if entry is not None:
@@ -90,6 +93,16 @@ def _run(
         if entry is not None:
             packets = _from_key_frame(packets, entry)
         yield from _timed(_frames(packets, stream, index, plan, findings), index, findings)
+
+
+def check_size(width: int, height: int) -> int:
+    """The number of pixels. Raises ClipError where there are more than `MAX_PIXELS`."""
+    if width * height > MAX_PIXELS:
+        raise ClipError(
+            f"pictures of {width} x {height}: {MAX_PIXELS:,} pixels (8192 x 4096) at most are read from a video; make "
+            "them smaller first, as by ffmpeg -i VIDEO -vf scale=3840:-2 OUT"
+        )
+    return width * height
 
 
 def _from_key_frame(packets: Iterator[Packet], entry: int) -> Iterator[Packet]:

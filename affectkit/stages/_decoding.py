@@ -47,7 +47,7 @@ def _open(
     clip: Clip, sampling: Sampling, threads: int, on_truncated: Literal["keep", "fail"]
 ) -> VideoReader | StillReader:
     if clip.path.suffix.lower() in STILL_SUFFIXES:
-        return StillReader(clip.path)
+        return StillReader(clip.path, sampling, start=clip.start, end=clip.end)
     return VideoReader(clip.path, sampling, start=clip.start, end=clip.end, threads=threads, on_truncated=on_truncated)
 
 

@@ -25,7 +25,7 @@ def detect_every(
     time: Callable[[T], float],
     buffer: int = 16,
     nbytes: Callable[[T], int] | None = None,
-    most_bytes: int = 1 << 28,
+    most_bytes: int = 100 << 20,
     rule: FaceRule = "largest",
     min_iou: float = 0.5,
 ) -> Iterator[tuple[T, Detections]]:
