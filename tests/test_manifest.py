@@ -223,11 +223,30 @@ def test_numbered_crops_are_frames_with_gaps(tmp_path):
     assert crop_frames(tmp_path).frames == 10
 
 
-def test_other_crop_names_are_all_frames_in_natural_order(tmp_path):
-    touch(tmp_path, "f10.jpg", "f2.jpg", "f1.jpg")
+@pytest.mark.parametrize(
+    ("pattern", "numbers", "frames"),
+    [
+        ("frame_{:06d}.jpg", [1, 2, 31], [1, 2, 31]),
+        ("frame_det_00_{:06d}.jpg", [5, 31], [5, 31]),
+        ("frame_det_01_{:06d}.bmp.png", [7], [7]),
+        ("v2_f{}.jpg", [1, 2, 10], [1, 2, 10]),
+        ("{:04d}_face.png", [3, 9], [3, 9]),
+        ("f{}.jpg", [0, 1, 5], [1, 2, 6]),
+        ("00012_{:05d}.jpg", [1, 2, 3], [1, 2, 3]),
+    ],
+)
+def test_the_number_in_a_name_is_the_frame(tmp_path, pattern, numbers, frames):
+    touch(tmp_path, *(pattern.format(number) for number in numbers))
+    made = crop_frames(tmp_path)
+    assert made.numbers.tolist() == frames
+    assert [path.name for path in made.paths] == [pattern.format(number) for number in numbers]
+
+
+def test_names_that_differ_in_more_than_a_number_are_all_frames_in_natural_order(tmp_path):
+    touch(tmp_path, "f10b.jpg", "f2a.jpg", "f1c.jpg")
     numbers, paths = crop_frames(tmp_path)
     assert numbers.tolist() == [1, 2, 3]
-    assert [path.name for path in paths] == ["f1.jpg", "f2.jpg", "f10.jpg"]
+    assert [path.name for path in paths] == ["f1c.jpg", "f2a.jpg", "f10b.jpg"]
 
 
 @pytest.mark.parametrize(
@@ -239,6 +258,8 @@ def test_other_crop_names_are_all_frames_in_natural_order(tmp_path):
         (["00000.jpg", "00001.jpg"], "numbered from 1"),
         (["99999999999999999999999999.jpg"], "go up to"),
         (["²²²²1.jpg", "00001.jpg"], "mixes"),
+        (["f1.jpg", "f01.jpg"], "are the same frame"),
+        (["frame_det_00_000031.jpg", "frame_det_01_000031.jpg", "frame_det_00_000032.jpg"], "different faces"),
     ],
 )
 def test_bad_folders_of_crops_fail_as_clips(tmp_path, names, problem):

@@ -36,10 +36,11 @@ def is_crop_name(name: str) -> bool:
 def crop_frames(folder: Path) -> CropFrames:
     """The crops of one clip.
 
-    Names that are numbers (`00001.jpg`, Aff-Wild2's `cropped_aligned`) are frame numbers: file i is frame i, counted
-    from 1, and gaps are frames without a face. Other names hold every frame, in their natural order (`f2` before
-    `f10`), numbered 1 to F. Raises ClipError: no images, both sorts of names in one folder, a frame with two files,
-    frame 0.
+    Names in which one number varies and nothing else are frames by that number, counted from 1, and gaps are frames
+    without a face: `00001.jpg` (Aff-Wild2's `cropped_aligned`), `frame_000031.jpg` (ffmpeg),
+    `frame_det_00_000031.jpg` (OpenFace). Where such names begin with words and one has the number 0, they are counted
+    from 0. Other names hold every frame, in their natural order (`f2a` before `f10b`), numbered 1 to F. Raises
+    ClipError: no images, several sorts of names in one folder, a frame with two files, frame `00000.jpg`.
     """
     try:
         names = [entry.name for entry in folder.iterdir() if is_crop_name(entry.name)]
@@ -47,18 +48,49 @@ def crop_frames(folder: Path) -> CropFrames:
         raise ClipError(f"cannot read {folder}: {error.strerror}") from None
     if not names:
         raise ClipError(f"{folder} holds no images ({', '.join(sorted(IMAGE_SUFFIXES))})")
-    numbered = [name for name in names if _NUMBER.fullmatch(Path(name).stem)]
-    if not numbered:
-        ordered = sorted(names, key=_natural)
-        return CropFrames(np.arange(1, len(names) + 1), tuple(folder / name for name in ordered))
-    if len(numbered) < len(names):
-        other = min(set(names) - set(numbered))
-        raise ClipError(f"{folder} mixes frame numbers ({min(numbered)}) with other names ({other}); keep one sort")
-    return _by_number(folder, names)
+    plain = [name for name in names if _NUMBER.fullmatch(Path(name).stem)]
+    if plain and len(plain) < len(names):
+        other = min(set(names) - set(plain))
+        raise ClipError(f"{folder} mixes frame numbers ({min(plain)}) with other names ({other}); keep one sort")
+    numbers = _numbers(names)
+    if numbers is not None:
+        from_zero = not plain and min(numbers.values()) == 0
+        return _by_number(folder, {name: number + from_zero for name, number in numbers.items()})
+    _check_faces(folder, names)
+    ordered = sorted(names, key=_natural)
+    return CropFrames(np.arange(1, len(names) + 1), tuple(folder / name for name in ordered))
 
 
-def _by_number(folder: Path, names: list[str]) -> CropFrames:
-    ordered = sorted((int(Path(name).stem[:20]), name) for name in names)
+def _numbers(names: list[str]) -> dict[str, int] | None:
+    """The one number that differs between the names (of a single name: its last); None where more than that differs."""
+    parts = {name: re.split(r"([0-9]+)", Path(name).stem) for name in names}
+    if len({tuple(words[::2]) for words in parts.values()}) > 1:
+        return None
+    count = len(parts[names[0]]) // 2
+    varying = [k for k in range(count) if len({int(words[2 * k + 1][:20]) for words in parts.values()}) > 1]
+    if count == 0 or len(varying) > 1:
+        return None
+    place = varying[0] if varying else count - 1
+    return {name: int(words[2 * place + 1][:20]) for name, words in parts.items()}
+
+
+def _check_faces(folder: Path, names: list[str]) -> None:
+    """Refuses names that differ in more than a last number which comes twice: crops of several faces in one folder, as
+    OpenFace writes them."""
+    last: dict[int, tuple[str, str]] = {}
+    for name in sorted(names):
+        match = re.fullmatch(r"(.*?[^0-9])([0-9]+)", Path(name).stem)
+        if match is None:
+            continue
+        first, word = last.setdefault(int(match[2][:20]), (name, match[1]))
+        if word != match[1] and re.sub(r"[0-9]+", "0", word) == re.sub(r"[0-9]+", "0", match[1]):
+            raise ClipError(
+                f"{folder}: {first} and {name} are the same frame of different faces; give each face its own folder"
+            )
+
+
+def _by_number(folder: Path, numbered: dict[str, int]) -> CropFrames:
+    ordered = sorted((number, name) for name, number in numbered.items())
     numbers = np.array([min(number, MOST_FRAMES + 1) for number, _ in ordered], np.int64)
     if numbers[0] < 1:
         raise ClipError(f"{folder / ordered[0][1]}: frames are numbered from 1, as in Aff-Wild2; rename the files")

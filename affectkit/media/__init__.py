@@ -12,6 +12,7 @@ file itself. Whatever is wrong with one file is a `ClipError` with its cause.
 """
 
 from affectkit.media.audio import Waveform, read_audio
+from affectkit.media.colours import is_plain, read_picture, upright_rgb
 from affectkit.media.container import (
     ACCEPTED,
     AUDIO_SUFFIXES,
@@ -41,9 +42,12 @@ __all__ = [
     "VideoReader",
     "Waveform",
     "decoder_version",
+    "is_plain",
     "open_media",
     "probe",
     "read_audio",
+    "read_picture",
     "scan",
+    "upright_rgb",
     "write_video",
 ]

@@ -9,10 +9,11 @@ import numpy as np
 
 from affectkit.errors import ClipError
 from affectkit.manifest import crop_frames
-from affectkit.media import Sampling, scan
+from affectkit.media import Sampling, is_plain, read_picture, scan, upright_rgb
 from affectkit.stages._map import Sink
 from affectkit.stages.sources import CropTimes
-from affectkit.tracks import CropConfig, decode_crop
+from affectkit.tracks import CropConfig
+from affectkit.tracks.decoding import MAX_SIDE
 from affectkit.types import Clip, Floats
 
 _ROWS_AT_ONCE = 256
@@ -63,7 +64,7 @@ def _append(
 
 
 def _encoded(path: Path, config: CropConfig) -> bytes:
-    """The file's own bytes where they have the size and format already, else resized whole and encoded."""
+    """The file's own bytes where they have the size and format already, else upright, resized whole and encoded."""
     from PIL import Image
 
     if path.stat().st_size > _LARGEST_FILE:
@@ -72,13 +73,15 @@ def _encoded(path: Path, config: CropConfig) -> bytes:
         data = path.read_bytes()
     except OSError as error:
         raise ClipError(f"{path} cannot be read: {error.strerror}") from None
+    wanted = (config.size, config.size)
     try:
-        pixels = decode_crop(data)
+        with read_picture(BytesIO(data), formats=("JPEG", "PNG"), max_side=MAX_SIDE) as picture:
+            is_jpeg = data[:3] == b"\xff\xd8\xff"
+            kept = picture.size == wanted and is_jpeg == (config.format == "jpeg") and is_plain(picture)
+            pixels = upright_rgb(picture)
     except ClipError as error:
         raise ClipError(f"{path}: {error}") from None
-    wanted = (config.size, config.size)
-    is_jpeg = data[:3] == b"\xff\xd8\xff"
-    if pixels.shape[:2] == wanted and is_jpeg == (config.format == "jpeg"):
+    if kept:
         return data
     image = Image.fromarray(pixels).resize(wanted, Image.Resampling.BILINEAR, reducing_gap=3.0)
     out = BytesIO()

@@ -81,8 +81,11 @@ def crop_sources(clips: Iterable[Clip], digests: Digests, times: CropTimes) -> d
     found = {}
     for clip in clips:
         try:
-            files = list(crop_frames(clip.path).paths)
+            crops = crop_frames(clip.path)
+            files = list(crops.paths)
             listing = [f"{path.name} {digest}" for path, digest in _many(digests, files).items()]
+            if not files[0].stem.isdecimal() and crops.frames > len(files):  # gaps between names with words
+                listing.append(f"frames {crops.numbers.tolist()}")
             video = _many(digests, [times.video_of(clip)]) if times.videos else {}
             found[clip.id] = _of(_sha(listing + list(video.values())), clip)
         except ClipError:
