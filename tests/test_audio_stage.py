@@ -320,3 +320,30 @@ def test_the_real_clips_have_sound(cache: Cache) -> None:
         assert artifact.status(clip) == "ok"
         assert artifact.column(clip, "end")[-1] == pytest.approx(seconds, abs=0.1)
         assert 1e-3 < np.abs(artifact.column(clip, "samples")).max() <= 1
+
+
+def test_silence_and_speech_are_counted_also_from_the_cache(cache: Cache, tmp_path: Path) -> None:
+    folder = sounds(tmp_path / "clips", "a.wav")
+    make_sound(folder / "muted.wav", np.zeros(16000, np.float32), 16000)
+    for _ in range(2):
+        done, _ = extract(cache, folder)
+        assert done.notices == ("nothing is to be heard in 1 clip (muted): the sound is constant",)
+    table = openings(tmp_path / "m.csv", a=[(0, 0.5, 0.0), (0.5, 1.0, 0.0)], muted=[(0, 0.5, 0.0), (0.5, 1.0, 0.0)])
+    spoken, _ = extract(cache, folder, mouth=table, vad="mouth")
+    assert spoken.notices[0] == "speech in 0.0 of 2.0 s of sound; 2 clips (a, muted) without speech"
+
+
+def test_whatever_a_sound_provokes_fails_that_clip_only(
+    cache: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(path: Path, **options: Any) -> Waveform:
+        if path.stem == "b":
+            raise OverflowError("too large")
+        return read_audio(path, **options)
+
+    monkeypatch.setattr(stage, "read_audio", broken)
+    done, artifact = extract(cache, sounds(tmp_path / "clips", "a.wav", "b.wav", "c.wav"))
+    assert artifact.clips == ["a", "c"]
+    assert [(failure.clip, failure.cause) for failure in done.failed] == [
+        ("b", "cannot be read: OverflowError: too large")
+    ]

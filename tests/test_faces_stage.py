@@ -8,6 +8,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import pytest
 from media_factory import cut_off, make_clip
@@ -297,6 +298,90 @@ def test_an_artifact_named_by_hand(cache: Cache, tmp_path: Path) -> None:
         extract_faces(cache, clips_in(folder), other, RUNTIME, device="cpu", out=tmp_path / "mine")
 
 
+# Pictures that change their size, and files that provoke anything
+
+
+def changing_size(path: Path, pictures: list[np.ndarray]) -> Path:
+    """VP8 in which every picture is a key frame of its own size, as WebRTC records them."""
+    with av.open(str(path), "w") as output:
+        stream = output.add_stream("libvpx", rate=10)
+        stream.height, stream.width = pictures[0].shape[:2]
+        stream.pix_fmt = "yuv420p"
+        for number, picture in enumerate(pictures):
+            encoder = av.CodecContext.create("libvpx", "w")
+            encoder.height, encoder.width = picture.shape[:2]
+            encoder.pix_fmt, encoder.time_base, encoder.framerate = "yuv420p", Fraction(1, 10), Fraction(10)
+            encoder.options = {"deadline": "realtime", "lag-in-frames": "0", "b": "5M"}
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture)).reformat(format="yuv420p")
+            frame.pts, frame.time_base = 0, Fraction(1, 10)
+            for packet in encoder.encode(frame) + encoder.encode(None):
+                packet.pts = packet.dts = number
+                packet.time_base, packet.stream = Fraction(1, 10), stream
+                output.mux(packet)
+    return path
+
+
+@pytest.mark.parametrize("fields", [{}, {"detect_every": 2}, {"face": "nearest"}])
+def test_each_frame_is_looked_at_in_its_own_size(
+    cache: Cache, tmp_path: Path, looked_at: list[int], fields: dict[str, Any]
+) -> None:
+    large = portrait()
+    side = large.shape[0] // 4 * 2
+    small = np.asarray(Image.fromarray(large).resize((large.shape[1] // 4 * 2, side)))
+    large = np.asarray(Image.fromarray(large).resize((small.shape[1] * 2, side * 2)))
+    (tmp_path / "clips").mkdir()
+    changing_size(tmp_path / "clips" / "a.webm", [large] * 3 + [small] * 3 + [large] * 2)
+    done, artifact = extract(cache, tmp_path / "clips", **fields)
+    assert (done.computed, done.failed, done.damaged) == (1, (), ())
+    assert artifact.column("a", "valid").tolist() == [1] * 8
+    boxes = artifact.column("a", "boxes")
+    assert np.abs(boxes[0] / 2 - boxes[3]).max() < 0.05 * side
+    assert np.abs(boxes[0] - boxes[7]).max() < 2
+    assert np.abs(artifact.column("a", "landmarks")[0] / 2 - artifact.column("a", "landmarks")[3]).max() < 0.05 * side
+    crops = [decode_crop(data).astype(int) for data in artifact.column("a", "image")]
+    assert np.abs(crops[2] - crops[3]).mean() < 20
+    if not fields:
+        assert looked_at == [3, 3, 2]
+
+
+@pytest.mark.parametrize("error", [ValueError("odd"), MemoryError(), OverflowError("too large"), IndexError("none")])
+def test_whatever_a_file_provokes_fails_that_clip_only(
+    cache: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    from affectkit.stages import _decoding
+
+    class Broken(_decoding.VideoReader):
+        def __iter__(self) -> Any:
+            if self.path.stem == "b":
+                raise error
+            return super().__iter__()
+
+    monkeypatch.setattr(_decoding, "VideoReader", Broken)
+    folder = face_clips(tmp_path / "clips", ["a", "b", "c"], frames=1)
+    done, artifact = extract(cache, folder)
+    assert artifact.clips == ["a", "c"]
+    (failure,) = done.failed
+    assert failure.clip == "b" and type(error).__name__ in failure.cause
+
+
+def test_a_file_from_the_year_2300(cache: Cache, tmp_path: Path) -> None:
+    folder = face_clips(tmp_path / "clips", ["a"], frames=1)
+    (clip,) = folder.iterdir()
+    os.utime(clip, (10413792000, 10413792000))
+    assert extract(cache, folder)[0].computed == 1
+    assert extract(cache, folder)[0].cached == 1
+
+
+def test_frames_with_a_face_are_counted_also_from_the_cache(cache: Cache, tmp_path: Path) -> None:
+    folder = face_clips(tmp_path / "clips", ["a"], frames=2)
+    make_clip(folder / "empty.mp4", [no_face()] * 3)
+    for _ in range(2):
+        done, _ = extract(cache, folder)
+        assert done.notices == ("a face in 2 of 5 frames; 1 clip (empty) without faces",)
+    every, _ = extract(cache, folder, face="all", min_length=1)
+    assert every.notices == done.notices
+
+
 # Folders of crops
 
 
@@ -361,6 +446,50 @@ def test_crops_are_sampled_like_frames(cache: Cache, tmp_path: Path) -> None:
     crop_folder(tmp_path / "crops" / "anna", [flat(index) for index in range(20)])
     _, artifact = take(cache, tmp_path / "crops", CropTimes(source_fps=10), fps=5)
     assert artifact.column("anna", "frame_index").tolist() == list(range(0, 20, 2))
+
+
+def test_all_crops_are_taken_unless_fewer_are_asked_for(cache: Cache, tmp_path: Path) -> None:
+    crop_folder(tmp_path / "crops" / "anna", [flat(index) for index in range(20)])
+    clips, times = clips_in(tmp_path / "crops"), CropTimes(source_fps=10)
+
+    def frames(**fields: Any) -> list[int]:
+        done = extract_faces(cache, clips, FacesConfig(size=32, format="png", **fields), RUNTIME, times=times)
+        return Artifact(done.path).column("anna", "frame_index").tolist()
+
+    assert frames() == frames(fps="native") == list(range(20))
+    assert frames(fps=5) == list(range(0, 20, 2))
+    assert frames(frames=4) == [2, 7, 12, 17]
+    assert FacesConfig(fps=5).crop_recipe()["sampling"] == FacesConfig().recipe()["sampling"] == {"fps": 5.0}
+
+
+@pytest.mark.parametrize("prefix", ["frame_", "frame_det_00_"])
+def test_the_number_in_the_name_of_a_crop_is_its_frame(cache: Cache, tmp_path: Path, prefix: str) -> None:
+    (tmp_path / "videos").mkdir()
+    make_clip(tmp_path / "videos" / "v.mp4", 12, time_base=Fraction(1, 25))
+    (tmp_path / "crops" / "v").mkdir(parents=True)
+    for number in (1, 2, 9, 10):
+        Image.fromarray(flat(20 * number)).save(tmp_path / "crops" / "v" / f"{prefix}{number:06d}.png")
+    done, artifact = take(cache, tmp_path / "crops", CropTimes(videos=tmp_path / "videos"))
+    valid = artifact.column("v", "valid").astype(bool)
+    assert (np.flatnonzero(valid) + 1).tolist() == [1, 2, 9, 10]
+    assert np.allclose(artifact.column("v", "start"), np.arange(len(valid)) / 25)
+    images = [data for data in artifact.column("v", "image") if len(data)]
+    assert [decode_crop(data)[0, 0, 0] for data in images] == [20, 40, 180, 200]
+    assert done.notices == (f"a crop in 4 of {len(valid)} frames",)
+
+
+def test_crops_are_upright_and_of_8_bits(cache: Cache, tmp_path: Path) -> None:
+    half = np.concatenate([flat(0)[:, :16], flat(200)[:, 16:]], axis=1)
+    folder = tmp_path / "crops" / "anna"
+    folder.mkdir(parents=True)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turn by 90 degrees clockwise to see it upright
+    Image.fromarray(np.ascontiguousarray(np.rot90(half, 1))).save(folder / "1.png", exif=exif)
+    Image.fromarray(half[..., 0].astype(np.uint16) * 257).save(folder / "2.png")
+    Image.fromarray(np.dstack([half, np.where(half[..., 0], 255, 0).astype(np.uint8)])).save(folder / "3.png")
+    _, artifact = take(cache, tmp_path / "crops", CropTimes(source_fps=10))
+    for data in artifact.column("anna", "image"):
+        assert np.array_equal(decode_crop(data), half)
 
 
 def test_crops_without_times_are_refused(cache: Cache, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from affectkit.config import Config, Runtime
 from affectkit.errors import AffectkitError, ClipError, UsageError
 from affectkit.media import Waveform, decoder_version, read_audio
 from affectkit.prefetch import ahead, worker_count
+from affectkit.stages._contents import sound_notices, with_notices
 from affectkit.stages._decoding import clip_error
 from affectkit.stages._map import Outcome, Sink, run
 from affectkit.stages.sources import are_crops, clip_entries, sound_sources
@@ -97,9 +98,10 @@ def extract_audio(
 
     joined = {clip.id: _digest(openings.get(clip.id)) for clip in clips} if openings is not None else {}
     sources = sound_sources(clips, cache.digests(runtime.rehash), joined)
-    return run(
+    done = run(
         artifact, sources, compute, runtime, what="extract audio", unit="s of sound", entries=clip_entries(clips)
     )
+    return with_notices(done, sound_notices(artifact, listed, speech=config.vad != "none"))
 
 
 def _openings(config: AudioConfig, mouth: Path | None) -> Mapping[str, Openings] | None:

@@ -18,6 +18,7 @@ from affectkit.media import Frame, Sampling, StillReader, VideoReader, decoder_v
 from affectkit.media.sampling import Rate
 from affectkit.plugins import Detector
 from affectkit.prefetch import prefetched, worker_count
+from affectkit.stages._contents import face_notices, with_notices
 from affectkit.stages._decoding import Decoded, decode_all
 from affectkit.stages._devices import resolve
 from affectkit.stages._map import Outcome, Sink, check_numerics, run
@@ -44,7 +45,9 @@ _ROWS_AT_ONCE = 256
 class FacesConfig(CropConfig, LinkConfig):
     """What is computed; every field is part of the fingerprint."""
 
-    fps: Rate | Literal["native"] | None = Field(None, description="frames a second, or native  [default: 5]")
+    fps: Rate | Literal["native"] | None = Field(
+        None, description="frames a second, or native  [default: 5; of folders of crops, native]"
+    )
     frames: int | None = Field(None, ge=1, le=1_000_000, description="or: frames a clip, spread evenly")
     face: FaceRule = Field("largest", description="which face a clip is about")
     detector: str = Field("retinaface", description="a detector (affectkit list detectors)")
@@ -66,10 +69,20 @@ class FacesConfig(CropConfig, LinkConfig):
         """The frames to look at."""
         return Sampling(frames=self.frames) if self.frames else Sampling(fps=self.fps or 5.0)
 
+    @property
+    def crop_sampling(self) -> Sampling:
+        """The crops to take of a folder: all, unless fewer are asked for."""
+        return Sampling(frames=self.frames) if self.frames else Sampling(fps=self.fps or "native")
+
     def recipe(self) -> dict[str, Any]:
         """The fields as the fingerprint takes them; detector and weights enter by what they are."""
         fields = self.model_dump(mode="json", exclude={"detector", "option", "weights", "fps", "frames"})
         return fields | {"sampling": self.sampling.model_dump(mode="json", exclude_none=True)}
+
+    def crop_recipe(self) -> dict[str, Any]:
+        """The fields that matter to folders of crops, as the fingerprint takes them."""
+        sampling = self.crop_sampling.model_dump(mode="json", exclude_none=True)
+        return {"sampling": sampling, "size": self.size, "format": self.format, "quality": self.quality}
 
 
 def extract_faces(
@@ -112,7 +125,8 @@ def extract_faces(
         extractor.run([listed[clip] for clip in missing], rules, sink)
 
     sources = media_sources(clips, cache.digests(runtime.rehash))
-    return run(artifact, sources, compute, runtime, what="extract faces", unit="frames", entries=clip_entries(clips))
+    done = run(artifact, sources, compute, runtime, what="extract faces", unit="frames", entries=clip_entries(clips))
+    return with_notices(done, face_notices(artifact, listed))
 
 
 def _numerics(device: str) -> dict[str, Any]:
@@ -213,11 +227,10 @@ def _take_crops(
         raise UsageError(f"--videos {times.videos} is not a folder")
     if times.source_fps is not None and not 0 < times.source_fps <= 1000:
         raise UsageError(f"--source-fps {times.source_fps:g} is not a rate: above 0 and 1000 at most is accepted")
-    fields = config.recipe()
     inputs = {
         "stage": "faces",
         "version": VERSION,
-        "config": {key: fields[key] for key in ("sampling", "size", "format", "quality")},
+        "config": config.crop_recipe(),
         "detector": {"name": "precropped"},
         "times": {"source_fps": times.source_fps} if times.source_fps else "videos",
         "decoder": decoder_version(),
@@ -231,9 +244,10 @@ def _take_crops(
     def compute(missing: list[str], sink: Sink) -> None:
         for clip in missing:
             try:
-                add_crops(listed[clip], config, config.sampling, times, sink)
+                add_crops(listed[clip], config, config.crop_sampling, times, sink)
             except ClipError as error:
                 sink.fail(clip, str(error))
 
     sources = crop_sources(clips, cache.digests(runtime.rehash), times)
-    return run(artifact, sources, compute, runtime, what="take crops", unit="frames", entries=clip_entries(clips))
+    done = run(artifact, sources, compute, runtime, what="take crops", unit="frames", entries=clip_entries(clips))
+    return with_notices(done, face_notices(artifact, listed, "a crop"))
