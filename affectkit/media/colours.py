@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -26,7 +26,9 @@ _DEEP = 65535
 
 @contextmanager
 def read_picture(
-    file: Path | BinaryIO, formats: Sequence[str] = ("JPEG", "PNG", "BMP", "WEBP", "TIFF"), max_side: int | None = None
+    file: Path | BinaryIO,
+    formats: tuple[str, ...] = ("JPEG", "PNG", "BMP", "WEBP", "TIFF"),
+    max_side: int | None = None,
 ) -> Iterator[Picture]:
     """A picture of an accepted format and size, opened; pixels are decoded when they are asked for.
 
