@@ -319,3 +319,23 @@ def test_pitch_is_learnt_where_the_loudness_says_nothing(cache: Cache, tmp_path:
     assert done.report["val_score"]["mean"] > 0.95
     header = finetuned.read_header(done.artifact.path)
     assert header.network == "speech" and header.weights.name == "tiny"
+
+
+def test_short_clips_are_learnt_from_and_counted(cache: Cache, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    seconds = {"a": 1.0, "b": 1.0, "c": 0.3}
+    waves = {clip: (0.1 * rng.standard_normal(round(s * RATE))).astype("f4") for clip, s in seconds.items()}
+    lines = ["clip,start,end,valence,arousal,split"]
+    lines += [f"{clip},0,1,{0.1 * n},{-0.2 * n},{('train', 'val', 'train')[n]}" for n, clip in enumerate(seconds)]
+    (tmp_path / "va.csv").write_text("\n".join(lines) + "\n")
+    options = ["model=tiny", "hidden=8", "epochs=1", "window=1", "hop=0.4", "min_window=0.4"]
+    audio, config = make_sound(cache, waves, RATE), FinetuneConfig(
+        task="va", network="speech", option=options, weights="random"
+    )  # fmt: skip
+    done = finetune(cache, audio, tmp_path / "va.csv", config, Runtime(workers=1, progress=False), device="cpu")
+    assert done.report["units"] == {"train": 3, "val": 2}
+    line = (
+        "1 of 3 clips is shorter than the least window of 0.4 s: the only window is kept, padded with zeros to 1 s (c)"
+    )
+    assert done.report["cautions"] == [line]
+    assert done.artifact.stage.inputs["short_windows"] == 1  # not the training that left such clips out
