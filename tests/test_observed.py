@@ -20,6 +20,7 @@ from affectkit.smoothing import smooth
 from affectkit.stages._observed import Observed
 from affectkit.stages._prediction_rows import PredictConfig, RowRecipe, Scored
 from affectkit.stages._predictions import load
+from affectkit.stages.evaluate import EvaluateConfig, evaluate
 from affectkit.stages.fuse import FuseConfig, fuse
 from affectkit.stages.predict import predict
 from affectkit.stages.train import TrainConfig, train
@@ -216,6 +217,15 @@ def test_predictions_say_what_was_observed(cache: Cache, head: tuple[Artifact, A
     assert np.array_equal(read.observed, gone(2, 7)) and np.array_equal(read.valid, table["valid"] == 1)
 
 
+def test_evaluate_counts_scores_of_rows_where_nothing_was_seen(
+    cache: Cache, head: tuple[Artifact, Artifact], tmp_path: Path
+) -> None:
+    model, features = head
+    done = predict(cache, model, [Features(features)], RUNTIME, device="cpu")
+    report = evaluate(cache, done.path, tmp_path / "va.csv", EvaluateConfig(task="va", draws=0)).report
+    assert (report["rows"], report["rows_without_score"], report["rows_unobserved"]) == (45, 75, 10)
+
+
 def test_a_fusion_observed_what_any_of_its_models_did(
     cache: Cache, head: tuple[Artifact, Artifact], tmp_path: Path
 ) -> None:
@@ -228,6 +238,14 @@ def test_a_fusion_observed_what_any_of_its_models_did(
     done = fuse(cache, [one.path, tmp_path / "other.csv"], tmp_path / "va.csv", FuseConfig(task="va", method="equal"))
     fused = done.artifact.column("c2", "observed")
     assert fused.tolist() == np.where(gone(2, 7), 1, 0.25).tolist()
+
+
+def test_nothing_seen_in_any_clip_is_told(cache: Cache, head: tuple[Artifact, Artifact]) -> None:
+    model, features = head
+    done = predict(cache, model, [Features(features)], RUNTIME, device="cpu", clips=["c3"])
+    assert done.notices[0].startswith("scores at 0 of 60 rows, a face or speech in 0 of them")
+    assert "1 of 1 clips is without any score: no face or speech (c3)" in done.notices
+    assert done.counts["observed"] == 0
 
 
 def test_predictions_of_an_earlier_release_are_read(cache: Cache) -> None:

@@ -118,6 +118,8 @@ def _say_rows(report: dict[str, Any]) -> None:
         f"{report['task']}, split {report['split']}: {report['rows']} rows of {report['clips']} clips "
         f"({dropped} left out); rows of: {report['rows_of']}"
     )
+    if unobserved := report.get("rows_unobserved"):  # reports of earlier releases do not say
+        log(f"{unobserved} of the rows have a score, but no face or speech: they are within the reach of predict")
     _say_interpolation(report)
 
 

@@ -24,7 +24,7 @@ class RowCounts:
     clips: int = 0
     rows: int = 0
     valid: int = 0
-    observed: int = 0
+    observed: int | None = None
     clips_without_rows: list[str] = field(default_factory=list)
     clips_without_valid_rows: list[str] = field(default_factory=list)
     clips_with_invalid_rows: list[str] = field(default_factory=list)
@@ -33,12 +33,12 @@ class RowCounts:
 
     def as_dict(self) -> dict[str, Any]:
         """For `--json`: numbers, and the ids of clips; predictions say besides how many rows were observed."""
-        return {name: value for name, value in vars(self).items() if name != "observed" or self.observed}
+        return {name: value for name, value in vars(self).items() if value is not None}
 
 
 def counted(artifact: Artifact, clips: Sequence[str]) -> RowCounts:
     """What is stored of these clips, as far as they are there."""
-    found, predicted = RowCounts(), "observed" in artifact.schema.columns
+    found = RowCounts(observed=0 if "observed" in artifact.schema.columns else None)
     columns = feature_columns(artifact.schema)
     for clip in clips:
         if clip not in artifact:
@@ -48,7 +48,7 @@ def counted(artifact: Artifact, clips: Sequence[str]) -> RowCounts:
         found.clips += 1
         found.rows += len(valid)
         found.valid += count
-        if predicted:
+        if found.observed is not None:
             found.observed += int(np.count_nonzero(artifact.column(clip, "observed") >= 0.5))
         if not len(valid):
             found.clips_without_rows.append(clip)
@@ -56,7 +56,7 @@ def counted(artifact: Artifact, clips: Sequence[str]) -> RowCounts:
             found.clips_without_valid_rows.append(clip)
         elif count < len(valid):
             found.clips_with_invalid_rows.append(clip)
-        if count > 1 and all(_is_constant(artifact.column(clip, name), valid) for name in columns[:1]) and columns:
+        if columns and count > 1 and _is_constant(artifact.column(clip, columns[0]), valid):
             found.clips_of_constant_features.append(clip)
         if artifact.status(clip) == "partial":
             found.clips_partial.append(clip)
@@ -69,7 +69,7 @@ def row_notices(counts: RowCounts, seen: str) -> list[str]:
     missing = counts.rows - counts.valid
     if missing:
         some = len(counts.clips_with_invalid_rows) + len(counts.clips_without_valid_rows)
-        lines.append(f"{missing} of {counts.rows} rows, in {some} of {counts.clips} clips, are without {seen}: "
+        lines.append(f"{missing:,} of {counts.rows:,} rows, in {some} of {counts.clips} clips, are without {seen}: "
                      "zeros with valid = 0")  # fmt: skip
     lines += _about(counts, counts.clips_without_valid_rows, f"without {seen} in any row")
     lines += _about(counts, counts.clips_without_rows, "without any row: nothing in them, or less than one row needs")
@@ -80,9 +80,10 @@ def row_notices(counts: RowCounts, seen: str) -> list[str]:
 def score_notices(counts: RowCounts, seen: str, reach: float | None) -> list[str]:
     """Lines of predictions: how many rows have a score, and were observed; clips without any score."""
     lines = []
-    if counts.valid < counts.rows or counts.observed < counts.rows:
+    observed = counts.observed or 0
+    if min(counts.valid, observed) < counts.rows:
         far = "" if reach is None else f"; no score farther than {reach:g} s from {seen}"
-        lines.append(f"scores at {counts.valid} of {counts.rows} rows, {seen} in {counts.observed} of them{far}")
+        lines.append(f"scores at {counts.valid:,} of {counts.rows:,} rows, {seen} in {observed:,} of them{far}")
     lines += _about(counts, counts.clips_without_valid_rows, f"without any score: no {seen.removeprefix('a ')}")
     lines += _about(counts, counts.clips_without_rows, "without any row to predict")
     return lines + _about(counts, counts.clips_partial, PARTIAL)

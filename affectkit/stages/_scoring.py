@@ -95,6 +95,7 @@ def gather(
         "clips_without_prediction": _unpredicted(given, labels, split, splits),
         "rows_without_label": int((~labelled).sum()),
         "rows_without_score": int((labelled & ~predicted).sum()),
+        "rows_unobserved": max(int((_rows.observed_at(one, chosen) == 0).sum()) for one in ready),
         "rows_of": how,
         **_read_at_other_times(ready, chosen),
     }
