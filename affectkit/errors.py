@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
+from os import PathLike, fspath
+from os.path import lexists
 
 
 class AffectkitError(Exception):
@@ -63,6 +65,15 @@ def named(names: Sequence[str]) -> str:
     'a, b, c, ...'
     """
     return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+
+
+def no_folder(path: str | PathLike[str]) -> str:
+    """What to say of a path where a folder is needed: that it is none, and whether there is anything.
+
+    >>> no_folder("nowhere")
+    'nowhere is not a folder (it does not exist)'
+    """
+    return f"{fspath(path)} is not a folder" + ("" if lexists(path) else " (it does not exist)")
 
 
 def unknown(kind: str, given: str, known: Iterable[str]) -> UsageError:

@@ -149,7 +149,7 @@ HOSTILE: dict[str, tuple[type[AffectkitError], str, Callable[[Path], Any]]] = {
     "more tensors": (HostileFile, "1 unknown", lambda f: change_tensors(f, lambda t: t.update(more=np.ones(1, "f4")))),
     "other numbers": (HostileFile, "float64", lambda f: change_scores(f, np.ones(2))),
     "sizes beyond the file": (HostileFile, "of another shape", lambda f: change_option(f, width=16_384)),
-    "a huge header": (HostileFile, "smaller than", lambda f: (f / "network.json").write_bytes(b" " * (2 << 20))),
+    "a huge header": (HostileFile, "larger than", lambda f: (f / "network.json").write_bytes(b" " * (2 << 20))),
     "no JSON": (HostileFile, "is not JSON", lambda f: (f / "network.json").write_text("{")),
     "nested JSON": (HostileFile, "is not JSON", lambda f: (f / "network.json").write_text("[" * 100_000)),
     "another format": (HostileFile, "format", lambda f: change_header(f, format=2)),

@@ -52,6 +52,7 @@ def main() -> None:
     # Before torch loads: its idle threads must not spin on the cores that decode (several times slower if they do).
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     warnings.showwarning = _note_or(warnings.showwarning)
+    warnings.filterwarnings("always", category=Notice)
     try:
         with interrupts_kept():
             code = build_app()(standalone_mode=False, prog_name="affectkit")

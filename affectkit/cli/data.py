@@ -11,7 +11,7 @@ from affectkit.cli._options import CacheOption, ClipsOption, JsonOption, OutOpti
 from affectkit.cli._results import choose, finish
 from affectkit.config import Numerics, Runtime
 from affectkit.media import MEDIA_SUFFIXES, VIDEO_SUFFIXES
-from affectkit.stages._labels import DatasetChoice
+from affectkit.stages._labels import MediaChoice
 from affectkit.stages.audio import AudioConfig, extract_audio
 from affectkit.stages.embed import EmbedConfig
 from affectkit.stages.embed import embed as run_embed
@@ -35,10 +35,10 @@ def register(app: typer.Typer) -> None:
     app.command("embed")(embed)
 
 
-@with_configs(config=FacesConfig, where=DatasetChoice, runtime=Runtime)
+@with_configs(config=FacesConfig, where=MediaChoice, runtime=Runtime)
 def faces(
     config: FacesConfig,
-    where: DatasetChoice,
+    where: MediaChoice,
     runtime: Runtime,
     source: SourceArgument = None,
     device: DeviceOption = "auto",
@@ -71,10 +71,10 @@ def faces(
     finish(done, as_json)
 
 
-@with_configs(config=AudioConfig, where=DatasetChoice, runtime=Runtime)
+@with_configs(config=AudioConfig, where=MediaChoice, runtime=Runtime)
 def audio(
     config: AudioConfig,
-    where: DatasetChoice,
+    where: MediaChoice,
     runtime: Runtime,
     source: Annotated[
         list[str] | None, typer.Argument(help="video or audio files, a folder, a manifest CSV, or - (paths on stdin)")

@@ -160,6 +160,9 @@ def predict(
         list[str] | None,
         typer.Option(help="for media: NAME=PATH of a detector or backbone whose weight file has moved"),
     ] = None,
+    allow_outside: Annotated[
+        bool, typer.Option("--allow-outside", help="a manifest may name media outside its own directory")
+    ] = False,
     device: DeviceOption = "auto",
     cache: CacheOption = None,
     out: OutOption = None,
@@ -182,7 +185,7 @@ def predict(
     if made and moved:
         raise UsageError("--weights is for media: features, crops and sound have been made already")
     settings: dict[str, Any] = {"config": config, "at": at, "device": device, "out": out}
-    media = [] if made else clips_of(inputs, media_suffixes(opened))
+    media = [] if made else clips_of(inputs, media_suffixes(opened), allow_outside=allow_outside)
     failed: list[Failure] = []
     if is_network(opened):
         if made and len(inputs) > 1:

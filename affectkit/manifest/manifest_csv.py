@@ -16,13 +16,13 @@ from affectkit.types import Clip
 _OPTIONAL = ("start", "end", "split", "subject", "face")
 
 
-def read_manifest(path: Path) -> list[Clip]:
+def read_manifest(path: Path, *, allow_outside: bool = False) -> list[Clip]:
     """The clips of a manifest, in its order.
 
     Paths are relative to the manifest's directory and stay inside it, absolute ones too: a manifest may come with a
     download, and must not make a command read files of its choice. Media kept elsewhere are reached by a symbolic link
-    in that directory, or by listing the files on stdin. A file that is missing is still a clip (it fails on its own,
-    later).
+    in that directory, by listing the files on stdin, or with `allow_outside`, where paths may lead anywhere. A file
+    that is missing is still a clip (it fails on its own, later).
 
     Raises UsageError with file and line: wrong columns, ids, times or splits, paths that lead outside, an id with two
     contents.
@@ -36,7 +36,7 @@ def read_manifest(path: Path) -> list[Clip]:
     )
     table.intervals()
     ids = table.clips()
-    paths = table.words("path", lambda text: str(_inside(path.parent, text)))
+    paths = table.words("path", lambda text: str(_reached(path.parent, text, allow_outside)))
     splits = _optional(table, "split", split_name)
     subjects, faces = _optional(table, "subject", str), _optional(table, "face", str)
     starts, ends = _times(table, "start"), _times(table, "end")
@@ -51,7 +51,7 @@ def read_manifest(path: Path) -> list[Clip]:
     return [clip for _, clip in seen.values()]
 
 
-def _inside(folder: Path, text: str) -> Path:
+def _reached(folder: Path, text: str, allow_outside: bool) -> Path:
     """`text` below `folder`, in normal form; lexically, so links in the folder may lead where their owner wants."""
     if not text:
         raise UsageError("the path is empty")
@@ -59,9 +59,11 @@ def _inside(folder: Path, text: str) -> Path:
     full = os.path.normpath(os.path.join(root, text))  # noqa: PTH118
     relative = os.path.relpath(full, root)
     if relative == ".." or relative.startswith("../"):
+        if allow_outside:
+            return Path(full)
         raise UsageError(
-            f"path '{text}' leads outside the manifest's directory {root}; move the manifest above the media, or link "
-            "their directory into it"
+            f"path '{text}' leads outside the manifest's directory {root}: allow it by --allow-outside if you "
+            "trust the manifest, move it above the media, or link their directory into it"
         )
     return folder / relative
 

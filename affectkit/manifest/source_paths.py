@@ -4,25 +4,29 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TextIO
 
-from affectkit.errors import UsageError
-from affectkit.manifest.clip_ids import clip_id
+from affectkit.errors import Notice, UsageError, listed
 from affectkit.manifest.crops import is_crop_name
 from affectkit.manifest.manifest_csv import read_manifest
+from affectkit.manifest.media_names import id_of
 from affectkit.types import Clip
 
 
-def sources(items: Sequence[str], *, media_suffixes: Collection[str], stdin: TextIO | None = None) -> list[Clip]:
+def sources(
+    items: Sequence[str], *, media_suffixes: Collection[str], stdin: TextIO | None = None, allow_outside: bool = False
+) -> list[Clip]:
     """The clips that the SOURCE arguments name, each once, in the order given (a directory's sorted by id).
 
     - A file is one clip, whatever its suffix; its id is its name without the suffix.
     - A directory gives the files below it that have a media suffix, hidden ones left out; ids are paths relative to
       it, without suffix. Directories that hold images and no media are folders of crops: one clip each, whose `path`
       is the folder. Links are followed.
-    - `*.csv` is a manifest (`read_manifest`).
+      Pictures beside media are left out, and a notice counts them.
+    - `*.csv` is a manifest (`read_manifest`, which says what `allow_outside` is).
     - `-` reads one path a line from `stdin`; each counts as if it were given directly.
 
     A file given twice is one clip. Raises UsageError for a path that does not exist, an id with two files, an id that
@@ -31,7 +35,7 @@ def sources(items: Sequence[str], *, media_suffixes: Collection[str], stdin: Tex
     suffixes = frozenset(suffix.lower() for suffix in media_suffixes)
     found: dict[str, Clip] = {}
     for item in _expand(items, stdin):
-        for clip in _clips_of(item, suffixes):
+        for clip in _clips_of(item, suffixes, allow_outside):
             first = found.setdefault(clip.id, clip)
             if first is not clip and not _same(first, clip):
                 raise UsageError(_clash(first, clip))
@@ -48,7 +52,7 @@ def _expand(items: Iterable[str], stdin: TextIO | None) -> Iterator[str]:
             yield item
 
 
-def _clips_of(item: str, suffixes: frozenset[str]) -> list[Clip]:
+def _clips_of(item: str, suffixes: frozenset[str], allow_outside: bool) -> list[Clip]:
     path = Path(item)
     try:
         if not item.strip() or not path.exists():
@@ -58,20 +62,24 @@ def _clips_of(item: str, suffixes: frozenset[str]) -> list[Clip]:
     except OSError as error:
         raise UsageError(f"cannot read {error.filename or item}: {error.strerror}") from None
     if path.suffix.lower() == ".csv":
-        return read_manifest(path)
+        return read_manifest(path, allow_outside=allow_outside)
     return [Clip(_id_of(path.stem, path), path)]
 
 
 def _directory(root: Path, suffixes: frozenset[str]) -> list[Clip]:
     """Clips below a directory, sorted by id. Raises OSError for directories that cannot be read."""
-    clips = []
+    clips, pictures = [], []
     for folder in _folders(root):
         names = [entry.name for entry in os.scandir(folder) if not entry.name.startswith(".") and not entry.is_dir()]
         media = [name for name in names if Path(name).suffix.lower() in suffixes]
         if media:
             clips += [_below(root, folder / name, (folder / name).with_suffix("")) for name in media]
+            pictures += [name for name in names if is_crop_name(name) and name not in media]
         elif any(is_crop_name(name) for name in names):
             clips.append(_below(root, folder, folder))
+    if pictures:
+        told = f"{root}: {listed(pictures, 'pictures')} beside media are left out; give them as files to take them"
+        warnings.warn(told, Notice, stacklevel=2)
     if not clips:
         accepted = ", ".join(sorted(suffixes))
         raise UsageError(f"{root} holds no media files ({accepted}) and no folders of crops (.jpg, .jpeg, .png)")
@@ -105,7 +113,7 @@ def _below(root: Path, path: Path, named: Path) -> Clip:
 
 def _id_of(name: str, path: Path) -> str:
     try:
-        return clip_id(name)
+        return id_of(name)
     except UsageError as error:
         raise UsageError(f"{ascii(str(path))[1:-1]}: {error}") from None
 

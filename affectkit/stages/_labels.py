@@ -14,7 +14,7 @@ from pydantic import Field
 from affectkit import plugins
 from affectkit.config import Config
 from affectkit.digests import sha256_file
-from affectkit.errors import UsageError
+from affectkit.errors import UsageError, no_folder
 from affectkit.manifest import read_labels
 from affectkit.stages._predictions import identity as identity_of_table
 from affectkit.stages.sources import clips_of
@@ -34,7 +34,7 @@ class DatasetLabels:
         """The reader. Raises UsageError."""
         plugin = plugins.get("datasets", self.name)
         if not self.root.is_dir():
-            raise UsageError(f"--root {self.root} is not a folder: it is where data set {self.name} lies")
+            raise UsageError(f"--root {no_folder(self.root)}: it is where data set {self.name} lies")
         return plugin(plugins.parse_options(plugin, self.option, self.name), self.root)
 
 
@@ -56,12 +56,20 @@ class DatasetChoice(Config):
             raise UsageError("a data set is --dataset NAME and --root DIR: give both")
         return None
 
+
+class MediaChoice(DatasetChoice):
+    """What the command line says of media."""
+
+    allow_outside: bool = Field(False, description="a manifest may name media outside its own directory")
+
     def clips(self, sources: Sequence[str], suffixes: Collection[str]) -> list[Clip]:
         """The media of SOURCE arguments or of the data set. Raises UsageError for both and for none."""
         dataset = self.given()
         if (dataset is None) == (not sources):
             raise UsageError("media come from SOURCE arguments, or from --dataset NAME --root DIR: give one of them")
-        return clips_of(sources, suffixes) if dataset is None else list(dataset.open().clips())
+        if dataset is not None:
+            return list(dataset.open().clips())
+        return clips_of(sources, suffixes, allow_outside=self.allow_outside)
 
 
 class LabelChoice(DatasetChoice):

@@ -13,7 +13,7 @@ from pydantic import Field, model_validator
 
 from affectkit import plugins
 from affectkit.config import Runtime
-from affectkit.errors import ClipError, UsageError
+from affectkit.errors import ClipError, UsageError, no_folder
 from affectkit.media import Frame, Sampling, StillReader, VideoReader, decoder_version
 from affectkit.media.sampling import Rate
 from affectkit.plugins import Detector
@@ -224,7 +224,7 @@ def _take_crops(
     if (times.videos is None) == (times.source_fps is None):
         raise UsageError("folders of crops carry no times: give --videos DIR (exact), or --source-fps RATE (assumed)")
     if times.videos is not None and not times.videos.is_dir():
-        raise UsageError(f"--videos {times.videos} is not a folder")
+        raise UsageError(f"--videos {no_folder(times.videos)}")
     if times.source_fps is not None and not 0 < times.source_fps <= 1000:
         raise UsageError(f"--source-fps {times.source_fps:g} is not a rate: above 0 and 1000 at most is accepted")
     inputs = {

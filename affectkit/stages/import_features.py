@@ -11,7 +11,7 @@ import numpy as np
 from pydantic import Field
 
 from affectkit.config import Config, Runtime
-from affectkit.errors import ClipError, UsageError
+from affectkit.errors import ClipError, UsageError, no_folder
 from affectkit.manifest import sources as listed_sources
 from affectkit.media import decoder_version
 from affectkit.stages._feature_files import SUFFIXES, Layout, Style, read_features
@@ -115,7 +115,7 @@ def clips_below(source: Path) -> list[str]:
 
 def _check(source: Path, config: ImportConfig, videos: Path | None) -> None:
     if videos and not videos.is_dir():
-        raise UsageError(f"--videos {videos} is not a folder")
+        raise UsageError(f"--videos {no_folder(videos)}")
     if videos and config.fps:
         raise UsageError("--videos and --fps both say when rows are: give one of them")
     if config.style == "affwild2" and not (videos or config.fps):
@@ -126,7 +126,7 @@ def _check(source: Path, config: ImportConfig, videos: Path | None) -> None:
 
 def _files(source: Path) -> list[Clip]:
     if not source.is_dir():
-        raise UsageError(f"{source} is not a folder: features are imported from a folder with one file a clip")
+        raise UsageError(f"{no_folder(source)}: features are imported from a folder with one file a clip")
     found = [clip for clip in listed_sources([str(source)], media_suffixes=SUFFIXES) if not clip.path.is_dir()]
     if not found:
         raise UsageError(f"{source} holds no feature files ({', '.join(sorted(SUFFIXES))})")

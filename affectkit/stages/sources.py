@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
@@ -12,6 +13,7 @@ from affectkit.config import canonical_json
 from affectkit.digests import Digests
 from affectkit.errors import ClipError, UsageError
 from affectkit.manifest import crop_frames, sources, without_face
+from affectkit.manifest.media_names import file_named
 from affectkit.media import VIDEO_SUFFIXES
 from affectkit.types import Clip
 
@@ -31,19 +33,20 @@ class CropTimes:
         assert self.videos is not None
         names = [clip.id, *(clip.id.removesuffix(person) for person in _PERSONS if clip.id.endswith(person))]
         for name in names:
-            for suffix in sorted(VIDEO_SUFFIXES):
-                path = self.videos / f"{name}{suffix}"
-                if path.is_file():
-                    return path
+            if (path := file_named(self.videos, name, VIDEO_SUFFIXES)) is not None:
+                return path
         raise ClipError(f"no video {names[-1]} ({', '.join(sorted(VIDEO_SUFFIXES))}) in {self.videos}")
 
 
-def clips_of(items: Sequence[str], suffixes: Collection[str] = VIDEO_SUFFIXES) -> list[Clip]:
-    """The clips that SOURCE arguments name; of a directory, the files with one of the `suffixes`.
+def clips_of(
+    items: Sequence[str], suffixes: Collection[str] = VIDEO_SUFFIXES, *, allow_outside: bool = False
+) -> list[Clip]:
+    """The clips that SOURCE arguments name; of a directory, the files with one of the `suffixes`. `allow_outside`: a
+    manifest may name media outside its directory.
 
     Raises UsageError for none, unknown paths, ids with two contents, ids that look like those of faces.
     """
-    clips = sources(items, media_suffixes=suffixes)
+    clips = sources(items, media_suffixes=suffixes, allow_outside=allow_outside)
     for clip in clips:
         if without_face(clip.id) != clip.id:
             raise UsageError(
@@ -55,9 +58,9 @@ def clips_of(items: Sequence[str], suffixes: Collection[str] = VIDEO_SUFFIXES) -
 
 def are_crops(clips: Sequence[Clip]) -> bool:
     """Whether the clips are folders of crops. Raises UsageError for a mixture with media."""
-    folders = [clip for clip in clips if clip.path.is_dir()]
+    folders = [clip for clip in clips if os.path.isdir(clip.path)]  # noqa: PTH112  (no error for long names)
     if folders and len(folders) < len(clips):
-        media = next(clip for clip in clips if not clip.path.is_dir())
+        media = next(clip for clip in clips if not os.path.isdir(clip.path))  # noqa: PTH112
         raise UsageError(f"media ({media.path}) and folders of crops ({folders[0].path}) in one command: use two")
     return bool(folders)
 
@@ -65,7 +68,7 @@ def are_crops(clips: Sequence[Clip]) -> bool:
 def media_sources(clips: Iterable[Clip], digests: Digests) -> dict[str, str]:
     """Digest of what each clip is: its file's bytes and how it is cut from it."""
     listed = list(clips)
-    readable = {clip.path for clip in listed if clip.path.is_file()}
+    readable = {clip.path for clip in listed if os.path.isfile(clip.path)}  # noqa: PTH113  (no error for long names)
     found = _many(digests, readable)
     return {clip.id: _of(found.get(clip.path, UNREADABLE), clip) for clip in listed}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -51,7 +52,10 @@ def read_stage(path: Path) -> Stage:
     try:
         text = read_text(file, "a stage file", _LARGEST_STAGE, inside=True)
     except UsageError:
-        raise UsageError(f"{path} is not an artifact: give a folder that an affectkit command printed") from None
+        absent = "" if os.path.lexists(path) else " (it does not exist)"
+        raise UsageError(
+            f"{path} is not an artifact{absent}: give a folder that an affectkit command printed"
+        ) from None
     try:
         stage = Stage.model_validate(parsed_json(text))
         derived = fingerprint(stage.inputs)
