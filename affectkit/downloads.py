@@ -40,6 +40,7 @@ def replace_text(path: Path, text: str) -> None:
     part.replace(path)
 
 
+NOT_NOW = "nothing is fetched here"
 _IS_OFFLINE = ContextVar("is_offline", default=False)
 
 
@@ -66,7 +67,7 @@ def require_host(url: str) -> None:
 
 def _refuse_offline() -> None:
     if _IS_OFFLINE.get():
-        raise OSError("nothing is fetched here")
+        raise OSError(NOT_NOW)
 
 
 def _beside(path: Path) -> Path:

@@ -230,7 +230,8 @@ def test_a_mistake_is_one_line_and_exit_code_2(
 def test_a_mistake_in_a_process_of_its_own(child: Command) -> None:
     done = child("embed", "nowhere", "--backbone", "resnet18")
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "affectkit: nowhere is not an artifact (it does not exist): give a folder that an affectkit command printed\n"
+    absent = "nowhere is not an artifact (it does not exist)"
+    assert done.stderr == f"affectkit: {absent}: give a folder that an affectkit command printed\n"
 
 
 def test_an_unknown_backbone_has_a_suggestion(made: tuple[Command, Path, list[str]]) -> None:

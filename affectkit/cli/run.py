@@ -169,6 +169,13 @@ def _dry(session: Session, as_json: bool) -> None:
         log("before it can run:")
         for one in missing:
             log(f"  {one}")
+        if any("weights" in one.what for one in missing):
+            log(f"all its weights at once: affectkit weights fetch --recipe {_recipe_argument(plan.draft)}")
+
+
+def _recipe_argument(draft: Draft) -> str:
+    name = draft.name if draft.path.parent == reading.BUILT_IN else str(draft.path)
+    return f"{name} --tiny" if any(one.by == "--tiny" for one in draft.changed) else name
 
 
 def _print_plan(rows: list[Row]) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from affectkit import submissions, tasks
-from affectkit.downloads import offline
+from affectkit.downloads import NOT_NOW, offline
 from affectkit.errors import AffectkitError, require
 from affectkit.manifest import check_labels
 from affectkit.recipes._settings import chosen, places_in
@@ -226,6 +226,7 @@ class _Looking:
 
     def _missing(self, step: Step, key: tuple[str, ...], message: str, what: str) -> None:
         message = message.replace("--weights PATH", "--set STEP.weights=PATH")  # run has no --weights
+        message = message.replace("cannot fetch the weights", "not here yet: the weights").replace(f" ({NOT_NOW})", "")
         if message not in {one.what for one in self._plan.draft.problems}:  # else told of another step, or as a mistake
             self._plan.draft.problem(["steps", step.name, *key], message, is_missing=True)
         self._plan.lack(step.name, what)

@@ -9,7 +9,10 @@
 
 from __future__ import annotations
 
+import errno
+import re
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
 from affectkit.errors import HostileFile, MissingFile, UsageError
@@ -17,6 +20,7 @@ from affectkit.store.atomic import TEMPORARY, explained, fsync, put, require_fol
 from affectkit.untrusted import read_text
 
 MARK = "fingerprint"
+_OURS = re.compile(rf"{MARK}|training|best|seed_[0-9]+|{re.escape(TEMPORARY)}.*")
 
 
 class Unfinished:
@@ -61,7 +65,11 @@ class Unfinished:
         found = self.path / folder.name
         if not found.is_dir():
             return False
-        shutil.copytree(found, folder)
+        try:
+            shutil.copytree(found, folder)
+        except (OSError, shutil.Error):  # another training of the same has just ended, and removed it
+            shutil.rmtree(folder, ignore_errors=True)
+            return False
         return True
 
     def keep(self, seed: int, folder: Path) -> None:
@@ -72,16 +80,29 @@ class Unfinished:
                 shutil.copytree(folder, temporary)
                 for written in temporary.rglob("*"):
                     fsync(written)
-                if not (self.path / folder.name).exists():
-                    put(temporary, self.path / folder.name)
+                with suppress(FileExistsError):
+                    self._keep_whole(temporary, self.path / folder.name)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
         shutil.rmtree(self.training(seed), ignore_errors=True)
 
     def remove(self) -> None:
-        """Forget all of it."""
-        if (self.path / MARK).is_file():
+        """Forget all of it, also what another training of the same wrote after it was forgotten once."""
+        if self.path.is_symlink() or not self.path.is_dir():
+            return
+        if all(_OURS.fullmatch(one.name) for one in self.path.iterdir()):
             shutil.rmtree(self.path, ignore_errors=True)
+
+    def _keep_whole(self, temporary: Path, place: Path) -> None:
+        """Raises FileExistsError where another training of the same kept that seed."""
+        if place.exists():
+            raise FileExistsError(place)
+        try:
+            put(temporary, place)
+        except OSError as error:
+            if error.errno == errno.ENOTEMPTY:
+                raise FileExistsError(place) from None
+            raise
 
     def give_up(self) -> None:
         """Forget a training that cannot be; seeds that are finished stay."""

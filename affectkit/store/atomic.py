@@ -28,7 +28,12 @@ _DENIED = (
 
 def temporary_name(path: Path) -> Path:
     """A name beside `path` that says who writes it, so that leftovers of dead processes can be told."""
-    return path.with_name(f"{TEMPORARY}{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex}-{path.name[-80:]}")
+    return path.with_name(f"{TEMPORARY}{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex}-{ending(path)}")
+
+
+def ending(path: Path) -> str:
+    """The last bytes of a file's name, so many that a longer name around them is still one."""
+    return os.fsdecode(os.fsencode(path.name)[-80:])
 
 
 @contextmanager

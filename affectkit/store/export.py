@@ -16,6 +16,7 @@ from affectkit.store.atomic import atomically, explained
 from affectkit.store.crops import write_crops
 from affectkit.store.muse import write_muse
 from affectkit.store.npz import write_npz
+from affectkit.store.upkeep import remove_dead
 
 Rows = dict[str, np.ndarray]  # [T] each
 _GROUP_ROWS = 1 << 16
@@ -44,6 +45,7 @@ def export(artifact: Artifact, to: str, out: Path, clips: Sequence[str] | None =
         artifact.segment(clip)
     with explained(out):
         out.parent.mkdir(parents=True, exist_ok=True)
+        remove_dead(out)
         FORMATS[to](artifact, chosen, out)
     return out
 

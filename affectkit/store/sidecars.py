@@ -62,7 +62,7 @@ def read_stage(path: Path) -> Stage:
     except ValidationError as error:
         raise HostileFile(f"{file} is not a stage file: {explain(error)[:500]}") from None
     except ValueError as error:
-        raise HostileFile(f"{file} is not plain JSON: {error}") from None
+        raise HostileFile(f"{file} is not a stage file: {error}") from None
     if stage.format != FORMAT:
         raise UsageError(f"{path} has cache format {stage.format}; this affectkit reads {FORMAT}")
     if derived != stage.fingerprint:

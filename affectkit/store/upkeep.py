@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from affectkit.errors import HostileFile, UsageError
-from affectkit.store.artifact import Artifact, Stage
-from affectkit.store.atomic import TEMPORARY
+from affectkit.store.artifact import STAGE_FILE, Artifact, Stage
+from affectkit.store.atomic import TEMPORARY, ending
 from affectkit.store.cache import Cache
 from affectkit.store.locking import is_alive
 from affectkit.store.schema import STATUSES
@@ -101,6 +101,10 @@ def leftovers(cache: Cache, unused_days: float | None = None, now: float = 0.0) 
     for path in sorted(_below(cache.root, TEMPORARY)):
         if _writer_is_dead(path.name):
             yield Leftover(path, "left by a process that is gone", size(path))
+    for state in sorted(cache.root.glob("*/.*.state")):
+        age = (now - _last_written((state, *state.rglob("*")))) / 3600
+        if _artifact_of(state) and not _is_linked(state, cache.root) and age > 1:
+            yield Leftover(state, "kept for a training that is finished", size(state))
     if unused_days is None:
         return
     for artifact in cache.artifacts():
@@ -110,7 +114,7 @@ def leftovers(cache: Cache, unused_days: float | None = None, now: float = 0.0) 
         if age > unused_days:
             yield Leftover(artifact.path, f"not written to for {age:.0f} days", size(artifact.path))
     for state in sorted(cache.root.glob("*/.*.state")):  # see `affectkit train-head`
-        if _is_linked(state, cache.root):
+        if _is_linked(state, cache.root) or _artifact_of(state):
             continue
         age = (now - _last_written((state, *state.rglob("*")))) / 86400
         if age > unused_days:
@@ -130,6 +134,19 @@ def _below(root: Path, prefix: str) -> Iterator[Path]:
     for folder, folders, files in os.walk(root):
         yield from (Path(folder, name) for name in (*folders, *files) if name.startswith(prefix))
         folders[:] = [name for name in folders if not name.startswith(prefix)]
+
+
+def _artifact_of(state: Path) -> bool:
+    """Whether what a training kept its state for is there."""
+    return (state.with_name(state.name.removeprefix(".").removesuffix(".state")) / STAGE_FILE).exists()
+
+
+def remove_dead(path: Path) -> None:
+    """Remove what dead processes of this machine left beside a file or folder, half written under its name."""
+    with suppress(OSError):
+        for beside in path.parent.glob(f"{TEMPORARY}*"):
+            if beside.name.endswith(f"-{ending(path)}") and _writer_is_dead(beside.name):
+                remove(Leftover(beside, "left by a process that is gone", 0))
 
 
 def _is_linked(path: Path, root: Path) -> bool:

@@ -9,6 +9,7 @@ import numpy as np
 
 from affectkit.metrics import THRESHOLD
 from affectkit.store.atomic import atomically, explained
+from affectkit.store.upkeep import remove_dead
 from affectkit.submissions.formats import Format
 from affectkit.submissions.template import Template
 from affectkit.types import Bools, Floats
@@ -33,6 +34,7 @@ def write_submission(
         raise ValueError(f"a score is beyond [{format.low:g}, {format.high:g}]")
     with explained(path):
         path.parent.mkdir(parents=True, exist_ok=True)
+    remove_dead(path)
     with atomically(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         file.write(format.header + "\n")
         for first in range(0, len(template), _AT_ONCE):
