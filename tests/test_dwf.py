@@ -97,7 +97,7 @@ def test_fit_is_the_best_of_the_plain_loop(name: str, metric: str, counted: bool
     for seed in range(3):
         scores, truth = _made(name, seed)
         plugin = plugins.get("fusers", "dwf")
-        fuser = plugin(plugins.parse_options(plugin, ["draws=150"], "dwf"), task)
+        fuser = plugin(plugins.parse_options(plugin, ["draws=150", "refine=false"], "dwf"), task)
         fuser.fit(scores, truth, np.zeros(ROWS), seed=seed)
         best, winner = _loop(task, scores, truth, 150, seed)
         np.testing.assert_array_equal(fuser.weights, winner)
@@ -212,7 +212,7 @@ def test_weights_shared_out() -> None:
 
 
 @pytest.mark.parametrize(("name", "metric"), CASES)
-def test_refining_never_ends_worse(name: str, metric: str) -> None:
+def test_more_rounds_never_end_worse(name: str, metric: str) -> None:
     task = _task(name, metric)
     gains = []
     for seed in range(3):
@@ -220,7 +220,7 @@ def test_refining_never_ends_worse(name: str, metric: str) -> None:
         plugin = plugins.get("fusers", "dwf")
         found = []
         for rounds in (0, 2, 5):
-            options = plugins.parse_options(plugin, ["draws=40", f"refine={rounds}"], "dwf")
+            options = plugins.parse_options(plugin, ["draws=40", f"rounds={rounds}", "refine=false"], "dwf")
             fuser = plugin(options, task)
             fuser.fit(scores, truth, np.zeros(ROWS), seed=seed)
             np.testing.assert_allclose(fuser.weights.sum(axis=0), 1)
@@ -231,7 +231,113 @@ def test_refining_never_ends_worse(name: str, metric: str) -> None:
     assert max(gains) > 0
 
 
-def test_refined_ccc_nears_the_optimum() -> None:
+def fitted(task: tasks.Task, scores, truth, *options: str):
+    plugin = plugins.get("fusers", "dwf")
+    fuser = plugin(plugins.parse_options(plugin, options, "dwf"), task)
+    fuser.fit(scores, truth, np.zeros(scores.shape[1]), seed=0)
+    return fuser
+
+
+@pytest.mark.parametrize("holes", [False, True])
+@pytest.mark.parametrize(("name", "metric"), CASES)
+def test_the_climb_ends_no_worse_than_the_draw_and_the_same_each_time(name: str, metric: str, holes: bool) -> None:
+    task = _task(name, metric)
+    for models in (2, 3):
+        scores, truth = _made(name, 7)
+        scores = (_holed(scores) if holes else scores)[-models:]
+        drawn, climbed, again = (fitted(task, scores, truth, "draws=30", *more) for more in (["refine=false"], [], []))
+        np.testing.assert_allclose(climbed.weights.sum(axis=0), 1)
+        assert (climbed.weights >= 0).all()
+        assert climbed.score == metrics.main(task, truth, weighted(scores, climbed.weights))
+        assert not metrics.is_better(metric, drawn.score, climbed.score)
+        assert climbed.drawn_score == drawn.score
+        np.testing.assert_array_equal(again.weights, climbed.weights)
+
+
+@pytest.mark.parametrize("holes", [False, True])
+@pytest.mark.parametrize(("name", "metric"), [case for case in CASES if case[0] != "expr"])
+def test_two_models_are_at_the_best_of_a_fine_grid(name: str, metric: str, holes: bool) -> None:
+    """Each target by itself: 301 shares of the first model."""
+    task = _task(name, metric).model_copy(update={"targets": ("a", "b")})
+    scores, truth = (one[..., -2:] for one in _made(name, 3))
+    scores = (_holed(scores) if holes else scores)[-2:]
+    share = np.linspace(0, 1, 301)
+    one = task.model_copy(update={"targets": ("x",)})
+    best = []
+    for k in range(scores.shape[2]):
+        column, labels = scores[:, :, [k]], truth[:, [k]]
+        found = [metrics.main(one, labels, weighted(column, np.array([[w], [1 - w]]))) for w in share]
+        best.append(min(found) if metric == "mae" else max(found))
+    score, sign = fitted(task, scores, truth).score, -1 if metric == "mae" else 1
+    assert sign * score >= sign * np.mean(best) - 1e-9
+    assert sign * score <= sign * np.mean(best) + (5e-3 if name == "au" else 1e-5)  # steps lie between the grid's
+
+
+@pytest.mark.parametrize("metric", ["macro-f1", "uar", "war"])
+def test_two_models_of_two_classes_are_at_the_best_of_a_fine_grid(metric: str) -> None:
+    task = tasks.Task(name="x", kind="multiclass", level="time", targets=("a", "b"), metric=metric)
+    scores, truth = _expr(3, 2, 1.5)
+    scores = scores[:2]
+    share = np.linspace(0, 1, 31)
+    grid = [
+        metrics.main(task, truth, weighted(scores, np.array([[a, b], [1 - a, 1 - b]]))) for a in share for b in share
+    ]
+    assert fitted(task, scores, truth).score >= max(grid) - 2e-3
+
+
+@pytest.mark.parametrize("metric", ["ccc", "pearson", "mae"])
+@pytest.mark.parametrize("models", [3, 5])
+def test_more_models_are_at_the_optimum_of_an_optimiser(metric: str, models: int) -> None:
+    from scipy.optimize import minimize
+
+    rng = np.random.default_rng(models)
+    truth = rng.normal(size=(400, 2))
+    scores = truth + rng.uniform(0.4, 1.2, models)[:, None, None] * rng.normal(size=(models, 400, 2)) + rng.normal(
+        0, 0.5, (400, 2)
+    )  # fmt: skip
+    task, sign = _task("va", metric), -1 if metric == "mae" else 1
+    measure = {"ccc": metrics.ccc, "pearson": metrics.pearson, "mae": metrics.mae}[metric]
+    best = []
+    for k in range(2):
+
+        def loss(z, k=k):
+            weights = np.exp(z) / np.exp(z).sum()
+            return -sign * measure(truth[:, k], weights @ scores[:, :, k])
+
+        starts = np.vstack([np.zeros(models), 2 * np.eye(models)])
+        best.append(max(-minimize(loss, start, method="Powell", options={"ftol": 1e-10}).fun for start in starts))
+    found = sign * fitted(task, scores, truth).score
+    assert found >= np.mean(best) - (1e-5 if metric == "mae" else 1e-6)
+
+
+def test_a_thousand_draws_of_six_targets_are_below_what_is_climbed_to() -> None:
+    task = tasks.Task(name="six", kind="regression", level="clip", targets=tuple("abcdef"), metric="pearson")
+    rng = np.random.default_rng(0)
+    truth = rng.normal(size=(300, 6))
+    scores = truth + np.array([0.8, 1.1])[:, None, None] * rng.normal(size=(2, 300, 6))
+    drawn, climbed = fitted(task, scores, truth, "refine=false"), fitted(task, scores, truth)
+    assert climbed.score > drawn.score + 1e-3
+    best = [max(metrics.pearson(truth[:, k], w * scores[0, :, k] + (1 - w) * scores[1, :, k])
+                for w in np.linspace(0, 1, 1001)) for k in range(6)]  # fmt: skip
+    assert climbed.score == pytest.approx(np.mean(best), abs=1e-6)
+
+
+def test_one_model_and_models_alike_are_climbed_from_nowhere() -> None:
+    scores, truth = _va()
+    assert fitted(tasks.get("va"), scores[:1], truth).weights.tolist() == [[1, 1]]
+    alike = fitted(tasks.get("va"), np.repeat(scores[:1], 3, axis=0), truth)
+    np.testing.assert_allclose(alike.weights.sum(axis=0), 1)
+
+
+def test_very_many_rows_change_sides_in_stretches_of_one_length(monkeypatch: pytest.MonkeyPatch) -> None:
+    scores, truth = _expr(5)
+    exact = fitted(tasks.get("expr"), scores, truth, "draws=50").score
+    monkeypatch.setattr("affectkit.fusers._segments._STRETCHES", 64)
+    monkeypatch.setattr("affectkit.fusers._segments._MOST", 0)
+    assert fitted(tasks.get("expr"), scores, truth, "draws=50").score == pytest.approx(exact, abs=0.02)
+
+
+def test_drawn_ccc_nears_the_optimum() -> None:
     """Against a numerical optimiser on each target's simplex."""
     from scipy.optimize import minimize
 

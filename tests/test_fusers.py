@@ -283,7 +283,7 @@ def test_dwf_is_the_best_of_the_plain_loop() -> None:
     """Same seed, same draws, same winner as an explicit loop over models (FACTS: every class column from Dirichlet)."""
     for task_name, (scores, truth, groups) in (("va", _va(1)), ("expr", _expr(1))):
         task = tasks.get(task_name)
-        fuser = _made("dwf", task, draws="50")
+        fuser = _made("dwf", task, draws="50", refine="false")
         fuser.fit(scores, truth, groups, seed=5)
         rng = np.random.default_rng(5)
         best, winner = -np.inf, None
@@ -317,6 +317,95 @@ def test_dwf_weights_are_simplex_columns_and_prefer_the_better_model() -> None:
 def test_weights_of_missing_models_go_to_the_others() -> None:
     scores = np.array([[[1.0]], [[3.0]], [[np.nan]]])
     assert weighted(scores, np.array([[0.2], [0.2], [0.6]]))[0, 0] == pytest.approx(2.0)
+
+
+def few_clips(seed: int, clips: int = 8):
+    """Valence and arousal of three equally good models: each clip has an error of its own that its rows share."""
+    rng = np.random.default_rng(seed)
+    truth = rng.normal(size=(clips, 1, 2)) + 0.3 * rng.normal(size=(clips, 10, 2))
+    scores = truth + rng.normal(size=(MODELS, clips, 1, 2)) + 0.3 * rng.normal(size=(MODELS, clips, 10, 2))
+    return scores.reshape(MODELS, -1, 2), truth.reshape(-1, 2), np.repeat(np.arange(clips), 10)
+
+
+@pytest.mark.parametrize("name", ["dwf", "nnls", "stacking"])
+def test_few_clips_are_shrunk_and_many_are_not(name: str) -> None:
+    va = tasks.get("va")
+    gains = []
+    for seed in range(6):
+        plain, shrunk = _made(name, va, shrink="0"), _made(name, va)
+        far, truth, _ = few_clips(1000 + seed, 150)
+        for fuser in (plain, shrunk):
+            fuser.fit(*few_clips(seed), seed=0)
+        gains.append(metrics.main(va, truth, shrunk.combine(far)) - metrics.main(va, truth, plain.combine(far)))
+        tried = shrunk.state()["shrinkage_tried"]
+        assert list(tried) == ["0", "0.25", "0.5", "0.75", "1"]
+        assert tried[f"{shrunk.shrinkage:g}"] == max(tried.values())
+    assert np.mean(gains) > 0.005
+    many = _made(name, va)
+    many.fit(*few_clips(0, 20), seed=0)
+    assert many.shrinkage == 0 and "shrinkage_tried" not in many.state()
+
+
+@pytest.mark.parametrize("name", ["dwf", "nnls", "stacking"])
+def test_shrunk_by_so_much(name: str) -> None:
+    """By all: the mean of the models; by half: half of it; what is told are the weights that combine."""
+    for task_name, (scores, truth, groups) in (("va", _va()), ("au", _au())):
+        scores[0, 3] = np.nan
+        task, fused = tasks.get(task_name), []
+        for amount in ("0", "0.5", "1"):
+            fuser = _made(name, task, shrink=amount)
+            fuser.fit(scores, truth, groups, seed=0)
+            fused.append(fuser.combine(scores))
+            if name == "dwf":
+                expected = weighted(scores, np.array(fuser.state()["weights"]))
+                np.testing.assert_allclose(fused[-1], expected)
+        np.testing.assert_allclose(fused[2], np.nanmean(scores, axis=0))
+        np.testing.assert_allclose(np.delete(fused[1], 3, axis=0), np.delete((fused[0] + fused[2]) / 2, 3, axis=0))
+    with pytest.raises(UsageError, match="shrink"):
+        _made(name, tasks.get("va"), shrink="1.5")
+
+
+def test_auto_takes_the_one_model_that_knows() -> None:
+    """Beside noise, a fusion of few clips is worse than the model alone, and is not taken."""
+    va = tasks.get("va")
+    rng = np.random.default_rng(0)
+    scores, truth, groups = few_clips(0)
+    scores[0], scores[1:] = truth + 0.2 * rng.normal(size=truth.shape), rng.normal(size=(2, *truth.shape))
+    fuser = _made("auto", va)
+    fuser.fit(scores, truth, groups, seed=0)
+    state = fuser.state()
+    assert state["chosen"] == "best-single"
+    np.testing.assert_array_equal(fuser.combine(scores), scores[0])
+    tried = {(one["method"], one["shrinkage"]): one["held_out_score"] for one in state["tried"]}
+    assert len(tried) == len(state["tried"]) == 2 + 3 * 4
+    assert "best single" in state["why"]
+    best = _made("auto", va, rule="best")
+    best.fit(scores, truth, groups, seed=0)
+    about = best.state()
+    assert tried[about["chosen"], about["shrinkage"]] == max(tried.values())
+
+
+def test_auto_takes_a_fusion_where_it_is_better_beyond_a_standard_error() -> None:
+    va = tasks.get("va")
+    scores, truth, groups = few_clips(1, 30)
+    fuser = _made("auto", va)
+    fuser.fit(scores, truth, groups, seed=0)
+    assert fuser.state()["chosen"] == "equal"  # models alike: the simplest fusion
+    rng = np.random.default_rng(1)
+    scores[0] = np.stack([truth[:, 0], rng.normal(size=len(truth))], axis=1)  # each knows one target
+    scores[1] = np.stack([rng.normal(size=len(truth)), truth[:, 1]], axis=1)
+    scores[2] = rng.normal(size=truth.shape)
+    fuser.fit(scores, truth, groups, seed=0)
+    assert fuser.state()["chosen"] == "dwf"
+    assert metrics.main(va, truth, fuser.combine(scores)) > 0.99
+
+
+def test_auto_of_one_clip_is_the_mean() -> None:
+    scores, truth, _ = _expr()
+    fuser = _made("auto", tasks.get("expr"))
+    fuser.fit(scores, truth, np.zeros(ROWS), seed=0)
+    assert fuser.state()["chosen"] == "equal" and "nothing can be held out" in fuser.state()["why"]
+    np.testing.assert_allclose(fuser.combine(scores), scores.mean(axis=0))
 
 
 def test_forest_is_the_mean_of_trees_grown_on_drawn_clips() -> None:

@@ -11,7 +11,6 @@ from rich.console import Console
 
 from affectkit.cli._options import CacheOption, JsonOption, OutOption, SplitsOption, with_configs
 from affectkit.cli._results import columns, log
-from affectkit.errors import listed
 from affectkit.stages._labels import LabelChoice
 from affectkit.stages.fuse import FuseConfig
 from affectkit.stages.fuse import fuse as run_fuse
@@ -47,9 +46,8 @@ def fuse(
     `affectkit fuse "$FACES_5FPS" "$SPEECH" --labels va.csv --task va --rate 30`
     """
     done = run_fuse(Cache(cache), predictions, where.source(), config, splits=splits, out=out)
-    for name, clips in done.report["partly_missing"].items():
-        if clips:
-            log(f"{name} has no score for {listed(clips, 'clips')}: fused from the others")
+    for caution in done.report["cautions"]:
+        log(f"note: {caution}")
     _print_scores(done.report)
     about = {"artifact": str(done.artifact.path), "cached": done.cached, **done.report}
     typer.echo(json.dumps(about, ensure_ascii=False) if as_json else str(done.artifact.path))
@@ -64,6 +62,10 @@ def _print_scores(report: dict[str, Any]) -> None:
     for name in dict.fromkeys([*scores, *in_sample]):
         table.add_row(name, *(f"{part[name]:.4f}" if name in part else "" for part in (scores, in_sample)))
     Console(stderr=True).print(table)
+    if "chosen" in (fuser := report["fuser"]):
+        log(f"chosen: {fuser['chosen']} ({fuser['why']})")
+    if fuser.get("shrinkage"):
+        log(f"shrunk: {fuser['shrinkage']:.0%} of the weight is shared alike")
     if (against := held_out.get("against_best_single")) is not None:
         log(verdict(against))
 

@@ -27,13 +27,13 @@ class Winners:
 
     def __init__(self, metric: str, scores: Floats, truth: Floats) -> None:
         """scores [M,N,K] (NaN = missing), truth [N,1] class indices."""
-        self._metric: Callable[[Counts, Counts], Floats] = {"macro-f1": _macro_f1, "uar": _uar, "war": _war}[metric]
+        self._metric = MEASURES[metric]
         self._models, rows, self._classes = scores.shape
         classes = truth.reshape(rows).astype(np.intp)
         self._support = np.bincount(classes, minlength=self._classes)
         self._present, pattern = patterns(scores)
         self.chunk = chunk(self._present.size)
-        may_win = _may_win(scores)
+        may_win = may_win_of(scores)
         decided = may_win.sum(axis=1) == 1
         winner = may_win[decided].argmax(axis=1)
         right = winner[winner == classes[decided]]
@@ -103,7 +103,7 @@ def _parts(
         yield _Part(blocks, listed[place.first], codes, pattern[rows[own]][place.first], place.rows)
 
 
-def _may_win(scores: Floats) -> Bools:
+def may_win_of(scores: Floats) -> Bools:
     """[N,K] the classes that win with some weights: those that can reach what another has at least. scores [M,N,K]."""
     least, largest, margin = bounds(scores)
     return np.asarray(largest >= least.max(axis=1, keepdims=True) - margin)
@@ -127,3 +127,7 @@ def _uar(counts: Counts, support: Counts) -> Floats:
 
 def _war(counts: Counts, support: Counts) -> Floats:
     return counts[:, 1].sum(axis=1) / support.sum()
+
+
+MEASURES: dict[str, Callable[[Counts, Counts], Floats]] = {"macro-f1": _macro_f1, "uar": _uar, "war": _war}
+"""Of counts [D,2,K] (rows that each class wins, those it is right for) and support [K]: the metric [D]."""

@@ -8,6 +8,7 @@ them (each of them centred, so that nothing cancels).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,6 +34,14 @@ class Moments:
     def __call__(self, weights: Floats) -> Floats:
         """[D,M,K] -> [D]."""
         return np.mean([self._metric(*one.moments(weights[:, :, [k]])) for k, one in enumerate(self._targets)], axis=0)
+
+    def of_targets(self) -> list[Callable[[Floats], Floats]]:
+        """Of each target by itself: weights [D,M] -> [D]."""
+
+        def of(target: _Target) -> Callable[[Floats], Floats]:
+            return lambda weights: self._metric(*target.moments(weights[:, :, None]))
+
+        return [of(target) for target in self._targets]
 
 
 @dataclass(frozen=True)

@@ -33,12 +33,12 @@ class Rows:
     slack, chunk = 0.0, 1024
 
     def __init__(self, task: Task, scores: Floats, truth: Floats) -> None:
-        self._task, self._scores, self._truth = task, scores, truth
+        self._task, self.scores, self.truth = task, scores, truth
         self._known = patterns(scores)
 
     def __call__(self, weights: Floats) -> Floats:
-        fused = (weighted(self._scores, one, self._known) for one in weights)
-        return np.array([metrics.main(self._task, self._truth, one) for one in fused])
+        fused = (weighted(self.scores, one, self._known) for one in weights)
+        return np.array([metrics.main(self._task, self.truth, one) for one in fused])
 
 
 def scorer(task: Task, scores: Floats, truth: Floats, draws: int) -> Scorer:
@@ -56,6 +56,20 @@ def scorer(task: Task, scores: Floats, truth: Floats, draws: int) -> Scorer:
         if task.kind == "multilabel" and task.metric == "binary-f1":
             return Labels(scores, truth)
     return Rows(task, scores, truth)
+
+
+def climb(task: Task, scores: Floats, truth: Floats, start: Floats) -> Floats:
+    """Better weights [M,K] by the task's metric, from `start`; `start` itself where none are found. scores [M,N,K],
+    truth [N,K] (classes [N,1])."""
+    if task.kind == "regression":
+        from affectkit.fusers._columns import best_columns
+
+        return best_columns(task.metric, scores, truth, start)
+    from affectkit.fusers._segments import best_of_classes, best_of_labels
+
+    if task.kind == "multiclass":
+        return best_of_classes(task.metric, scores, truth, start)
+    return best_of_labels(scores, truth, start)
 
 
 class Search:
@@ -84,6 +98,13 @@ class Search:
             np.stack([generator.dirichlet(column, count) for column in alpha.T], axis=2)
             for count in _chunks(draws, self._scorer)
         )
+
+    def climb(self) -> None:
+        """Go on from the best so far to where no step is better: for CCC, Pearson and the mean absolute error the best
+        weights there are, of classes and labels the best along every segment."""
+        assert self.weights is not None, "search first"
+        climbed = climb(self._task, self._rows.scores, self._rows.truth, self.weights)
+        self._try(iter([climbed[None]]))
 
     def _try(self, chunks: Iterator[Floats]) -> None:
         found = _Found(-1.0 if self._task.metric == "mae" else 1.0, self._scorer.slack)

@@ -28,7 +28,7 @@ class BestSingle(WeightedFusion):
         super().__init__(options, task)
         self.scores: list[float | None] = []
 
-    def fit(self, scores: Floats, truth: Floats, groups: NDArray[Any], *, seed: int) -> None:
+    def learn(self, scores: Floats, truth: Floats, groups: NDArray[Any], *, seed: int) -> None:
         """Compare the models on the rows that all of them have, or each on its own where there is no such row.
         scores [M,N,K], truth [N,K] or [N,1]. Raises UsageError when no row can be used."""
         scores, truth, _ = usable(scores, truth, groups)

@@ -21,7 +21,7 @@ class EqualFusion(WeightedFusion):
 
     Options: ClassVar[type[Config]] = EqualOptions
 
-    def fit(self, scores: Floats, truth: Floats, groups: NDArray[Any], *, seed: int) -> None:
+    def learn(self, scores: Floats, truth: Floats, groups: NDArray[Any], *, seed: int) -> None:
         """Weights 1/M. scores [M,N,K]; the truth is not looked at."""
         models, _, targets = scores.shape
         self.weights = np.full((models, targets), 1 / models)

@@ -7,23 +7,28 @@ from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
 from affectkit.config import Config
 from affectkit.fusers._fixed import WeightedFusion
+from affectkit.fusers._shrinkage import SHRINK_HELP, Shrink
 from affectkit.fusers._weighting import bridged, usable
 from affectkit.types import Floats
 
 
 class NnlsOptions(Config):
-    """Nothing to choose."""
+    """How much the weights are held back."""
+
+    shrink: Shrink = Field("auto", description=SHRINK_HELP)
 
 
 class NonNegativeLeastSquares(WeightedFusion):
     """Learns weights [M,K]; they need not sum to 1, so they rescale the models' values too."""
 
+    version: ClassVar[int] = 2
     Options: ClassVar[type[Config]] = NnlsOptions
 
-    def fit(self, scores: Floats, truth: Floats, groups: NDArray[Any], *, seed: int) -> None:
+    def learn(self, scores: Floats, truth: Floats, groups: NDArray[Any], *, seed: int) -> None:
         """Solve each target by itself. scores [M,N,K], truth [N,K] or [N,1]; a missing score counts as the mean of the
         models that have one. Raises UsageError when no row can be used."""
         from scipy.optimize import nnls

@@ -4,6 +4,7 @@ models' probabilities is one of the combinations that can be learnt."""
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -11,7 +12,8 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from affectkit.config import Config
-from affectkit.fusers._weighting import bridged, missing, usable
+from affectkit.fusers._shrinkage import SHRINK_HELP, Shrink, chosen
+from affectkit.fusers._weighting import bridged, missing, usable, weighted
 from affectkit.metrics import THRESHOLD
 from affectkit.tasks import Task
 from affectkit.types import Floats
@@ -24,6 +26,7 @@ class StackingOptions(Config):
 
     c: float = Field(1.0, gt=0, description="logistic regression: inverse strength of the L2 penalty (classes, labels)")
     alpha: float = Field(1.0, ge=0, description="ridge regression: strength of the L2 penalty (values)")
+    shrink: Shrink = Field("auto", description=SHRINK_HELP)
     balanced: bool = Field(False, description="weigh classes and labels by the inverse of how often they occur")
 
 
@@ -31,7 +34,7 @@ class StackingFusion:
     """Learns coefficients [outputs, M * K] on inputs standardised over the fit rows. A missing score counts as the mean
     of the models that have one."""
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     Options: ClassVar[type[Config]] = StackingOptions
     inputs: ClassVar[tuple[str, ...] | None] = None
 
@@ -39,8 +42,19 @@ class StackingFusion:
         self.options = options
         self.task = task
         self.models: list[Any] = []
+        self.shrinkage = 0.0
+        self.tried: dict[str, float] = {}
 
     def fit(self, scores: Floats, truth: Floats, groups: NDArray[Any], *, seed: int) -> None:
+        """Learn the coefficients, and how much of equal weights is mixed into what they say. scores [M,N,K], truth
+        [N,K] or class indices [N,1], groups [N] whose rows are held out together. Raises UsageError when no row can be
+        used."""
+        scores, truth, groups = usable(scores, truth, groups)
+        again = partial(StackingFusion, self.options, self.task)
+        self.shrinkage, self.tried = chosen(self.task, again, self.options.shrink, scores, truth, groups, seed)
+        self.learn(scores, truth, groups, seed=seed)
+
+    def learn(self, scores: Floats, truth: Floats, groups: NDArray[Any], *, seed: int) -> None:
         """scores [M,N,K], truth [N,K] or class indices [N,1]. Raises UsageError when no row can be used."""
         scores, truth, _ = usable(scores, truth, groups)
         inputs = self._inputs(scores)
@@ -49,7 +63,12 @@ class StackingFusion:
         self.models = [self._model(column).fit(inputs, column) for column in truth.T]
 
     def combine(self, scores: Floats) -> Floats:
-        """[M,N,K] -> [N,K]: values, or probabilities; NaN where a target has no score of any model."""
+        """[M,N,K] -> [N,K], as `mixed` by the amount chosen."""
+        return self.mixed(scores, self.shrinkage)
+
+    def mixed(self, scores: Floats, amount: float) -> Floats:
+        """[M,N,K] -> [N,K], this share of which is the mean of the models: values, or probabilities; NaN where a target
+        has no score of any model."""
         inputs = self._inputs(scores)
         fused = np.zeros(scores.shape[1:])
         for target, model in enumerate(self.models):
@@ -60,12 +79,16 @@ class StackingFusion:
             else:
                 fused[:, model.classes_.astype(int)] = model.predict_proba(inputs)
         fused[missing(scores)] = np.nan
+        if amount:
+            even = weighted(scores, np.full((len(scores), scores.shape[2]), 1 / len(scores)))
+            fused = (1 - amount) * fused + amount * even
         return fused
 
     def state(self) -> dict[str, Any]:
         """Coefficients of the standardised inputs [model, column] and intercepts, of each fitted model; empty where the
         fit rows had one class or label value only, which is then always given."""
-        return {
+        shrunk = {"shrinkage": self.shrinkage, "shrinkage_tried": self.tried} if self.tried or self.shrinkage else {}
+        return shrunk | {
             "coefficients": [np.atleast_2d(getattr(model[-1], "coef_", [])).tolist() for model in self.models],
             "intercepts": [np.atleast_1d(getattr(model[-1], "intercept_", [])).tolist() for model in self.models],
         }

@@ -19,6 +19,7 @@ from pydantic import Field
 from affectkit import metrics, plugins, tasks
 from affectkit.config import Config
 from affectkit.errors import UsageError
+from affectkit.stages import _fusion_cautions
 from affectkit.stages import _predictions as predictions
 from affectkit.stages import _rows as rows
 from affectkit.stages._gating import Gate, Gated
@@ -31,7 +32,7 @@ from affectkit.store.atomic import write_text
 from affectkit.tasks import Task
 from affectkit.types import Bools, ClipLabels, Floats, Predictions
 
-VERSION = 2
+VERSION = 4
 REPORT_FILE = "fuser.json"
 EQUAL = "equal weights"
 
@@ -152,8 +153,24 @@ def _fit(
         "in_sample": _in_sample(task, table, fit, fuser, names_of),
         "held_out": _held_out(task, table, fit, test, fuser, {FUSED: make} | others, names_of, config),
         "fuser": fuser.state(),
+        "cautions": _cautions(task, table, fit, fuser, names, given, base, scores),
     }
     return fused, report
+
+
+def _cautions(
+    task: Task, table: _Table, fit: Bools, fuser: Gated, names: Sequence[str], given: Sequence[Predictions],
+    base: Predictions, scores: Floats,
+) -> list[str]:  # fmt: skip
+    """What is left out and assumed, one line each; scores [M,N,K] at the rows of `base`."""
+    truth, at_labels = table.truth, table.scores
+    return [
+        *_fusion_cautions.of_sets(names, given, base, scores),
+        *_fusion_cautions.of_rows(table.rows, truth, at_labels, "val"),
+        *_fusion_cautions.of_rows(table.rows, truth, at_labels, "test"),
+        *_fusion_cautions.of_fit(task, names, at_labels[:, fit], truth[fit], fuser.combine(at_labels[:, fit])),
+        *_fusion_cautions.of_gate(names, scores, fuser.nats),
+    ]
 
 
 def _labelled(
