@@ -372,6 +372,14 @@ def test_a_file_from_the_year_2300(cache: Cache, tmp_path: Path) -> None:
     assert extract(cache, folder)[0].cached == 1
 
 
+def test_a_name_that_no_file_can_have_fails_its_clip(cache: Cache, tmp_path: Path) -> None:
+    face_clips(tmp_path, ["a"], frames=1)
+    (tmp_path / "m.csv").write_text(f"clip,path\na,a.mp4\nb,{'x' * 300}.mp4\nc,{'d/' * 3000}e.mp4\n")
+    done, artifact = extract(cache, tmp_path / "m.csv")
+    assert artifact.clips == ["a"]
+    assert {failure.clip: "name too long" in failure.cause for failure in done.failed} == {"b": True, "c": True}
+
+
 def test_frames_with_a_face_are_counted_also_from_the_cache(cache: Cache, tmp_path: Path) -> None:
     folder = face_clips(tmp_path / "clips", ["a"], frames=2)
     make_clip(folder / "empty.mp4", [no_face()] * 3)
