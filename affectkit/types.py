@@ -5,6 +5,7 @@ Shapes: T rows of one clip, D feature dimensions, N rows of many clips, K target
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +18,16 @@ Floats = NDArray[np.floating]
 Bools = NDArray[np.bool_]
 
 SPLITS = ("train", "val", "test")
+_FACE = re.compile(r"#[0-9]+$")
+
+
+def without_face(name: str) -> str:
+    """The clip that a face of it belongs to: the face rule `all` numbers faces as `name#0`, `name#1`.
+
+    >>> without_face("anna#1")
+    'anna'
+    """
+    return _FACE.sub("", name) if "#" in name else name
 
 
 def _require(condition: bool, message: str) -> None:

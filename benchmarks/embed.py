@@ -115,7 +115,7 @@ def without_model(crops: Artifact, rounds: int) -> None:
 
 def with_model(crops: Artifact, config: EmbedConfig, numerics: Numerics, rounds: int) -> None:
     """Print the ratio of both throughputs."""
-    count = sum(segment.length(clip) for segment in crops.segments for clip in segment.ids)
+    count = sum(crops.length(clip) for clip in crops.clips)
     whole, network = stage(crops, config, numerics), bare(config, numerics, count)
     whole(), network()  # imports, kernels chosen, memory
     taken = alternate(rounds, stage=whole, bare=network)

@@ -57,7 +57,7 @@ def stage(audio: Artifact, config: EmbedConfig, numerics: Numerics, count: int) 
     def measure() -> float:
         with tempfile.TemporaryDirectory(dir=audio.path) as folder:
             done = embed(Cache(Path(folder)), audio, config, numerics, Runtime(progress=False))
-            rows = sum(segment.length(clip) for segment in Artifact(done.path).segments for clip in segment.ids)
+            rows = sum(done.artifact.length(clip) for clip in done.artifact.clips)
         assert not done.failed and done.computed == len(audio) and rows == count, done
         return done.rate
 

@@ -176,7 +176,7 @@ def _artifact(folder: Path) -> None:
     table = artifact(folder / "cache", schema)
     for clips in ("ab", "cd"):
         write(table, {clip: record(schema, 6, ord(clip)) for clip in clips}, per_part=2)
-        table.seal([Failure(f"x{clips}", "s", "no face")], {clip: {"split": "train", "path": clip} for clip in clips})
+        table.seal([Failure(f"x{clips}", "s", "no face")])
     write(table, {"e": record(schema, 4, 5)})
 
 

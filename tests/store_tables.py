@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 
 from affectkit.store import Artifact, Cache, Column, Schema, faces_schema, features_schema, predictions_schema
@@ -62,6 +66,25 @@ def write(table: Artifact, records: dict[str, Record], per_part: int = 1, source
         part.commit()
 
 
+def keys(clips: Iterable[str], source: str = "s") -> set[tuple[str, str]]:
+    """The rows that `write` makes of clips."""
+    return {(clip, source + clip) for clip in clips}
+
+
+def as_before(table: Artifact, entries: dict[str, Any] | None = None) -> None:
+    """Make an artifact what it would be from before there were selections."""
+    for path in table.segment_paths():
+        with h5py.File(path) as file:
+            columns = {name: file[name][()] for name in file if name not in ("sha256", "content_sha256")}
+            columns["sha256"] = file["content_sha256"][()]
+        with h5py.File(path, "w") as file:
+            for name, values in columns.items():
+                file.create_dataset(name, data=values)
+    shutil.rmtree(table.folder / "selections", ignore_errors=True)
+    if entries is not None:
+        (table.folder / "clips.json").write_text(json.dumps(entries))
+
+
 def end(schema: Schema, part: Any, clip: str, values: Record, source: str, status: str = "ok") -> str:
     """One clip in one call of `append`."""
     scalars = {name: value for name, value in values.items() if schema.columns[name].per == "scalar"}
@@ -98,4 +121,4 @@ def every(count: int = CLIPS) -> dict[str, Record]:
 def missing(table: Artifact) -> list[str]:
     """The clips that a run still has to compute."""
     done = table.finished()
-    return [clip for clip in every() if done.get(clip) != "s" + clip]
+    return [clip for clip in every() if (clip, "s" + clip) not in done]

@@ -49,7 +49,7 @@ def causes(done: Run) -> dict[str, str]:
     said = done.stderr.strip().splitlines()
     assert said[: len(report["failed"])] == [f"failed: {clip}: {cause}" for clip, cause in report["failed"].items()]
     assert len(said) == len(report["failed"]) + (len(report["failed"]) > 0)
-    listed = Path(report["artifact"]) / "failures.jsonl"
+    listed = Path(report["folder"]) / "failures.jsonl"
     lines = listed.read_text().splitlines() if listed.exists() else []
     assert {line["clip"]: line["cause"] for line in map(json.loads, lines)} == report["failed"]
     found: dict[str, str] = report["failed"]
@@ -91,7 +91,7 @@ def test_bad_media_fail_by_themselves(affectkit: Command, tmp_path: Path) -> Non
     for clip, words in expected.items():
         assert words in found[clip], found[clip]
         assert str(tmp_path) not in found[clip]
-    made = Path(json.loads(done.stdout)["artifact"])
+    made = Path(json.loads(done.stdout)["folder"])
     assert datasets(tmp_path / made / "data.h5") == datasets(tmp_path / "alone" / "data.h5")
 
     again = affectkit(*FACES, "clips", "--json")

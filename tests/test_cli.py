@@ -67,15 +67,20 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Command, Path, list[
     return command, folder, done.stdout.splitlines()
 
 
+def table(folder: Path, line: str) -> Path:
+    """The folder of the artifact whose selection a command printed."""
+    return Artifact(folder / line).folder
+
+
 # The shell pipeline
 
 
 def test_the_shell_pipeline_passes_paths_on(made: tuple[Command, Path, list[str]]) -> None:
     _, folder, printed = made
     assert len(printed) == 6
-    stages = [Path(line).parent.name for line in printed[:5]]
+    stages = [table(folder, line).parent.name for line in printed[:5]]
     assert stages == ["faces", "embed", "train-head", "predict", "fuse"]
-    assert all((folder / line / "stage.json").is_file() for line in printed[:5])
+    assert all((table(folder, line) / "stage.json").is_file() for line in printed[:5])
     report = json.loads(printed[5])
     assert (report["split"], report["rows"]) == ("test", ROWS)
     assert isinstance(report["scores"]["ccc"], float)
@@ -231,7 +236,7 @@ def test_a_mistake_in_a_process_of_its_own(child: Command) -> None:
     done = child("embed", "nowhere", "--backbone", "resnet18")
     assert (done.returncode, done.stdout) == (2, "")
     absent = "nowhere is not an artifact (it does not exist)"
-    assert done.stderr == f"affectkit: {absent}: give a folder that an affectkit command printed\n"
+    assert done.stderr == f"affectkit: {absent}: give what an affectkit command printed\n"
 
 
 def test_an_unknown_backbone_has_a_suggestion(made: tuple[Command, Path, list[str]]) -> None:
@@ -272,11 +277,11 @@ def test_status(made: tuple[Command, Path, list[str]]) -> None:
 def test_cache_ls_and_show(made: tuple[Command, Path, list[str]]) -> None:
     command, folder, printed = made
     rows = {row["artifact"]: row for row in json.loads(run(command, "cache", "ls", "--json"))}
-    faces = rows[str(folder / printed[0])]
+    faces = rows[str(table(folder, printed[0]))]
     assert (faces["stage"], faces["name"], faces["unsealed"]) == ("faces", "centerface", 0)
     assert faces["clips"] >= 4
     assert rows[str(folder / printed[2])]["clips"] is None
-    assert printed[0].rpartition("/")[2] in run(command, "cache", "ls")
+    assert table(folder, printed[0]).name in run(command, "cache", "ls")
     about = json.loads(run(command, "cache", "show", printed[1]))
     assert about["inputs"]["backbone"]["name"] == "mean-pixel"
     assert about["rows"] == about["clips"] * ROWS
@@ -285,13 +290,13 @@ def test_cache_ls_and_show(made: tuple[Command, Path, list[str]]) -> None:
 
 def test_a_damaged_artifact_hides_no_other(made: tuple[Command, Path, list[str]]) -> None:
     command, folder, printed = made
-    shutil.copytree(folder / printed[0], folder / "cache" / "faces" / "damaged")
+    shutil.copytree(table(folder, printed[0]), folder / "cache" / "faces" / "damaged")
     (folder / "cache" / "faces" / "damaged" / "stage.json").write_text("{")
     try:
         done = command("cache", "ls", "--json")
         assert done.returncode == 0
         assert "damaged/stage.json is not a stage file" in done.stderr
-        assert str(folder / printed[0]) in {row["artifact"] for row in json.loads(done.stdout)}
+        assert str(table(folder, printed[0])) in {row["artifact"] for row in json.loads(done.stdout)}
         assert run(command, "status", "--json")
         assert run(command, "cache", "gc", "--dry-run").strip() == "0.0 MB to free"
     finally:
@@ -301,7 +306,7 @@ def test_a_damaged_artifact_hides_no_other(made: tuple[Command, Path, list[str]]
 def test_cache_verify_says_what_is_damaged(made: tuple[Command, Path, list[str]]) -> None:
     command, folder, printed = made
     assert run(command, "cache", "verify", printed[1]) == "0 damaged\n"
-    shutil.copytree(folder / printed[1], folder / "copy")
+    shutil.copytree(table(folder, printed[1]), folder / "copy")
     artifact = Artifact(folder / "copy")
     data = bytearray((folder / "copy" / "data.h5").read_bytes())
     at = bytes(data).index(np.ascontiguousarray(artifact.column("c", "values")).tobytes())
@@ -321,23 +326,24 @@ def test_cache_why_miss(made: tuple[Command, Path, list[str]]) -> None:
     assert told[2:] == ["  config.margin: '0.2' -> '0.3'"]
     assert run(command, "cache", "why-miss", other).splitlines()[2:] == ["  config.margin: '0.3' -> '0.2'"]
     assert "the recipes are the same" in run(command, "cache", "why-miss", other, other)
-    shutil.rmtree(Path(other) if Path(other).is_absolute() else made[1] / other)
+    shutil.rmtree(table(made[1], other))
 
 
 def test_cache_compact_merges_segments(affectkit: Command, tmp_path: Path) -> None:
     line = ["extract", "faces", "crops", "--source-fps", "5", "--size", "32"]
     for clip in ("b", "a"):
         crop_folder(tmp_path / "crops" / clip, [portrait()])
-        faces = tmp_path / run(affectkit, *line).strip()
+        printed = run(affectkit, *line).strip()
+    faces = table(tmp_path, printed)
     assert (faces / "data.1.h5").exists()
-    assert run(affectkit, "cache", "compact", faces).strip() == str(faces)
-    assert [path.name for path in faces.glob("data*.h5")] == ["data.h5"]
+    assert run(affectkit, "cache", "compact", printed).strip() == printed
+    assert [path.name for path in faces.glob("data*.h5")] == ["data.2.h5"]
     assert Artifact(faces).clips == ["a", "b"]
 
 
 def test_cache_gc_removes_what_the_dead_left(affectkit: Command, tmp_path: Path) -> None:
     crop_folder(tmp_path / "crops" / "a", [portrait()])
-    faces = tmp_path / run(affectkit, "extract", "faces", "crops", "--source-fps", "5", "--size", "32").strip()
+    faces = table(tmp_path, run(affectkit, "extract", "faces", "crops", "--source-fps", "5", "--size", "32").strip())
     dead = subprocess.Popen(["true"])
     dead.wait()
     (faces / "parts").mkdir(exist_ok=True)

@@ -58,7 +58,7 @@ def start(line: Sequence[str], cache: Path) -> subprocess.Popen[str]:
 
 def finish(line: Sequence[str], cache: Path) -> Path:
     """Run to the end; the artifact's path."""
-    return Path(report(start(line, cache))["artifact"])
+    return Path(report(start(line, cache))["folder"])
 
 
 def report(child: subprocess.Popen[str]) -> dict:
@@ -110,15 +110,17 @@ def check_crashes(job: Job, cache: Path, moments: Sequence[tuple[int, float]]) -
         now = held(cache)
         assert kept.items() <= now.items()
         artifact = artifact_under(cache)
-        assert artifact is None or set(artifact.finished()) == set(now)
+        assert artifact is None or {clip for clip, _ in artifact.finished()} == set(now)
         kept = now
     done = report(start(job.line, cache))
     assert (done["computed"], done["cached"], done["failed"]) == (CLIPS - len(kept), len(kept), {})
-    made = Path(done["artifact"])
+    made = Path(done["folder"])
     visible = sorted(path.name for path in made.rglob("*") if not path.name.startswith((TEMPORARY, ".lock")))
     assert visible == sorted(path.name for path in job.expected.rglob("*") if path.name != ".lock")
     assert datasets(made / "data.h5") == datasets(job.expected / "data.h5")
-    assert (made / "clips.json").read_bytes() == (job.expected / "clips.json").read_bytes()
+    selection = next(job.expected.glob("selections/*.json")).relative_to(job.expected)
+    assert Path(done["artifact"]) == made / selection
+    assert (made / selection).read_bytes() == (job.expected / selection).read_bytes()
 
 
 def moments(seed: int, count: int) -> list[tuple[int, float]]:
@@ -146,7 +148,7 @@ def test_two_processes_on_one_artifact(jobs: dict[str, Job], tmp_path: Path, sta
     for child in children:
         done = report(child)
         assert done["computed"] + done["cached"] == CLIPS
-    made = Path(done["artifact"])
+    made = Path(done["folder"])
     assert [path.name for path in made.glob("data*.h5")] == ["data.h5"]
     assert datasets(made / "data.h5") == datasets(job.expected / "data.h5")
     assert not list((made / "parts").iterdir())
@@ -167,4 +169,4 @@ def test_ctrl_c_keeps_what_is_finished_and_a_rerun_goes_on(jobs: dict[str, Job],
     assert not list(cache.glob(f"**/{TEMPORARY}*"))
     done = report(start(job.line, cache))
     assert (done["computed"], done["cached"]) == (CLIPS - len(kept), len(kept))
-    assert datasets(Path(done["artifact"]) / "data.h5") == datasets(job.expected / "data.h5")
+    assert datasets(Path(done["folder"]) / "data.h5") == datasets(job.expected / "data.h5")

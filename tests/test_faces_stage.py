@@ -202,10 +202,11 @@ def test_the_manifests_face_rule_wins_and_can_change(cache: Cache, tmp_path: Pat
     manifest = tmp_path / "clips.csv"
     middles = []
     both = ["pair#0", "pair#1"]
-    for rule, expected in (("left", ["pair"]), ("right", ["pair"]), ("all", both), ("", ["pair"]), ("all", both)):
+    rules = [("left", ["pair"], 1), ("right", ["pair"], 1), ("all", both, 1), ("", ["pair"], 1), ("all", both, 0)]
+    for rule, expected, computed in rules:
         manifest.write_text(f"clip,path,face\npair,pair.mp4,{rule}\n")
         done, artifact = extract(cache, manifest)
-        assert (done.computed, artifact.clips) == (1, expected), rule
+        assert (done.computed, artifact.clips) == (computed, expected), rule
         middles.append(artifact.column(expected[0], "boxes")[0, [0, 2]].mean())
         again, _ = extract(cache, manifest)
         assert again.computed == 0, rule

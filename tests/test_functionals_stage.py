@@ -45,15 +45,19 @@ def rows_of(clip: str, length: int, columns: Mapping[str, int]) -> dict[str, NDA
 
 
 def write(artifact: Artifact, clips: Mapping[str, Rows], partial: Sequence[str] = ()) -> Artifact:
-    part = artifact.new_part()
+    """Further clips, or others of the same ids, in place of those that an artifact shows."""
+    part, sources = artifact.new_part(), {clip: artifact.source(clip) for clip in artifact.clips}
     for clip, rows in clips.items():
         if len(rows["start"]):
             part.append(dict(rows))
         source = sha256(b"".join(np.ascontiguousarray(one).tobytes() for one in rows.values())).hexdigest()
         part.end(clip, source, {}, "partial" if clip in partial else "ok")
+        sources[clip] = source
     part.commit()
-    artifact.seal(entries={clip: {"path": f"{clip}.mp4", "split": "train"} for clip in clips})
-    return Artifact(artifact.path)
+    artifact.seal()
+    return Artifact(
+        artifact.select(sources, {clip: {"path": f"{clip}.mp4", "split": "train"} for clip in sources}).path
+    )
 
 
 def made_by_embed(
@@ -103,14 +107,14 @@ def test_the_numbers_are_those_of_each_clip(cache: Cache, features: Artifact, op
 
 def test_a_rerun_computes_nothing_and_a_new_clip_only_itself(cache: Cache, features: Artifact) -> None:
     _, first = run(cache, features)
-    before = datasets(first.path / "data.h5")
+    before = datasets(first.folder / "data.h5")
     again, _ = run(cache, features)
     assert (again.computed, again.cached) == (0, 5)
     grown = write(features, {"new": rows_of("new", 30, {"values": DIM})})
     done, made = run(cache, grown)
-    assert (done.computed, done.cached, done.path) == (1, 5, first.path)
+    assert (done.computed, done.cached, done.folder) == (1, 5, first.folder)
     assert sorted(made.clips) == sorted([*LENGTHS, "new"])
-    assert datasets(first.path / "data.h5") == before
+    assert datasets(first.folder / "data.h5") == before
 
 
 def test_a_changed_clip_is_computed_again(cache: Cache, features: Artifact) -> None:
@@ -168,7 +172,7 @@ def test_what_is_recorded(cache: Cache, features: Artifact) -> None:
     assert (about.stage, about.name, about.numerics) == ("functionals", "sun-audio", {})
     assert about.inputs["upstream"] == features.stage.fingerprint
     assert about.inputs["hop"] == 1
-    assert about.upstream == [str(features.path.resolve())]
+    assert about.upstream == [str(features.folder.resolve())]
     assert FunctionalsConfig.model_validate(about.provenance["config"]) == FunctionalsConfig(set="sun-audio", window=2)
     assert made.clip_table() == features.clip_table()
 
@@ -248,7 +252,7 @@ def test_a_recipe_is_replayed_from_what_is_recorded(cache: Cache, features: Arti
     chain = _Chain(Cache(cache.root / "elsewhere"), [], RUNTIME, "cpu", {})
     chain._current, chain.names = features, ["a", "c"]
     chain.run(lineage(made)[-1:])
-    assert (chain.artifact.path.name, chain.names, chain.failed) == (made.path.name, ["a", "c"], [])
+    assert (chain.artifact.folder.name, chain.names, chain.failed) == (made.folder.name, ["a", "c"], [])
     assert values(chain.artifact) == {clip: values(made)[clip] for clip in ("a", "c")}
 
 
@@ -267,7 +271,7 @@ def test_new_media_go_through_functionals(cache: Cache, tmp_path: Path) -> None:
     head = train(cache, [column_of(made)], tmp_path / "va.csv", small, RUNTIME, device="cpu").artifact
     again = replay(Cache(tmp_path / "elsewhere"), head, clips_in(tmp_path / "clips"), RUNTIME, device="cpu")
     assert (again.clips, again.failed) == (["a", "b"], [])
-    assert again.features[0].path.name == made.path.name
+    assert again.features[0].artifact.folder.name == made.folder.name
     assert values(again.features[0].artifact) == values(made)
 
 
@@ -280,7 +284,7 @@ def test_the_command(affectkit: Command, cache: Cache, features: Artifact) -> No
     said = json.loads(affectkit(*line, "--json").stdout)
     assert (said["artifact"], said["computed"], said["cached"]) == (str(made.path), 0, 5)
     some = json.loads(affectkit(*line, "--json", "--clips", "b*", "--out", "mine").stdout)
-    assert (some["artifact"], some["computed"]) == ("mine", 2)
+    assert (some["folder"], some["computed"]) == ("mine", 2)
 
 
 def test_the_command_and_layers(affectkit: Command, cache: Cache) -> None:

@@ -363,7 +363,11 @@ def test_command_line(tmp_path: Path, affectkit: Command) -> None:
     (place / "c.npy").write_bytes(b"nothing")
     failed = affectkit("import", "f", "--name", "mine", "--fps", 5, "--json")
     about = json.loads(failed.stdout)
-    assert failed.returncode == 3 and about["artifact"] == made and (about["computed"], about["cached"]) == (1, 1)
+    assert (
+        failed.returncode == 3
+        and about["folder"] == str(Path(made).parents[1])
+        and (about["computed"], about["cached"]) == (1, 1)
+    )
     assert list(about["failed"]) == ["c"]
     exported = affectkit("export", made, "--to", "csv", "--out", "x.csv")
     assert exported.returncode == 0 and (tmp_path / "x.csv").read_text().startswith("clip,start,end,valid,values_0")

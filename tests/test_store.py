@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -12,7 +13,7 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
-from store_tables import LAYERS, SCHEMAS, WAVEFORM, artifact, assert_same, end, record, write
+from store_tables import LAYERS, SCHEMAS, WAVEFORM, artifact, as_before, assert_same, end, keys, record, write
 
 from affectkit.errors import AffectkitError, ClipError, HostileFile, UsageError
 from affectkit.store import Artifact, Cache, Column, Failure, Schema, features_schema, open_artifact
@@ -20,7 +21,7 @@ from affectkit.store import output as output_module
 from affectkit.store import segment as segment_module
 from affectkit.store.atomic import TEMPORARY, temporary_name
 from affectkit.store.schema import ROWS
-from affectkit.store.segment import Segment
+from affectkit.store.segment import ClipRows, Segment
 from affectkit.store.upkeep import leftovers, nearest, remove, size, verify, why_miss
 
 FEATURES = SCHEMAS["features"]
@@ -40,11 +41,11 @@ def test_round_trip(tmp_path: Path, name: str, per_part: int) -> None:
     schema, records = SCHEMAS[name], some(SCHEMAS[name])
     table = artifact(tmp_path, schema)
     write(table, records, per_part)
-    assert open_artifact(table.path).finished() == {clip: "s" + clip for clip in records}
+    assert open_artifact(table.path).finished() == keys(records)
     table.seal()
     again = open_artifact(table.path)
     assert again.clips == sorted(records)
-    assert again.finished() == {clip: "s" + clip for clip in records}
+    assert again.finished() == keys(records)
     for clip, expected in records.items():
         assert_same(schema, again.read(clip), expected)
     assert list(verify(again)) == []
@@ -83,8 +84,10 @@ def test_any_text_is_an_id(tmp_path: Path, clip: str) -> None:
     table = artifact(tmp_path, FEATURES)
     values = record(FEATURES, 3)
     write(table, {clip: values, "other": record(FEATURES, 2)})
-    table.seal([Failure(clip + "!", "s", "cause " + clip)], {clip: {"path": clip}})
-    again = open_artifact(table.path)
+    table.seal([Failure(clip + "!", "s", "cause " + clip)])
+    chosen = table.select({clip: "s" + clip, clip + "!": "s"}, {clip: {"path": clip}})
+    again = open_artifact(chosen.path)
+    assert again.clips == [clip]
     assert_same(FEATURES, again.read(clip), values)
     assert again.failures()[clip + "!"].cause == "cause " + clip
     assert again.clip_table() == {clip: {"path": clip}}
@@ -97,7 +100,7 @@ def test_clip_without_rows_beside_others(tmp_path: Path) -> None:
         records = {"a": record(schema, 0), "b": record(schema, 4), "c": record(schema, 0)}
         write(table, {clip: records[clip] for clip in "bca"}, per_part=2)
         table.seal()
-        assert [table.segment(clip).length(clip) for clip in "abc"] == [0, 4, 0]
+        assert [table.length(clip) for clip in "abc"] == [0, 4, 0]
         for clip in "abc":
             assert_same(schema, table.read(clip), records[clip])
 
@@ -324,7 +327,7 @@ def test_same_bytes_whatever_the_order_grouping_and_interruptions(tmp_path: Path
         abandoned = shuffled.new_part()  # killed here: a temporary file and finished parts stay
         end(schema, abandoned, items[6][0], items[6][1], "s")
         resumed = open_artifact(shuffled.path)
-        assert resumed.finished() == {clip: "s" + clip for clip, _ in items[:6]}
+        assert resumed.finished() == keys(clip for clip, _ in items[:6])
         write(resumed, dict(items[6:]), per_part=1)
         resumed.seal()
         abandoned.discard()
@@ -343,7 +346,7 @@ def test_long_clips_are_copied_in_blocks(tmp_path: Path, monkeypatch: pytest.Mon
     assert (tables[0].path / "data.h5").read_bytes() == (tables[1].path / "data.h5").read_bytes()
 
 
-def test_later_segments_win_and_compact_merges(tmp_path: Path) -> None:
+def test_later_segments_of_before_win_and_compact_merges(tmp_path: Path) -> None:
     schema = SCHEMAS["faces"]
     table, fresh = artifact(tmp_path / "1", schema), artifact(tmp_path / "2", schema)
     old, new, more = (
@@ -352,11 +355,13 @@ def test_later_segments_win_and_compact_merges(tmp_path: Path) -> None:
     for records, source in ((old, "old"), (new, "new"), (more, "new")):
         write(table, records, source=source)
         table.seal()
+    as_before(table)
+    table = open_artifact(table.path)
     assert [path.name for path in table.segment_paths()] == ["data.h5", "data.1.h5", "data.2.h5"]
     current = old | new | more
     for compacted in (False, True):
         if compacted:
-            table.compact()
+            assert table.compact() == 1
         reader = open_artifact(table.path)
         assert reader.clips == list("abcde")
         assert reader.source("b") == "newb"
@@ -399,7 +404,7 @@ def test_a_reader_opens_again_where_other_segments_lie_now(tmp_path: Path, monke
                 table.seal()
 
     with monkeypatch.context() as patch:
-        patch.setattr("affectkit.store.artifact.Segment", Meddled)
+        patch.setattr("affectkit.store.table.Segment", Meddled)
         assert reader.clips == ["a", "b", "c"]
 
 
@@ -418,11 +423,11 @@ def test_what_is_mapped_is_the_file_that_was_checked(tmp_path: Path, monkeypatch
     monkeypatch.setattr(segment_module, "_checked", replaced)
     segment = Segment(one.path / "data.h5", FEATURES)
     assert segment.ids == ["a", "b"]
-    assert_same(FEATURES, segment.read("b"), record(FEATURES, 3, 1))
+    assert_same(FEATURES, ClipRows(segment, 1).read(), record(FEATURES, 3, 1))
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_any_history_ends_in_the_newest_clips(tmp_path: Path, seed: int) -> None:
+def test_any_history_keeps_every_version(tmp_path: Path, seed: int) -> None:
     rng = np.random.default_rng(seed)
     schema = SCHEMAS[["faces", "waveform"][seed % 2]]
     table, expected = artifact(tmp_path, schema), {}
@@ -430,16 +435,16 @@ def test_any_history_ends_in_the_newest_clips(tmp_path: Path, seed: int) -> None
         clips = [f"c{n}" for n in rng.permutation(9)[: rng.integers(1, 6)]]
         records = {clip: record(schema, int(rng.integers(0, 6)), 100 * seed + step) for clip in clips}
         write(table, records, per_part=int(rng.integers(1, 4)), source=f"{step} ")
-        expected |= records
+        expected |= {(clip, f"{step} {clip}"): values for clip, values in records.items()}
         if rng.random() < 0.6:
             table.seal()
         if rng.random() < 0.3:
             table.compact()
     table.seal()
     for _ in range(2):
-        assert table.clips == sorted(expected)
-        for clip, values in expected.items():
-            assert_same(schema, table.read(clip), values)
+        assert table.rows.keys() == expected.keys()
+        for key, values in expected.items():
+            assert_same(schema, table.rows[key].read(), values)
         assert list(verify(table)) == []
         table.compact()
 
@@ -486,22 +491,22 @@ def test_crash_between_sealing_and_removing_the_parts(tmp_path: Path, monkeypatc
     before = (table.path / "data.h5").read_bytes()
     assert len(table.part_paths()) == 6
     again = open_artifact(table.path)
-    assert again.finished().keys() == some(FEATURES).keys()
+    assert again.finished() == keys(some(FEATURES))
     again.seal()
     assert [path.name for path in again.segment_paths()] == ["data.h5"]
     assert (table.path / "data.h5").read_bytes() == before
     assert again.part_paths() == []
 
 
-def test_newest_of_several_unsealed_versions_counts(tmp_path: Path) -> None:
+def test_every_unsealed_version_counts(tmp_path: Path) -> None:
     table = artifact(tmp_path, FEATURES)
     for seed in range(6):
         write(table, {"a": record(FEATURES, 2, seed)}, source=f"version {seed} ")
-        path = max(table.part_paths(), key=lambda p: p.stat().st_mtime_ns)
-        subprocess.run(["touch", "-d", f"@{1000 + seed}", path], check=True)
-    assert table.finished() == {"a": "version 5 a"}
+    assert table.finished() == {("a", f"version {seed} a") for seed in range(6)}
     table.seal()
-    assert_same(FEATURES, table.read("a"), record(FEATURES, 2, 5))
+    for seed in range(6):
+        chosen = table.select({"a": f"version {seed} a"}, {})
+        assert_same(FEATURES, open_artifact(chosen.path).read("a"), record(FEATURES, 2, seed))
 
 
 # Beside the data
@@ -518,26 +523,38 @@ def test_failures_are_kept_by_source_and_go_with_success(tmp_path: Path) -> None
     assert all(failure.time for failure in failures.values())
     write(table, {"b": record(FEATURES, 1)}, source="b3 ")
     table.seal()
-    assert open_artifact(table.path).failures().keys() == {"a"}
-    table.seal([Failure("b", "b4", "changed and broken")])
-    assert open_artifact(table.path).failures().keys() == {"a", "b"}
+    assert open_artifact(table.path).failed().keys() == {("a", "a1"), ("b", "b1"), ("b", "b2")}
+    table.seal([Failure("b", "b3 b", "has rows"), Failure("b", "b4", "changed and broken")])
+    assert open_artifact(table.path).failed().keys() == {("a", "a1"), ("b", "b1"), ("b", "b2"), ("b", "b4")}
     assert "b" in table
+    write(table, {"a": record(FEATURES, 1)}, source="a1"[:1])
+    table.seal([Failure("a", "aa", "has rows")])
+    assert ("a", "a1") in table.failed()
+    assert ("a", "aa") not in table.failed()
 
 
-def test_clip_table_is_merged(tmp_path: Path) -> None:
+def test_the_folder_knows_what_was_said_of_each_clip_last(tmp_path: Path) -> None:
     table = artifact(tmp_path, FEATURES)
-    table.seal((), {"a": {"split": "train"}, "b": {"split": "val"}})
-    table.seal((), {"b": {"split": "test"}, "c": {}})
+    write(table, {clip: record(FEATURES, 1) for clip in "abc"})
+    table.seal()
+    one = table.select({"a": "sa", "b": "sb"}, {"a": {"split": "train"}, "b": {"split": "val"}})
+    two = table.select({"b": "sb", "c": "sc"}, {"b": {"split": "test"}, "c": {}})
+    os.utime(one.path, (1, 1))
+    table.select({"z": "gone"}, {"z": {"split": "val"}})
     assert open_artifact(table.path).clip_table() == {"a": {"split": "train"}, "b": {"split": "test"}, "c": {}}
+    assert open_artifact(one.path).clip_table() == {"a": {"split": "train"}, "b": {"split": "val"}}
+    assert open_artifact(two.path).clip_table() == {"b": {"split": "test"}, "c": {}}
 
 
 def test_sealing_nothing_new_writes_nothing(tmp_path: Path) -> None:
     table = artifact(tmp_path, FEATURES)
     write(table, some(FEATURES))
-    entries = {"a": {"split": "train"}}
-    table.seal([Failure("z", "s", "no")], entries)
+    sources, entries = dict(keys(some(FEATURES))), {"a": {"split": "train"}}
+    table.seal([Failure("z", "s", "no")])
+    chosen = table.select(sources, entries)
     before = {path.name: path.stat().st_mtime_ns for path in table.path.iterdir()}
-    open_artifact(table.path).seal((), entries)
+    open_artifact(table.path).seal()
+    assert open_artifact(table.path).select(sources, entries).path == chosen.path
     assert {path.name: path.stat().st_mtime_ns for path in table.path.iterdir()} == before
 
 
@@ -657,7 +674,8 @@ from affectkit.store import Failure
 for n in range(rounds):
     write(table, {{f"{{me}}-{{n}}-{{i}}": record(schema, i, n) for i in range(3)}}, per_part=2)
     write(table, {{f"both-{{n}}-{{i}}": record(schema, i, n) for i in range(3)}})
-    table.seal([Failure(f"{{me}}-bad-{{n}}", "s", "no")], {{f"{{me}}-{{n}}": {{"split": "train"}}}})
+    table.seal([Failure(f"{{me}}-bad-{{n}}", "s", "no")])
+    table.select({{f"{{me}}-{{n}}-0": f"s{{me}}-{{n}}-0"}}, {{f"{{me}}-{{n}}-0": {{"split": "train"}}}})
     assert f"{{me}}-{{n}}-2" in table
 """
 
@@ -693,7 +711,7 @@ def test_two_processes_seal_one_artifact(tmp_path: Path) -> None:
     for clip, values in expected.items():
         assert_same(FEATURES, table.read(clip), values)
     assert table.failures().keys() == {f"{who}-bad-{n}" for who in ("one", "two") for n in range(rounds)}
-    assert table.clip_table().keys() == {f"{who}-{n}" for who in ("one", "two") for n in range(rounds)}
+    assert table.clip_table().keys() == {f"{who}-{n}-0" for who in ("one", "two") for n in range(rounds)}
     assert table.part_paths() == []
     assert list(verify(table)) == []
 
@@ -778,7 +796,7 @@ def test_part_reads_like_a_segment(tmp_path: Path) -> None:
     table = artifact(tmp_path, schema)
     write(table, {clip: record(schema, 4, ord(clip)) for clip in "ab"}, per_part=2)
     segment = Segment.part(table.part_paths()[0], schema)
-    assert_same(schema, segment.read("b"), record(schema, 4, ord("b")))
+    assert_same(schema, ClipRows(segment, 1).read(), record(schema, 4, ord("b")))
     segment.close()
 
 

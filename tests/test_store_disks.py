@@ -8,14 +8,13 @@ import os
 import subprocess
 import sys
 import threading
-import warnings
 from pathlib import Path
 from typing import Any
 
 import pytest
 from store_tables import SCHEMAS, artifact, record, write
 
-from affectkit.errors import AffectkitError, Notice
+from affectkit.errors import AffectkitError
 from affectkit.store import Artifact, Cache, locking, open_artifact
 from affectkit.store.atomic import atomically, fsync, write_text
 
@@ -33,7 +32,8 @@ def no_locks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
 def _sealed(root: Path) -> Artifact:
     made = artifact(root, FEATURES)
     write(made, {"a": record(FEATURES, 3)})
-    made.seal(entries={"a": {"split": "val"}})
+    made.seal()
+    made.select({"a": "sa"}, {"a": {"split": "val"}})
     return made
 
 
@@ -109,7 +109,7 @@ def test_a_disk_that_fails_is_one_line(tmp_path: Path, monkeypatch: pytest.Monke
         made.seal()
     assert "\n" not in str(caught.value)
     monkeypatch.undo()
-    assert list(open_artifact(made.path).finished()) == ["a"]
+    assert open_artifact(made.path).finished() == {("a", "sa")}
 
 
 @pytest.mark.parametrize("refusals", [1, 100])
@@ -180,12 +180,11 @@ def test_a_complete_artifact_on_a_read_only_disk(tmp_path: Path, monkeypatch: py
     before = sorted(made.path.rglob("*"))
     _read_only(monkeypatch)
     opened = open_artifact(made.path)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        assert opened.finished().keys() == {"a"}
-        opened.seal(entries={"a": {"split": "val"}})
-    with pytest.warns(Notice, match=r"clips\.json stays as it is"):
-        opened.seal(entries={"a": {"split": "train"}})
+    assert opened.finished() == {("a", "sa")}
+    opened.seal()
+    assert opened.select({"a": "sa"}, {"a": {"split": "val"}}).clips == ["a"]
+    with pytest.raises(AffectkitError, match="a selection of 1 clips must be written there"):
+        opened.select({"a": "sa"}, {"a": {"split": "train"}})
     assert sorted(made.path.rglob("*")) == before
 
 

@@ -18,7 +18,8 @@ def _table(root: Path, clips: str, of: str) -> Artifact:
     """An artifact with sealed clips, one finished part, a failure and what the user said of a clip."""
     made = artifact(root, FEATURES, of=of)
     write(made, {clip: record(FEATURES, 3) for clip in clips})
-    made.seal([Failure("x", "s", "cut off")], {clips[0]: {"split": "val"}})
+    made.seal([Failure("x", "s", "cut off")])
+    made.select({clips[0]: "s" + clips[0]}, {clips[0]: {"split": "val"}})
     write(made, {clips[0] + "2": record(FEATURES, 3)})
     return made
 
@@ -37,7 +38,7 @@ def foreign(tmp_path: Path) -> Artifact:
     return _table(tmp_path / "foreign", "cd", "foreign")
 
 
-ENTRIES = ("parts", "data.h5", "data.1.h5", ".lock", "stage.json", "failures.jsonl", "clips.json")
+ENTRIES = ("parts", "data.h5", "data.1.h5", ".lock", "stage.json", "failures.jsonl", "clips.json", "selections")
 
 
 @pytest.mark.parametrize("entry", ENTRIES)
@@ -58,7 +59,8 @@ def test_nothing_is_done_through_a_link(entry: str, mine: Artifact, foreign: Art
         opened.finished()
         opened.failures()
         opened.clip_table()
-        opened.seal([Failure("y", "s", "cut off")], {"c": {"split": "train"}})
+        opened.seal([Failure("y", "s", "cut off")])
+        opened.select({"c": "sc"}, {"c": {"split": "train"}})
     assert "\n" not in str(caught.value)
     assert str(place) in str(caught.value)
     for use in (

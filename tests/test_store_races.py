@@ -27,9 +27,12 @@ table, log, turns = artifact(root, schema), root / "finished.txt", 0
 WRITE = """
 while time.monotonic() < until:
     names = [f"{me}-{turns}-{n}" for n in range(3)]
+    sources = {name: "s" + name for name in names}
+    chosen = table.select(sources, {})
     write(table, {name: record(schema, n, turns) for n, name in enumerate(names)}, per_part=2)
-    assert {(name, "s" + name) for name in names} <= set(open_artifact(table.path).finished().items())
+    assert open_artifact(table.path).finished() >= set(sources.items())
     table.seal()
+    assert open_artifact(chosen.path).clips == names
     with log.open("a") as lines:
         lines.write("".join(f"{name}\\n" for name in names))
     turns += 1
@@ -69,7 +72,7 @@ def test_nobody_misses_a_finished_clip(tmp_path: Path, seconds: int) -> None:
     }
     turns = {name: child.communicate()[0] for name, child in children.items()}
     assert {name: child.returncode for name, child in children.items()} == dict.fromkeys(bodies, 0)
-    assert all(int(count) > 3 for count in turns.values()), turns
+    assert all(int(count) for count in turns.values()), turns
     table, schema = artifact(tmp_path, SCHEMAS["features"]), SCHEMAS["features"]
     finished = (tmp_path / "finished.txt").read_text().split()
     assert open_artifact(table.path).clips == sorted(finished)

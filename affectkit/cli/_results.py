@@ -42,9 +42,11 @@ def print_table(table: Table) -> None:
     Console(width=None if sys.stdout.isatty() else 1000).print(table)
 
 
-def finish(outcome: Outcome, as_json: bool, earlier: Sequence[Failure] = ()) -> None:
-    """Print the artifact's path (or JSON); list what failed, `earlier` included; exit with 3 if anything did."""
-    outcome = replace(outcome, failed=(*earlier, *outcome.failed))
+def finish(outcome: Outcome, as_json: bool, earlier: Sequence[Failure] = (), notices: Sequence[str] = ()) -> None:
+    """Print what the next command takes (or JSON); list what failed, and what the user must know, `earlier` and
+    `notices` of the steps before included; exit with 3 if anything failed."""
+    told = tuple(dict.fromkeys((*notices, *outcome.notices)))
+    outcome = replace(outcome, failed=(*earlier, *outcome.failed), notices=told)
     if as_json:
         typer.echo(json.dumps(_as_dict(outcome), ensure_ascii=False))
     else:
@@ -60,7 +62,7 @@ def finish(outcome: Outcome, as_json: bool, earlier: Sequence[Failure] = ()) -> 
     if outcome.failed:
         count = "1 clip" if len(outcome.failed) == 1 else f"{len(outcome.failed)} clips"
         more = f", the first {LISTED} are listed" if len(outcome.failed) > LISTED else ""
-        where = outcome.path / "failures.jsonl"
+        where = outcome.folder / "failures.jsonl"
         log(f"{count} failed{more}" + (f"; causes are in {where}" if len(outcome.failed) > len(earlier) else ""))
         raise typer.Exit(SOME_FAILED)
 
@@ -96,6 +98,7 @@ def _summary(outcome: Outcome) -> str:
 def _as_dict(outcome: Outcome) -> dict[str, Any]:
     return {
         "artifact": str(outcome.path),
+        "folder": str(outcome.folder),
         "computed": outcome.computed,
         "cached": outcome.cached,
         "partial": outcome.partial,

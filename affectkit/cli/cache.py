@@ -15,7 +15,9 @@ from affectkit.errors import AffectkitError
 from affectkit.store import Artifact, Cache, open_artifact, upkeep
 from affectkit.store.export import FORMATS, export
 
-ArtifactArgument = Annotated[Path, typer.Argument(help="an artifact's folder", metavar="ARTIFACT")]
+ArtifactArgument = Annotated[
+    Path, typer.Argument(help="what a command printed, or an artifact's folder", metavar="ARTIFACT")
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -52,7 +54,7 @@ def _row(artifact: Artifact) -> dict[str, Any]:
     has_table = artifact.stage.table is not None
     return {
         "artifact": str(artifact.path), "stage": artifact.stage.stage, "name": artifact.stage.name,
-        "clips": len(artifact) if has_table else None, "failed": len(artifact.failures()),
+        "clips": len(artifact.rows) if has_table else None, "failed": len(artifact.failed()),
         "unsealed": len(artifact.part_paths()), "bytes": upkeep.size(artifact.path),
     }  # fmt: skip
 
@@ -62,10 +64,13 @@ def show(artifact: ArtifactArgument) -> None:
     opened = open_artifact(artifact)
     about = opened.stage.model_dump(mode="json", exclude={"table"})
     if opened.stage.table is not None:
-        about["clips"] = len(opened)
-        about["rows"] = sum(opened.segment(clip).length(clip) for clip in opened.clips)
-        about["partial"] = [clip for clip in opened.clips if opened.status(clip) == "partial"]
+        held = opened.current()
+        about["clips"] = len(held)
+        about["rows"] = sum(len(rows) for rows in held)
+        about["partial"] = sorted(rows.key[0] for rows in held if rows.status == "partial")
         about["failed"] = {clip: failure.cause for clip, failure in opened.failures().items()}
+        if opened.selection is None:
+            about["selections"] = {str(path): len(one.sources) for path, one in opened.selections()}
     typer.echo(json.dumps(about, indent=2, ensure_ascii=False))
 
 
@@ -96,8 +101,9 @@ def why_miss(
 
 
 def compact(artifact: ArtifactArgument) -> None:
-    """Merge the segments of an artifact into one; rows that were replaced are dropped."""
-    open_artifact(artifact).compact()
+    """Merge the segments of an artifact into one; rows that no selection names are dropped, and counted."""
+    if dropped := open_artifact(artifact).compact():
+        log(f"note: {dropped} clips dropped that were replaced, or that no selection names")
     typer.echo(str(artifact))
 
 
@@ -132,7 +138,7 @@ def export_artifact(
     Example: `affectkit export "$P" --to csv --out predictions.csv`
     """
     opened = open_artifact(artifact)
-    target = out or Path(f"{opened.path.name}.{to}")
+    target = out or Path(f"{opened.folder.name}.{to}")
     typer.echo(str(export(opened, to, target, choose(clips, opened.clips))))
 
 

@@ -187,6 +187,7 @@ def predict(
     settings: dict[str, Any] = {"config": config, "at": at, "device": device, "out": out}
     media = [] if made else clips_of(inputs, media_suffixes(opened), allow_outside=allow_outside)
     failed: list[Failure] = []
+    told: tuple[str, ...] = ()
     if is_network(opened):
         if made and len(inputs) > 1:
             raise UsageError(f"{head} is a fine-tuned network: it reads one artifact, {len(inputs)} are given")
@@ -196,6 +197,7 @@ def predict(
         else:
             seen = replay_upstream(store, opened, media, runtime, device=device, weights=moved)
             upstream, chosen, failed = seen.artifact, choose(clips, seen.clips) or seen.clips, seen.failed
+            told = seen.notices
         outcome = predict_network(store, opened, upstream, runtime, clips=chosen, **settings)
     else:
         if made:
@@ -204,8 +206,9 @@ def predict(
         else:
             again = replay(store, opened, media, runtime, device=device, weights=moved)
             features, chosen, failed = again.features, choose(clips, again.clips) or again.clips, again.failed
+            told = again.notices
         outcome = run_predict(store, opened, features, runtime, clips=chosen, **settings)
-    finish(outcome, as_json, earlier=failed)
+    finish(outcome, as_json, earlier=failed, notices=told)
 
 
 def _print(path: Path, about: dict[str, Any], as_json: bool) -> None:

@@ -7,7 +7,7 @@ names have one spelling (`clip_id`, `split_name`) wherever they come from.
 from __future__ import annotations
 
 from affectkit.manifest.alignment import Pooling, align, check_pooling
-from affectkit.manifest.clip_ids import clip_id, split_name, without_face
+from affectkit.manifest.clip_ids import clip_id, split_name
 from affectkit.manifest.crops import IMAGE_SUFFIXES, CropFrames, crop_frames
 from affectkit.manifest.csv_table import CsvTable, read_table
 from affectkit.manifest.label_match import LabelMatch, match_labels
@@ -17,6 +17,7 @@ from affectkit.manifest.openings import read_openings
 from affectkit.manifest.predictions_csv import read_predictions, write_predictions
 from affectkit.manifest.source_paths import sources
 from affectkit.manifest.splits import SplitRequest, read_splits, resolve_splits
+from affectkit.types import without_face
 
 __all__ = [
     "IMAGE_SUFFIXES",

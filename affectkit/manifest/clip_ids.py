@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import unicodedata
 
 from affectkit.errors import UsageError
@@ -10,7 +9,6 @@ from affectkit.types import SPLITS
 
 LONGEST_ID = 255
 _BREAKS = frozenset({"Cc", "Cs", "Zl", "Zp"})
-_FACE = re.compile(r"#[0-9]+$")
 _SYNONYMS = {
     "training": "train",
     "valid": "val",
@@ -40,15 +38,6 @@ def clip_id(text: str) -> str:
     if problem:
         raise UsageError(f"clip id {_quoted(name)} {problem}: ids are plain relative paths such as day1/anna")
     return name
-
-
-def without_face(name: str) -> str:
-    """The clip that a face of it belongs to: the face rule `all` numbers faces as `name#0`, `name#1`.
-
-    >>> without_face("anna#1")
-    'anna'
-    """
-    return _FACE.sub("", name)
 
 
 def split_name(text: str) -> str:

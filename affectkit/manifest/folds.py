@@ -9,9 +9,8 @@ from typing import Literal
 import numpy as np
 
 from affectkit.errors import UsageError
-from affectkit.manifest.clip_ids import without_face
 from affectkit.tasks import Task
-from affectkit.types import ClipLabels
+from affectkit.types import ClipLabels, without_face
 
 
 def deal(

@@ -11,9 +11,9 @@ from typing import Any, Literal
 import numpy as np
 
 from affectkit.errors import UsageError
-from affectkit.manifest.clip_ids import split_name, without_face
+from affectkit.manifest.clip_ids import split_name
 from affectkit.manifest.csv_table import read_table
-from affectkit.types import ClipLabels
+from affectkit.types import ClipLabels, without_face
 
 
 def read_splits(path: Path) -> dict[str, str]:

@@ -45,9 +45,9 @@ class CropTable:
         self.clips = tuple(clips)
         self.side = int(upstream.stage.inputs["config"]["size"])
         self._artifact = upstream
-        self._segments = [upstream.segment(clip) for clip in self.clips]
-        places = zip(self._segments, self.clips, strict=True)
-        self._first = np.array([s.arrays["offsets"][s.clips[clip]] for s, clip in places], np.int64)
+        held = [upstream.clip_rows(clip) for clip in self.clips]
+        self._segments = [rows.segment for rows in held]
+        self._first = np.array([rows.segment.arrays["offsets"][rows.row] for rows in held], np.int64)
         self.offsets: Indices = np.concatenate([[0], np.cumsum([len(self._column(c, "start")) for c in self.clips])])
         self.offsets = self.offsets.astype(np.int64)
         self.start: Floats = self._joined("start", np.float64)

@@ -141,11 +141,11 @@ class _Builder:
         if step.kind.makes == "sound":
             config = step.config(AudioConfig).model_copy(update={"vad": "none", "denoise": "none"})
             _write_sound(folder / "noise.wav", config.sampling_rate)
-            return Artifact(extract_audio(cache, clips_of([str(folder)], {".wav"}), config, runtime).path)
+            return extract_audio(cache, clips_of([str(folder)], {".wav"}), config, runtime).artifact
         faces = step.config(FacesConfig)
         _write_crops(folder / "noise", faces.size)
         given = clips_of([str(folder)])
-        return Artifact(extract_faces(cache, given, faces, runtime, times=CropTimes(source_fps=30.0)).path)
+        return extract_faces(cache, given, faces, runtime, times=CropTimes(source_fps=30.0)).artifact
 
 
 _BUILD: dict[str, Callable[[_Builder, Step], Model | None]] = {

@@ -10,14 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from affectkit.config import Config, Runtime
-from affectkit.errors import AffectkitError, UsageError, listed
-from affectkit.manifest import without_face
+from affectkit.errors import AffectkitError, listed
 from affectkit.recipes.at_hand import Media, labels_of
 from affectkit.recipes.checking import Plan
 from affectkit.recipes.steps import Ref, Step
 from affectkit.stages._labels import Labels
 from affectkit.stages._map import Outcome
-from affectkit.store import Artifact, Cache, Failure, Features
+from affectkit.store import Artifact, Cache, Failure, Features, NotMade
 from affectkit.store import features as column_of
 from affectkit.store.atomic import explained
 from affectkit.types import Clip
@@ -29,14 +28,14 @@ _OF_CLIPS = ("crops", "sound", "features")
 
 @dataclass(frozen=True, repr=False)
 class Made:
-    """What a step made: the artifact's folder (or the file), its clips (None: all there are), and what the stage said.
+    """What a step made: the artifact, all of it or a selection (or the file), and what the stage said.
 
     `cached`: nothing of it was computed now.
     """
 
     step: Step
     path: Path
-    clips: tuple[str, ...] | None
+    artifact: Artifact | None
     cached: bool
     seconds: float = 0.0
     outcome: Outcome | None = None
@@ -93,30 +92,27 @@ class Session:
         self.folder = folder or self.cache.root / "run"
         self.made: dict[str, Made] = {}
         self._media = media
-        self._taken: dict[Path, dict[str, str]] = {}
 
     def media(self, step: Step) -> list[Clip]:
         """The clips of the data set that a step begins with."""
         return self._media[step.places.data].clips
 
     def artifact(self, ref: Ref) -> Artifact:
-        """What a step has made."""
-        return Artifact(self.made[ref.step].path, dry=self.cache.dry)
+        """What a step has made, of its own clips."""
+        artifact = self.made[ref.step].artifact
+        assert artifact is not None, "a file is no step's input"
+        return artifact
 
     def features(self, ref: Ref) -> Features:
-        """The same as features, of the step's own clips."""
-        found, clips = column_of(self.artifact(ref), ref.column), self.made[ref.step].clips
-        return found if clips is None else Features(found.artifact, found.column, frozenset(clips))
+        """What a step has made, as features."""
+        return column_of(self.artifact(ref), ref.column)
 
-    def source(self, ref: Ref) -> Features:
-        """Crops or sound of the step's own clips, as tasks that are learnt along are given."""
-        clips = self.made[ref.step].clips
-        return Features(self.artifact(ref), only=None if clips is None else frozenset(clips))
-
-    def clips(self, ref: Ref) -> list[str]:
-        """The clips of a step's result, in order."""
-        clips = self.made[ref.step].clips
-        return self.artifact(ref).clips if clips is None else list(clips)
+    def scores(self, name: str) -> Path:
+        """What a step has predicted. Raises NotMade where a dry run finds all of it, but no command has printed it."""
+        made = self.made[name]
+        if self.cache.dry and not made.path.exists():
+            raise NotMade(made.path)
+        return made.path
 
     def labels(self, step: Step) -> Labels:
         """Those that the step names."""
@@ -145,46 +141,23 @@ class Session:
         seconds = time.monotonic() - began
         if isinstance(found, Outcome):
             cached = not found.computed and not found.pending
-            made = Made(step, found.path, self._clips(step, found), cached, seconds, found)
+            made = Made(step, found.path, found.artifact, cached, seconds, found)
+        elif step.kind.makes == "file":
+            made = Made(step, found.path, None, False, seconds, None, found.report)
         else:
-            path = found.path if step.kind.makes == "file" else found.artifact.path
-            cached = step.kind.makes != "file" and not self.cache.wrote
-            made = Made(step, path, None, cached, seconds, None, found.report)
+            made = Made(step, found.artifact.path, found.artifact, not self.cache.wrote, seconds, None, found.report)
         self.made[step.name] = made
         return made
-
-    def _clips(self, step: Step, found: Outcome) -> tuple[str, ...]:
-        """The clips of a map stage's artifact that are this step's: it may hold those of other data sets."""
-        if step.kind.makes in ("crops", "sound"):
-            given = {clip.id for clip in self.media(step)}
-            self._refuse_shared(step, found.path, given)
-            return tuple(one for one in Artifact(found.path).clips if one in given or without_face(one) in given)
-        own = self._inputs(step)
-        return tuple(one for one in Artifact(found.path).clips if own is None or one in own)
 
     def given(self, step: Step) -> int:
         """How many clips a step is given."""
         if step.kind.makes in ("crops", "sound"):
             return len(self.media(step))
-        found = self._inputs(step)
-        return len(self.clips(step.inputs[-1]) if found is None else found)
+        own = [set(self.artifact(one).clips) for one in step.inputs if self._has_clips(one)]
+        return len(set.intersection(*own)) if own else len(self.artifact(step.inputs[-1]))
 
-    def _inputs(self, step: Step) -> set[str] | None:
-        """The clips that all features (or crops, or sound) of a step have; None: all there are."""
-        own = [self.made[one.step].clips for one in step.inputs if self.made[one.step].step.kind.makes in _OF_CLIPS]
-        sets = [set(one) for one in own if one is not None]
-        return set.intersection(*sets) if sets else None
-
-    def _refuse_shared(self, step: Step, path: Path, given: set[str]) -> None:
-        """Two data sets in one artifact must not have an id in common: one would stand for the other."""
-        names = self._taken.setdefault(path, {})
-        twice = sorted(clip for clip in given if names.get(clip, step.places.data) != step.places.data)
-        if twice:
-            raise UsageError(
-                f"data sets {names[twice[0]]} and {step.places.data} both have {listed(twice, 'clips')}: "
-                "give one of the steps other settings, or rename the clips"
-            )
-        names.update(dict.fromkeys(given, step.places.data))
+    def _has_clips(self, ref: Ref) -> bool:
+        return self.made[ref.step].step.kind.makes in _OF_CLIPS
 
 
 def run_all(session: Session, say: Callable[[Made], None] = lambda made: None) -> list[Made]:
@@ -217,7 +190,7 @@ def times_of(folder: Path, made: Made) -> dict[str, float] | None:
             entry = _Entry.model_validate(parsed_json(line))
         except ValueError:  # cut short by a kill
             continue
-        if entry.step == made.step.name and Path(entry.path).name == made.path.name:
+        if entry.step == made.step.name and Path(entry.path).name == _place(made).name:
             total = total or {"seconds": 0.0, "rows": 0}
             total = {"seconds": total["seconds"] + entry.seconds, "rows": total["rows"] + entry.rows}
     return total
@@ -230,8 +203,13 @@ class _Entry(Config):
     rows: int
 
 
+def _place(made: Made) -> Path:
+    """The artifact's folder, or the file."""
+    return made.artifact.folder if made.artifact else made.path
+
+
 def _note(file: Path, made: Made) -> None:
     rows = made.outcome.rows if made.outcome else 0
-    entry = {"step": made.step.name, "path": str(made.path), "seconds": round(made.seconds, 3), "rows": rows}
+    entry = {"step": made.step.name, "path": str(_place(made)), "seconds": round(made.seconds, 3), "rows": rows}
     with explained(file), file.open("a", encoding="utf-8") as notes:
         notes.write(json.dumps(entry) + "\n")

@@ -33,6 +33,7 @@ from affectkit.stages.predict_network import predict_network
 from affectkit.stages.sources import CropTimes
 from affectkit.stages.submit import SubmitConfig, submit
 from affectkit.stages.train import TrainConfig, train
+from affectkit.store import Features
 from affectkit.store import features as column_of
 from affectkit.store.atomic import explained
 
@@ -57,14 +58,14 @@ def _embed(step: Step, run: Session) -> Any:
         config = config.model_copy(update={"weights": str(run.made[step.weights_of].path)})
     (upstream,) = step.inputs
     numerics = numerics.model_copy(update={"device": run.device})
-    return embed(run.cache, run.artifact(upstream), config, numerics, run.runtime, clips=run.clips(upstream))
+    return embed(run.cache, run.artifact(upstream), config, numerics, run.runtime)
 
 
 def _functionals(step: Step, run: Session) -> Any:
     (upstream,) = step.inputs
     given, config = run.artifact(upstream), step.config(FunctionalsConfig)
     config = config.model_copy(update={"column": column_of(given, upstream.column or config.column or "").column})
-    return functionals(run.cache, given, config, run.runtime, clips=run.clips(upstream))
+    return functionals(run.cache, given, config, run.runtime)
 
 
 def _train(step: Step, run: Session) -> Any:
@@ -81,12 +82,12 @@ def _train(step: Step, run: Session) -> Any:
 def _finetune(step: Step, run: Session) -> Any:
     (upstream,) = step.inputs
     auxiliary = [
-        AuxiliarySource(run.source(Ref.of(one.from_)), labels, tasks.get(one.task))
+        AuxiliarySource(Features(run.artifact(Ref.of(one.from_))), labels, tasks.get(one.task))
         for one, labels in zip(step.aux, run.aux_labels(step), strict=True)
     ]
     return finetune(
         run.cache, run.artifact(upstream), run.labels(step), step.config(FinetuneConfig), run.runtime,
-        device=run.device, splits=step.paths.get("splits"), auxiliary=auxiliary, clips=run.clips(upstream),
+        device=run.device, splits=step.paths.get("splits"), auxiliary=auxiliary,
     )  # fmt: skip
 
 
@@ -95,7 +96,7 @@ def _predict(step: Step, run: Session) -> Any:
     if run.made[head.step].step.kind.makes == "network":
         return predict_network(
             run.cache, run.artifact(head), run.artifact(inputs[0]), run.runtime, config=step.config(PredictConfig),
-            at=step.paths.get("at"), device=run.device, clips=run.clips(inputs[0]),
+            at=step.paths.get("at"), device=run.device,
         )  # fmt: skip
     return predict(
         run.cache, run.artifact(head), [run.features(one) for one in inputs], run.runtime,
@@ -104,20 +105,20 @@ def _predict(step: Step, run: Session) -> Any:
 
 
 def _fuse(step: Step, run: Session) -> Any:
-    sets, config = [run.made[one.step].path for one in step.inputs], step.config(FuseConfig)
+    sets, config = [run.scores(one.step) for one in step.inputs], step.config(FuseConfig)
     return fuse(run.cache, sets, run.labels(step), config, splits=step.paths.get("splits"))
 
 
 def _evaluate(step: Step, run: Session) -> Any:
     (predictions,), other = step.inputs, step.places.against
     return evaluate(
-        run.cache, run.made[predictions.step].path, run.labels(step), step.config(EvaluateConfig),
-        splits=step.paths.get("splits"), against=run.made[other].path if other else None,
+        run.cache, run.scores(predictions.step), run.labels(step), step.config(EvaluateConfig),
+        splits=step.paths.get("splits"), against=run.scores(other) if other else None,
     )  # fmt: skip
 
 
 def _compare(step: Step, run: Session) -> Any:
-    sets, config = [run.made[one.step].path for one in step.inputs], step.config(CompareConfig)
+    sets, config = [run.scores(one.step) for one in step.inputs], step.config(CompareConfig)
     return compare(run.cache, sets, run.labels(step), config, splits=step.paths.get("splits"))
 
 
@@ -127,7 +128,7 @@ def _submit(step: Step, run: Session) -> Any:
     with explained(out.parent):
         out.parent.mkdir(parents=True, exist_ok=True)
     return submit(
-        run.made[predictions.step].path, step.paths["template"], out, step.config(SubmitConfig),
+        run.scores(predictions.step), step.paths["template"], out, step.config(SubmitConfig),
         videos=step.paths.get("videos"),
     )  # fmt: skip
 

@@ -13,7 +13,7 @@ from affectkit.recipes import tables
 from affectkit.recipes.checking import Plan
 from affectkit.recipes.running import Made, Session, notes_of, times_of
 from affectkit.stages._honesty import FUSED
-from affectkit.store import Artifact, Cache, provenance
+from affectkit.store import Cache, provenance
 from affectkit.store.atomic import explained, write_text
 
 _SCORED = ("evaluate", "compare")
@@ -47,7 +47,7 @@ def write_summary(session: Session, made: Sequence[Made]) -> dict[str, Any]:
 
 
 def _summary(session: Session, made: Sequence[Made]) -> dict[str, Any]:
-    draft, names = session.plan.draft, {one.path.name: one.step.name for one in made}
+    draft, names = session.plan.draft, _names(made)
     about = {"name": draft.name, "title": draft.title, "paper": draft.paper, "file": str(draft.path)}
     return {
         "recipe": about | _plain({"data": draft.data, "steps": draft.steps}),
@@ -94,9 +94,21 @@ def _fusion(made: Made, session: Session, names: dict[str, str]) -> dict[str, An
     cautions = [] if held_out["how"] == "test clips" else _seen(made, session)
     names = names | {FUSED: made.step.name}
     # By its folder's name: the fusion keeps the paths of the run that made it, and the cache may lie elsewhere now.
-    scores = {names.get(Path(name).name, name): value for name, value in held_out.get("scores", {}).items()}
+    scores = {_named(names, name): value for name, value in held_out.get("scores", {}).items()}
     return {"step": made.step.name, "held_out": held_out | {"scores": scores}, "fitted_on": made.report["fitted_on"],
             "cautions": cautions}  # fmt: skip
+
+
+def _names(made: Sequence[Made]) -> dict[str, str]:
+    """Each step by the names of what it made: of the artifact's folder, and before it that of its selection."""
+    folders = {one.artifact.folder.name: one.step.name for one in made if one.artifact}
+    return folders | {one.path.name: one.step.name for one in made}
+
+
+def _named(names: dict[str, str], path: str) -> str:
+    """The step that made what lies at a path."""
+    place = Path(path)  # of a selection: <folder>/selections/<name>.json
+    return next((names[name] for name in (place.name, place.parent.parent.name) if name in names), path)
 
 
 def _seen(made: Made, session: Session) -> list[str]:
@@ -126,7 +138,7 @@ def _weights(made: Sequence[Made]) -> list[dict[str, Any]]:
     """Each file once: what it is, its digest and licence, and the steps that use it."""
     found: dict[str, dict[str, Any]] = {}
     for one in made:
-        about = {} if one.step.kind.makes == "file" else Artifact(one.path).stage.provenance.get("weights")
+        about = one.artifact.stage.provenance.get("weights") if one.artifact else None
         if about:
             entry = found.setdefault(f"{about['name']} {about['sha256']}", {**about, "steps": []})
             entry["steps"].append(one.step.name)

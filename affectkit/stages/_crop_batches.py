@@ -12,7 +12,7 @@ import numpy as np
 from affectkit.config import Runtime
 from affectkit.errors import ClipError
 from affectkit.prefetch import ahead, worker_count
-from affectkit.stages._map import Sink
+from affectkit.stages._map import Sink, checked
 from affectkit.stages._values import scatter
 from affectkit.store import Artifact
 from affectkit.tracks import decode_crops
@@ -87,6 +87,8 @@ def _emit(
 ) -> int:  # fmt: skip
     rows = {name: crops.column(span.clip, name)[span.first : span.last] for name in ("start", "end", "valid")}
     count = int(np.count_nonzero(rows["valid"]))
+    if span.first == 0 and not checked(sink, span.clip, crops):
+        failed.add(span.clip)
     if span.clip not in failed:
         try:
             for index, row in enumerate(span.first + np.flatnonzero(rows["valid"]), at):

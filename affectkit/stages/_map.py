@@ -8,25 +8,26 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from affectkit.config import Numerics, Runtime
-from affectkit.errors import UsageError
+from affectkit.config import Runtime
+from affectkit.errors import HostileFile
 from affectkit.manifest import without_face
 from affectkit.stages._progress import Meter, meter
 from affectkit.stages._row_counts import RowCounts, counted
-from affectkit.store import Artifact, Failure, PartWriter
+from affectkit.store import Artifact, Failure, PartWriter, is_done
 
 _COMMIT_SECONDS = 1.0
 _COMMIT_BYTES = 32 << 20
+_DAMAGED = "not read: "
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a stage did. `failed` lists every given clip that has no result, with its cause; `damaged` the clips that
-    were computed now, as far as they could be read, and what was wrong with them; `notices` what the user must know of
-    what was used (a licence) and of what the rows hold; `counts` the rows and clips behind such notices; `pending`,
-    with a dry cache, the clips that it would compute."""
+    """What a stage did. `artifact` is the selection of the clips given; `failed` lists every one of them that has no
+    result, with its cause; `damaged` the clips that were computed now, as far as they could be read, and what was wrong
+    with them; `notices` what the user must know of what was used (a licence) and of what the rows hold; `counts` the
+    rows and clips behind such notices; `pending`, with a dry cache, the clips that it would compute."""
 
-    path: Path
+    artifact: Artifact
     computed: int = 0
     cached: int = 0
     partial: int = 0
@@ -38,6 +39,16 @@ class Outcome:
     notices: tuple[str, ...] = ()
     pending: tuple[str, ...] = ()
     counts: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def path(self) -> Path:
+        """What the next command takes: the selection, in the artifact's folder."""
+        return self.artifact.path
+
+    @property
+    def folder(self) -> Path:
+        """The artifact's folder."""
+        return self.artifact.folder
 
     @property
     def rate(self) -> float:
@@ -105,6 +116,10 @@ class Sink:
         self.failures.append(Failure(clip, self._sources[clip], cause))
         self._meter.advance(clips=1, failed=1)
 
+    def refuse(self, clip: str, cause: str) -> None:
+        """The clip has no result since what it would be made from is damaged: it is tried again each time."""
+        self.fail(clip, f"{_DAMAGED}{cause}")
+
     def commit(self) -> None:
         """Make the finished clips durable."""
         if self._part is not None:
@@ -130,13 +145,15 @@ def run(
     notices: tuple[str, ...] = (),
     tell: Callable[[RowCounts], list[str]] | None = None,
 ) -> Outcome:
-    """Compute the clips of `sources` (id -> digest of what it is made from) that are not current, then seal. A dry
-    artifact is left as it is. `tell` puts what the rows of these clips hold, cached ones included, into notices."""
+    """Compute the clips of `sources` (id -> digest of what it is made from) that are not current, then seal. What comes
+    of it is their selection, whatever else the table holds. A dry artifact is left as it is. `tell` puts what the rows
+    of these clips hold, cached ones included, into notices."""
+    selected = artifact.select(sources, entries or {})
     missing = pending(artifact, sources, runtime)
     if artifact.dry:
         failed = _failed(artifact, sources, missing)
         cached = len(sources) - len(missing) - len(failed)
-        return Outcome(artifact.path, cached=cached, failed=failed, unit=unit, notices=notices, pending=tuple(missing))
+        return Outcome(selected, cached=cached, failed=failed, unit=unit, notices=notices, pending=tuple(missing))
     with meter(what, len(missing), unit, runtime.progress) as counter:
         sink = Sink(artifact, sources, counter)
         try:
@@ -148,55 +165,42 @@ def run(
             raise
         finally:
             sink.discard()
-        artifact.seal(sink.failures, entries)
+        artifact.seal(sink.failures)
     failed = _failed(artifact, sources)
     counts = {}
     if tell is not None:
         lost = {failure.clip for failure in failed}
-        rows = counted(artifact, [clip for clip in sources if clip not in lost])
+        rows = counted(selected, [clip for clip in sources if clip not in lost])
         notices, counts = (*notices, *tell(rows)), rows.as_dict()
     return Outcome(
-        artifact.path, sink.computed, len(sources) - sink.computed - len(failed), sink.partial, failed,
+        selected, sink.computed, len(sources) - sink.computed - len(failed), sink.partial, failed,
         counter.rows, counter.seconds if missing else 0.0, unit, tuple(sink.damaged), notices, counts=counts,
     )  # fmt: skip
 
 
 def _failed(artifact: Artifact, sources: Mapping[str, str], pending: Collection[str] = ()) -> tuple[Failure, ...]:
     """The clips given that are known to fail, but for those that are to be tried again."""
-    known, again = artifact.failures(), set(pending)
-    return tuple(
-        known[clip] for clip, source in sources.items()
-        if clip in known and known[clip].source_sha256 == source and clip not in again
-    )  # fmt: skip
+    known, again = artifact.failed(), set(pending)
+    return tuple(known[key] for key in sources.items() if key in known and key[0] not in again)
 
 
 def pending(artifact: Artifact, sources: Mapping[str, str], runtime: Runtime) -> list[str]:
     """The clips to compute: not finished from this source, and not known to fail."""
     finished = artifact.finished()
-    failed = {} if runtime.retry_failed else artifact.failures()
-    return [
-        clip
-        for clip, source in sources.items()
-        if source not in (finished.get(clip), finished.get(f"{clip}#0"))
-        and not (clip in failed and failed[clip].source_sha256 == source)
-    ]
+    known = {} if runtime.retry_failed else artifact.failed()
+    failed = {key for key, failure in known.items() if not failure.cause.startswith(_DAMAGED)}
+    return [key[0] for key in sources.items() if not is_done(key, finished) and key not in failed]
 
 
-def check_numerics(artifact: Artifact, here: dict[str, Any]) -> None:
-    """Refuse to mix batch shapes, precisions or device classes in one artifact."""
-    recorded = artifact.stage.numerics
-    mixed = [key for key in here if recorded.get(key) != here[key]]
-    if mixed:
-        was = ", ".join(f"{key} {recorded.get(key)}" for key in mixed)
-        now = ", ".join(f"{key} {here[key]}" for key in mixed)
-        raise UsageError(
-            f"{artifact.path} was made with {was}, not {now}: repeat those choices, or name another folder with --out"
-        )
-
-
-def recorded_numerics(numerics: Numerics) -> dict[str, Any]:
-    """Numerics as an artifact records them: the class of the device, not its number."""
-    return numerics.model_dump(mode="json") | {"device": numerics.device.split(":")[0]}
+def checked(sink: Sink, clip: str, *upstream: Artifact) -> bool:
+    """Whether the bytes of a clip are what was written; else the clip fails, and says what to do."""
+    try:
+        for one in upstream:
+            one.check(clip)
+    except HostileFile as error:
+        sink.refuse(clip, str(error))
+        return False
+    return True
 
 
 def entries_of(upstream: Artifact, clips: Iterable[str]) -> dict[str, dict[str, Any]]:

@@ -137,7 +137,7 @@ def write(
         notices = (*notices, *more)
     artifact = cache.create(
         "predict", made.stage.name, inputs, predictions_schema(list(recipe.task.targets)),
-        upstream=[made.path, *(one.path for one in upstream)], out=out, extra=extra,
+        upstream=[made.path, *(one.folder for one in upstream)], out=out, extra=extra,
     )  # fmt: skip
     table = upstream[0].clip_table()
     split = {

@@ -15,14 +15,14 @@ import numpy as np
 from affectkit.digests import sha256_file
 from affectkit.errors import UsageError
 from affectkit.manifest import Pooling, align, read_predictions, read_splits, without_face
-from affectkit.store import Artifact, open_artifact
+from affectkit.store import Artifact, is_artifact, open_artifact
 from affectkit.tasks import Task
 from affectkit.types import ClipLabels, Floats, Predictions
 
 
 def load(path: Path, task: Task) -> Predictions:
     """Predictions of an artifact folder or a CSV file, columns in the task's order. Raises UsageError."""
-    if not os.path.isdir(path):  # noqa: PTH112  (False for a name that is too long)
+    if not _names_artifact(path):
         return read_predictions(path, task)
     artifact = open_artifact(path)
     if "scores" not in artifact.schema.columns:
@@ -34,6 +34,8 @@ def load(path: Path, task: Task) -> Predictions:
             "give the --task that its head was trained for"
         )
     order = [columns.index(target) for target in task.targets]
+    for clip in artifact.clips:
+        artifact.check(clip)
     parts = [(clip, artifact.read(clip)) for clip in artifact.clips]
     says_observed = "observed" in artifact.schema.columns  # those of earlier releases do not
     return Predictions(
@@ -49,7 +51,7 @@ def load(path: Path, task: Task) -> Predictions:
 
 def identity(path: Path) -> str:
     """What a table is: the digest of a CSV's bytes, or of an artifact's recipe and clips. Raises UsageError."""
-    if not os.path.isdir(path):  # noqa: PTH112  (False for a name that is too long)
+    if not _names_artifact(path):
         try:
             return sha256_file(path)
         except OSError as error:
@@ -126,4 +128,9 @@ def _hashed(texts: list[str]) -> str:
 
 def artifact_paths(paths: Sequence[Path]) -> list[Path]:
     """Those of the prediction sets that are artifacts, for the upstream record."""
-    return [Artifact(path).path for path in paths if path.is_dir()]
+    return [Artifact(path).path for path in paths if _names_artifact(path)]
+
+
+def _names_artifact(path: Path) -> bool:
+    """Whether predictions are an artifact, and no CSV."""
+    return is_artifact(path) or os.path.isdir(path)  # noqa: PTH112  (False for a name that is too long)

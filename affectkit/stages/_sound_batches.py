@@ -13,7 +13,7 @@ from affectkit.errors import ClipError
 from affectkit.plugins import AudioBackbone
 from affectkit.prefetch import ahead
 from affectkit.speech.windows import Windowing
-from affectkit.stages._map import Sink
+from affectkit.stages._map import Sink, checked
 from affectkit.stages._sound_windows import Rows, rows_of
 from affectkit.stages._values import scatter
 from affectkit.store import Artifact
@@ -117,9 +117,13 @@ class _Emitter:
 
     def __init__(self, audio: Artifact, backbone: AudioBackbone, dtype: str, sink: Sink) -> None:
         self._audio, self._backbone, self._dtype, self._sink = audio, backbone, dtype, sink
-        self._failed = ""
+        self._clip = self._failed = ""
 
     def __call__(self, window: _Window) -> None:
+        if window.clip != self._clip:
+            self._clip = window.clip
+            if not checked(self._sink, window.clip, self._audio):
+                self._failed = window.clip
         if window.clip == self._failed:
             return
         try:

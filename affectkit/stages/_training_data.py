@@ -89,6 +89,8 @@ def _auxiliary(source: AuxiliarySource, used: Used, config: TrainConfig) -> Auxi
 
 
 def _example(clip: str, features: Sequence[Features], labels: ClipLabels, task: Task, config: TrainConfig) -> Example:
+    for one in features:
+        one.artifact.check(clip)
     inputs = sequences(features, clip)
     if task.level == "clip":
         return Example(clip, inputs, np.asarray(labels.values[:1]))

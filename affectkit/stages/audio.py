@@ -101,7 +101,7 @@ def extract_audio(
     done = run(
         artifact, sources, compute, runtime, what="extract audio", unit="s of sound", entries=clip_entries(clips)
     )
-    return with_notices(done, sound_notices(artifact, listed, speech=config.vad != "none"))
+    return with_notices(done, sound_notices(done.artifact, listed, speech=config.vad != "none"))
 
 
 def _openings(config: AudioConfig, mouth: Path | None) -> Mapping[str, Openings] | None:

@@ -92,8 +92,8 @@ class _Steps:
             return made
         if isinstance(made, Outcome):
             row |= {"rows": made.rows, "rate": round(made.rate, 1), "unit": made.unit, "cached": made.cached}
-        artifact = Artifact(made.path) if isinstance(made, Outcome) else made.artifact
-        self.report.append(row | {"path": str(artifact.path)})
+        artifact: Artifact = made.artifact
+        self.report.append(row | {"path": str(artifact.folder)})
         return artifact
 
 

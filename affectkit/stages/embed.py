@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable
 from hashlib import sha256
 from importlib.metadata import version
@@ -18,7 +19,8 @@ from affectkit.plugins import finetuned
 from affectkit.speech.windows import Windowing, whole_clips
 from affectkit.stages._crop_batches import embed_crops
 from affectkit.stages._devices import resolved
-from affectkit.stages._map import Outcome, Sink, check_numerics, entries_of, recorded_numerics, run
+from affectkit.stages._map import Outcome, Sink, entries_of, run
+from affectkit.stages._numerics import asked_numerics, recorded_numerics, table_of
 from affectkit.stages._row_counts import SEEN, row_notices
 from affectkit.stages._sound_batches import embed_windows
 from affectkit.stages._sound_windows import Lengths
@@ -118,34 +120,40 @@ def embed(
         "upstream": upstream.stage.fingerprint,
         **_inputs(name, plugin, config),
     }
-    model = None
-    artifact = cache.find("embed", name, inputs, out)
-    if artifact is None:
-        numerics = resolved(numerics, BATCH_SIZES[plugin.kind])
-        model = plugin(options, weights, numerics)
-        artifact = cache.create(
-            "embed", name, inputs, _schema(model, config, upstream),
-            numerics=recorded_numerics(numerics), upstream=[upstream.path], out=out,
-            extra={"config": config.model_dump(mode="json"), "weights": weights.about()},
-        )  # fmt: skip
     chosen = list(clips) if clips is not None else upstream.clips
-    send = _sender(plugin, config, upstream, runtime)
-
-    def compute(missing: list[str], sink: Sink) -> None:
-        chosen_numerics = resolved(numerics, BATCH_SIZES[plugin.kind])
-        check_numerics(artifact, recorded_numerics(chosen_numerics))
-        send(missing, model or plugin(options, weights, chosen_numerics), chosen_numerics.batch_size, sink)
-
     sources = {clip: upstream.digest(clip) for clip in chosen}
     told = list(notices(weights))
     if plugin.kind == "audio":
         windowing, lengths = config.windowing(plugin.padding), Lengths.of(upstream, chosen)
         sources |= {clip: _with_short_window(sources[clip]) for clip in lengths.short(windowing)}
         told += lengths.notices(windowing)
+    models: list[Any] = []
+
+    @functools.cache
+    def choices() -> Numerics:
+        return resolved(numerics, BATCH_SIZES[plugin.kind])
+
+    def create(recorded: dict[str, Any], variant: str) -> Artifact:
+        models.append(plugin(options, weights, choices()))
+        return cache.create(
+            "embed", name, inputs, _schema(models[0], config, upstream), numerics=recorded, upstream=[upstream.folder],
+            out=out, variant=variant, extra={"config": config.model_dump(mode="json"), "weights": weights.about()},
+        )  # fmt: skip
+
+    artifact, which = table_of(
+        cache.variants("embed", name, inputs, out), sources, runtime, asked=asked_numerics(numerics),
+        here=lambda: recorded_numerics(choices()), create=create, out=out,
+    )  # fmt: skip
+    send = _sender(plugin, config, upstream, runtime)
+
+    def compute(missing: list[str], sink: Sink) -> None:
+        model = models[0] if models else plugin(options, weights, choices())
+        send(missing, model, choices().batch_size, sink)
+
     entries = entries_of(upstream, chosen)
     what, unit = f"embed {name}", _UNITS[plugin.kind]
     return run(
-        artifact, sources, compute, runtime, what=what, unit=unit, entries=entries, notices=tuple(told),
+        artifact, sources, compute, runtime, what=what, unit=unit, entries=entries, notices=(*told, *which),
         tell=lambda counts: row_notices(counts, SEEN[upstream.stage.stage]),
     )  # fmt: skip
 

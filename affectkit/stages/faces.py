@@ -21,11 +21,12 @@ from affectkit.prefetch import prefetched, worker_count
 from affectkit.stages._contents import face_notices, with_notices
 from affectkit.stages._decoding import Decoded, decode_all
 from affectkit.stages._devices import resolve
-from affectkit.stages._map import Outcome, Sink, check_numerics, run
+from affectkit.stages._map import Outcome, Sink, run
+from affectkit.stages._numerics import table_of
 from affectkit.stages._precropped import add_crops
 from affectkit.stages._spool import FileSpool
 from affectkit.stages.sources import CropTimes, are_crops, clip_entries, crop_sources, media_sources
-from affectkit.store import Cache, faces_schema
+from affectkit.store import Artifact, Cache, faces_schema
 from affectkit.tracks import (
     CropConfig,
     FaceRule,
@@ -109,24 +110,28 @@ def extract_faces(
         "weights": weights.sha256,
         "decoder": decoder_version(),
     }
-    artifact = cache.find("faces", config.detector, inputs, out)
-    if artifact is None:
-        device = resolve(device)
-        artifact = cache.create(
-            "faces", config.detector, inputs, faces_schema(), numerics=_numerics(device), out=out,
+    tables = cache.variants("faces", config.detector, inputs, out)
+    sources = media_sources(clips, cache.digests(runtime.rehash))
+
+    def create(recorded: dict[str, Any], variant: str) -> Artifact:
+        return cache.create(
+            "faces", config.detector, inputs, faces_schema(), numerics=recorded, out=out, variant=variant,
             extra={"config": config.model_dump(mode="json"), "weights": weights.about()},
         )  # fmt: skip
+
+    artifact, which = table_of(
+        tables, sources, runtime, asked={} if device == "auto" else _numerics(device),
+        here=lambda: _numerics(resolve(device)), create=create, out=out,
+    )  # fmt: skip
     listed = {clip.id: clip for clip in clips}
 
     def compute(missing: list[str], sink: Sink) -> None:
-        where = resolve(device)
-        check_numerics(artifact, _numerics(where))
-        extractor = _Extractor(plugin(options, weights, where), config, runtime, artifact.path)
+        extractor = _Extractor(plugin(options, weights, resolve(device)), config, runtime, artifact.folder)
         extractor.run([listed[clip] for clip in missing], rules, sink)
 
-    sources = media_sources(clips, cache.digests(runtime.rehash))
-    done = run(artifact, sources, compute, runtime, what="extract faces", unit="frames", entries=clip_entries(clips))
-    return with_notices(done, face_notices(artifact, listed))
+    entries = clip_entries(clips)
+    done = run(artifact, sources, compute, runtime, what="extract faces", unit="frames", entries=entries, notices=which)
+    return with_notices(done, face_notices(done.artifact, listed))
 
 
 def _numerics(device: str) -> dict[str, Any]:
@@ -250,4 +255,4 @@ def _take_crops(
 
     sources = crop_sources(clips, cache.digests(runtime.rehash), times)
     done = run(artifact, sources, compute, runtime, what="take crops", unit="frames", entries=clip_entries(clips))
-    return with_notices(done, face_notices(artifact, listed, "a crop"))
+    return with_notices(done, face_notices(done.artifact, listed, "a crop"))

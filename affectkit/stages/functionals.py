@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 from affectkit.config import Config, Runtime
 from affectkit.errors import ClipError, unknown
 from affectkit.functionals import FUNCTIONALS, SETS, Functional, Summary, summaries
-from affectkit.stages._map import Outcome, Sink, entries_of, run
+from affectkit.stages._map import Outcome, Sink, checked, entries_of, run
 from affectkit.stages._row_counts import row_notices, seen_in
 from affectkit.store import Artifact, Cache, features_schema
 from affectkit.store import features as column_of
@@ -95,12 +95,14 @@ def functionals(
     names = {"values": [f"{functional} {name}" for functional in config.names for name in named]} if named else None
     artifact = cache.create(
         "functionals", _name(config.names), inputs, features_schema(dim * len(config.names), config.dtype, names),
-        upstream=[features.path], out=out, extra={"config": config.model_dump(mode="json")},
+        upstream=[features.folder], out=out, extra={"config": config.model_dump(mode="json")},
     )  # fmt: skip
     chosen = list(clips) if clips is not None else features.clips
 
     def compute(missing: list[str], sink: Sink) -> None:
         for clip in missing:
+            if not checked(sink, clip, features):
+                continue
             try:
                 _summarise(given.sequence(clip), config, sink)
                 sink.end(clip, status=features.status(clip))

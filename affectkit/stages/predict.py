@@ -11,7 +11,7 @@ from affectkit.errors import UsageError
 from affectkit.plugins import Example
 from affectkit.stages import _smooth
 from affectkit.stages._devices import resolve
-from affectkit.stages._map import Outcome, Sink
+from affectkit.stages._map import Outcome, Sink, checked
 from affectkit.stages._prediction_rows import PredictConfig, RowRecipe, Scored, write
 from affectkit.stages._training_data import sequences
 from affectkit.stages.train import load_heads, read_report, stored_task
@@ -51,7 +51,10 @@ def predict(
         heads = load_heads(head, task)
         where = resolve(device)
         for first in range(0, len(missing), _AT_ONCE):
-            some = missing[first : first + _AT_ONCE]
+            read = [one.artifact for one in features]
+            some = [clip for clip in missing[first : first + _AT_ONCE] if checked(sink, clip, *read)]
+            if not some:
+                continue
             examples = [Example(clip, sequences(features, clip)) for clip in some]
             raw = [one.predict(examples, device=where) for one in heads]
             for example, *seeds in zip(examples, *raw, strict=True):

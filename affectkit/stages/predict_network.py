@@ -19,7 +19,7 @@ from affectkit.plugins import Units, finetuned
 from affectkit.prefetch import worker_count
 from affectkit.speech.windows import touches
 from affectkit.stages._devices import keep_memory, resolve
-from affectkit.stages._map import Outcome, Sink
+from affectkit.stages._map import Outcome, Sink, checked
 from affectkit.stages._prediction_rows import PredictConfig, RowRecipe, Scored, write
 from affectkit.stages._sound_windows import Lengths
 from affectkit.stages._times import regular
@@ -46,9 +46,9 @@ def predict_network(
     neighbours. Refuses an artifact that was made by another recipe than the one the network was trained on.
     """
     report = read_report(network)
-    header = finetuned.read_header(network.path)
+    header = finetuned.read_header(network.folder)
     _check_recipe(network, upstream)
-    task, weights = header.task, finetuned.weights_of(network.path)
+    task, weights = header.task, finetuned.weights_of(network.folder)
     recipe = RowRecipe.of(task, report, config or PredictConfig(), at)
     inputs = {
         "stage": "predict",
@@ -63,8 +63,8 @@ def predict_network(
         inputs["smoothing"] = asdict(recipe.smoothing)
 
     def score(missing: list[str], sink: Sink) -> Iterator[Scored]:
-        scorer = _Scorer(network.path, resolve(device), worker_count(runtime))
-        return scorer.clips(upstream, missing, sink)
+        scorer = _Scorer(network.folder, resolve(device), worker_count(runtime))
+        return scorer.clips(upstream, [clip for clip in missing if checked(sink, clip, upstream)], sink)
 
     chosen = upstream.clips if clips is None else list(clips)
     return write(

@@ -8,7 +8,6 @@ from typing import Any
 
 from affectkit.config import Numerics, Runtime
 from affectkit.errors import UsageError, unknown
-from affectkit.manifest import without_face
 from affectkit.media import MEDIA_SUFFIXES, VIDEO_SUFFIXES
 from affectkit.stages._map import Outcome
 from affectkit.stages.audio import AudioConfig, extract_audio
@@ -23,11 +22,13 @@ Step = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Replayed:
-    """Features made from media: those of each input, the ids that all of them hold now, and what failed on the way."""
+    """Features made from media: those of each input, the ids that all of them hold now, what failed on the way, and
+    what the user must know of what was used."""
 
     features: list[Features]
     clips: list[str]
     failed: list[Failure]
+    notices: tuple[str, ...]
 
 
 def replay(
@@ -46,11 +47,13 @@ def replay(
 
 @dataclass(frozen=True)
 class Seen:
-    """Crops or sound made from media: the artifact, the ids that it holds of these clips, what failed on the way."""
+    """Crops or sound made from media: the artifact, the ids that it holds of these clips, what failed on the way, and
+    what the user must know of what was used."""
 
     artifact: Artifact
     clips: list[str]
     failed: list[Failure]
+    notices: tuple[str, ...]
 
 
 def replay_upstream(
@@ -80,10 +83,11 @@ def _chains(
     return done
 
 
-def _together(chains: Sequence[_Chain]) -> tuple[list[str], list[Failure]]:
-    """The ids that all of them hold, and what failed in any."""
+def _together(chains: Sequence[_Chain]) -> tuple[list[str], list[Failure], tuple[str, ...]]:
+    """The ids that all of them hold, what failed in any, and what any says."""
     names = [name for name in chains[0].names if all(name in one.names for one in chains)]
-    return names, [failure for one in chains for failure in one.failed]
+    notices = dict.fromkeys(notice for one in chains for notice in one.notices)
+    return names, [failure for one in chains for failure in one.failed], tuple(notices)
 
 
 class _Chain:
@@ -97,6 +101,7 @@ class _Chain:
         self._current: Artifact | None = None
         self.names = [clip.id for clip in clips]
         self.failed: list[Failure] = []
+        self.notices: list[str] = []
 
     @property
     def artifact(self) -> Artifact:
@@ -109,12 +114,11 @@ class _Chain:
             moved = [self._weights[name] for name in _names(step) if name in self._weights]
             config = step["config"] | ({"weights": moved[0]} if moved else {})
             outcome = _STEPS[stage](self, config, step)
-            self._current = Artifact(outcome.path)
+            self._current = outcome.artifact
             _check(self._current, step)
             self.failed += outcome.failed
-            lost = {failure.clip for failure in outcome.failed}  # the cache may hold them as they were before
-            wanted = set(self.names) - lost
-            self.names = [name for name in self._current.clips if name in wanted or without_face(name) in wanted]
+            self.notices += [notice for notice in outcome.notices if notice not in self.notices]
+            self.names = self._current.clips if self.names else []
 
     def faces(self, config: dict[str, Any], step: Step) -> Outcome:
         if step["inputs"]["detector"]["name"] == "precropped":

@@ -5,6 +5,8 @@ from affectkit.store.cache import Cache, NotMade, provenance
 from affectkit.store.features import Features, feature_columns, features, open_features
 from affectkit.store.lineage import ancestors
 from affectkit.store.schema import Column, Schema, faces_schema, features_schema, predictions_schema, waveforms_schema
+from affectkit.store.selection import is_artifact
+from affectkit.store.table import is_done
 from affectkit.store.writing import PartWriter
 
 __all__ = [
@@ -22,6 +24,8 @@ __all__ = [
     "feature_columns",
     "features",
     "features_schema",
+    "is_artifact",
+    "is_done",
     "open_artifact",
     "open_features",
     "predictions_schema",

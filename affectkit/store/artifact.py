@@ -1,56 +1,40 @@
-"""An artifact: one stage's output on disk, with the recipe that made it.
+"""An artifact: one stage's output on disk, with the recipe that made it; all of it, or what a command printed of it.
 
-    <cache>/<stage>/<name>-<fingerprint12>/   stage.json  clips.json  data.h5 [data.1.h5 ...]  failures.jsonl  parts/
-
-Computing takes no lock. Sealing takes one, reads the parts again under it, and removes only the parts it packed: two
-processes on one artifact are safe.
+<cache>/<stage>/<name>-<fingerprint12>/   stage.json  data.h5 [data.1.h5 ...]  selections/  failures.jsonl  parts/
 """
 
 from __future__ import annotations
 
-import os
-import re
-import time
-import warnings
-from collections.abc import Collection, Iterable, Mapping
-from contextlib import AbstractContextManager, suppress
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from affectkit.errors import HostileFile, Notice, UsageError
-from affectkit.store.atomic import fsync, make_and_remove, make_folder, require_folder
-from affectkit.store.locking import locked
-from affectkit.store.schema import Schema
-from affectkit.store.sealing import Piece, pack, pieces
-from affectkit.store.segment import Record, Segment
-from affectkit.store.sidecars import (
-    STAGE_FILE,
-    Failure,
-    Stage,
-    read_clip_table,
-    read_failures,
-    read_stage,
-    write_clip_table,
-    write_failures,
-)  # fmt: skip
-from affectkit.store.writing import PartWriter
-from affectkit.types import FeatureSequence
+from affectkit.errors import AffectkitError, HostileFile, UsageError
+from affectkit.store.integrity import problem_of
+from affectkit.store.segment import ClipRows, Record
+from affectkit.store.selection import Selection, folder_of, is_selection, read_selection
+from affectkit.store.sidecars import STAGE_FILE, Failure, Stage, read_clip_table
+from affectkit.store.superseded import living
+from affectkit.store.table import Table, is_done, write_table
+from affectkit.types import FeatureSequence, without_face
 
 __all__ = ["STAGE_FILE", "Artifact", "Failure", "Stage", "open_artifact", "write_table"]
 
-_SEGMENT = re.compile(r"data(?:\.([1-9][0-9]{0,8}))?\.h5")
-_PATIENCE = 30.0  # seconds in which segments may be merged under a reader again and again
 
+class Artifact(Table):
+    """An artifact that exists on disk. Reading is lazy and memory-mapped. A `dry` one is only looked at.
 
-class Artifact:
-    """An artifact that exists on disk. Reading is lazy and memory-mapped; later segments win. A `dry` one is only
-    looked at."""
+    `path` is what was opened, and what a command takes: the artifact's folder, or a selection of it, whose clips alone
+    are seen. `folder` is where the table lies.
+    """
 
-    def __init__(self, path: Path, *, dry: bool = False) -> None:
+    def __init__(self, path: Path, *, dry: bool = False, selection: Selection | None = None) -> None:
+        super().__init__(folder_of(path) if selection is None else path.parent.parent, dry=dry)
         self.path = path
-        self.dry = dry
-        self.stage = read_stage(path)
+        self.selection = read_selection(path) if selection is None and is_selection(path) else selection
+        if self.selection is not None and self.selection.fingerprint != self.stage.fingerprint:
+            raise HostileFile(f"{path} is a selection of another artifact than {self.folder}")
 
     def __repr__(self) -> str:
         return f"Artifact({self.path})"
@@ -62,252 +46,182 @@ class Artifact:
         return clip in self._index
 
     @property
-    def schema(self) -> Schema:
-        """The table's columns. Raises UsageError for an artifact without a table (a head, a report)."""
-        if self.stage.table is None:
-            raise UsageError(f"{self.path} is a {self.stage.stage} artifact; it holds no table of clips")
-        return self.stage.table
-
-    @property
     def clips(self) -> list[str]:
         """Ids of the finished clips, sorted."""
         return sorted(self._index)
 
-    def read(self, clip: str) -> Record:
-        """All columns of one clip, as views into the memory map."""
-        return self.segment(clip).read(clip)
-
-    def column(self, clip: str, name: str) -> Any:
-        """One column of one clip."""
-        return self.segment(clip).column(clip, name)
-
-    def sequence(self, clip: str, values: str = "values") -> FeatureSequence:
-        """The clip's features."""
-        segment = self.segment(clip)
-        if values not in self.schema.columns:
-            raise UsageError(f"{self.path} is a {self.stage.stage} artifact; it holds no features")
-        start, end, valid = (segment.column(clip, name) for name in ("start", "end", "valid"))
-        return FeatureSequence(start, end, segment.column(clip, values), valid.astype(bool))
-
-    def digest(self, clip: str) -> str:
-        """The digest of the clip's bytes, which downstream stages take as their source."""
-        return self.segment(clip).digest(clip)
-
-    def source(self, clip: str) -> str:
-        """The digest of what the clip was made from."""
-        return self.segment(clip).source(clip)
-
-    def status(self, clip: str) -> str:
-        """ok or partial."""
-        return self.segment(clip).status(clip)
-
-    def segment(self, clip: str) -> Segment:
-        """The newest segment that holds the clip."""
+    def clip_rows(self, clip: str) -> ClipRows:
+        """Where the clip's rows lie."""
         try:
             return self._index[clip]
         except KeyError:
             raise UsageError(f"{self.path} holds no clip '{clip}'") from None
 
-    @cached_property
-    def segments(self) -> list[Segment]:
-        """The sealed files, oldest first, as they lay together at one moment.
+    def read(self, clip: str) -> Record:
+        """All columns of one clip, as views into the memory map."""
+        return self.clip_rows(clip).read()
 
-        Names are never used twice. So where the list is the same after all of it was opened, nothing was sealed or
-        merged meanwhile; else another process did so, and the new list is opened.
-        """
-        wait, until = 0.001, time.monotonic() + _PATIENCE
-        opened: dict[Path, Segment] = {}
-        while True:
-            paths, is_whole = self.segment_paths(), False
-            with suppress(FileNotFoundError):
-                opened = {path: opened.get(path) or Segment(path, self.schema) for path in paths}
-                is_whole = True
-            if self.segment_paths() != paths and time.monotonic() < until:
-                time.sleep(wait)
-            elif is_whole:
-                return list(opened.values())
-            else:
-                raise HostileFile(f"{self.path} has segments that cannot be opened (broken links?)")
-            wait = min(2 * wait, 0.1)
+    def column(self, clip: str, name: str) -> Any:
+        """One column of one clip."""
+        return self.clip_rows(clip).column(name)
 
-    @cached_property
-    def _index(self) -> dict[str, Segment]:
-        index = {clip: segment for segment in self.segments for clip in segment.ids}
-        if self.stage.stage != "faces" or not any("#" in clip for clip in index):
-            return index
-        current = _current_faces((clip, segment.source(clip)) for segment in self.segments for clip in segment.ids)
-        return {clip: segment for clip, segment in index.items() if clip in current}
+    def length(self, clip: str) -> int:
+        """Number of rows T of the clip."""
+        return len(self.clip_rows(clip))
 
-    def segment_paths(self) -> list[Path]:
-        """data.h5, data.1.h5, ... in the order they were sealed; the names between may be gone, merged into a later."""
-        try:
-            names = os.listdir(self.path)  # noqa: PTH208  (names alone, read at once)
-        except FileNotFoundError:
-            return []
-        numbered = {int(match[1] or 0): self.path / name for name in names if (match := _SEGMENT.fullmatch(name))}
-        return [path for _, path in sorted(numbered.items())]
+    def sequence(self, clip: str, values: str = "values") -> FeatureSequence:
+        """The clip's features."""
+        rows = self.clip_rows(clip)
+        if values not in self.schema.columns:
+            raise UsageError(f"{self.path} is a {self.stage.stage} artifact; it holds no features")
+        start, end, valid = (rows.column(name) for name in ("start", "end", "valid"))
+        return FeatureSequence(start, end, rows.column(values), valid.astype(bool))
+
+    def digest(self, clip: str) -> str:
+        """The digest of the clip's content, which downstream stages take as their source."""
+        return self.clip_rows(clip).content
+
+    def source(self, clip: str) -> str:
+        """The digest of what the clip was made from."""
+        return self.clip_rows(clip).key[1]
+
+    def status(self, clip: str) -> str:
+        """ok or partial."""
+        return self.clip_rows(clip).status
+
+    def check(self, clip: str) -> None:
+        """Read all of a clip and compare it with its digests. Raises HostileFile where it is damaged."""
+        rows = self.clip_rows(clip)
+        if problem := problem_of(rows):
+            raise HostileFile(
+                f"{self.folder} is damaged: {problem}; remove {rows.segment.path} and repeat the command that made it "
+                "(affectkit cache verify finds all that is damaged)"
+            )
 
     def clip_table(self) -> dict[str, dict[str, Any]]:
         """What the user said of each clip (path, split, subject); not part of any fingerprint."""
-        return read_clip_table(self.path)
+        if self.selection is not None:
+            return {clip: dict(entry) for clip, entry in self.selection.clips.items()}
+        said = read_clip_table(self.folder)
+        for _, selection in self.selections():
+            said |= {clip: dict(entry) for clip, entry in selection.clips.items() if self._is_here(clip, selection)}
+        return said
 
     def failures(self) -> dict[str, Failure]:
         """The clips that failed, by id."""
-        return read_failures(self.path)
+        chosen = self.selection
+        return {key[0]: one for key, one in self.failed().items() if chosen is None or key in chosen}
 
-    def part_paths(self) -> list[Path]:
-        """Finished parts that are not sealed yet, oldest first."""
-        found = []
-        require_folder(self.path / "parts")
-        for path in (self.path / "parts").glob("[!.]*.h5"):
-            with suppress(FileNotFoundError):  # another process has just sealed it
-                found.append((path.lstat().st_mtime_ns, path))
-        return [path for _, path in sorted(found)]
+    def current(self) -> list[ClipRows]:
+        """The rows of all clips, those of two contents of one id included; of a selection, its own."""
+        return [found for key, found in self.rows.items() if self.selection is None or key in self.selection]
 
-    def finished(self) -> dict[str, str]:
-        """Source digest of every finished clip, sealed or not."""
-        unsealed = [piece for path in self.part_paths() for piece in self._pieces_of(path)]
-        self._forget()  # a part that went meanwhile is in a segment now
-        done = {clip: segment.source(clip) for clip, segment in self._index.items()}
-        return done | {piece.clip: piece.source for piece in unsealed}
+    def held(self) -> list[ClipRows]:
+        """The rows of all segments, those included that a later one replaced; of a selection, its own."""
+        if self.selection is not None:
+            return self.current()
+        return [ClipRows(segment, row) for segment in self.segments for row in segment.rows.values()]
 
-    def new_part(self) -> PartWriter:
-        """A writer of one more part."""
-        assert not self.dry
-        folder = self.path / "parts"
-        make_folder(folder)
-        return PartWriter(folder, self.schema)
+    def select(self, sources: Mapping[str, str], entries: Mapping[str, Mapping[str, Any]]) -> Artifact:
+        """The clips of these sources (id -> digest of what it is made from) alone, written as a selection where it is
+        not there; a dry one is not written. `entries` are what the user said of them.
 
-    def seal(self, failures: Iterable[Failure] = (), entries: Mapping[str, dict[str, Any]] | None = None) -> None:
-        """Pack all finished parts into one new segment and bring failures.jsonl and clips.json up to date.
-
-        An artifact that is complete already is left as it is, so that one on a read-only disk can be used.
+        Where nothing can be written, the folder stands for a selection of all that it holds. Raises AffectkitError
+        where it holds more, or has been told other splits.
         """
-        assert not self.dry
-        failures, entries = list(failures), entries or {}
-        if not self.part_paths() and not failures:
-            old = self.clip_table()
-            if old | dict(entries) == old or self._is_read_only():
-                return
-        with self.locked():
-            self._forget()
-            packed = self.part_paths()
-            fresh = self._fresh(packed)
-            if fresh:
-                pack(fresh.values(), self.schema, self._next_segment())
-            for path in packed:
-                path.unlink(missing_ok=True)
-            self._forget()
-            self._write_failures(failures, fresh.keys())
-            self._write_clip_table(entries)
+        chosen = Selection(self.stage.fingerprint, dict(sources), entries)
+        path = chosen.path(self.folder)
+        if not sources:
+            return Artifact(self.folder, dry=self.dry)
+        if not self.dry and not path.exists():
+            try:
+                self.keep(chosen)
+            except AffectkitError as error:
+                if not self._is_all(chosen):
+                    raise AffectkitError(
+                        f"{error}; a selection of {len(sources)} clips must be written there, for it holds others too"
+                    ) from error
+                return Artifact(self.folder)
+        return Artifact(path, dry=self.dry, selection=chosen)
 
-    def compact(self) -> None:
-        """Merge all segments into one, under a name of its own; rows that a later segment replaced are dropped."""
-        with self.locked():
-            self._forget()
-            merged = self.segment_paths()
-            if len(merged) < 2:
-                return
-            newest = {piece.clip: piece for path in merged for piece in pieces(path, self.schema, sealed=True)}
-            pack((newest[clip] for clip in self._index), self.schema, self._next_segment())
-            for path in merged:
-                path.unlink()
-            fsync(self.path)
-            self._forget()
-
-    def locked(self) -> AbstractContextManager[None]:
-        """Hold the artifact's lock; it goes with the process, so a crash leaves none behind."""
-        return locked(self.path)
-
-    def _fresh(self, parts: list[Path]) -> dict[str, Piece]:
-        """The clips of the parts that no segment holds in the same version; the newest part wins."""
-        found = [piece for path in parts for piece in self._pieces_of(path)]
-        newest = {piece.clip: piece for piece in found}
+    @cached_property
+    def _index(self) -> dict[str, ClipRows]:
+        if self.selection is None:
+            return self._whole()
+        rows = self.rows
+        index = {key[0]: rows[key] for key in self.selection.sources.items() if key in rows}
         if self.stage.stage == "faces":
-            current = _current_faces((piece.clip, piece.source) for piece in found)
-            newest = {clip: piece for clip, piece in newest.items() if clip in current}
-        sealed = {clip: segment.source(clip) for clip, segment in self._index.items() if clip in newest}
-        return {clip: piece for clip, piece in newest.items() if sealed.get(clip) != piece.source}
+            index |= {key[0]: found for key, found in rows.items() if "#" in key[0] and key in self.selection}
+        if not self.dry:
+            self._refuse_absent(self.selection)
+        return index
 
-    def _pieces_of(self, path: Path) -> list[Piece]:
+    def _whole(self) -> dict[str, ClipRows]:
+        """All rows by id. Raises UsageError where two commands put two contents of one id there."""
+        old = dict(living(self.segments, self.stage.stage))
+        index = {clip: self.rows[clip, source] for clip, source in old.items()}
+        sources = {self._group(clip): source for clip, source in old.items()}
+        for (clip, source), found in self.rows.items():
+            if not found.segment.has_content:
+                continue
+            if sources.setdefault(self._group(clip), source) != source:
+                self._refuse_both(clip, sources[self._group(clip)], source)
+            index[clip] = found
+        return index
+
+    def _group(self, clip: str) -> str:
+        """What has one source: a clip's faces were all made from it."""
+        return without_face(clip) if self.stage.stage == "faces" else clip
+
+    def _refuse_both(self, clip: str, one: str, other: str) -> None:
+        name = without_face(clip)
+        naming = {
+            source: (path, selection.clips.get(name, {}).get("path"))
+            for path, selection in self.selections()
+            for source in (one, other)
+            if (clip, source) in selection
+        }
+        paths = [str(naming[source][1]) for source in (one, other) if source in naming and naming[source][1]]
+        printed = [str(naming[source][0]) for source in (one, other) if source in naming]
+        raise UsageError(
+            f"{self.folder} holds two contents of clip '{clip}'"
+            + (f" ({' and '.join(dict.fromkeys(paths))})" if paths else f" (sources {one[:12]} and {other[:12]})")
+            + ": give what the command printed for the one you mean"
+            + (f", {' or '.join(printed)}" if printed else "")
+        )
+
+    def _refuse_absent(self, selection: Selection) -> None:
+        """A clip that is named and neither there nor known to fail was not finished, or its segment is gone."""
+        failed = self.failed()
+        absent = [key[0] for key in selection.sources.items() if not is_done(key, self.rows) and key not in failed]
+        if absent:
+            raise UsageError(
+                f"{self.path} names {len(selection.sources)} clips, of which {len(absent)} are not there (the first is "
+                f"'{absent[0]}'): repeat the command that makes it"
+            )
+
+    def _is_here(self, clip: str, selection: Selection) -> bool:
+        key = (clip, selection.sources.get(clip, ""))
+        return is_done(key, self.rows) or clip not in selection.sources
+
+    def _is_all(self, selection: Selection) -> bool:
+        """Whether a selection is the whole table, and the table was told the same of its clips."""
         try:
-            return pieces(path, self.schema, sealed=False)
-        except FileNotFoundError:  # another process has just sealed it
-            return []
-        except HostileFile as error:
-            raise HostileFile(f"{error} (remove this part, and its clips are computed again)") from error
-
-    def _next_segment(self) -> Path:
-        last = self.segment_paths()
-        if not last:
-            return self.path / "data.h5"
-        match = _SEGMENT.fullmatch(last[-1].name)
-        assert match is not None
-        return self.path / f"data.{int(match[1] or 0) + 1}.h5"
-
-    def _write_failures(self, new: Iterable[Failure], packed: Collection[str]) -> None:
-        """The failures of before, less those of clips that were packed now, and the new ones."""
-        now = time.strftime("%Y-%m-%dT%H:%M:%S%z")
-        old = self.failures()
-        failed = {clip: failure for clip, failure in old.items() if clip not in packed}
-        failed |= {f.clip: Failure(f.clip, f.source_sha256, f.cause, now) for f in new}
-        kept = {f.clip: f for f in failed.values() if f.clip not in self or self.source(f.clip) != f.source_sha256}
-        if kept != old:
-            write_failures(self.path, kept)
-
-    def _write_clip_table(self, entries: Mapping[str, dict[str, Any]]) -> None:
-        old = self.clip_table()
-        merged = old | dict(entries)
-        if merged != old:
-            write_clip_table(self.path, merged)
-
-    def _is_read_only(self) -> bool:
-        """Whether the artifact's disk is; then says that clips.json stays as it is."""
-        try:
-            make_and_remove(self.path)
-        except OSError:
-            warnings.warn(f"{self.path} cannot be written: its clips.json stays as it is", Notice, stacklevel=3)
-            return True
-        return False
-
-    def _forget(self) -> None:
-        for name in ("segments", "_index"):
-            self.__dict__.pop(name, None)
-
-
-def write_table(folder: Path, schema: Schema, records: Iterable[tuple[str, str, Record]]) -> None:
-    """Write a whole table, data.h5, from (clip, source digest, columns): for artifacts that appear at once."""
-    writer = PartWriter(folder, schema)
-    try:
-        for clip, source, record in records:
-            scalars = {name: value for name, value in record.items() if schema.columns[name].per == "scalar"}
-            writer.append({name: value for name, value in record.items() if name not in scalars})
-            writer.end(clip, source, scalars)
-        part = writer.commit()
-    finally:
-        writer.discard()
-    if part is not None:
-        pack(pieces(part, schema, sealed=False), schema, folder / "data.h5")
-        part.unlink()
+            held = {found.key for found in self._whole().values()}
+            told = self.clip_table()
+        except UsageError:
+            return False
+        same = all(
+            told.get(clip, {}).get(name) == entry.get(name)
+            for clip, entry in selection.clips.items() for name in ("split", "subject")
+        )  # fmt: skip
+        return (
+            same
+            and held <= {key for key in self.rows if key in selection}
+            and all(is_done(key, self.rows) or key in self.failed() for key in selection.sources.items())
+        )
 
 
 def open_artifact(path: Path | str) -> Artifact:
-    """The artifact in a folder. Raises UsageError when there is none."""
+    """The artifact in a folder, or a selection of it. Raises UsageError when there is none."""
     return Artifact(Path(path))
-
-
-def _current_faces(versions: Iterable[tuple[str, str]]) -> dict[str, str]:
-    """Of (id, source digest), from the oldest to the newest, those that were made from what their clip is now.
-
-    All faces of a clip have one source; what differs is left from an earlier version of it, which had more faces, or
-    another face rule (`name` beside `name#0`).
-    """
-    sources, latest = {}, {}
-    for name, source in versions:
-        sources[name] = latest[_clip_of(name)] = source
-    return {name: source for name, source in sources.items() if latest[_clip_of(name)] == source}
-
-
-def _clip_of(name: str) -> str:
-    base, found, face = name.rpartition("#")
-    return base if found and face.isdigit() else name

@@ -109,13 +109,6 @@ def require_folder(path: Path) -> bool:
     return True
 
 
-def make_and_remove(folder: Path) -> None:
-    """Find out whether a folder can be written to: permissions say little to root. Raises OSError."""
-    probe = temporary_name(folder / "probe")
-    probe.touch()
-    probe.unlink()
-
-
 def _is_the_systems(path: Path) -> bool:
     """Whether a name is one of the system's own: /dev/stdout looks like a file where output goes to one."""
     folder = path.absolute().parent.resolve()

@@ -51,14 +51,31 @@ class Cache:
         """The memo of source digests."""
         return Digests(self.root / "digests.sqlite", rehash, keep=not self.dry)
 
-    def path(self, stage: str, name: str, inputs: dict[str, Any], out: Path | None = None) -> Path:
-        """Where the artifact of these inputs lies; `out` names it by hand."""
-        return out or self.root / stage / f"{_safe(name)}-{fingerprint(inputs)[:12]}"
+    def path(self, stage: str, name: str, inputs: dict[str, Any], out: Path | None = None, variant: str = "") -> Path:
+        """Where the artifact of these inputs lies; `out` names it by hand. `variant`: one beside it, whose rows must
+        not be mixed with its."""
+        return out or self.root / stage / f"{_safe(name)}-{fingerprint(inputs)[:12]}{variant}"
 
-    def find(self, stage: str, name: str, inputs: dict[str, Any], out: Path | None = None) -> Artifact | None:
+    def variants(self, stage: str, name: str, inputs: dict[str, Any], out: Path | None = None) -> list[Artifact]:
+        """The artifact of these inputs, where there is one, then those beside it. Raises as `find`."""
+        path = self.path(stage, name, inputs, out)
+        beside = [] if out else sorted(file.parent for file in path.parent.glob(f"{path.name}+*/{STAGE_FILE}"))
+        try:
+            found = self.find(stage, name, inputs, out)
+        except NotMade:
+            if not beside:
+                raise
+            found = None
+        others = [Artifact(one, dry=self.dry) for one in beside]
+        same = [one for one in others if one.stage.fingerprint == fingerprint(inputs)]
+        return same if found is None else [found, *same]
+
+    def find(
+        self, stage: str, name: str, inputs: dict[str, Any], out: Path | None = None, variant: str = ""
+    ) -> Artifact | None:
         """The artifact if it exists. Raises UsageError when `out` holds another recipe; a dry cache raises NotMade
         where there is none."""
-        path = self.path(stage, name, inputs, out)
+        path = self.path(stage, name, inputs, out, variant)
         with explained(path):
             if not (path / STAGE_FILE).exists():
                 if out and path.exists() and any(not p.name.startswith(TEMPORARY) for p in path.iterdir()):
@@ -77,12 +94,12 @@ class Cache:
     def create(
         self, stage: str, name: str, inputs: dict[str, Any], table: Schema, *,
         numerics: dict[str, Any] | None = None, upstream: Sequence[Path] = (), out: Path | None = None,
-        extra: dict[str, Any] | None = None,
+        extra: dict[str, Any] | None = None, variant: str = "",
     ) -> Artifact:  # fmt: skip
         """The artifact of a map stage, made empty where it does not exist. `extra` joins its provenance."""
-        if (found := self.find(stage, name, inputs, out)) is not None:
+        if (found := self.find(stage, name, inputs, out, variant)) is not None:
             return found
-        path = self.path(stage, name, inputs, out)
+        path = self.path(stage, name, inputs, out, variant)
         text = stage_text(stage, name, inputs, table=table, numerics=numerics, upstream=upstream, extra=extra)
         with explained(path):
             path.mkdir(parents=True, exist_ok=True)

@@ -42,7 +42,7 @@ def export(artifact: Artifact, to: str, out: Path, clips: Sequence[str] | None =
     if not chosen:
         raise UsageError(f"{artifact.path} holds no clips to export")
     for clip in chosen:
-        artifact.segment(clip)
+        artifact.clip_rows(clip)
     with explained(out):
         out.parent.mkdir(parents=True, exist_ok=True)
         remove_dead(out)

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from affectkit.errors import UsageError
-from affectkit.store.artifact import STAGE_FILE, Artifact
+from affectkit.store.artifact import Artifact
 from affectkit.store.schema import Schema
+from affectkit.store.selection import is_artifact
 from affectkit.types import FeatureSequence
 
 DEFAULT = "values"
@@ -62,13 +63,13 @@ def open_features(text: str) -> Features:
 
 
 def names_features(text: str) -> bool:
-    """Whether `PATH` or `PATH:column` is an artifact, and no media file or folder."""
-    return (_split(text)[0] / STAGE_FILE).exists()
+    """Whether `PATH` or `PATH:column` is an artifact or a selection of one, and no media file or folder."""
+    return is_artifact(_split(text)[0])
 
 
 def _split(text: str) -> tuple[Path, str]:
     path, found, column = text.rpartition(":")
-    if found and not (Path(text) / STAGE_FILE).exists():
+    if found and not is_artifact(Path(text)):
         return Path(path), column
     return Path(text), ""
 

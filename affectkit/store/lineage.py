@@ -19,8 +19,8 @@ def ancestors(artifact: Artifact) -> list[Artifact]:
     than `MOST` of them.
     """
     ordered: dict[Path, Artifact] = {}
-    opened = {artifact.path.resolve(): artifact}
-    under_way: dict[Path, list[Path]] = {artifact.path.resolve(): _upstream(artifact)}
+    opened = {artifact.folder.resolve(): artifact}
+    under_way: dict[Path, list[Path]] = {artifact.folder.resolve(): _upstream(artifact)}
     while under_way:
         path, waiting = next(reversed(under_way.items()))
         if not waiting:

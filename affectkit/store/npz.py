@@ -15,7 +15,7 @@ from affectkit.store.schema import TEXT, Column
 
 def write_npz(artifact: Artifact, clips: Sequence[str], out: Path) -> None:
     """An array a column, `clip` and `offsets`, the names of components; no objects, so it loads without pickle."""
-    lengths = [artifact.segment(clip).length(clip) for clip in clips]
+    lengths = [artifact.length(clip) for clip in clips]
     with atomically(out) as temporary, zipfile.ZipFile(temporary, "w", allowZip64=True) as archive:
         _save(archive, "clip", np.array(clips, np.str_))
         _save(archive, "offsets", np.cumsum([0, *lengths], dtype="<i8"))

@@ -55,8 +55,8 @@ class Column(Config):
 
 
 class Schema(Config):
-    """The columns of an artifact beside `clip`, `offsets`, `source_sha256`, `sha256` and `status`, which every
-    table has. `names` labels the components of a column (targets of `scores`, say)."""
+    """The columns of an artifact beside `clip`, `offsets`, `source_sha256`, `sha256`, `content_sha256` and `status`,
+    which every table has. `names` labels the components of a column (targets of `scores`, say)."""
 
     columns: dict[str, Column]
     names: dict[str, list[str]] = {}
@@ -101,11 +101,16 @@ class Stored:
     shape: tuple[int, ...]
 
 
+CONTENT = "content_sha256"
+"""The digest of a clip's columns alone. Segments without it are from before there were selections: their `sha256` is
+that digest, and of two rows of one id the later counts."""
+
 FIXED = (
     Stored("clip", "clips", None, ()),
     Stored("offsets", "clips+1", np.dtype("<i8"), ()),
     Stored("source_sha256", "clips", None, ()),
     Stored("sha256", "clips", None, ()),
+    Stored(CONTENT, "clips", None, ()),
     Stored("status", "clips", None, ()),
 )
 

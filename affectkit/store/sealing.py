@@ -14,8 +14,9 @@ import numpy as np
 
 from affectkit.store.atomic import atomically
 from affectkit.store.output import OutputFile
-from affectkit.store.schema import Schema, Stored
-from affectkit.store.segment import Segment
+from affectkit.store.schema import CONTENT, Schema, Stored
+from affectkit.store.segment import Segment, row_digest
+from affectkit.store.selection import Key
 from affectkit.store.writing import clip_table
 
 _BLOCK_BYTES = 1 << 23
@@ -26,8 +27,7 @@ Bounds = dict[str, np.ndarray]  # [N+1] where each clip begins and ends, by axis
 class Piece:
     """One clip of a file: its row in the clip table, its entries there, and how much of each axis it takes."""
 
-    clip: str
-    source: str
+    key: Key
     path: Path
     sealed: bool
     row: int
@@ -48,20 +48,22 @@ def pieces(path: Path, schema: Schema, sealed: bool) -> list[Piece]:
     """The clips of one file."""
     with closing(Segment(path, schema, sealed)) as segment:
         sizes = {axis: np.diff(bounds).tolist() for axis, bounds in _bounds(segment).items()}
-        tables = {item.name: _entries(segment, item) for item in schema.stored() if item.axis == "clips"}
+        items = [item for item in schema.stored() if item.axis == "clips" and item.name in segment.arrays]
+        tables = _with_content({item.name: _entries(segment, item) for item in items})
         return [
             Piece(
-                clip, tables["source_sha256"][row], path, sealed, row,
+                key, path, sealed, row,
                 {name: entries[row] for name, entries in tables.items()},
                 {axis: lengths[row] for axis, lengths in sizes.items()},
             )
-            for row, clip in enumerate(segment.ids)
+            for key, row in segment.rows.items()
         ]  # fmt: skip
 
 
 def pack(chosen: Iterable[Piece], schema: Schema, out: Path) -> None:
-    """Write one segment that holds the chosen clips, sorted by id. Memory stays bounded; each file is opened once."""
-    ordered = sorted(chosen, key=lambda piece: piece.clip)
+    """Write one segment that holds the chosen clips, sorted by id and source. Memory stays bounded; each file is opened
+    once."""
+    ordered = sorted(chosen, key=lambda piece: piece.key)
     bounds = {axis: np.cumsum([0, *(piece.sizes[axis] for piece in ordered)], dtype="<i8") for axis in ordered[0].sizes}
     places = sorted(enumerate(ordered), key=lambda place: (place[1].path, place[0]))
     with atomically(out) as temporary, OutputFile(temporary) as output:
@@ -139,5 +141,14 @@ def _bounds(segment: Segment) -> Bounds:
 
 def _entries(segment: Segment, item: Stored) -> list[Any]:
     if item.dtype is None:
-        return [segment.text(clip, item.name) for clip in segment.ids]
+        return [segment.text(row, item.name) for row in range(len(segment.ids))]
     return list(segment.arrays[item.name])
+
+
+def _with_content(tables: dict[str, list[Any]]) -> dict[str, list[Any]]:
+    """The tables of a file as they are written now: of one from before, `sha256` is the digest of the content."""
+    if CONTENT in tables:
+        return tables
+    content = tables["sha256"]
+    columns = (tables["clip"], tables["source_sha256"], tables["status"], content)
+    return tables | {CONTENT: content, "sha256": [row_digest(*texts) for texts in zip(*columns, strict=True)]}

@@ -10,6 +10,8 @@ import math
 import mmap
 import os
 import stat
+from dataclasses import dataclass
+from hashlib import sha256
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +19,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from affectkit.errors import HostileFile
-from affectkit.store.schema import LONGEST_TEXT, Column, Schema, Stored
+from affectkit.store.schema import CONTENT, LONGEST_TEXT, Column, Schema, Stored
+from affectkit.store.selection import Key
 
 if TYPE_CHECKING:
     import h5py
@@ -28,7 +31,7 @@ _LARGEST_CHUNK = 1 << 26
 
 
 class Segment:
-    """One sealed file as arrays. `clips` gives the row of each clip id.
+    """One sealed file as arrays. `rows` gives the row of each clip in the table, by id and source digest.
 
     `Segment.part` reads a finished part instead: its columns are chunked, so the large ones stay HDF5 datasets, which
     slice like arrays, and the file stays open until `close`.
@@ -43,9 +46,9 @@ class Segment:
         try:
             self.arrays = _checked(self._file, path, schema, sealed)
             self._check_lengths()
-            self.ids = [_text(value, path) for value in self.arrays["clip"]]
-            self.clips = {clip: row for row, clip in enumerate(self.ids)}
-            if len(self.clips) != len(self.ids):
+            self.ids, self.sources = self._texts("clip"), self._texts("source_sha256")
+            self.rows: dict[Key, int] = {key: row for row, key in enumerate(zip(self.ids, self.sources, strict=True))}
+            if len(self.rows) != len(self.ids):
                 raise HostileFile(f"{path}: a clip appears twice")
             self._offsets: list[int] = self.arrays["offsets"].tolist()
         except (OSError, RuntimeError, KeyError, TypeError, ValueError, OverflowError) as error:
@@ -66,34 +69,21 @@ class Segment:
         """Close the file of a part; arrays of a sealed segment stay mapped."""
         self._file.close()
 
-    def source(self, clip: str) -> str:
-        """The digest of what the clip was made from."""
-        return self.text(clip, "source_sha256")
+    @property
+    def has_content(self) -> bool:
+        """Whether it is from since a clip's content has a digest of its own."""
+        return CONTENT in self.arrays
 
-    def digest(self, clip: str) -> str:
-        """The digest of the clip's own bytes."""
-        return self.text(clip, "sha256")
+    def text(self, row: int, name: str) -> str:
+        """A clip's entry in a column of text."""
+        return _text(self.arrays[name][row], self.path)
 
-    def status(self, clip: str) -> str:
-        """ok or partial."""
-        return self.text(clip, "status")
-
-    def text(self, clip: str, name: str) -> str:
-        """The clip's entry in a column of text."""
-        return _text(self.arrays[name][self.clips[clip]], self.path)
-
-    def length(self, clip: str) -> int:
-        """Number of rows T of the clip."""
-        row = self.clips[clip]
+    def length(self, row: int) -> int:
+        """Number of rows T of a clip."""
         return self._offsets[row + 1] - self._offsets[row]
 
-    def read(self, clip: str) -> Record:
-        """The clip's columns; arrays are views into the memory map, ragged columns are lists of bytes views."""
-        return {name: self.column(clip, name) for name in self.schema.columns}
-
-    def column(self, clip: str, name: str) -> Any:
+    def column(self, row: int, name: str) -> Any:
         """One column of one clip."""
-        row = self.clips[clip]
         column, values = self.schema.columns[name], self.arrays[name]
         first, last = self._offsets[row], self._offsets[row + 1]
         if column.per == "row":
@@ -106,12 +96,20 @@ class Segment:
             return values[a:b]
         return _text(values[row], self.path) if values.dtype.kind == "S" else values[row]
 
+    def _texts(self, name: str) -> list[str]:
+        try:
+            return [value.decode() for value in np.asarray(self.arrays[name]).tolist()]
+        except UnicodeDecodeError:
+            raise HostileFile(f"{self.path}: text that is not UTF-8") from None
+
     def _check_lengths(self) -> None:
         """Every column's length follows from the clip table's offsets."""
         clips = len(self.arrays["clip"])
         rows = self._ends("offsets", clips)
         for stored in self.schema.stored():
             axis = stored.axis
+            if stored.name not in self.arrays:
+                continue
             if axis == "rows+1" or (axis == "clips+1" and stored.name != "offsets"):
                 continue
             expected = {"clips": clips, "rows": rows, "clips+1": clips + 1}.get(axis)
@@ -127,6 +125,45 @@ class Segment:
         if len(offsets) != count + 1 or offsets[0] != 0 or (offsets[1:] < offsets[:-1]).any():
             raise HostileFile(f"{self.path}: {name} are not {count + 1} rising offsets from 0")
         return int(offsets[-1])
+
+
+@dataclass(eq=False, slots=True)
+class ClipRows:
+    """One clip of a segment, by its row in the table of clips."""
+
+    segment: Segment
+    row: int
+
+    def __len__(self) -> int:
+        return self.segment.length(self.row)
+
+    @property
+    def key(self) -> Key:
+        """Its id, and the digest of what it was made from."""
+        return self.segment.ids[self.row], self.segment.sources[self.row]
+
+    @property
+    def content(self) -> str:
+        """The digest of its columns."""
+        return self.segment.text(self.row, CONTENT if self.segment.has_content else "sha256")
+
+    @property
+    def status(self) -> str:
+        """ok or partial."""
+        return self.segment.text(self.row, "status")
+
+    def read(self) -> Record:
+        """Its columns; arrays are views into the memory map, ragged columns are lists of bytes views."""
+        return {name: self.column(name) for name in self.segment.schema.columns}
+
+    def column(self, name: str) -> Any:
+        """One of its columns."""
+        return self.segment.column(self.row, name)
+
+
+def row_digest(clip: str, source: str, status: str, content: str) -> str:
+    """The digest over all that is served of a clip: its id, what it was made from, its status and its columns."""
+    return sha256("\0".join((clip, source, status, content)).encode()).hexdigest()
 
 
 def column_bytes(column: Column, value: Any) -> Any:
@@ -158,7 +195,8 @@ def _checked(file: h5py.File, path: Path, schema: Schema, sealed: bool) -> dict[
     handle = file.id.get_vfd_handle()
     size = os.fstat(handle).st_size
     mapped = np.frombuffer(mmap.mmap(handle, size, access=mmap.ACCESS_READ), "u1") if sealed else None
-    return {item.name: _array(file, path, item, size, mapped) for item in schema.stored()}
+    there = (item for item in schema.stored() if item.name != CONTENT or CONTENT in file)
+    return {item.name: _array(file, path, item, size, mapped) for item in there}
 
 
 def _array(file: h5py.File, path: Path, item: Stored, size: int, mapped: np.ndarray | None) -> Any:

@@ -45,6 +45,11 @@ class Failure:
     cause: str
     time: str = ""
 
+    @property
+    def key(self) -> tuple[str, str]:
+        """Its id, and the digest of what it was."""
+        return self.clip, self.source_sha256
+
 
 def read_stage(path: Path) -> Stage:
     """The stage file of an artifact's folder. Raises UsageError when there is none, HostileFile for a forged one."""
@@ -53,9 +58,7 @@ def read_stage(path: Path) -> Stage:
         text = read_text(file, "a stage file", _LARGEST_STAGE, inside=True)
     except UsageError:
         absent = "" if os.path.lexists(path) else " (it does not exist)"
-        raise UsageError(
-            f"{path} is not an artifact{absent}: give a folder that an affectkit command printed"
-        ) from None
+        raise UsageError(f"{path} is not an artifact{absent}: give what an affectkit command printed") from None
     try:
         stage = Stage.model_validate(parsed_json(text))
         derived = fingerprint(stage.inputs)
@@ -70,8 +73,8 @@ def read_stage(path: Path) -> Stage:
     return stage
 
 
-def read_failures(path: Path) -> dict[str, Failure]:
-    """The failures listed in an artifact's folder, by clip."""
+def read_failures(path: Path) -> dict[tuple[str, str], Failure]:
+    """The failures listed in an artifact's folder, by clip id and source digest."""
     file = path / "failures.jsonl"
     try:
         text = read_text(file, "a list of failures", _LARGEST_LIST, inside=True)
@@ -85,17 +88,17 @@ def read_failures(path: Path) -> dict[str, Failure]:
         is_text = isinstance(line, dict) and all(isinstance(value, str) for value in line.values())
         if not is_text or line.keys() != fields:
             raise HostileFile(f"{file}: a line is not a failure of a clip")
-    return {line["clip"]: Failure(**line) for line in lines}
+    return {failure.key: failure for failure in (Failure(**line) for line in lines)}
 
 
-def write_failures(path: Path, failures: dict[str, Failure]) -> None:
+def write_failures(path: Path, failures: dict[tuple[str, str], Failure]) -> None:
     """List failures, sorted by clip."""
-    lines = (json.dumps(asdict(failures[clip]), ensure_ascii=False) + "\n" for clip in sorted(failures))
+    lines = (json.dumps(asdict(failures[key]), ensure_ascii=False) + "\n" for key in sorted(failures))
     write_text(path / "failures.jsonl", "".join(lines))
 
 
 def read_clip_table(path: Path) -> dict[str, dict[str, Any]]:
-    """What clips.json in an artifact's folder says of each clip."""
+    """What clips.json in an artifact's folder says of each clip: artifacts from before selections have it."""
     file = path / "clips.json"
     try:
         table = read_object(file, "a table of clips", _LARGEST_LIST)
@@ -104,8 +107,3 @@ def read_clip_table(path: Path) -> dict[str, dict[str, Any]]:
     if not all(isinstance(entry, dict) for entry in table.values()):
         raise HostileFile(f"{file} is not a table of clips")
     return table
-
-
-def write_clip_table(path: Path, table: dict[str, dict[str, Any]]) -> None:
-    """Write clips.json."""
-    write_text(path / "clips.json", json.dumps(table, ensure_ascii=False, indent=0, sort_keys=True))

@@ -17,10 +17,8 @@ from affectkit.errors import HostileFile, UsageError
 from affectkit.store.artifact import STAGE_FILE, Artifact, Stage
 from affectkit.store.atomic import TEMPORARY, ending
 from affectkit.store.cache import Cache
+from affectkit.store.integrity import problem_of
 from affectkit.store.locking import is_alive
-from affectkit.store.schema import STATUSES
-from affectkit.store.segment import Segment
-from affectkit.store.writing import clip_digest
 
 _TEMPORARY = re.compile(re.escape(TEMPORARY) + r"(?P<host>.+)-(?P<pid>[0-9]{1,9})-[0-9a-f]{32}-")
 
@@ -45,28 +43,15 @@ def size(path: Path) -> int:
 
 
 def verify(artifact: Artifact) -> Iterator[tuple[str, str]]:
-    """(clip, problem) for every clip whose bytes are not those that were written."""
+    """(clip, problem) for every clip whose bytes, id or source are not those that were written."""
     try:
-        segments = artifact.segments
+        held = artifact.held()
     except HostileFile as error:
         yield "", str(error)
         return
-    for segment in segments:
-        for clip in segment.ids:
-            try:
-                problem = _problem(segment, clip)
-            except HostileFile as error:
-                problem = str(error)
-            if problem:
-                yield clip, f"{segment.path.name}: {problem}"
-
-
-def _problem(segment: Segment, clip: str) -> str:
-    if clip_digest(segment.schema, segment.read(clip)) != segment.digest(clip):
-        return "the bytes do not match the digest"
-    if segment.status(clip) not in STATUSES:
-        return f"the status is {segment.status(clip)!r}"
-    return ""
+    for rows in held:
+        if problem := problem_of(rows):
+            yield rows.key[0], f"{rows.segment.path.name}: {problem}"
 
 
 def why_miss(artifact: Artifact, other: Artifact) -> list[tuple[str, Any, Any]]:
@@ -88,8 +73,8 @@ def differing(one: Stage, other: Stage) -> list[tuple[str, Any, Any]]:
 
 def nearest(artifact: Artifact, cache: Cache) -> Artifact:
     """The other artifact of the same stage that differs in the fewest inputs."""
-    others = [a for a in cache.artifacts() if a.stage.stage == artifact.stage.stage and a.path != artifact.path]
-    others = [a for a in others if a.path.resolve() != artifact.path.resolve()]
+    others = [a for a in cache.artifacts() if a.stage.stage == artifact.stage.stage and a.folder != artifact.folder]
+    others = [a for a in others if a.folder.resolve() != artifact.folder.resolve()]
     if not others:
         raise UsageError(f"there is no other {artifact.stage.stage} artifact under {cache.root} to compare with")
     return min(others, key=lambda other: len(why_miss(artifact, other)))

@@ -20,8 +20,8 @@ import numpy as np
 from affectkit.errors import ClipError
 from affectkit.store.atomic import atomically, explained, fsync, temporary_name, write_text
 from affectkit.store.output import OutputFile
-from affectkit.store.schema import FIXED, LONGEST_TEXT, TEXT, Column, Schema, Stored
-from affectkit.store.segment import column_bytes
+from affectkit.store.schema import CONTENT, FIXED, LONGEST_TEXT, TEXT, Column, Schema, Stored
+from affectkit.store.segment import column_bytes, row_digest
 
 __all__ = ["PartWriter", "atomically", "clip_digest", "clip_table", "explained", "write_text"]
 
@@ -76,17 +76,18 @@ class PartWriter:
                 self._append(name, self.schema.columns[name], value)
 
     def end(self, clip: str, source: str, scalars: dict[str, Any] | None = None, status: str = "ok") -> str:
-        """Close the current clip; returns the digest of its bytes. Raises ClipError for an id that is too long."""
+        """Close the current clip; returns the digest of its content. Raises ClipError for an id that is too long."""
         values = dict(scalars or {})
         text = {"clip": clip, "source_sha256": source, "status": status}
         self._check_end(values, text)
         for name, value in values.items():
             self._hashes[name].update(column_bytes(self.schema.columns[name], value))
-        digest = _combine(self._hashes, self.schema)
+        content = _combine(self._hashes, self.schema)
+        digests = {CONTENT: content, "sha256": row_digest(clip, source, status, content)}
         # One step, so that an interrupt finds the clip ended or not.
-        self._ended.append(_Ended(values | text | {"sha256": digest}, self._lengths()))
+        self._ended.append(_Ended(values | text | digests, self._lengths()))
         self._hashes = self._no_hashes()
-        return digest
+        return content
 
     def rollback(self) -> None:
         """Forget what was appended since the last `end`."""
@@ -177,7 +178,7 @@ class PartWriter:
 
 
 def clip_digest(schema: Schema, record: dict[str, Any]) -> str:
-    """The digest that a record of one clip has in the store."""
+    """The digest that the content of one clip has in the store."""
     hashes = {name: sha256(column_bytes(column, record[name])) for name, column in schema.columns.items()}
     return _combine(hashes, schema)
 
