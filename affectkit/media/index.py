@@ -43,14 +43,14 @@ class PacketIndex:
     ticks: NDArray[np.int64]
     stop: int
     step: int
-    lead: int
     tick: Fraction
     independent: bool
     droppable: bool
     has_audio: bool
     assumed_times: bool
-    decoding_times: bool
     damage: tuple[str, ...]
+    lead: int = 0
+    decoding_times: bool = False
 
     def __len__(self) -> int:
         return len(self.ticks)
