@@ -61,7 +61,12 @@ def finetune(cache: Cache, upstream: Artifact, name: str, task: str, *options: s
 
     def write(folder: Path) -> None:
         saved(folder, name, tasks.get(task), *options, **about)
-        report = {"task": tasks.get(task).model_dump(mode="json"), "splits": splits}
+        score = {"metric": tasks.get(task).metric, "mean": 0.0, "deviation": 0.0}
+        report = {
+            "task": tasks.get(task).model_dump(mode="json"), "splits": splits, "val_score": score,
+            "clips": {"left_out": []}, "epochs": 0, "units": {}, "parameters": 0,
+            "weights": finetuned.weights_of(folder).about() | {"path": None},
+        }  # fmt: skip
         (folder / "finetune.json").write_text(json.dumps(report))
 
     return cache.create_whole(
