@@ -12,7 +12,7 @@ from affectkit.errors import UsageError
 from affectkit.manifest import SplitRequest, resolve_splits
 from affectkit.stages._training_data import gather
 from affectkit.stages.train import TrainConfig
-from affectkit.store import Artifact, Cache, Features, features_schema
+from affectkit.store import Artifact, Cache, Features, features_schema, waveforms_schema
 
 
 def features(cache: Cache, seeds: dict[str, int], valid: bool = True) -> Artifact:
@@ -53,3 +53,73 @@ def test_faces_of_one_clip_stay_together(tmp_path: Path) -> None:
     (tmp_path / "splits.csv").write_text("clip,split\na#0,train\na#1,val\nb,test\n")
     with pytest.raises(UsageError, match="faces of one clip are in two splits: 'a#0' in train, 'a#1' in val"):
         resolve_splits(["a#0", "a#1", "b"], {}, {}, SplitRequest(tmp_path / "splits.csv"))
+
+
+def one_artifact(cache: Cache, values: dict[str, np.ndarray], upstream: Artifact | None = None) -> Artifact:
+    """Clips of these features [T,D], made of another artifact where there is one."""
+    width = next(iter(values.values())).shape[1]
+    above = [upstream.path] if upstream else []
+    artifact = cache.create("embed", "planted", {"stage": "embed"}, features_schema(width), upstream=above)
+    part = artifact.new_part()
+    for clip, rows in values.items():
+        times = np.arange(len(rows) + 1) / 5
+        part.append({"start": times[:-1], "end": times[1:], "valid": np.ones(len(rows), bool), "values": rows})
+        part.end(clip, "0" * 64)
+    part.commit()
+    artifact.seal()
+    return artifact
+
+
+def sound(cache: Cache, samples: dict[str, np.ndarray]) -> Artifact:
+    artifact = cache.create("audio", "waveform", {"stage": "audio"}, waveforms_schema())
+    part = artifact.new_part()
+    for clip, values in samples.items():
+        part.append({"start": np.zeros(1), "end": np.ones(1), "valid": np.ones(1, bool), "samples": values})
+        part.end(clip, "0" * 64, {"sampling_rate": 16000, "offset": 0.0, "origin": 0.0})
+    part.commit()
+    artifact.seal()
+    return artifact
+
+
+NOISE = np.random.default_rng(0).standard_normal((10, 4)).astype(np.float32)
+SPLITS = {"a": "train", "b": "val", "muted-1": "train", "muted-2": "val"}
+
+
+def with_alike(alike: np.ndarray) -> dict[str, np.ndarray]:
+    """Two clips of their own, and two that are alike, which are in two splits."""
+    return {"a": NOISE + 1, "b": NOISE + 2, "muted-1": alike, "muted-2": alike.copy()}
+
+
+@pytest.mark.parametrize(
+    "alike",
+    [np.zeros((10, 4), np.float32), np.full((10, 4), -18.4, np.float32), np.tile(NOISE[:1], (10, 1)),
+     np.zeros((1, 4), np.float32), np.array([[0, 1, 0, 0]], np.float32)],
+    ids=["zeros", "floor", "a still", "one row of zeros", "one row of a code"],
+)  # fmt: skip
+def test_features_that_say_nothing_are_no_proof_of_a_copy(cache: Cache, tmp_path: Path, alike: np.ndarray) -> None:
+    table = labels(tmp_path / "va.csv", SPLITS)
+    made = Features(one_artifact(cache, with_alike(alike)))
+    data = gather([made], table, tasks.get("va"), TrainConfig(task="va"), None)
+    assert [one.clip for one in data.train] == ["a", "muted-1"]
+
+
+@pytest.mark.parametrize("alike", [NOISE, NOISE[:1]], ids=["rows", "one row"])
+def test_varied_features_of_silence_are_no_proof_either(cache: Cache, tmp_path: Path, alike: np.ndarray) -> None:
+    """Deep features of silence vary, by the network's own edges, and are the same in every muted recording."""
+    table, noise = labels(tmp_path / "va.csv", SPLITS), np.random.default_rng(1).standard_normal(16000)
+    dither = np.where(np.arange(16000) % 2, 1, -1) / 32768
+    heard = sound(cache, {"a": noise, "b": noise[::-1], "muted-1": dither, "muted-2": dither})
+    silent = one_artifact(cache, with_alike(alike), heard)
+    config, task = TrainConfig(task="va"), tasks.get("va")
+    gather([Features(silent)], table, task, config, None)
+    other = Cache(tmp_path / "loud")
+    heard = sound(other, {"a": noise, "b": noise[::-1], "muted-1": noise / 100, "muted-2": noise / 100})
+    with pytest.raises(UsageError, match=r"'muted-1' \(train\) and 'muted-2' \(val\) have equal features"):
+        gather([Features(one_artifact(other, with_alike(alike), heard))], table, task, config, None)
+
+
+def test_a_copy_among_muted_recordings_is_found(cache: Cache, tmp_path: Path) -> None:
+    clips = with_alike(np.zeros((10, 4), np.float32)) | {"c": NOISE + 1}
+    table = labels(tmp_path / "va.csv", SPLITS | {"c": "val"})
+    with pytest.raises(UsageError, match=r"'a' \(train\) and 'c' \(val\)"):
+        gather([Features(one_artifact(cache, clips))], table, tasks.get("va"), TrainConfig(task="va"), None)

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-import numpy as np
-
 from affectkit.errors import UsageError
 from affectkit.manifest import SplitRequest, match_labels, resolve_splits, without_face
+from affectkit.stages import _copies
 from affectkit.stages._labels import Labels, read
 from affectkit.store import Features
 from affectkit.tasks import Task
@@ -30,7 +29,8 @@ class SplitOptions(Protocol):
 
 @dataclass(frozen=True)
 class Used:
-    """The labels, the clips of each split that are used, in order, the split of every clip, and what was left out."""
+    """The labels, the clips of each split that are used, in order, the split of every clip, and what was left out;
+    the names and subjects that are held out, and the `features` that they are of."""
 
     labels: dict[str, ClipLabels]
     train: list[str]
@@ -39,7 +39,7 @@ class Used:
     warnings: list[str]
     held_out: frozenset[str]
     held_out_subjects: frozenset[str]
-    held_out_digests: frozenset[str]
+    features: Features
 
 
 def choose(
@@ -54,7 +54,7 @@ def choose(
     table = features.clip_table()
     request = SplitRequest(splits, options.val_fraction, options.split_by, options.seed)
     split = resolve_splits(shared, known, table, request)
-    _refuse_copies(features, split, what)
+    _copies.refuse(features, split, what)
     chosen = {name: [clip for clip in match.clips if split.get(clip) == name] for name in ("train", "val")}
     for name, clips in chosen.items():
         if not clips:
@@ -64,7 +64,7 @@ def choose(
     return Used(
         known, chosen["train"], chosen["val"], split, notes + match.warnings, frozenset(held_out),
         frozenset(subjects[clip] for clip in held_out if clip in subjects),
-        frozenset(features.digest(clip) for clip, name in split.items() if name != "train"),
+        features,
     )  # fmt: skip
 
 
@@ -74,10 +74,13 @@ def along(features: Features, labels: Labels, task: Task, used: Used) -> tuple[d
     known = read(labels, task)
     subjects = _subjects(known, features.clip_table())
     has_splits = any(entry.split for entry in known.values())
+    held_out = {_copies.recording(used.features, clip) for clip, name in used.splits.items() if name != "train"}
     clips = [
         clip
         for clip in match_labels(features.clips, known).clips
-        if (known[clip].split == "train" or not has_splits) and _is_free(clip, features, subjects, used)
+        if (known[clip].split == "train" or not has_splits)
+        and _is_free(clip, subjects, used)
+        and (_copies.recording(features, clip) or clip) not in held_out
     ]
     if not clips:
         raise UsageError(
@@ -87,25 +90,9 @@ def along(features: Features, labels: Labels, task: Task, used: Used) -> tuple[d
     return known, clips
 
 
-def _is_free(clip: str, features: Features, subjects: Mapping[str, str], used: Used) -> bool:
+def _is_free(clip: str, subjects: Mapping[str, str], used: Used) -> bool:
     name = without_face(clip)
-    return (
-        name not in used.held_out
-        and subjects.get(name) not in used.held_out_subjects
-        and features.digest(clip) not in used.held_out_digests
-    )
-
-
-def _refuse_copies(features: Features, splits: Mapping[str, str], what: str) -> None:
-    """Two clips of equal features are one clip under two names. Raises UsageError where they are in two splits."""
-    first: dict[str, str] = {}
-    for clip, split in splits.items():
-        other = first.setdefault(features.digest(clip), clip)
-        if splits[other] != split and np.any(features.artifact.column(clip, "valid")):
-            raise UsageError(
-                f"clips '{other}' ({splits[other]}) and '{clip}' ({split}) have equal {what}: one is a copy of the "
-                "other, and scores would be too good: leave one out, or put both in one split"
-            )
+    return name not in used.held_out and subjects.get(name) not in used.held_out_subjects
 
 
 def _subjects(labels: Mapping[str, ClipLabels], table: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
