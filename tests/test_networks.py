@@ -97,7 +97,9 @@ def test_what_is_given_wins_over_the_preset():
     described = plugins.describe(head("transformer", preset="v1", heads="4,2", layers=2, dropout=0.3).options)
     assert (described["preset"], described["layers"], described["heads"]) == ("sun-v1", 2, "4,2")
     assert described["dropout"] == 0.3 and described["batch_norm"] is False
-    assert plugins.describe(head("transformer").options) == plugins.describe(head("transformer", preset="v3").options)
+    assert plugins.describe(head("transformer").options) == plugins.describe(head("transformer", preset="none").options)
+    sun = head("transformer", preset="v3").options
+    assert (sun.norm, sun.width, sun.learning_rate) == ("post", None, 1e-3)
     assert head("gru", preset="audio-v1", layers=1).options.dropout == 0.5
     assert plugins.get("heads", "transformer").Options(heads=4).heads_of_layers == [4, 4, 4]
 

@@ -43,6 +43,7 @@ LONGEST_STRIDE = 1_000_000
 TLHN: Mapping[str, Any] = {
     "optimiser": "sgd", "learning_rate": 5e-4, "weight_decay": 1e-5, "clip_norm": 0.0, "schedule": "step",
     "step_epochs": 5, "step_factor": 0.9, "batch_size": 90, "epochs": 50, "patience": 50, "class_weights": "none",
+    "width": None,
 }  # fmt: skip
 
 
@@ -99,6 +100,10 @@ class Layout(Config):
 
 class Options(Layout, TrainingOptions):
     """Of the pyramid; the others are shared."""
+
+    width: int | None = Field(
+        256, ge=1, le=16_384, description="project the features to this width first (preset tlhn: as they are)"
+    )
 
 
 class Pyramid(TemporalHead):

@@ -1,8 +1,11 @@
-"""transformer: the temporal models of SUN (arXiv 2403.12609), by default version 3; see `_presets` for the others.
+"""transformer: a pre-norm encoder over windows of features projected to 256 dimensions, and SUN's networks as presets.
 
-BatchNorm, three post-norm encoder layers of 8 heads whose feed-forward is as wide as the features, the sinusoidal
-position added in every layer, and a linear output at each step (Tanh for valence and arousal). Clip-level tasks take
-the mean over the valid steps first, which is ours, as is the pre-norm variant; that one ends with a LayerNorm.
+BatchNorm, three encoder layers of 8 heads whose feed-forward is as wide as they are, the sinusoidal position added in
+every layer, a LayerNorm, and a linear output at each step (Tanh for valence and arousal). Clip-level tasks take the
+mean over the valid steps first, which is ours.
+
+The temporal models of SUN (arXiv 2403.12609) are post-norm and as wide as the features, see `_presets`; `sun-v3` is
+their best.
 """
 
 from __future__ import annotations
@@ -24,21 +27,22 @@ MOST_HEADS = 128
 class Options(TrainingOptions):
     """Of the network; the others are shared."""
 
-    preset: str = Field("sun-v3", description=_presets.DESCRIPTION + ", ".join(_presets.PRESETS["transformer"]))
+    preset: str = Field("none", description=_presets.DESCRIPTION + ", ".join(_presets.PRESETS["transformer"]))
     layers: int = Field(3, ge=1, le=48, description="encoder layers")
     heads: str = Field(
         "8", max_length=256, coerce_numbers_to_str=True, description="attention heads, or those of each layer: 8,8,4"
     )
-    norm: Literal["post", "pre"] = Field("post", description="LayerNorm after each half of a layer, or before it")
+    norm: Literal["post", "pre"] = Field("pre", description="LayerNorm after each half of a layer, or before it")
     batch_norm: bool = Field(True, description="BatchNorm over the features first")
     width: int | None = Field(
-        None, ge=1, le=16_384, description="project the features to this width first (default: as they are)"
+        256, ge=1, le=16_384, description="project the features to this width first (SUN's: as they are)"
     )
+    learning_rate: float = Field(5e-4, gt=0, le=10, description="peak rate (SUN's: 1e-3)")
 
     @model_validator(mode="before")
     @classmethod
     def _with_preset(cls, given: Any) -> Any:
-        return _presets.filled("transformer", given, "sun-v3")
+        return _presets.filled("transformer", given, "none")
 
     @model_validator(mode="after")
     def _heads_fit_the_layers(self) -> Options:

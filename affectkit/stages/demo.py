@@ -34,7 +34,7 @@ BACKBONES = {
     VOICE: EmbedConfig(backbone="deepspectrum", window=1.0, hop=0.25, min_window=0.5),
 }
 HEADS = {
-    FACE: TrainConfig(task="va", head="transformer", option=["width=128", "window=4", "epochs=40"]),
+    FACE: TrainConfig(task="va", head="transformer", option=["preset=sun-v3", "width=128", "window=4", "epochs=40"]),
     VOICE: TrainConfig(task="va", head="lstm", option=["hidden=64", "window=4", "epochs=40"]),
 }
 NOTICE = (
