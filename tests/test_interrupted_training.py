@@ -230,6 +230,20 @@ def test_ctrl_c_leaves_a_head_that_predicts(
     assert "stopped" not in whole.report and states(root) == []
 
 
+def test_ctrl_c_keeps_epochs_that_were_too_quick_to_be_written(
+    tmp_path: Path, features: Artifact, labels: Path, end: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_resume, "SECONDS", 1e9)
+    whole = fit(tmp_path / "whole", features, labels, seeds=1)
+    end(0, 3, KeyboardInterrupt)
+    with pytest.raises(Stopped) as caught:
+        fit(tmp_path / "cache", features, labels, seeds=1)
+    assert caught.value.after == "3 epochs"
+    trained = end()
+    done = fit(tmp_path / "cache", features, labels, seeds=1)
+    assert trained == [(0, 4), (0, 5)] and contents(done.artifact) == contents(whole.artifact)
+
+
 def test_ctrl_c_before_anything_is_plain(tmp_path: Path, features: Artifact, labels: Path, monkeypatch: Any) -> None:
     def interrupted(*args: Any, **how: Any) -> None:
         raise KeyboardInterrupt
@@ -291,7 +305,7 @@ def test_ctrl_c_and_the_same_command_again(tmp_path: Path, features: Artifact, l
     assert child.wait() == 130
     child.communicate()
     assert "interrupted; finished clips are kept, repeat the command to go on" in told[-1]
-    assert "the best head so far" in told[-2]
+    assert "the best head so far" in told[-2] and "kept: 3 epochs" in told[-3]
     best = told[-2].split()[-1]
     assert affectkit("predict", best, features.path, "--device", "cpu").returncode == 0
     done = affectkit(*line, "--device", "cpu", "--json")

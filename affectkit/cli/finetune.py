@@ -79,6 +79,7 @@ def finetune(
             out=out, tensorboard=tensorboard, auxiliary=[AuxiliarySource.of(item, open_artifact) for item in aux or []],
         )  # fmt: skip
     except Stopped as stopped:
+        log(f"kept: {stopped.after}, which the same command goes on from")
         log(f"the best network so far, until training is finished: {stopped.best}")
         raise
     except KeyboardInterrupt:

@@ -35,8 +35,8 @@ def train(
 ) -> list[Epoch]:
     """Call `epoch`, which trains for one and scores it, until it is enough; leave the best weights in the network.
 
-    With a `state`, which the run was restored from, the run is kept there as it goes. Raises `Interrupted` for Ctrl-C,
-    with the best weights so far in the network.
+    With a `state`, which the run was restored from, the run is kept there as it goes, and on Ctrl-C. That raises
+    `Interrupted`, with the best weights so far in the network.
     """
     try:
         while not finished(run.history, metric, limits):
@@ -47,6 +47,8 @@ def train(
                 state.keep(run, last=finished(run.history, metric, limits))
             monitor(run.history[-1])
     except KeyboardInterrupt:
+        if state is not None:
+            state.flush()
         if not run.best:
             raise
         run.settle()

@@ -31,6 +31,8 @@ from affectkit.store.atomic import atomically
 FILE = "training.safetensors"
 SECONDS = 5.0  # between two writes, at least
 SHARE = 0.02  # of the time that writing may take
+REMEMBERED = 1 << 30
+"""Bytes up to which an epoch that is not written is copied in memory, to be written on Ctrl-C."""
 Arrays = dict[str, NDArray[Any]]
 
 
@@ -67,6 +69,7 @@ class State:
         self.path, self.identity = folder / FILE, identity
         self._began = self._written = time.monotonic()
         self._pause = SECONDS
+        self._unwritten: _Snapshot | None = None
 
     def restore(self, run: Run) -> None:
         """Bring a fresh run to where the state left it. Warns of a state that is of no use, and leaves the run."""
@@ -81,15 +84,25 @@ class State:
             warnings.warn(f"{self.path} is not gone on from: {why}; training starts anew", StateWarning, stacklevel=2)
 
     def keep(self, run: Run, last: bool = False) -> None:
-        """Write the state if the last one is old enough; after the last epoch, if training took that long at all."""
+        """Write the state if the last one is old enough; after the last epoch, if training took that long at all. What
+        is not written is remembered for `flush`, unless it is large."""
         now = time.monotonic()
-        if now - (self._began if last else self._written) < self._pause:
+        due = now - (self._began if last else self._written) >= self._pause
+        found = _snapshot(run)
+        small = sum(value.numel() * value.element_size() for value in found.tensors.values()) <= REMEMBERED
+        self._unwritten = found.copied() if small and not due else found if due else None
+        if due:
+            self.flush()
+            self._pause = max(SECONDS, (self._written - now) / SHARE)
+
+    def flush(self) -> None:
+        """Write the last epoch that `keep` was given, where it has not been: on Ctrl-C."""
+        if self._unwritten is None:
             return
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with atomically(self.path) as temporary:
-            temporary.write_bytes(_encode(run, self.identity))
-        self._written = time.monotonic()
-        self._pause = max(SECONDS, (self._written - now) / SHARE)
+            temporary.write_bytes(_encode(self._unwritten, self.identity))
+        self._unwritten, self._written = None, time.monotonic()
 
 
 def identify(parts: Iterable[Any]) -> str:
@@ -117,19 +130,35 @@ class _Header(Config):
     rng: dict[str, Any]
 
 
-def _encode(run: Run, identity: str) -> bytes:
-    from safetensors.numpy import save
+@dataclass(frozen=True, repr=False)
+class _Snapshot:
+    """A run after an epoch: all of its tensors by name, and the rest."""
 
+    tensors: dict[str, Tensor]
+    history: list[Epoch]
+    rng: dict[str, Any]
+
+    def copied(self) -> _Snapshot:
+        """In memory of its own; the best weights are never written to, and stay where they are."""
+        own = {name: v if name.startswith("best.") else v.detach().clone() for name, v in self.tensors.items()}
+        return _Snapshot(own, self.history, self.rng)
+
+
+def _snapshot(run: Run) -> _Snapshot:
     tensors = {f"last.{name}": value for name, value in run.network.state_dict().items()}
     tensors |= {f"best.{name}": value for name, value in run.best.items()}
     for number, slots in run.optimiser.state_dict()["state"].items():
         tensors |= {f"optimiser.{number}.{name}": value for name, value in slots.items() if value is not None}
     tensors |= {f"generator.{name}": value for name, value in _generators(run.device).items()}
     tensors |= {f"scaler.{name}": value for name, value in _scaling(run.scaler).items()}
-    arrays = {name: value.detach().cpu().contiguous().numpy() for name, value in tensors.items()}
-    header = json.dumps(
-        {"identity": identity, "history": [asdict(epoch) for epoch in run.history], "rng": run.rng.bit_generator.state}
-    )
+    return _Snapshot(tensors, list(run.history), run.rng.bit_generator.state)
+
+
+def _encode(found: _Snapshot, identity: str) -> bytes:
+    from safetensors.numpy import save
+
+    arrays = {name: value.detach().cpu().contiguous().numpy() for name, value in found.tensors.items()}
+    header = json.dumps({"identity": identity, "history": [asdict(epoch) for epoch in found.history], "rng": found.rng})
     return bytes(save(arrays, metadata={"training": header, "digest": _digest(header, arrays)}))
 
 

@@ -17,11 +17,11 @@ Report = dict[str, Any]
 
 
 class Stopped(KeyboardInterrupt):
-    """Ctrl-C; `best` is an artifact of the best so far."""
+    """Ctrl-C; `best` is an artifact of the best so far, `after` how far training came and goes on from."""
 
-    def __init__(self, best: Path) -> None:
+    def __init__(self, best: Path, after: str) -> None:
         super().__init__()
-        self.best = best
+        self.best, self.after = best, after
 
 
 class Partly(KeyboardInterrupt):
@@ -53,7 +53,8 @@ def fitted(
                 stage, name, inputs | {"stopped": so_far["stopped"]},
                 lambda best: _copy(folder, best, file, so_far), out=state.best, **about,
             )  # fmt: skip
-            raise Stopped(state.best) from None
+            after = ", ".join(f"{count} {unit.removeprefix('after_')}" for unit, count in so_far["stopped"].items())
+            raise Stopped(state.best, after) from None
         _write_report(folder / file, report)
 
     state.begin()
