@@ -67,7 +67,7 @@ def _parameter(name: str, field: FieldInfo) -> inspect.Parameter:
     if annotation is str and default is not inspect.Parameter.empty:
         default = str(default)
     flags = [f"--{name.replace('_', '-')}"] + ([_SHORT[name]] if name in _SHORT else [])
-    if annotation is bool:
+    if field.annotation in (bool, bool | None):
         flags[0] += f"/--no-{name.replace('_', '-')}"
     option = typer.Option(*flags, help=field.description)
     return inspect.Parameter(

@@ -21,6 +21,7 @@ from affectkit.cli._results import choose, finish, log
 from affectkit.cli.data import DeviceOption
 from affectkit.config import Runtime
 from affectkit.errors import UsageError
+from affectkit.stages import _training_outcome
 from affectkit.stages._labels import LabelChoice
 from affectkit.stages._resumable import Stopped
 from affectkit.stages._training_data import AuxiliarySource
@@ -55,7 +56,7 @@ def train_head(
     folds: Annotated[
         int | None,
         typer.Option(
-            min=3, max=1000, help="cross-validate instead: every clip is predicted by the head of the fold it is out of"
+            min=2, max=1000, help="cross-validate instead: every clip is predicted by the head of the fold it is out of"
         ),
     ] = None,
     aux: Annotated[
@@ -109,19 +110,35 @@ def train_head(
     if folds:
         if trials or aux or tensorboard:
             raise UsageError("--folds trains plain heads: leave out --tune, --aux and --tensorboard")
-        crossed = cross_validate(
-            Cache(cache), opened, where.source(), config, runtime, folds=folds, device=device, splits=splits, out=out
-        )
+        try:
+            crossed = cross_validate(
+                Cache(cache),
+                opened,
+                where.source(),
+                config,
+                runtime,
+                folds=folds,
+                device=device,
+                splits=splits,
+                out=out,
+            )
+        except KeyboardInterrupt:
+            log("kept: the folds that are finished, and the fold under way; the same command goes on from there")
+            raise
         _log_folds(crossed.report)
         _print(crossed.artifact.path, {"cached": crossed.cached, **crossed.report}, as_json)
         return
     auxiliary = [AuxiliarySource.of(item) for item in aux or []]
     about: dict[str, Any] = {}
     if trials:
-        found = tune(
-            Cache(cache), opened, where.source(), config, runtime, trials=trials, search=search or [], device=device,
-            splits=splits, auxiliary=auxiliary,
-        )  # fmt: skip
+        try:
+            found = tune(
+                Cache(cache), opened, where.source(), config, runtime, trials=trials, search=search or [],
+                device=device, splits=splits, auxiliary=auxiliary,
+            )  # fmt: skip
+        except KeyboardInterrupt:
+            log("kept: the trials that are finished; the same command goes on from there")
+            raise
         _log_tuned(found)
         config, about["tuned"] = found.config, found.report
     try:
@@ -130,13 +147,16 @@ def train_head(
             tensorboard=tensorboard, auxiliary=auxiliary,
         )  # fmt: skip
     except Stopped as stopped:
+        log(f"kept: {stopped.after}, which the same command goes on from")
         log(f"the best head so far, which predict takes, until training is finished: {stopped.best}")
         raise
     score = done.report["val_score"]
-    for warning in done.report["clips"]["left_out"]:
-        log(warning)
+    _log_training(done.report)
     log(f"val {score['metric']} {score['mean']:.4f}" + (f" ± {score['deviation']:.4f}" if config.seeds > 1 else ""))
+    if done.report.get("refit"):
+        log("fitted again on train and val clips; the val score, and predictions of val clips, are of the head before")
     about |= {"cached": done.cached, "val_score": score, "clips": done.report["clips"]}
+    about |= {name: done.report[name] for name in ("training", "refit", "cautions") if name in done.report}
     if smoothing := done.report.get("smoothing"):
         _log_smoothing(smoothing)
         about["smoothing"] = smoothing
@@ -213,6 +233,15 @@ def predict(
 
 def _print(path: Path, about: dict[str, Any], as_json: bool) -> None:
     typer.echo(json.dumps({"artifact": str(path), **about}, ensure_ascii=False) if as_json else str(path))
+
+
+def _log_training(report: dict[str, Any]) -> None:
+    """How the training of each seed ended, and what speaks against the head or was left out. A head of before says the
+    latter only."""
+    for line in _training_outcome.lines(report.get("training", {})):
+        log(line)
+    for caution in report.get("cautions", report["clips"]["left_out"]):
+        log(f"note: {caution}")
 
 
 def _log_folds(report: dict[str, Any]) -> None:

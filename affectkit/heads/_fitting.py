@@ -21,9 +21,10 @@ from affectkit.heads._fitted import Fitted
 from affectkit.heads._inputs import Inputs
 from affectkit.heads._sequences import Table, labelled
 from affectkit.heads._training import Objective, WindowTable
-from affectkit.heads._windows import Plan, by_length, plan
+from affectkit.heads._windows import Plan, Windows, by_length, plan
 from affectkit.plugins import Auxiliary, Epoch, Example, Interrupted, Monitor
 from affectkit.tasks import Task
+from affectkit.types import Bools
 
 if TYPE_CHECKING:
     from affectkit.heads._temporal import TemporalHead
@@ -89,11 +90,16 @@ def sweep(
 
 def window_table(head: TemporalHead, table: Table, steps: Plan, device: str, training: bool = False) -> WindowTable:
     """The windows that hold a label; for training, those that the head takes of them."""
-    windows = head.windows(table.offsets, steps)
-    about = windows.clip if table.level == "clip" else windows.target
-    marks = windows.any(table.labelled) if about is None else table.labelled[about]
+    windows, marks = _labelled_windows(head, table, steps)
     windows = windows.where(marks)
     return WindowTable(table, head.training_windows(windows, steps) if training else windows, device)
+
+
+def _labelled_windows(head: TemporalHead, table: Table, steps: Plan) -> tuple[Windows, Bools]:
+    """All windows [W], and which of them hold a label."""
+    windows = head.windows(table.offsets, steps)
+    about = windows.clip if table.level == "clip" else windows.target
+    return windows, np.asarray(windows.any(table.labelled) if about is None else table.labelled[about])
 
 
 def _objective(
@@ -107,6 +113,10 @@ def _objective(
     loss = _losses.build(options, task, table.labels, device)
     weight = options.auxiliary_weight if number else 1.0
     seen = window_table(head, table, steps, device, training=True)
+    if not number:
+        marks = _labelled_windows(head, table, steps)[1]
+        if left := int((~marks).sum()):
+            head.notices = [f"train windows without a label, which are not learnt from: {left} of {len(marks)}"]
     return Objective(seen, loss, slice(first, first + task.outputs), weight)
 
 

@@ -23,6 +23,7 @@ from affectkit.heads import _auxiliary, _saved
 from affectkit.heads._recipe import Recipe
 from affectkit.heads._segments import Segments
 from affectkit.heads._static_options import Normalise, StaticOptions
+from affectkit.manifest import without_face
 from affectkit.plugins import Auxiliary, Epoch, Example, Monitor
 from affectkit.tasks import Task
 from affectkit.types import Floats
@@ -48,11 +49,13 @@ class Model(Protocol):
 
 @dataclass(frozen=True, repr=False)
 class Split:
-    """The segments of a split, and their normalised values x [P,D]."""
+    """The segments of a split, their normalised values x [P,D], and who each is of: `groups` [P] names subjects, or
+    clips where there is no subject."""
 
     segments: Segments
     x: Matrix
     task: Task
+    groups: NDArray[np.str_]
 
     def score(self, scores: Matrix, raw: Callable[[Matrix], Matrix]) -> float:
         """The task's metric, of scores [P,K] of the segments, on what is labelled and scored; `raw`: a model's."""
@@ -78,10 +81,14 @@ class StaticHead(ABC):
     Options: ClassVar[type[StaticOptions]]
     Header: ClassVar[type[StaticHeader]] = StaticHeader
 
+    selects = False
+    """Whether `fit` chooses anything by the val clips."""
+
     def __init__(self, options: Any, task: Task) -> None:
         self.options = options
         self.task = task
         self.fitted: Fitted | None = None
+        self.notices: list[str] = []
 
     @abstractmethod
     def learn(self, train: Split, val: Split, *, seed: int, device: str) -> Model:
@@ -114,20 +121,36 @@ class StaticHead(ABC):
         _auxiliary.refuse(auxiliary, type(self).__module__.rpartition(".")[2].replace("_", "-"))
         began = time.perf_counter()
         for split, examples in (("train", train), ("val", val)):
-            if not examples:
+            if not examples and (split == "train" or self.selects):
                 raise UsageError(f"the {split} split has no clips with features and labels")
         recipe = self.options.recipe(self.task, [one.dim for one in train[0].inputs])
-        learnt, held = recipe.read("train", train), recipe.read("val", val)
+        learnt = recipe.read("train", train)
+        held = recipe.read("val", val) if val else learnt.where(np.zeros(len(learnt), bool))
+        if unlabelled := int((~learnt.labelled).sum()):
+            self.notices = [f"train windows without a label, which are not learnt from: {unlabelled} of {len(learnt)}"]
         learnt = learnt.where(learnt.labelled)
         normaliser = _normaliser(self.options.normalise).fit(learnt.values)
-        splits = [Split(one, normaliser.transform(one.values), self.task) for one in (learnt, held)]
+        splits = [
+            Split(one, normaliser.transform(one.values) if len(one) else one.values, self.task, _groups(one, examples))
+            for one, examples in ((learnt, train), (held, val))
+        ]
         model = self.learn(*splits, seed=seed, device=device)
         self.fitted = Fitted(recipe, normaliser, model)
-        score = splits[1].score(model.scores(splits[1].x), model.raw)
+        score = splits[1].score(model.scores(splits[1].x), model.raw) if len(held) else float("nan")
         loss = _error(self.task, learnt.labels, model.raw(model.scores(splits[0].x)))
         history = [Epoch(1, 1, loss, score, score, seconds=time.perf_counter() - began)]
         monitor(history[0])
         return history
+
+    def refitted(self, examples: Sequence[Example], *, seed: int, device: str) -> Self:
+        """See `affectkit.plugins.Head`: the scaling and the model are those of all `examples`."""
+        again = type(self)(self.settled(), self.task)
+        again.fit(examples, (), seed=seed, device=device, monitor=lambda epoch: None)
+        return again
+
+    def settled(self) -> Any:
+        """The options, with what was chosen in place of what says how to choose."""
+        return self.options
 
     def predict(self, examples: Sequence[Example], *, device: str) -> list[Floats]:
         """See `affectkit.plugins.Head.predict`. Raises UsageError for features that cannot be read or are not of the
@@ -173,6 +196,12 @@ class StaticHead(ABC):
         if self.fitted is None:
             raise RuntimeError("fit or load the head first")
         return self.fitted
+
+
+def _groups(segments: Segments, examples: Sequence[Example]) -> NDArray[np.str_]:
+    """[P] the subject of each segment, or its clip where no subject is named."""
+    names = np.array([one.subject or without_face(one.clip) for one in examples], np.str_)
+    return names[segments.clip] if len(segments) else names[:0]
 
 
 def tensor(tensors: Mapping[str, NDArray[Any]], name: str, dtype: Any, *shape: int | None) -> NDArray[Any]:

@@ -64,6 +64,7 @@ class TemporalHead(ABC):
         self.options = options
         self.task = task
         self.fitted: Fitted | None = None
+        self.notices: list[str] = []
 
     def fusion(self, dims: Dims, outputs: int) -> nn.Module:
         """`network` for modalities of `dims` dimensions, see `_modalities`; for heads whose Options are theirs."""

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from affectkit.kernels.grid import Grid, KernelMachine
 
 GRID = [10.0**power for power in range(-5, 5)]
+FEW_CLIPS = 500
+"""Training clips below which folds of them choose C clearly better than a val split does (docs/benchmarks.md)."""
+LEAST_FOLDS = 2
 _ROWS = 2048  # scored at a time
 
 
@@ -47,10 +50,12 @@ class Options(StaticOptions):
     C: Annotated[float, Field(gt=0)] | Literal["auto"] = Field(
         "auto", description="how well the labels are fitted; auto: the best of a grid"
     )
-    select: Literal["val", "grouped"] = Field(
-        "val", description="C=auto by the score on the val split, or (grouped) on held-out folds of the training clips"
+    select: Literal["auto", "val", "grouped"] = Field(
+        "auto",
+        description="C=auto by the score on the val split, or (grouped) on held-out folds of the training clips; auto: "
+        f"grouped with fewer than {FEW_CLIPS} training clips, or without val clips",
     )
-    folds: int = Field(5, ge=2, description="select=grouped: folds, each of whole clips")
+    folds: int = Field(5, ge=2, description="select=grouped: folds, each of whole subjects (of clips, without any)")
     weighted: bool | None = Field(
         None, description="weigh rows by 1 / those of their class (default: yes, where a row has one class)"
     )
@@ -91,6 +96,21 @@ class KernelElm(StaticHead):
 
     Options = Options
     Header = KernelHeader
+
+    @property
+    def selects(self) -> bool:  # type: ignore[override]
+        """Whether val clips are needed to choose C; select=auto does without where there are none."""
+        return self.options.C == "auto" and self.options.select == "val"
+
+    @property
+    def groups(self) -> bool:
+        """Whether who is in a clip may matter: C is chosen on folds that keep subjects whole."""
+        return self.options.C == "auto" and self.options.select != "val"
+
+    def settled(self) -> Options:
+        """See `StaticHead.settled`: C is the one that was chosen."""
+        chosen: Options = self.options.model_copy(update={"C": self._fitted().model.c})
+        return chosen
 
     def learn(self, train: Split, val: Split, *, seed: int, device: str) -> Machine:
         """All values of C at once. Raises UsageError for options that do not fit the task or the features."""
@@ -141,16 +161,30 @@ class KernelElm(StaticHead):
 
     def _scored(self, grid: Grid, shift: Matrix, train: Split, val: Split) -> list[tuple[float, float]]:
         """The score of each C."""
-        if self.options.select == "val":
+        if self._by_val(train, val):
             split, found = val, _of_each(grid, val.x)
         else:
-            clips = len(np.unique(train.segments.clip))
-            if clips < self.options.folds:
-                raise UsageError(
-                    f"option folds={self.options.folds} needs as many labelled training clips, not {clips}"
-                )
-            split, found = train, grid.held_out(folds_of(train.segments.clip, self.options.folds))
+            split, found = train, grid.held_out(self._folds(train))
         return [(c, split.score(own + shift, lambda raw: raw)) for c, own in zip(grid.cs, found, strict=True)]
+
+    def _by_val(self, train: Split, val: Split) -> bool:
+        if self.options.select != "auto":
+            return bool(self.options.select == "val")
+        clips = len(np.unique(train.segments.clip))
+        return len(val.segments) > 0 and (clips >= FEW_CLIPS or clips < LEAST_FOLDS)
+
+    def _folds(self, train: Split) -> NDArray[np.int64]:
+        """The fold of each training segment: whole subjects, or whole clips where there is one subject only.
+
+        Raises UsageError for fewer clips than folds; with select=auto, and of subjects, there are at most as many
+        folds.
+        """
+        folds, clips = self.options.folds, len(np.unique(train.segments.clip))
+        if clips < (LEAST_FOLDS if self.options.select == "auto" else folds):
+            raise UsageError(f"option folds={folds} needs as many labelled training clips, not {clips}")
+        several = len(np.unique(train.groups)) >= LEAST_FOLDS
+        groups = train.groups if several else train.segments.clip
+        return folds_of(groups, min(folds, len(np.unique(groups))))
 
 
 def _of_each(grid: Grid, x: Matrix) -> Matrix:

@@ -94,12 +94,13 @@ class Example:
     """One clip as a head sees it: its input sequences (one for most heads) and, for training, its labels.
 
     labels [T,K] (time level, aligned to the rows of the first input) or [1,K] (clip level); NaN = invalid.
-    Multiclass labels have one column, the class index.
+    Multiclass labels have one column, the class index. `subject` is who is seen or heard, where that is known.
     """
 
     clip: str
     inputs: tuple[FeatureSequence, ...]
     labels: Floats | None = None
+    subject: str | None = None
 
     def __repr__(self) -> str:
         return f"Example({self.clip}, {self.inputs})"
@@ -144,7 +145,15 @@ class Auxiliary:
 
 
 class Head(Plugin, Protocol):
-    """Learns from cached features. Constructed as `Head(options, task)`."""
+    """Learns from cached features. Constructed as `Head(options, task)`.
+
+    Four more attributes may be there. `selects` says whether `fit` chooses anything by the val clips (when to stop, an
+    option); True where it is missing. Where it is False, `val` is scored only and may be empty (the score is NaN then),
+    and cross-validation trains on all folds but one. `refitted(examples, *, seed, device)` is for heads whose choice
+    can be made once and kept: a new head of what this one has chosen, fitted on all `examples`; train-head calls it
+    with the train and val clips. `groups` says whether `fit` looks at the subjects of its examples;
+    `notices` are lines that say what `fit` left out.
+    """
 
     def __init__(self, options: Any, task: Task) -> None: ...
 

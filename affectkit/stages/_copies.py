@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from affectkit.errors import AffectkitError, UsageError, listed
+from affectkit.errors import AffectkitError, UsageError
 from affectkit.store import Artifact, Features
 
 SILENT = 2.0**-12
@@ -45,15 +45,6 @@ def recording(features: Features, clip: str) -> str | None:
         digest.update(len(part).to_bytes(8, "little"))
         digest.update(np.ascontiguousarray(part))
     return digest.hexdigest()
-
-
-def unchanging(features: Features, clips: Iterable[str]) -> list[str]:
-    """A line that counts the clips with several valid rows whose features are all the same; none where there is no
-    such clip."""
-    found = [clip for clip in clips if _is_unchanging(features, clip)]
-    if not found:
-        return []
-    return [f"{len(found)} clips whose features are the same in every row, as of silence or a still: {listed(found)}"]
 
 
 def _refuse_equal(features: Features, splits: Mapping[str, str], what: str) -> None:

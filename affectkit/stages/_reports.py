@@ -6,10 +6,11 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, model_validator
 
 from affectkit.config import explain
 from affectkit.errors import HostileFile, MissingFile, Notice
+from affectkit.plugins import Epoch
 from affectkit.store import Artifact, Cache
 from affectkit.untrusted import parsed_json, read_object, read_text
 
@@ -174,8 +175,8 @@ class FoldsShape(Shape):
 
 class _ValScore(Shape):
     metric: str
-    mean: float
-    deviation: float
+    mean: float | None
+    deviation: float | None
 
 
 class _Clips(Shape):
@@ -188,6 +189,13 @@ class _Smoothing(Shape):
     val: dict[str, float] = {}
 
 
+class _Training(Shape):
+    best_epoch: int
+    epochs: int
+    most_epochs: int
+    stopped: str
+
+
 class TrainedShape(Shape):
     """Of what was trained: of `train-head` and of `finetune`."""
 
@@ -196,6 +204,9 @@ class TrainedShape(Shape):
     clips: _Clips
     splits: dict[str, str]
     smoothing: _Smoothing | None = None
+    training: dict[str, _Training] = {}
+    cautions: list[str] = []
+    refit: bool = False
 
 
 class _Weights(Shape):
@@ -239,16 +250,26 @@ def report_at_hand(cache: Cache, artifact: Artifact | None, file: str, shape: ty
         return None
 
 
-def last_epoch(path: Path) -> dict[str, Any]:
-    """The last line of a history of epochs. Raises MissingFile, HostileFile."""
+def history_of(path: Path) -> list[Epoch]:
+    """The epochs of a training, one or more. Raises MissingFile, HostileFile."""
     lines = read_text(path, "a history of epochs", LARGEST, inside=True).splitlines()
     try:
-        epoch = parsed_json(lines[-1], nan=True) if lines else None
+        found = TypeAdapter(list[Epoch]).validate_python([parsed_json(line, nan=True) for line in lines])
+    except ValidationError as error:
+        raise HostileFile(f"{path} is not a history of epochs: {explain(error)}") from None
     except ValueError as error:
         raise HostileFile(f"{path} is not a history of epochs: {error}") from None
-    if not isinstance(epoch, dict) or not isinstance(epoch.get("best"), float | int):
-        raise HostileFile(f"{path} is not a history of epochs: its last line has no score")
-    return epoch
+    if not found:
+        raise HostileFile(f"{path} is not a history of epochs: it is empty")
+    return found
+
+
+def lines_of(path: Path) -> list[str]:
+    """A JSON list of texts. Raises MissingFile, HostileFile."""
+    found = parsed_json(read_text(path, "notices", LARGEST, inside=True))
+    if not isinstance(found, list) or not all(isinstance(line, str) for line in found):
+        raise HostileFile(f"{path} is not a list of texts")
+    return found
 
 
 def _require(holds: bool, otherwise: str) -> None:

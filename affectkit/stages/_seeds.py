@@ -14,11 +14,12 @@ import numpy as np
 
 from affectkit.config import Config, Runtime
 from affectkit.plugins import Epoch, Interrupted, Monitor
-from affectkit.stages import _smooth, _training_log
+from affectkit.stages import _reports, _smooth, _training_log
 from affectkit.stages._progress import bar, shown
-from affectkit.stages._reports import last_epoch
+from affectkit.stages._reports import history_of
 from affectkit.stages._resumable import Partly
 from affectkit.stages._training_data import Data
+from affectkit.stages._training_outcome import collapse, outcome
 from affectkit.stages._unfinished import Unfinished
 from affectkit.store.atomic import write_text
 from affectkit.tasks import Task
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
     from affectkit.stages.train import TrainConfig
 
 HISTORY_FILE = "history.jsonl"
+NOTICES_FILE = "notices.json"
+REFITTED = "refitted"
+"""Folder within a seed's, of the head that was fitted again on train and val clips."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -42,6 +46,7 @@ class Training:
     runtime: Runtime
     state: Unfinished
     tensorboard: Path | None
+    refit: bool = False
 
     def run(self, folder: Path) -> dict[str, Any]:
         """A folder `seed_N` for each seed, and the report on them.
@@ -64,10 +69,10 @@ class Training:
                 if not isinstance(stop, Interrupted):
                     raise
                 stopped = {"after_epochs": len(stop.history)}
-            scores[seed] = last_epoch(own / HISTORY_FILE)["best"]
+            scores[seed] = history_of(own / HISTORY_FILE)[-1].best
             if stopped:
                 break
-        report = self._report(scores, folder)
+        report = self._report(scores, folder, bool(stopped))
         if stopped:
             raise Partly(report | {"stopped": stopped})
         return report
@@ -96,17 +101,37 @@ class Training:
                 _write(folder, head, stop.history)
                 raise
         _write(folder, head, history)
+        if left_out := list(getattr(head, "notices", ())):
+            write_text(folder / NOTICES_FILE, json.dumps(left_out))
+        if self.refit:
+            again = head.refitted([*self.data.train, *self.data.val], seed=seed, device=self.device)
+            (folder / REFITTED).mkdir()
+            again.save(folder / REFITTED)
 
-    def _report(self, scores: dict[int, float], folder: Path) -> dict[str, Any]:
-        values = np.array(list(scores.values()))
+    def _report(self, scores: dict[int, float], folder: Path, stopped: bool) -> dict[str, Any]:
+        histories = {str(seed): history_of(folder / f"seed_{seed}" / HISTORY_FILE) for seed in scores}
+        metric = self.task.metric
+        training = {seed: outcome(history, metric, stopped) for seed, history in histories.items()}
+        fallen = {seed: collapse(history, metric) for seed, history in histories.items()}
+        several = len(scores) > 1
         report: dict[str, Any] = {
             "task": self.task.model_dump(mode="json"),
-            "val_score": {"metric": self.task.metric, "mean": float(values.mean()), "deviation": float(values.std()),
-                          "seeds": scores},
+            "val_score": self._val_score(scores),
+            "training": training,
+            "refit": self.refit,
+            "fitted_splits": ["train", "val"] if self.refit else ["train"],
             "clips": {"train": len(self.data.train), "val": len(self.data.val), "left_out": self.data.warnings},
+            "cautions": [
+                *self.data.warnings,
+                *self.data.cautions,
+                *_notices(folder / f"seed_{next(iter(scores))}"),
+                *(f"seed {seed}: {line}" if several else line for seed, line in fallen.items() if line),
+            ],
             "splits": self.data.splits,
-        }  # fmt: skip
-        if self.config.smooth != "none":
+        }
+        if self.config.smooth != "none" and not self.data.val:
+            report["smoothing"] = {"kind": self.config.smooth, "half_width": self.config.half_width, "val": {}}
+        elif self.config.smooth != "none":
             bare = [replace(one, labels=None) for one in self.data.val]
             heads = [self.plugin.load(folder / f"seed_{seed}", self.task) for seed in scores]
             raw = [head.predict(bare, device=self.device) for head in heads]
@@ -114,11 +139,24 @@ class Training:
             report["smoothing"] = chosen
         return report
 
+    def _val_score(self, scores: dict[int, float]) -> dict[str, Any]:
+        """Over the seeds; of the heads that were fitted on train clips alone. None where there are no val clips."""
+        if not self.data.val:
+            return {"metric": self.task.metric, "mean": None, "deviation": None, "seeds": {}}
+        values = np.array(list(scores.values()))
+        about = {"mean": float(values.mean()), "deviation": float(values.std()), "seeds": scores}
+        return {"metric": self.task.metric, **about}
+
 
 def _write(folder: Path, head: Any, history: Sequence[Epoch]) -> None:
     folder.mkdir()
     head.save(folder)
     write_text(folder / HISTORY_FILE, "".join(json.dumps(asdict(epoch)) + "\n" for epoch in history))
+
+
+def _notices(folder: Path) -> list[str]:
+    """What a seed's head left out of its training clips."""
+    return _reports.lines_of(folder / NOTICES_FILE) if (folder / NOTICES_FILE).exists() else []
 
 
 @contextmanager

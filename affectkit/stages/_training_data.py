@@ -15,7 +15,7 @@ from affectkit.config import canonical_json
 from affectkit.errors import UsageError
 from affectkit.manifest import align, check_pooling
 from affectkit.plugins import Auxiliary, Example
-from affectkit.stages import _used_clips
+from affectkit.stages import _left_out, _used_clips
 from affectkit.stages._labels import Labels
 from affectkit.stages._used_clips import Used, choose
 from affectkit.store import Artifact, Features, open_features
@@ -47,7 +47,7 @@ class AuxiliarySource:
 
 @dataclass(frozen=True)
 class Data:
-    """The clips that are used, in order; the split of every clip; what was left out."""
+    """The clips that are used, in order; the split of every clip; what was left out, and what says nothing."""
 
     train: list[Example]
     val: list[Example]
@@ -55,23 +55,32 @@ class Data:
     splits: dict[str, str]
     warnings: list[str]
     digest: str
+    cautions: list[str]
+
+    @property
+    def subjects(self) -> str | None:
+        """A digest of who is in which clip; None where no subject is known."""
+        known = {one.clip: one.subject for one in (*self.train, *self.val) if one.subject}
+        return sha256(canonical_json(known).encode()).hexdigest() if known else None
 
 
 def gather(
     features: Sequence[Features], labels: Labels, task: Task, config: TrainConfig, splits: Path | None,
-    auxiliary: Sequence[AuxiliarySource] = (),
+    auxiliary: Sequence[AuxiliarySource] = (), *, needs_val: bool = True,
 ) -> Data:  # fmt: skip
-    """Examples of the labelled clips that all features have. Raises UsageError, as the readers of the tables do."""
+    """Examples of the labelled clips that all features have. Raises UsageError, as the readers of the tables do, and
+    for no val clip where they are needed."""
     check_pooling(config.label_pooling, task)
     shared = [clip for clip in features[0].clips if all(clip in other for other in features[1:])]
-    used = choose(features[0], shared, labels, task, config, splits)
+    used = choose(features[0], shared, labels, task, config, splits, needs_val=needs_val)
     train, val = (
-        [_example(clip, features, used.labels[clip], task, config) for clip in clips]
+        [_example(clip, features, used.labels[clip], task, config, used.subject(clip)) for clip in clips]
         for clips in (used.train, used.val)
     )
     along = [_auxiliary(source, used, config) for source in auxiliary]
     digest = _digest([*train, *val], features, used.splits, list(zip(auxiliary, along, strict=True)))
-    return Data(train, val, along, used.splits, used.warnings, digest)
+    cautions = _left_out.lines({"train": train, "val": val}, task)
+    return Data(train, val, along, used.splits, used.warnings, digest, cautions)
 
 
 def sequences(features: Sequence[Features], clip: str) -> tuple[FeatureSequence, ...]:
@@ -88,14 +97,17 @@ def _auxiliary(source: AuxiliarySource, used: Used, config: TrainConfig) -> Auxi
     )
 
 
-def _example(clip: str, features: Sequence[Features], labels: ClipLabels, task: Task, config: TrainConfig) -> Example:
+def _example(
+    clip: str, features: Sequence[Features], labels: ClipLabels, task: Task, config: TrainConfig,
+    subject: str | None = None,
+) -> Example:  # fmt: skip
     for one in features:
         one.artifact.check(clip)
     inputs = sequences(features, clip)
     if task.level == "clip":
-        return Example(clip, inputs, np.asarray(labels.values[:1]))
+        return Example(clip, inputs, np.asarray(labels.values[:1]), subject)
     first = inputs[0]
-    return Example(clip, inputs, align(labels, first.start, first.end, config.label_pooling))
+    return Example(clip, inputs, align(labels, first.start, first.end, config.label_pooling), subject)
 
 
 def _digest(

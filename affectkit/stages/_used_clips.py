@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from affectkit.errors import UsageError
+from affectkit.errors import UsageError, listed
 from affectkit.manifest import SplitRequest, match_labels, resolve_splits, without_face
 from affectkit.stages import _copies
 from affectkit.stages._labels import Labels, read
@@ -40,14 +40,19 @@ class Used:
     held_out: frozenset[str]
     held_out_subjects: frozenset[str]
     features: Features
+    subjects: dict[str, str]
+
+    def subject(self, clip: str) -> str | None:
+        """Who is seen or heard in a clip, where a table says so."""
+        return self.subjects.get(without_face(clip))
 
 
 def choose(
     features: Features, shared: list[str], labels: Labels, task: Task, options: SplitOptions, splits: Path | None,
-    what: str = "features",
+    what: str = "features", needs_val: bool = True,
 ) -> Used:  # fmt: skip
     """The labelled clips among `shared`, those that all inputs have. Raises UsageError, as the readers of the tables
-    do, for a split without clips, and for a clip that is in two splits under two names."""
+    do, for a split without clips (val: where it is needed), and for a clip that is in two splits under two names."""
     notes: list[str] = []
     known = read(labels, task, notes)
     match = match_labels(shared, known)
@@ -57,14 +62,14 @@ def choose(
     _copies.refuse(features, split, what)
     chosen = {name: [clip for clip in match.clips if split.get(clip) == name] for name in ("train", "val")}
     for name, clips in chosen.items():
-        if not clips:
+        if not clips and (needs_val or name == "train"):
             raise UsageError(f"no labelled clip with {what} has split '{name}'")
     subjects = _subjects(known, table)
     held_out = {without_face(clip) for clip, name in split.items() if name != "train"}
     return Used(
         known, chosen["train"], chosen["val"], split, notes + match.warnings, frozenset(held_out),
         frozenset(subjects[clip] for clip in held_out if clip in subjects),
-        features,
+        features, subjects,
     )  # fmt: skip
 
 
@@ -82,6 +87,8 @@ def along(features: Features, labels: Labels, task: Task, used: Used) -> tuple[d
         and _is_free(clip, subjects, used)
         and (_copies.recording(features, clip) or clip) not in held_out
     ]
+    if left := sorted(set(features.clips) & set(known) - set(clips)):
+        used.warnings.append(f"left out of task {task.name}, held out here or not in its split train: {listed(left)}")
     if not clips:
         raise UsageError(
             f"no clip of {features.path} is left to learn task {task.name} from: those of "

@@ -1,6 +1,8 @@
 """`affectkit train-head --folds K`: every labelled clip is predicted by a head that never saw it, nor its subject.
 
-Fold k is test, fold k + 1 is val, the others are train. Clips that have split test are left out: they stay for the end.
+Fold k is test. Where the head chooses anything by validation (when to stop, an option, the width of smoothing), fold
+k + 1 is val and the others are train; where it does not, all the others are train. Clips that have split test are left
+out: they stay for the end.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from affectkit import metrics, tasks
+from affectkit import metrics, plugins, tasks
 from affectkit.config import Runtime, canonical_json
 from affectkit.errors import UsageError, listed
 from affectkit.manifest import SplitRequest, resolve_splits
@@ -51,13 +53,16 @@ def cross_validate(
 ) -> CrossValidated:  # fmt: skip
     """Train a head a fold, predict its clips, and put all predictions together. Every step is cached.
 
-    Raises UsageError: fewer than three folds, fewer clips (subjects) than folds, a validation share.
+    Raises UsageError: fewer folds than are needed for test, train and val, fewer clips (subjects) than folds, a
+    validation share.
     """
-    if folds < 3:
-        raise UsageError(f"--folds {folds}: three are needed, for test, val and train")
     if config.val_fraction is not None:
         raise UsageError("--val-fraction and --folds both say which clips are val: give one of them")
     task = tasks.get(config.task)
+    with_val = _needs_val(config, task)
+    if folds < 2 + with_val:
+        needed = "three are needed, for test, val and train" if with_val else "two are needed, for test and train"
+        raise UsageError(f"--folds {folds}: {needed}")
     known = read(labels, task)
     fold = _folds(features, known, task, config, folds, splits)
     inputs = {
@@ -77,16 +82,17 @@ def cross_validate(
         return CrossValidated(found, True, said)
     with TemporaryDirectory() as folder:
         made = [
-            _one(cache, features, labels, config, runtime, fold, number, folds, device, Path(folder))
+            _one(cache, features, labels, config, runtime, fold, number, folds, device, Path(folder), with_val)
             for number in range(folds)
         ]
     joined = _joined([predictions.load(artifact.path, task) for _, artifact in made], fold)
     report = _report(task, joined, known, fold, [head for head, _ in made])
+    report["trained_on"] = f"{folds - 1 - with_val} of {folds} folds" + (", 1 is val" if with_val else "")
 
     def write(own: Path) -> None:
         write_text(own / REPORT_FILE, json.dumps(report, indent=1))
         for number in range(folds):
-            write_text(own / SPLITS_FILE.format(number), split_table(fold, number, folds))
+            write_text(own / SPLITS_FILE.format(number), split_table(fold, number, folds, with_val))
         write_table(own, predictions_schema(list(task.targets)), predictions.records(joined))
 
     artifact = cache.create_whole(
@@ -96,7 +102,14 @@ def cross_validate(
     return CrossValidated(artifact, False, report)
 
 
-def split_table(fold: Mapping[str, int], number: int, folds: int) -> str:
+def _needs_val(config: TrainConfig, task: Task) -> bool:
+    """Whether anything is chosen by validation clips."""
+    plugin = plugins.get("heads", config.head)
+    head = plugin(plugins.parse_options(plugin, config.option, config.head), task)
+    return bool(getattr(head, "selects", True)) or (config.smooth != "none" and config.half_width == "auto")
+
+
+def split_table(fold: Mapping[str, int], number: int, folds: int, with_val: bool = True) -> str:
     """The splits CSV of one fold.
 
     >>> print(split_table({"a": 0, "b": 1, "c": 2}, 2, 3), end="")
@@ -105,7 +118,8 @@ def split_table(fold: Mapping[str, int], number: int, folds: int) -> str:
     b,train
     c,test
     """
-    names = {number: "test", (number + 1) % folds: "val"}
+    names = {(number + 1) % folds: "val"} if with_val else {}
+    names |= {number: "test"}
     return "clip,split\n" + "".join(f"{clip},{names.get(own, 'train')}\n" for clip, own in sorted(fold.items()))
 
 
@@ -128,12 +142,12 @@ def _folds(
 
 def _one(
     cache: Cache, features: Sequence[Features], labels: Labels, config: TrainConfig, runtime: Runtime,
-    fold: Mapping[str, int], number: int, folds: int, device: str, folder: Path,
+    fold: Mapping[str, int], number: int, folds: int, device: str, folder: Path, with_val: bool,
 ) -> tuple[dict[str, Any], Artifact]:  # fmt: skip
     """The report of a fold's head, and its predictions of the fold's own clips."""
     table = folder / SPLITS_FILE.format(number)
-    write_text(table, split_table(fold, number, folds))
-    head = train(cache, features, labels, config, runtime, device=device, splits=table)
+    write_text(table, split_table(fold, number, folds, with_val))
+    head = train(cache, features, labels, config, runtime, device=device, splits=table, needs_val=with_val)
     own = sorted(clip for clip, place in fold.items() if place == number)
     done = predict(cache, head.artifact, features, runtime, device=device, clips=own)
     return head.report, Artifact(done.path)

@@ -13,6 +13,7 @@ from affectkit.stages import _smooth
 from affectkit.stages._devices import resolve
 from affectkit.stages._map import Outcome, Sink, checked
 from affectkit.stages._prediction_rows import PredictConfig, RowRecipe, Scored, write
+from affectkit.stages._predictions import split_in
 from affectkit.stages._training_data import sequences
 from affectkit.stages.train import load_heads, read_report, stored_task
 from affectkit.store import Artifact, Cache, Features
@@ -27,6 +28,9 @@ def predict(
     device: str = "auto", clips: Iterable[str] | None = None, out: Path | None = None,
 ) -> Outcome:  # fmt: skip
     """Scores of every clip given: values, or probabilities for classes, averaged over the head's seeds.
+
+    Where the head was fitted again on train and val clips, that one predicts all but val clips: theirs are by the head
+    from before, which has not seen them, so that fusing and scoring on val stay honest.
 
     `at` is a table of the rows to predict; clips without rows in it are left out, and a notice counts them. Rows
     farther than the reach from a face or speech have no score, see `_observed`; a notice counts scores. Refuses
@@ -48,17 +52,20 @@ def predict(
     shared = [clip for clip in features[0].clips if all(clip in other for other in features[1:])]
 
     def score(missing: list[str], sink: Sink) -> Iterator[Scored]:
-        heads = load_heads(head, task)
         where = resolve(device)
-        for first in range(0, len(missing), _AT_ONCE):
-            read = [one.artifact for one in features]
-            some = [clip for clip in missing[first : first + _AT_ONCE] if checked(sink, clip, *read)]
-            if not some:
-                continue
-            examples = [Example(clip, sequences(features, clip)) for clip in some]
-            raw = [one.predict(examples, device=where) for one in heads]
-            for example, *seeds in zip(examples, *raw, strict=True):
-                yield Scored(example.clip, example.inputs[0], seeds, example.inputs)
+        held = {clip for clip in missing if split_in(report["splits"], clip) == "val"}
+        for refitted in (False, True):
+            clips_now = [clip for clip in missing if (clip not in held) == refitted]
+            heads = load_heads(head, task, refitted=refitted) if clips_now else []
+            for first in range(0, len(clips_now), _AT_ONCE):
+                read = [one.artifact for one in features]
+                some = [clip for clip in clips_now[first : first + _AT_ONCE] if checked(sink, clip, *read)]
+                if not some:
+                    continue
+                examples = [Example(clip, sequences(features, clip)) for clip in some]
+                raw = [one.predict(examples, device=where) for one in heads]
+                for example, *seeds in zip(examples, *raw, strict=True):
+                    yield Scored(example.clip, example.inputs[0], seeds, example.inputs)
 
     return write(
         cache, head, inputs, recipe, report, [one.artifact for one in features],

@@ -17,7 +17,7 @@ from affectkit.stages import _reports, _smooth, _training_log
 from affectkit.stages._devices import resolve
 from affectkit.stages._labels import Labels
 from affectkit.stages._resumable import fitted
-from affectkit.stages._seeds import Training
+from affectkit.stages._seeds import REFITTED, Training
 from affectkit.stages._smooth import Choice
 from affectkit.stages._training_data import AuxiliarySource, gather
 from affectkit.stages._unfinished import Unfinished
@@ -43,6 +43,11 @@ class TrainConfig(Config):
     half_width: Annotated[float, Field(ge=0, le=_smooth.LONGEST)] | Literal["auto"] = Field(
         "auto", description="seconds that the window reaches to either side (auto: what is best on validation)"
     )
+    refit: bool | None = Field(
+        None,
+        description="fit the chosen head again on train and val clips; val clips are still predicted by the head from "
+        "before  [default: where it is fitted at once, without early stopping]",
+    )
 
 
 @dataclass(frozen=True)
@@ -57,19 +62,26 @@ class Trained:
 def train(
     cache: Cache, features: Sequence[Features], labels: Labels, config: TrainConfig, runtime: Runtime, *,
     device: str = "auto", splits: Path | None = None, out: Path | None = None, tensorboard: Path | None = None,
-    auxiliary: Sequence[AuxiliarySource] = (),
+    auxiliary: Sequence[AuxiliarySource] = (), needs_val: bool = True,
 ) -> Trained:  # fmt: skip
     """Fit a head; its folder holds the weights of every seed, the split table, the history and the feature recipe.
 
-    An interrupted training is gone on with by the same call (`_unfinished`). Raises `Stopped` for Ctrl-C where there
-    is a head already.
+    An interrupted training is gone on with by the same call (`_unfinished`). `needs_val`: raise UsageError where there
+    are no val clips. Raises `Stopped` for Ctrl-C where there is a head already.
     """
     _training_log.check(tensorboard)
     task = tasks.get(config.task)
     plugin = plugins.get("heads", config.head)
     options = plugins.parse_options(plugin, config.option, config.head)
     _smooth.agree(config.smooth, config.half_width, task)
-    data = gather(features, labels, task, config, splits, auxiliary)
+    data = gather(features, labels, task, config, splits, auxiliary, needs_val=needs_val)
+    can_refit = hasattr(plugin, "refitted")
+    if config.refit and not can_refit:
+        raise UsageError(
+            f"--refit: {config.head} stops by the validation score, so it needs val clips that it is not fitted on; "
+            "heads that are fitted at once (functionals, kernel-elm) can be fitted again"
+        )
+    refit = can_refit and config.refit is not False and bool(data.val)
     inputs = {
         "stage": "train-head",
         "version": VERSION,
@@ -82,6 +94,10 @@ def train(
     }
     if auxiliary:
         inputs["auxiliary"] = [[one.features.identity, one.task.model_dump(mode="json")] for one in auxiliary]
+    if refit:
+        inputs["refit"] = True
+    if getattr(plugin(options, task), "groups", False) and data.subjects:
+        inputs["subjects"] = data.subjects
     if config.smooth != "none":
         inputs["smoothing"] = {"kind": config.smooth, "half_width": config.half_width}
     found = cache.find("train-head", config.head, inputs, out)
@@ -90,7 +106,7 @@ def train(
         if not cache.dry:
             state.remove()
         return Trained(found, True, read_report(found))
-    training = Training(plugin, options, task, data, config, resolve(device), runtime, state, tensorboard)
+    training = Training(plugin, options, task, data, config, resolve(device), runtime, state, tensorboard, refit)
     artifact, report = fitted(
         cache, "train-head", config.head, inputs, training.run, HEAD_FILE, state, out=out,
         upstream=[one.path for one in features],
@@ -120,10 +136,13 @@ def lineage(artifact: Artifact) -> list[dict[str, Any]]:
     ]
 
 
-def load_heads(artifact: Artifact, task: Task) -> list[Any]:
-    """The heads of all seeds."""
+def load_heads(artifact: Artifact, task: Task, *, refitted: bool = False) -> list[Any]:
+    """The heads of all seeds; `refitted`: those that were fitted again on train and val clips, where there are any."""
     plugin = plugins.get("heads", artifact.stage.inputs["head"]["name"])
-    return [plugin.load(folder, task) for folder in sorted(artifact.path.glob("seed_*"))]
+    folders = sorted(artifact.path.glob("seed_*"))
+    if refitted:
+        folders = [again if (again := folder / REFITTED).is_dir() else folder for folder in folders]
+    return [plugin.load(folder, task) for folder in folders]
 
 
 def stored_task(report: Mapping[str, Any]) -> Task:
