@@ -233,7 +233,8 @@ def test_folds_of_c_keep_subjects_whole(cache: Cache, tmp_path: Path) -> None:
     from affectkit.plugins import Example, get, parse_options
     from affectkit.types import FeatureSequence
 
-    task, examples = tasks.get("eri"), {}
+    task = tasks.get("eri")
+    examples: dict[bool, list[Example]] = {}
     for known in (True, False):
         rng, examples[known] = np.random.default_rng(0), []
         for subject in range(8):

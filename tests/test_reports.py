@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from affectkit.errors import HostileFile, Notice
-from affectkit.stages._reports import TrainedShape, last_epoch, read_report
+from affectkit.stages._reports import TrainedShape, history_of, read_report
 from affectkit.stages.compare import CompareConfig, compare
 from affectkit.stages.evaluate import EvaluateConfig, evaluate
 from affectkit.stages.fuse import FuseConfig, fuse
@@ -135,7 +135,8 @@ def test_what_was_trained_is_never_thrown_away_for_its_report(tmp_path: Path) ->
 def test_a_history_that_cannot_be_used_is_one_line(text: str, tmp_path: Path) -> None:
     (file := tmp_path / "history.jsonl").write_text(text)
     with pytest.raises(HostileFile, match="is not a history") as caught:
-        last_epoch(file)
+        history_of(file)
     assert "\n" not in str(caught.value)
-    file.write_text('{"best": 0.25}\n{"best": NaN}\n')
-    assert np.isnan(last_epoch(file)["best"])
+    line = '{"epoch": 1, "epochs": 1, "loss": 0.5, "score": %s, "best": %s}\n'
+    file.write_text(line % (0.25, 0.25) + line % ("NaN", "NaN"))
+    assert np.isnan(history_of(file)[-1].best)

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from affectkit.cli import _told
 from affectkit.cli._options import CacheOption, JsonOption, OutOption, SplitsOption, TensorboardOption, with_configs
 from affectkit.cli._results import log
 from affectkit.cli.data import DeviceOption
@@ -105,17 +106,14 @@ def _say(error: AffectkitError) -> None:
 
 def _print(done: Trained, as_json: bool) -> None:
     report, path = done.report, str(done.artifact.path)
-    for warning in report["clips"]["left_out"]:
-        log(warning)
+    _told.training(report)
     for notice in notices(WeightsFile(**report["weights"])):
         log(f"note: {notice}")
-    for caution in report.get("cautions", []):
-        log(f"note: {caution}")
     score = report["val_score"]
     log(f"val {score['metric']} {score['mean']:.4f} after {report['epochs']} epochs")
     if not as_json:
         typer.echo(path)
         return
-    about = {name: report[name] for name in ("val_score", "epochs", "clips", "units", "parameters")}
-    about["cautions"] = report.get("cautions", [])
+    told = ("val_score", "epochs", "clips", "units", "parameters", "training", "cautions")
+    about = {name: report[name] for name in told if name in report}
     typer.echo(json.dumps({"artifact": path, "cached": done.cached, **about}, ensure_ascii=False))

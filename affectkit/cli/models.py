@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from affectkit.cli import _told
 from affectkit.cli._options import (
     CacheOption,
     ClipsOption,
@@ -21,7 +22,6 @@ from affectkit.cli._results import choose, finish, log
 from affectkit.cli.data import DeviceOption
 from affectkit.config import Runtime
 from affectkit.errors import UsageError
-from affectkit.stages import _training_outcome
 from affectkit.stages._labels import LabelChoice
 from affectkit.stages._resumable import Stopped
 from affectkit.stages._training_data import AuxiliarySource
@@ -32,7 +32,7 @@ from affectkit.stages.predict_network import is_network, predict_network
 from affectkit.stages.replay import media_suffixes, replay, replay_upstream
 from affectkit.stages.sources import clips_of
 from affectkit.stages.train import TrainConfig, train
-from affectkit.stages.tune import Tuned, tune
+from affectkit.stages.tune import tune
 from affectkit.store import Cache, Failure, open_artifact, open_features
 from affectkit.store.features import names_features
 
@@ -125,7 +125,7 @@ def train_head(
         except KeyboardInterrupt:
             log("kept: the folds that are finished, and the fold under way; the same command goes on from there")
             raise
-        _log_folds(crossed.report)
+        _told.folds(crossed.report)
         _print(crossed.artifact.path, {"cached": crossed.cached, **crossed.report}, as_json)
         return
     auxiliary = [AuxiliarySource.of(item) for item in aux or []]
@@ -139,7 +139,7 @@ def train_head(
         except KeyboardInterrupt:
             log("kept: the trials that are finished; the same command goes on from there")
             raise
-        _log_tuned(found)
+        _told.tuned(found)
         config, about["tuned"] = found.config, found.report
     try:
         done = train(
@@ -151,14 +151,14 @@ def train_head(
         log(f"the best head so far, which predict takes, until training is finished: {stopped.best}")
         raise
     score = done.report["val_score"]
-    _log_training(done.report)
+    _told.training(done.report)
     log(f"val {score['metric']} {score['mean']:.4f}" + (f" ± {score['deviation']:.4f}" if config.seeds > 1 else ""))
     if done.report.get("refit"):
         log("fitted again on train and val clips; the val score, and predictions of val clips, are of the head before")
     about |= {"cached": done.cached, "val_score": score, "clips": done.report["clips"]}
     about |= {name: done.report[name] for name in ("training", "refit", "cautions") if name in done.report}
     if smoothing := done.report.get("smoothing"):
-        _log_smoothing(smoothing)
+        _told.smoothing(smoothing)
         about["smoothing"] = smoothing
     _print(done.artifact.path, about, as_json)
 
@@ -233,39 +233,6 @@ def predict(
 
 def _print(path: Path, about: dict[str, Any], as_json: bool) -> None:
     typer.echo(json.dumps({"artifact": str(path), **about}, ensure_ascii=False) if as_json else str(path))
-
-
-def _log_training(report: dict[str, Any]) -> None:
-    """How the training of each seed ended, and what speaks against the head or was left out. A head of before says the
-    latter only."""
-    for line in _training_outcome.lines(report.get("training", {})):
-        log(line)
-    for caution in report.get("cautions", report["clips"]["left_out"]):
-        log(f"note: {caution}")
-
-
-def _log_folds(report: dict[str, Any]) -> None:
-    each = ", ".join("none" if score is None else f"{score:.4f}" for score in report["folds"])
-    log(f"{report['metric']} of {report['clips']} clips out of fold: {report['pooled']:.4f} over all rows")
-    log(f"by fold: {each} (mean {report['mean']:.4f} ± {report['deviation']:.4f})")
-    for caution in report["cautions"]:
-        log(f"note: {caution}")
-
-
-def _log_tuned(found: Tuned) -> None:
-    cut = f"{found.pruned} cut short, {found.failed} failed" if found.pruned or found.failed else "all in full"
-    log(
-        f"tuned over {found.trials} trials ({found.computed} now; {cut}): " + " ".join(f"-o {o}" for o in found.options)
-    )
-    log(f"the best val score of these, {found.score:.4f}, was selected on the val clips, so it is optimistic")
-
-
-def _log_smoothing(smoothing: dict[str, Any]) -> None:
-    width, scores = smoothing["half_width"], smoothing["val"]
-    log(
-        f"smoothing {smoothing['kind']}, half-width {width:g} s: "
-        f"val {scores[f'{width:g}']:.4f}, without {scores['0']:.4f} (mean over seeds)"
-    )
 
 
 def _moved(given: list[str] | None) -> dict[str, str]:

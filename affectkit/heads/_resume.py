@@ -151,7 +151,7 @@ def _snapshot(run: Run) -> _Snapshot:
         tensors |= {f"optimiser.{number}.{name}": value for name, value in slots.items() if value is not None}
     tensors |= {f"generator.{name}": value for name, value in _generators(run.device).items()}
     tensors |= {f"scaler.{name}": value for name, value in _scaling(run.scaler).items()}
-    return _Snapshot(tensors, list(run.history), run.rng.bit_generator.state)
+    return _Snapshot(tensors, list(run.history), dict(run.rng.bit_generator.state))
 
 
 def _encode(found: _Snapshot, identity: str) -> bytes:

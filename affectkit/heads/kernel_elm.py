@@ -107,10 +107,9 @@ class KernelElm(StaticHead):
         """Whether who is in a clip may matter: C is chosen on folds that keep subjects whole."""
         return self.options.C == "auto" and self.options.select != "val"
 
-    def settled(self) -> Options:
+    def settled(self) -> Any:
         """See `StaticHead.settled`: C is the one that was chosen."""
-        chosen: Options = self.options.model_copy(update={"C": self._fitted().model.c})
-        return chosen
+        return self.options.model_copy(update={"C": self._fitted().model.c})
 
     def learn(self, train: Split, val: Split, *, seed: int, device: str) -> Machine:
         """All values of C at once. Raises UsageError for options that do not fit the task or the features."""

@@ -43,7 +43,7 @@ def recording(features: Features, clip: str) -> str | None:
     digest = sha256()
     for part in _content(features, clip):
         digest.update(len(part).to_bytes(8, "little"))
-        digest.update(np.ascontiguousarray(part))
+        digest.update(np.ascontiguousarray(part).data)
     return digest.hexdigest()
 
 

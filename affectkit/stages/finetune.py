@@ -30,6 +30,7 @@ from affectkit.stages._labels import Labels
 from affectkit.stages._resumable import Partly, fitted
 from affectkit.stages._sound_windows import Lengths
 from affectkit.stages._training_data import AuxiliarySource
+from affectkit.stages._training_outcome import collapse, outcome
 from affectkit.stages._tuning_bar import display
 from affectkit.stages._tuning_data import TuningData, gather
 from affectkit.stages._unfinished import Unfinished
@@ -189,7 +190,7 @@ class _Finetuning:
             folder, self.config.network, network, module, self.tasks[0], self.weights, outputs, self.tasks[1:]
         )
         write_text(folder / HISTORY_FILE, "".join(json.dumps(asdict(epoch)) + "\n" for epoch in history))
-        report = self._report(history, module, [len(one) for one in (*units, held)])
+        report = self._report(history, module, [len(one) for one in (*units, held)], bool(stopped))
         if stopped:
             raise Partly(report | {"stopped": stopped})
         return report
@@ -214,7 +215,9 @@ class _Finetuning:
             )  # fmt: skip
             return tune(tuning, self.state.training(seed))
 
-    def _report(self, history: Sequence[Epoch], module: Any, units: Sequence[int]) -> dict[str, Any]:
+    def _report(
+        self, history: Sequence[Epoch], module: Any, units: Sequence[int], stopped: bool
+    ) -> dict[str, Any]:  # fmt: skip
         used, task, best = self.data.used, self.tasks[0], history[-1].best
         trained = {id(one) for block in self.network.blocks(module) for one in block}
         along = [{"task": one.task.name, "clips": len(one.clips)} for one in self.data.along]
@@ -223,13 +226,16 @@ class _Finetuning:
             "network": self.config.network,
             "val_score": {"metric": task.metric, "mean": best, "deviation": 0.0, "seeds": {self.config.seed: best}},
             "epochs": len(history),
+            "training": {str(self.config.seed): outcome(history, task.metric, stopped)},
             "clips": {"train": len(used.train), "val": len(used.val), "left_out": used.warnings},
             "units": {"train": units[0], "val": units[-1]},
             "auxiliary": [one | {"units": count} for one, count in zip(along, units[1:-1], strict=True)],
             "parameters": sum(one.numel() for one in module.parameters() if id(one) in trained),
             "weights": self.weights.about(),
             "processes": self.world.size,
-            "cautions": self._cautions(),
+            "cautions": [
+                *used.warnings, *self._cautions(), *([line] if (line := collapse(history, task.metric)) else []),
+            ],
             "splits": used.splits,
         }
 
