@@ -494,12 +494,12 @@ def reference_position(steps, width):
     return torch.tensor(table, dtype=torch.float32)
 
 
-def test_transformer_is_sun_v3():
+def test_the_preset_is_sun_v3():
     """Parameter count and forward pass against torch's own layers, put together from the facts."""
     from torch import nn
 
     width, steps = 256, 20
-    net = make("transformer", tasks.get("va")).network(width, 2).eval()
+    net = make("transformer", tasks.get("va"), preset="sun-v3").network(width, 2).eval()
     layers = [nn.TransformerEncoderLayer(width, 8, width, 0.1, batch_first=True).eval() for _ in range(3)]
     norm, out = nn.BatchNorm1d(width).eval(), nn.Linear(width, 2)
     theirs = [norm, *layers, out]
@@ -536,7 +536,8 @@ def test_transformer_is_sun_v3():
 def test_transformer_width():
     task = tasks.get("va")
     with pytest.raises(UsageError, match="100 features cannot be shared by 8 attention heads: set option width=96"):
-        make("transformer", task).network(100, 2)
+        make("transformer", task, preset="sun-v3").network(100, 2)
+    assert make("transformer", task).network(100, 2).blocks[0].out_features == 256
     projected = make("transformer", task, width=32).network(100, 2)
     assert projected(torch.zeros(1, 4, 100), torch.ones(1, 4, dtype=torch.bool)).shape == (1, 4, 2)
 

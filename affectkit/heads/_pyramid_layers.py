@@ -25,9 +25,10 @@ class Scales(Masked):
         super().__init__()
         self.shape = (len(options.scales), options.steps)
         self.centred = [centred and scale != "clip" for scale in options.scales]
-        width = options.width or inputs
+        chosen = options.projection(inputs)
+        width = chosen or inputs
         self.encoder = Stack(
-            nn.Linear(inputs, width) if options.width else nn.Identity(),
+            nn.Linear(inputs, width) if chosen else nn.Identity(),
             *(EncoderLayer(width, options.heads, width, options.encoder_dropout) for _ in range(options.layers)),
         )
         self.pool = MeanPool()

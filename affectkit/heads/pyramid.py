@@ -24,7 +24,7 @@ clipped is our reading.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 from pydantic import Field, field_validator, model_validator
@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 Scale = int | Literal["clip"]
 MOST_SCALES = 32
 LONGEST_STRIDE = 1_000_000
+WIDE, PROJECTED = 512, 256
+"""Features wider than the paper's are not learnt from as they are: training at the shared rate is not stable there."""
 TLHN: Mapping[str, Any] = {
     "optimiser": "sgd", "learning_rate": 5e-4, "weight_decay": 1e-5, "clip_norm": 0.0, "schedule": "step",
     "step_epochs": 5, "step_factor": 0.9, "batch_size": 90, "epochs": 50, "patience": 50, "class_weights": "none",
@@ -92,6 +94,10 @@ class Layout(Config):
             raise ValueError(f"strides={strides}: give each scale once, at most {MOST_SCALES}")
         return ",".join(parts)
 
+    def projection(self, inputs: int) -> int | None:
+        """The width that features of `inputs` dimensions are projected to; None: as they are."""
+        return self.width
+
     @property
     def scales(self) -> tuple[Scale, ...]:
         """The strides as numbers of rows, or "clip"."""
@@ -101,9 +107,17 @@ class Layout(Config):
 class Options(Layout, TrainingOptions):
     """Of the pyramid; the others are shared."""
 
-    width: int | None = Field(
-        256, ge=1, le=16_384, description="project the features to this width first (preset tlhn: as they are)"
+    width: Annotated[int, Field(ge=1, le=16_384)] | Literal["auto"] | None = Field(  # type: ignore[assignment]
+        "auto",
+        description=f"project the features to this width first (auto: as they are, to {PROJECTED} where they are wider "
+        f"than {WIDE}; preset tlhn: as they are)",
     )
+
+    def projection(self, inputs: int) -> int | None:
+        """See `Layout.projection`."""
+        if self.width == "auto":
+            return PROJECTED if inputs > WIDE else None
+        return self.width
 
 
 class Pyramid(TemporalHead):

@@ -234,7 +234,9 @@ class _Finetuning:
             "weights": self.weights.about(),
             "processes": self.world.size,
             "cautions": [
-                *used.warnings, *self._cautions(), *([line] if (line := collapse(history, task.metric)) else []),
+                *used.warnings,
+                *self._cautions(),
+                *([line] if (line := collapse(history, task.metric)) else []),
             ],
             "splits": used.splits,
         }
