@@ -264,7 +264,7 @@ def test_kernel_elm_of_classes(weighted: bool, targets: str) -> None:
 @pytest.mark.parametrize("task", [VA, COMPOUND], ids=["time", "clip"])
 def test_c_is_the_best_of_the_grid(task: Task) -> None:
     train, val = clips(task, 25, 1), clips(task, 12, 2)
-    head = make("kernel-elm", task, "window=2" if task.level == "time" else "window=clip")
+    head = make("kernel-elm", task, "window=2" if task.level == "time" else "window=clip", "select=val")
     (epoch,) = fit(head, train, val)
     grid = dict(head.fitted.model.grid)
     assert list(grid) == pytest.approx([10.0**p for p in range(-5, 5)])

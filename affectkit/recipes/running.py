@@ -52,7 +52,8 @@ def notes_of(made: Made) -> list[str]:
     found = list(made.outcome.notices) if made.outcome else []
     found += [f"partial: {clip}: {problem}" for clip, problem in (made.outcome.damaged if made.outcome else ())]
     clips = made.report.get("clips")
-    found += made.report.get("cautions", clips["left_out"]) if isinstance(clips, dict) and "left_out" in clips else []
+    if isinstance(clips, dict) and "left_out" in clips:
+        found += made.report.get("cautions") or clips["left_out"]
     for path, absent in made.report.get("partly_missing", {}).items():
         if absent:
             found.append(f"{path} has no score for {listed(absent, 'clips')}: fused from the others")
