@@ -74,7 +74,7 @@ class _Line:
 
     def __init__(self, scores: Floats, bar: Floats, ties: Bools) -> None:
         """scores [M,N] (NaN = missing), bar [N], ties [N]."""
-        self._ahead = np.where(np.isfinite(scores), scores - bar, 0.0)
+        self._ahead = np.ascontiguousarray(np.where(np.isfinite(scores), scores - bar, 0.0))
         self._ties = ties
 
     def ahead(self, weights: Floats) -> Floats:

@@ -108,7 +108,9 @@ def usable(scores: Floats, truth: Floats, groups: NDArray[Any]) -> tuple[Floats,
     keep = np.isfinite(truth).all(axis=1) & ~missing(scores)
     if not keep.any():
         raise UsageError("no row has both a label and a score for every target: there is nothing to fit a fusion on")
-    return (scores, truth, groups) if keep.all() else (scores[:, keep], truth[keep], groups[keep])
+    if keep.all():
+        return np.ascontiguousarray(scores), truth, groups
+    return np.ascontiguousarray(scores[:, keep]), truth[keep], groups[keep]  # sums of other layouts have other bits
 
 
 def _filled(values: Floats) -> Floats:
