@@ -42,7 +42,10 @@ class Runtime(Config):
     """How to run; never part of a fingerprint."""
 
     workers: int = Field(0, ge=0, le=256, description="decoding threads (0: one per core)")
-    progress: bool | None = Field(None, description="live progress (default: when stderr is a terminal)")
+    progress: bool | None = Field(
+        None,
+        description="progress and a summary on stderr: live on a terminal, else a line now and then  [default: on]",
+    )
     rehash: bool = Field(False, description="digest every source again instead of trusting size and time")
     retry_failed: bool = Field(False, description="try the clips again that failed before")
 
@@ -89,4 +92,19 @@ def validate(model: type[C], values: dict[str, Any], what: str) -> C:
         if strangers:
             kind = what.replace("options", "option", 1) if what.startswith("option") else f"key in {what}"
             raise unknown(kind, strangers[0], model.model_fields) from None
+        if what == "option":
+            raise UsageError("; ".join(_of_option(path, message) for path, message in faults(error))) from None
         raise UsageError(f"{what}: {explain(error)}") from None
+
+
+def _of_option(path: str, message: str) -> str:
+    """What is wrong with an option of the command line, by the name that it has there.
+
+    >>> _of_option("min_window", "Input should be greater than 0 (given 0)")
+    '--min-window should be greater than 0 (given 0)'
+    """
+    name, _, rest = path.partition(".")
+    option = f"--{name.replace('_', '-')}" + (f" {rest}" if rest else "")
+    if message.startswith("Input should"):
+        return f"{option} {message.replace('Input should', 'should')}"
+    return f"{option}: {message}" if path else message

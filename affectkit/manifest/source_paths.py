@@ -132,4 +132,8 @@ def _clash(first: Clip, second: Clip) -> str:
     given = f"clip '{first.id}' has two contents"
     if first.path == second.path:
         return f"{given}: {first.path} with different times, split, subject or face rule; give each part its own id"
-    return f"{given}: {first.path} and {second.path}; give their common directory, or ids of your own in a manifest CSV"
+    if first.path.parent == second.path.parent:
+        what_to_do = "give the one that is meant, rename one of them,"
+    else:
+        what_to_do = "give their common directory,"
+    return f"{given}: {first.path} and {second.path}; {what_to_do} or ids of your own in a manifest CSV"

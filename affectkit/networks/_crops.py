@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from affectkit.errors import ClipError, UsageError
 from affectkit.manifest import align
 from affectkit.store import Artifact
+from affectkit.store.kinds import wrong_kind
 from affectkit.tasks import Task
 from affectkit.tracks import decode_crop
 from affectkit.types import Bools, ClipLabels, Floats
@@ -41,7 +42,7 @@ class CropTable:
 
     def __init__(self, upstream: Artifact, clips: Sequence[str]) -> None:
         if upstream.stage.stage != "faces":
-            raise UsageError(f"{upstream.path} is a {upstream.stage.stage} artifact, not one of extract faces")
+            raise wrong_kind(upstream.path, upstream.stage.stage, "faces")
         self.clips = tuple(clips)
         self.side = int(upstream.stage.inputs["config"]["size"])
         self._artifact = upstream

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from affectkit.errors import UsageError
 from affectkit.store import Artifact
+from affectkit.store.kinds import wrong_kind
 from affectkit.types import Floats
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ class WaveTable:
 
     def __init__(self, upstream: Artifact, clips: Sequence[str]) -> None:
         if upstream.stage.stage != "audio":
-            raise UsageError(f"{upstream.path} is a {upstream.stage.stage} artifact, not one of extract audio")
+            raise wrong_kind(upstream.path, upstream.stage.stage, "audio")
         self.clips = tuple(clips)
         self.sampling_rate = int(upstream.stage.inputs["config"]["sampling_rate"])
         self._samples = [upstream.column(clip, "samples") for clip in self.clips]

@@ -16,6 +16,7 @@ from affectkit.digests import sha256_file
 from affectkit.errors import UsageError
 from affectkit.manifest import Pooling, align, read_predictions, read_splits, without_face
 from affectkit.store import Artifact, is_artifact, open_artifact
+from affectkit.store.kinds import PREDICTIONS, wrong_kind
 from affectkit.tasks import Task
 from affectkit.types import ClipLabels, Floats, Predictions
 
@@ -25,8 +26,8 @@ def load(path: Path, task: Task) -> Predictions:
     if not _names_artifact(path):
         return read_predictions(path, task)
     artifact = open_artifact(path)
-    if "scores" not in artifact.schema.columns:
-        raise UsageError(f"{path} is a {artifact.stage.stage} artifact; predictions are made by predict and fuse")
+    if artifact.stage.table is None or "scores" not in artifact.schema.columns:
+        raise wrong_kind(path, artifact.stage.stage, *PREDICTIONS)
     columns = artifact.schema.names["scores"]
     if sorted(columns) != sorted(task.targets):
         raise UsageError(

@@ -19,6 +19,7 @@ from affectkit.stages._labels import Labels
 from affectkit.stages._training_data import AuxiliarySource
 from affectkit.stages._used_clips import Used
 from affectkit.store import Artifact, Features
+from affectkit.store.kinds import wrong_kind
 from affectkit.tasks import Task
 from affectkit.types import ClipLabels
 
@@ -93,10 +94,8 @@ def check_upstream(artifact: Artifact, kind: str, network: str) -> None:
     """Raises UsageError where the artifact is not what the network reads."""
     wanted, what = UPSTREAM[kind]
     if artifact.stage.stage != wanted:
-        raise UsageError(
-            f"{artifact.path} was made by {artifact.stage.stage}; network {network} is trained on {what}: give what "
-            f"extract {wanted} printed"
-        )
+        error = wrong_kind(artifact.path, artifact.stage.stage, wanted)
+        raise UsageError(f"network {network} is trained on {what}; {error}")
 
 
 def _along(source: AuxiliarySource, used: Used, task: Task, config: FinetuneConfig) -> Along:

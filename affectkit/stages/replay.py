@@ -15,6 +15,7 @@ from affectkit.stages.embed import EmbedConfig, embed
 from affectkit.stages.faces import FacesConfig, extract_faces
 from affectkit.stages.functionals import FunctionalsConfig, functionals
 from affectkit.store import Artifact, Cache, Failure, Features, features, upkeep
+from affectkit.store.kinds import TRAINED, wrong_kind
 from affectkit.types import Clip
 
 Step = Mapping[str, Any]
@@ -163,9 +164,7 @@ def media_suffixes(head: Artifact) -> frozenset[str]:
 def _recipes(made: Artifact) -> list[list[Step]]:
     """Of each of the inputs that something was trained on. Raises UsageError for what was not trained."""
     if "features" not in made.stage.provenance:
-        raise UsageError(
-            f"{made.path} is a {made.stage.stage} artifact, not a head of train-head nor a network of finetune"
-        )
+        raise wrong_kind(made.path, made.stage.stage, *TRAINED)
     chains: list[list[Step]] = made.stage.provenance["features"]
     return chains
 

@@ -15,6 +15,8 @@ from affectkit.errors import ClipError, UsageError
 from affectkit.manifest import crop_frames, sources, without_face
 from affectkit.manifest.media_names import file_named
 from affectkit.media import VIDEO_SUFFIXES
+from affectkit.store import is_artifact, open_artifact
+from affectkit.store.kinds import MAKES
 from affectkit.types import Clip
 
 UNREADABLE = "unreadable"
@@ -46,6 +48,10 @@ def clips_of(
 
     Raises UsageError for none, unknown paths, ids with two contents, ids that look like those of faces.
     """
+    for item in items:
+        if is_artifact(Path(item)):
+            noun, command = MAKES.get(stage := open_artifact(item).stage.stage, ("something else", stage))
+            raise UsageError(f"{item} holds {noun}, made by {command}; needed are media: files, a folder or a manifest")
     clips = sources(items, media_suffixes=suffixes, allow_outside=allow_outside)
     for clip in clips:
         if without_face(clip.id) != clip.id:

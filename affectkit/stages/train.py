@@ -11,7 +11,6 @@ from pydantic import Field
 
 from affectkit import plugins, tasks
 from affectkit.config import Config, Runtime, fingerprint, validate
-from affectkit.errors import UsageError
 from affectkit.manifest import Pooling
 from affectkit.stages import _reports, _smooth, _training_log
 from affectkit.stages._devices import resolve
@@ -22,6 +21,7 @@ from affectkit.stages._smooth import Choice
 from affectkit.stages._training_data import AuxiliarySource, gather
 from affectkit.stages._unfinished import Unfinished
 from affectkit.store import Artifact, Cache, Features, ancestors
+from affectkit.store.kinds import TRAINED, wrong_kind
 from affectkit.tasks import Task
 
 VERSION = 1
@@ -118,7 +118,7 @@ def train(
 def read_report(artifact: Artifact) -> dict[str, Any]:
     """What the head says of itself. Raises UsageError when the artifact is no head."""
     if artifact.stage.stage != "train-head":
-        raise UsageError(f"{artifact.path} is a {artifact.stage.stage} artifact, not a head of train-head")
+        raise wrong_kind(artifact.path, artifact.stage.stage, *TRAINED)
     return _reports.read_report(artifact.path / HEAD_FILE, _reports.TrainedShape)
 
 

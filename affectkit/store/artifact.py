@@ -12,6 +12,7 @@ from typing import Any
 
 from affectkit.errors import AffectkitError, HostileFile, UsageError
 from affectkit.store.integrity import problem_of
+from affectkit.store.kinds import FEATURES, wrong_kind
 from affectkit.store.segment import ClipRows, Record
 from affectkit.store.selection import Selection, folder_of, is_selection, read_selection
 from affectkit.store.sidecars import STAGE_FILE, Failure, Stage, read_clip_table
@@ -73,7 +74,7 @@ class Artifact(Table):
         """The clip's features."""
         rows = self.clip_rows(clip)
         if values not in self.schema.columns:
-            raise UsageError(f"{self.path} is a {self.stage.stage} artifact; it holds no features")
+            raise wrong_kind(self.path, self.stage.stage, *FEATURES)
         start, end, valid = (rows.column(name) for name in ("start", "end", "valid"))
         return FeatureSequence(start, end, rows.column(values), valid.astype(bool))
 

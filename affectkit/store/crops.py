@@ -9,12 +9,13 @@ from pathlib import Path, PurePosixPath
 from affectkit.errors import UsageError
 from affectkit.store.artifact import Artifact
 from affectkit.store.atomic import put, temporary_name
+from affectkit.store.kinds import wrong_kind
 
 
 def write_crops(artifact: Artifact, clips: Sequence[str], out: Path) -> None:
     """One folder a clip, crop t of 1, 2, ... as `%05d.jpg` or `.png`, as the bytes are; it appears whole."""
     if "image" not in artifact.schema.columns:
-        raise UsageError(f"{artifact.path} is a {artifact.stage.stage} artifact; only one of extract faces holds crops")
+        raise wrong_kind(artifact.path, artifact.stage.stage, "faces")
     if out.exists():
         raise UsageError(f"{out} exists: name a new folder for the crops")
     temporary = temporary_name(out)

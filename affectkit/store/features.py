@@ -9,6 +9,7 @@ from typing import Any
 
 from affectkit.errors import UsageError
 from affectkit.store.artifact import Artifact
+from affectkit.store.kinds import FEATURES, wrong_kind
 from affectkit.store.schema import Schema
 from affectkit.store.selection import is_artifact
 from affectkit.types import FeatureSequence
@@ -76,9 +77,9 @@ def _split(text: str) -> tuple[Path, str]:
 
 def features(artifact: Artifact, column: str = "") -> Features:
     """A feature column of an artifact: the one named, else `values`, else its only one. Raises UsageError."""
-    known = feature_columns(artifact.schema)
+    known = feature_columns(artifact.schema) if artifact.stage.table is not None else []
     if not known:
-        raise UsageError(f"{artifact.path} is a {artifact.stage.stage} artifact; it holds no features")
+        raise wrong_kind(artifact.path, artifact.stage.stage, *FEATURES)
     if column and column not in known:
         raise UsageError(f"{artifact.path} has no features '{column}' (it has {', '.join(known)})")
     chosen = column or (DEFAULT if DEFAULT in known else known[0] if len(known) == 1 else "")

@@ -15,6 +15,7 @@ from affectkit.store.artifact import Artifact
 from affectkit.store.atomic import put, temporary_name
 from affectkit.store.crops import inside
 from affectkit.store.features import feature_columns
+from affectkit.store.kinds import FEATURES, wrong_kind
 
 _SEGMENT = 1  # a clip is one segment
 
@@ -24,7 +25,7 @@ def write_muse(artifact: Artifact, clips: Sequence[str], out: Path) -> None:
     empty. When rows end is not kept. Raises UsageError for artifacts without features and for a folder that exists."""
     columns = feature_columns(artifact.schema)
     if not columns:
-        raise UsageError(f"{artifact.path} is a {artifact.stage.stage} artifact; it holds no features")
+        raise wrong_kind(artifact.path, artifact.stage.stage, *FEATURES)
     if out.exists():
         raise UsageError(f"{out} cannot be written: it exists; name a new folder for the files")
     header = ["timestamp", "segment_id", *chain.from_iterable(_names(artifact, name) for name in columns)]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,10 +12,10 @@ from pydantic import ValidationError
 from affectkit.config import Config, explain, fingerprint
 from affectkit.errors import HostileFile, MissingFile, UsageError
 from affectkit.store.atomic import write_text
+from affectkit.store.kinds import STAGE_FILE, no_artifact
 from affectkit.store.schema import Schema
 from affectkit.untrusted import parsed_json, read_object, read_text
 
-STAGE_FILE = "stage.json"
 FORMAT = 1
 _LARGEST_STAGE = 1 << 24
 _LARGEST_LIST = 1 << 28
@@ -57,8 +56,7 @@ def read_stage(path: Path) -> Stage:
     try:
         text = read_text(file, "a stage file", _LARGEST_STAGE, inside=True)
     except UsageError:
-        absent = "" if os.path.lexists(path) else " (it does not exist)"
-        raise UsageError(f"{path} is not an artifact{absent}: give what an affectkit command printed") from None
+        raise no_artifact(path) from None
     try:
         stage = Stage.model_validate(parsed_json(text))
         derived = fingerprint(stage.inputs)

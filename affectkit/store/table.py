@@ -16,8 +16,9 @@ from contextlib import AbstractContextManager, suppress
 from functools import cached_property
 from pathlib import Path
 
-from affectkit.errors import HostileFile, UsageError
+from affectkit.errors import HostileFile
 from affectkit.store.atomic import fsync, make_folder, require_folder
+from affectkit.store.kinds import MAKES, TRAINED, wrong_kind
 from affectkit.store.locking import locked
 from affectkit.store.schema import Schema
 from affectkit.store.sealing import Piece, pack, pieces
@@ -43,7 +44,8 @@ class Table:
     def schema(self) -> Schema:
         """The table's columns. Raises UsageError for an artifact without a table (a head, a report)."""
         if self.stage.table is None:
-            raise UsageError(f"{self.folder} is a {self.stage.stage} artifact; it holds no table of clips")
+            made = tuple(stage for stage in MAKES if stage not in (*TRAINED, "cross-validate", "evaluate", "compare"))
+            raise wrong_kind(self.folder, self.stage.stage, *made)
         return self.stage.table
 
     @cached_property
