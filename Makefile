@@ -35,7 +35,9 @@ clean:
 
 $(VENV)/.has-%: pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "affectkit needs Python 3.11 or newer")'
+	@echo "setting up $(VENV): affectkit and what it needs (torch with CUDA: some GB to fetch, minutes)"
 	test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --upgrade pip
 	$(BIN)/pip install --quiet --editable '.[$*]'
 	touch $@
+	@echo "$(VENV) is set up"

@@ -8,7 +8,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
+
+from affectkit.progress import display
 
 Progress = Callable[[int, int | None], None]
 """Called with the bytes so far and the bytes in all (None where the server does not say)."""
@@ -31,6 +34,39 @@ def download(url: str, path: Path, accept: Callable[[Path], None], progress: Pro
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
+
+
+@contextmanager
+def fetching(what: str) -> Iterator[Progress]:
+    """A `Progress` that is shown as all progress is, in megabytes."""
+    with display(f"fetch {what}") as shown:
+
+        def tell(done: int, total: int | None) -> None:
+            of = f" of {total / 1e6:,.1f}" if total else ""
+            shown.show(min(1.0, done / total) if total else None, f"{done / 1e6:,.1f}{of} MB")
+
+        yield tell
+
+
+def hub_progress(tell: Progress) -> dict[str, Any]:
+    """What makes huggingface_hub call `tell` in place of drawing bars of its own; nothing where it is too old."""
+    from inspect import signature
+
+    from huggingface_hub import hf_hub_download
+    from tqdm.auto import tqdm
+
+    if "tqdm_class" not in signature(hf_hub_download).parameters:
+        return {}
+
+    class Told(tqdm):
+        def __init__(self, *given: Any, name: str | None = None, **more: Any) -> None:
+            super().__init__(*given, **more | {"disable": True})
+
+        def update(self, n: float | None = 1) -> None:
+            self.n += n or 0
+            tell(int(self.n), int(self.total) if self.total else None)
+
+    return {"tqdm_class": Told}
 
 
 def replace_text(path: Path, text: str) -> None:

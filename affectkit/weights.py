@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Literal
 
 from affectkit.digests import Digests, sha256_file
-from affectkit.downloads import TIMEOUT, Progress, download, replace_text, require_host
+from affectkit.downloads import TIMEOUT, Progress, download, fetching, hub_progress, replace_text, require_host
 from affectkit.errors import AffectkitError, MissingExtra, UsageError, unknown
 
 State = Literal["at hand", "not fetched", "package missing", "by path only"]
@@ -192,7 +192,9 @@ def hub_file(repo_id: str, filename: str, revision: str | None = None, *, fetch:
         return None
     try:
         require_host(ENDPOINT)
-        return Path(hf_hub_download(repo_id, filename, revision=revision, etag_timeout=TIMEOUT))
+        with fetching(f"{filename} of {repo_id}") as tell:
+            shown = hub_progress(tell)
+            return Path(hf_hub_download(repo_id, filename, revision=revision, etag_timeout=TIMEOUT, **shown))
     except Exception as error:  # whatever the HTTP library of the installed hub client raises
         if isinstance(error, EntryNotFoundError) and not isinstance(error, LocalEntryNotFoundError):
             return None
@@ -292,7 +294,8 @@ def _download(known: Entry, path: Path, progress: Progress | None) -> None:
             raise UsageError(f"{known.url} gave bytes with the SHA-256 {digest}, not {known.digits}...: nothing kept")
 
     try:
-        download(str(known.url), path, accept, progress)
+        with fetching(known.name) as tell:
+            download(str(known.url), path, accept, progress or tell)
     except (OSError, ValueError, HTTPException) as error:
         raise UsageError(
             f"cannot fetch the weights '{known.name}' ({_brief(error)}): fetch {known.url} by hand and put it at {path}"

@@ -37,6 +37,7 @@ class StillReader:
     partial = False
     problem: str | None = None
     origin = 0.0
+    expected = 1
 
     def __init__(
         self, path: Path | str, sampling: Sampling | None = None, *,

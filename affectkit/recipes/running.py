@@ -11,6 +11,7 @@ from typing import Any
 
 from affectkit.config import Config, Runtime
 from affectkit.errors import AffectkitError, listed
+from affectkit.progress import part_of
 from affectkit.recipes.at_hand import Media, labels_of
 from affectkit.recipes.checking import Plan
 from affectkit.recipes.steps import Ref, Step
@@ -166,9 +167,11 @@ def run_all(session: Session, say: Callable[[Made], None] = lambda made: None) -
     stop the others."""
     with explained(session.folder):
         session.folder.mkdir(parents=True, exist_ok=True)
-    for step in session.plan.steps.values():
+    count = len(session.plan.steps)
+    for number, step in enumerate(session.plan.steps.values(), 1):
         try:
-            made = session.run(step)
+            with part_of(f"step {number} of {count}"):
+                made = session.run(step)
         except AffectkitError as error:
             raise StepFailed(step, error) from error
         if not made.cached:

@@ -14,9 +14,11 @@ from affectkit.types import Clip
 
 @dataclass(frozen=True)
 class Decoded:
-    """One step of a clip's decoding: a frame, the end (with its reader), or the error that ended it."""
+    """One step of a clip's decoding: the begin (with the number of frames that are expected), a frame, the end (with
+    its reader), or the error that ended it."""
 
     clip: str
+    expected: int | None = None
     frame: Frame | None = None
     reader: VideoReader | StillReader | None = None
     error: ClipError | None = None
@@ -34,8 +36,9 @@ def decode_all(
     for clip in clips:
         try:
             reader = _open(clip, sampling, threads, on_truncated)
+            yield Decoded(clip.id, expected=reader.expected)
             for frame in reader:
-                yield Decoded(clip.id, frame)
+                yield Decoded(clip.id, frame=frame)
             yield Decoded(clip.id, reader=reader)
         except AffectkitError:
             raise

@@ -74,6 +74,18 @@ class Sink:
         """Rows that were computed, for the progress: they may be appended much later."""
         self._meter.advance(rows=rows)
 
+    def expect(self, rows: int | None) -> None:
+        """A clip begins that will have about so many rows, for the progress."""
+        self._meter.expect(rows)
+
+    def reach(self, share: float) -> None:
+        """So much of the clip under way is done, where its rows are counted all at once."""
+        self._meter.reach(share)
+
+    def say(self, note: str) -> None:
+        """Something that takes a while before rows come, such as loading a network."""
+        self._meter.say(note)
+
     def append(self, rows: dict[str, Any]) -> None:
         """Rows of the clip under way."""
         if self._part is None:
@@ -144,17 +156,20 @@ def run(
     entries: Mapping[str, dict[str, Any]] | None = None,
     notices: tuple[str, ...] = (),
     tell: Callable[[RowCounts], list[str]] | None = None,
+    rows_of: Callable[[str], int] | None = None,
 ) -> Outcome:
     """Compute the clips of `sources` (id -> digest of what it is made from) that are not current, then seal. What comes
     of it is their selection, whatever else the table holds. A dry artifact is left as it is. `tell` puts what the rows
-    of these clips hold, cached ones included, into notices."""
+    of these clips hold, cached ones included, into notices;
+    `rows_of` says how many rows a clip will have, where that is known at once."""
     selected = artifact.select(sources, entries or {})
     missing = pending(artifact, sources, runtime)
     if artifact.dry:
         failed = _failed(artifact, sources, missing)
         cached = len(sources) - len(missing) - len(failed)
         return Outcome(selected, cached=cached, failed=failed, unit=unit, notices=notices, pending=tuple(missing))
-    with meter(what, len(missing), unit, runtime.progress) as counter:
+    total = sum(map(rows_of, missing)) if rows_of is not None else None
+    with meter(what, len(missing), unit, runtime.progress, total) as counter:
         sink = Sink(artifact, sources, counter)
         try:
             if missing:

@@ -29,6 +29,7 @@ def add_crops(clip: Clip, config: CropConfig, sampling: Sampling, times: CropTim
     files = dict(zip(crops.numbers.tolist(), crops.paths, strict=True))
     starts, ends, origin = _times(clip, crops.frames, times)
     rows = sampling.pick(starts, float(ends[-1]))
+    sink.expect(len(rows))
     for first in range(0, len(rows), _ROWS_AT_ONCE):
         frames = rows[first : first + _ROWS_AT_ONCE]
         _append(sink, [files.get(int(frame) + 1) for frame in frames], starts[frames], ends[frames], frames, config)

@@ -14,8 +14,8 @@ import numpy as np
 
 from affectkit.config import Config, Runtime
 from affectkit.plugins import Epoch, Interrupted, Monitor
+from affectkit.progress import display
 from affectkit.stages import _reports, _smooth, _training_log
-from affectkit.stages._progress import bar, shown
 from affectkit.stages._reports import history_of
 from affectkit.stages._resumable import Partly
 from affectkit.stages._training_data import Data
@@ -80,7 +80,7 @@ class Training:
     def _fit(self, seed: int, folder: Path) -> None:
         """Train one seed and write its folder; on Ctrl-C, its best so far."""
         head = self.plugin(self.options, self.task)
-        what, seeds = f"{self.config.head} seed {seed}", self.config.seeds
+        what, seeds = f"train-head {self.config.head}, seed {seed}", self.config.seeds
         if seeds > 1:
             what += f" ({seed - self.config.seed + 1} of {seeds})"
         with (
@@ -161,15 +161,12 @@ def _notices(folder: Path) -> list[str]:
 
 @contextmanager
 def _bar(what: str, runtime: Runtime) -> Iterator[Monitor]:
-    """A monitor that draws epochs, loss, scores and the time left if none is saved by stopping early."""
-    if not shown(runtime.progress):
-        yield lambda epoch: None
-        return
-    with bar() as progress:
-        task = progress.add_task(what, total=None, note="")
+    """A monitor that shows epochs, loss, scores and the time left if none is saved by stopping early."""
+    with display(what, runtime.progress) as shown:
+        shown.show(0.0, "epoch 1")
 
         def monitor(epoch: Epoch) -> None:
-            note = f"loss {epoch.loss:.4f}, val {epoch.score:.4f}, best {epoch.best:.4f}"
-            progress.update(task, total=epoch.epochs, completed=epoch.epoch, note=note)
+            scores = f"loss {epoch.loss:.4f}, val {epoch.score:.4f}, best {epoch.best:.4f}"
+            shown.show(epoch.epoch / epoch.epochs, f"epoch {epoch.epoch} of {epoch.epochs}, {scores}")
 
         yield monitor

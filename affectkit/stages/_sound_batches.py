@@ -29,6 +29,7 @@ class _Window:
     rows: Rows
     samples: slice | None
     is_end: bool
+    windows: int = 0  # of the clip; said of its first one
     found: Found | None = None
 
     @property
@@ -74,7 +75,8 @@ def _windows(audio: Artifact, clips: list[str], backbone: AudioBackbone, windowi
         slices = windowing.cut(samples, rate)
         for number, own in enumerate(slices):
             rows = rows_of(slices, number, offset, speech, windowing, backbone)
-            yield _Window(clip, rows, own if rows.valid.any() else None, number + 1 == len(slices))
+            yield _Window(clip, rows, own if rows.valid.any() else None, number + 1 == len(slices),
+                          0 if number else len(slices))  # fmt: skip
         if not slices:
             nothing = np.zeros(0)
             yield _Window(clip, Rows(nothing, nothing, nothing.astype(bool), nothing.astype(int)), None, True)
@@ -126,6 +128,8 @@ class _Emitter:
                 self._failed = window.clip
         if window.clip == self._failed:
             return
+        if window.windows:
+            self._sink.expect(window.windows * len(window.rows.start))
         try:
             self._sink.append(self._columns(window))
             self._sink.count(len(window.rows.start))

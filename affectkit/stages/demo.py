@@ -15,9 +15,9 @@ from rich.table import Table
 
 from affectkit.config import Numerics, Runtime
 from affectkit.errors import MissingExtra
+from affectkit.progress import display
 from affectkit.stages._demo_clips import CLIPS, DemoSet, make_demo_clips
 from affectkit.stages._map import Outcome
-from affectkit.stages._progress import bar, shown
 from affectkit.stages.audio import AudioConfig, extract_audio
 from affectkit.stages.embed import EmbedConfig, embed
 from affectkit.stages.evaluate import EvaluateConfig, evaluate
@@ -128,12 +128,9 @@ def _require_extras() -> None:
 
 
 def _clips(folder: Path, runtime: Runtime, clips: Mapping[str, int], seconds: float) -> DemoSet:
-    if not shown(runtime.progress):
-        return make_demo_clips(folder, clips=clips, seconds=seconds)
-    with bar() as progress:
-        task = progress.add_task("make clips", total=None, note="")
+    with display("make clips", runtime.progress) as shown:
 
         def advance(done: int, total: int) -> None:
-            progress.update(task, completed=done, total=total)
+            shown.show(done / total, f"{done} of {total} clips")
 
         return make_demo_clips(folder, clips=clips, seconds=seconds, progress=advance)

@@ -16,6 +16,7 @@ from affectkit.backbones import _finetuned
 from affectkit.config import Config, Numerics, Runtime
 from affectkit.errors import UsageError
 from affectkit.plugins import finetuned
+from affectkit.progress import doing
 from affectkit.speech.windows import Windowing, whole_clips
 from affectkit.stages._crop_batches import embed_crops
 from affectkit.stages._devices import resolved
@@ -25,6 +26,7 @@ from affectkit.stages._row_counts import SEEN, row_notices
 from affectkit.stages._sound_batches import embed_windows
 from affectkit.stages._sound_windows import Lengths
 from affectkit.store import Artifact, Cache, Schema, features_schema
+from affectkit.store.kinds import wrong_kind
 from affectkit.weights import WeightsFile
 
 VERSION = 1
@@ -134,7 +136,8 @@ def embed(
         return resolved(numerics, BATCH_SIZES[plugin.kind])
 
     def create(recorded: dict[str, Any], variant: str) -> Artifact:
-        models.append(plugin(options, weights, choices()))
+        with doing(f"embed {name}", f"loading {name}", runtime.progress):
+            models.append(plugin(options, weights, choices()))
         return cache.create(
             "embed", name, inputs, _schema(models[0], config, upstream), numerics=recorded, upstream=[upstream.folder],
             out=out, variant=variant, extra={"config": config.model_dump(mode="json"), "weights": weights.about()},
@@ -147,6 +150,8 @@ def embed(
     send = _sender(plugin, config, upstream, runtime)
 
     def compute(missing: list[str], sink: Sink) -> None:
+        if not models:
+            sink.say(f"loading {name}")
         model = models[0] if models else plugin(options, weights, choices())
         send(missing, model, choices().batch_size, sink)
 
@@ -155,6 +160,7 @@ def embed(
     return run(
         artifact, sources, compute, runtime, what=what, unit=unit, entries=entries, notices=(*told, *which),
         tell=lambda counts: row_notices(counts, SEEN[upstream.stage.stage]),
+        rows_of=(lambda clip: len(upstream.clip_rows(clip))) if plugin.kind == "image" else None,
     )  # fmt: skip
 
 
@@ -197,12 +203,9 @@ def chosen_backbone(config: EmbedConfig) -> tuple[str, type[Any], Config, EmbedC
 
 def check_upstream(name: str, plugin: type[Any], upstream: Artifact) -> None:
     """Raises UsageError where the artifact is not what the backbone embeds."""
-    wanted, given = _UPSTREAM[plugin.kind], upstream.stage.stage
-    if given != wanted:
-        does = "embeds face crops" if plugin.kind == "image" else "listens to speech"
-        raise UsageError(
-            f"{upstream.path} was made by {given}; backbone {name} {does}: give what extract {wanted} printed"
-        )
+    if upstream.stage.stage != _UPSTREAM[plugin.kind]:
+        error = wrong_kind(upstream.path, upstream.stage.stage, _UPSTREAM[plugin.kind])
+        raise UsageError(f"backbone {name} {'embeds face crops' if plugin.kind == 'image' else 'listens'}; {error}")
 
 
 def notices(weights: WeightsFile) -> tuple[str, ...]:

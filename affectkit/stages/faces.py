@@ -126,6 +126,7 @@ def extract_faces(
     listed = {clip.id: clip for clip in clips}
 
     def compute(missing: list[str], sink: Sink) -> None:
+        sink.say(f"loading {config.detector}")
         extractor = _Extractor(plugin(options, weights, resolve(device)), config, runtime, artifact.folder)
         extractor.run([listed[clip] for clip in missing], rules, sink)
 
@@ -164,7 +165,7 @@ class _Extractor:
         with FileSpool(self._folder) as spool:
             tracker = FaceTracker(rule, self._config, self._config, pool=pool, spool=spool)
             found = detect_every(
-                _frames(steps, ended), _Detect(self._detector), self._config.detect_every,
+                _frames(steps, ended, sink), _Detect(self._detector), self._config.detect_every,
                 time=lambda frame: frame.start, nbytes=lambda frame: frame.image.nbytes, rule=rule,
             )  # fmt: skip
             for frame, faces in found:
@@ -212,11 +213,13 @@ def append_track(sink: Sink, track: FaceTrack) -> None:
         })  # fmt: skip
 
 
-def _frames(steps: Iterable[Decoded], ended: list[VideoReader | StillReader]) -> Iterator[Frame]:
+def _frames(steps: Iterable[Decoded], ended: list[VideoReader | StillReader], sink: Sink) -> Iterator[Frame]:
     """The frames of one clip; its reader goes to `ended`. Raises the clip's ClipError."""
     for step in steps:
         if step.error is not None:
             raise step.error
+        if step.expected is not None:
+            sink.expect(step.expected)
         if step.reader is not None:
             ended.append(step.reader)
         if step.frame is not None:

@@ -19,7 +19,6 @@ from pydantic import Field
 
 from affectkit import plugins, tasks
 from affectkit.config import Config, Runtime, fingerprint
-from affectkit.errors import UsageError
 from affectkit.finetuning.processes import Processes
 from affectkit.manifest import Pooling
 from affectkit.plugins import Epoch, Interrupted, Network, finetuned
@@ -31,12 +30,13 @@ from affectkit.stages._resumable import Partly, fitted
 from affectkit.stages._sound_windows import Lengths
 from affectkit.stages._training_data import AuxiliarySource
 from affectkit.stages._training_outcome import collapse, outcome
-from affectkit.stages._tuning_bar import display
+from affectkit.stages._tuning_bar import watched
 from affectkit.stages._tuning_data import TuningData, gather
 from affectkit.stages._unfinished import Unfinished
 from affectkit.stages.train import Trained, lineage
 from affectkit.store import Artifact, Cache
 from affectkit.store.atomic import write_text
+from affectkit.store.kinds import wrong_kind
 from affectkit.tasks import Task
 from affectkit.weights import WeightsFile
 
@@ -127,7 +127,7 @@ def finetune(
 def read_report(artifact: Artifact) -> dict[str, Any]:
     """What became of it. Raises UsageError when the artifact is no fine-tuned network."""
     if artifact.stage.stage != STAGE:
-        raise UsageError(f"{artifact.path} is a {artifact.stage.stage} artifact, not a network of finetune")
+        raise wrong_kind(artifact.path, artifact.stage.stage, STAGE)
     return _reports.read_report(artifact.path / REPORT_FILE, _reports.FinetunedShape)
 
 
@@ -202,7 +202,7 @@ class _Finetuning:
         show = self.runtime.progress if first else False
         with (
             _training_log.curves(self.tensorboard if first else None, seed, self.tasks[0].metric) as log,
-            display(self.config.network, _UNITS[self.plugin.kind], options.epochs, show) as shown,
+            watched(self.config.network, _UNITS[self.plugin.kind], options.epochs, show) as shown,
         ):
 
             def monitor(epoch: Epoch) -> None:

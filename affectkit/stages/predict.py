@@ -52,6 +52,7 @@ def predict(
     shared = [clip for clip in features[0].clips if all(clip in other for other in features[1:])]
 
     def score(missing: list[str], sink: Sink) -> Iterator[Scored]:
+        sink.say("loading the head")
         where = resolve(device)
         held = {clip for clip in missing if split_in(report["splits"], clip) == "val"}
         for refitted in (False, True):

@@ -63,6 +63,7 @@ def predict_network(
         inputs["smoothing"] = asdict(recipe.smoothing)
 
     def score(missing: list[str], sink: Sink) -> Iterator[Scored]:
+        sink.say("loading the network")
         scorer = _Scorer(network.folder, resolve(device), worker_count(runtime))
         return scorer.clips(upstream, [clip for clip in missing if checked(sink, clip, upstream)], sink)
 
@@ -124,7 +125,7 @@ class _Scorer:
         left = list(clips)
         while left:
             try:
-                for found in self._whole(upstream, left):
+                for found in self._whole(upstream, left, sink):
                     yield found
                     left = left[1:]
                 return
@@ -132,7 +133,7 @@ class _Scorer:
                 sink.fail(broken.clip, f"crop of row {broken.row} cannot be read: {broken.cause}")
                 left.remove(broken.clip)
 
-    def _whole(self, upstream: Artifact, clips: Sequence[str]) -> Iterator[Scored]:
+    def _whole(self, upstream: Artifact, clips: Sequence[str], sink: Sink) -> Iterator[Scored]:
         """The same, all or none."""
         from affectkit.finetuning.scoring import row_means
 
@@ -144,6 +145,7 @@ class _Scorer:
         for part in parts:
             while at + len(held) < part.end:
                 held = np.concatenate([held, next(batches)])
+                sink.reach((at + len(held) - part.begin) / (part.end - part.begin))
             own, held, at = held[: part.end - at], held[part.end - at :], part.end
             first, last = units.offsets[part.clip : part.clip + 2].tolist()
             targets = units.targets[order[part.begin : part.end]]

@@ -20,9 +20,9 @@ from affectkit import plugins, tasks
 from affectkit.config import Runtime
 from affectkit.errors import MissingExtra, UsageError
 from affectkit.plugins import Epoch, Monitor
+from affectkit.progress import display
 from affectkit.stages._devices import resolve
 from affectkit.stages._labels import Labels
-from affectkit.stages._progress import bar, shown
 from affectkit.stages._search import Choices, Range, Space, space, typed
 from affectkit.stages._training_data import AuxiliarySource, Data, gather
 from affectkit.stages.train import TrainConfig
@@ -255,14 +255,11 @@ def _optuna() -> Any:
 
 @contextmanager
 def _bar(what: str, total: int, runtime: Runtime) -> Iterator[Callable[[int, Any], None]]:
-    """Draws trials done and the best score so far."""
-    if not shown(runtime.progress):
-        yield lambda done, best: None
-        return
-    with bar() as progress:
-        task = progress.add_task(what, total=total, note="")
+    """Shows trials done and the best score so far."""
+    with display(what, runtime.progress) as shown:
 
         def show(done: int, best: Any) -> None:
-            progress.update(task, completed=done, note="" if best is None else f"best val {best.value:.4f}")
+            score = "" if best is None else f", best val {best.value:.4f}"
+            shown.show(done / total, f"{done} of {total} trials{score}")
 
         yield show
