@@ -55,7 +55,7 @@ class PracticeSet:
         with chdir(self.folder), mock.patch.dict(os.environ, cache), mock.patch.object(sys, "argv", line):
             try:
                 with redirect_stdout(out):
-                    cli.main()
+                    cli.main(standalone=False)
             except SystemExit as end:
                 if end.code:
                     raise

@@ -65,7 +65,7 @@ class Here(Command):
             redirect_stderr(err),
             pytest.raises(SystemExit) as stop,
         ):
-            main()
+            main(standalone=False)
         assert not options, "a process of its own is needed for that: take the fixture `child`"
         code = stop.value.code
         assert isinstance(code, int)

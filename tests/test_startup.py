@@ -39,7 +39,7 @@ def test_root_help_lists_every_command() -> None:
     shown = CliRunner().invoke(build_app(), ["--help"])
     assert shown.exit_code == 0
     words = " ".join(shown.output.split())
-    for name, (_, summary) in COMMANDS.items():
+    for name, (_, summary, _) in COMMANDS.items():
         assert f"{name} {summary}" in words
 
 
