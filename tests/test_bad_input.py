@@ -42,11 +42,12 @@ def refused(done: Run, *words: str) -> None:
 
 
 def causes(done: Run) -> dict[str, str]:
-    """What failed by the JSON report, after checking that stderr says the same in one line each."""
+    """What failed by the JSON report, after checking that stderr says the same in one line each, and a summary."""
     report = json.loads(done.stdout)
     assert "Traceback" not in done.stderr
     assert done.returncode == (3 if report["failed"] else 0), done.stderr
-    said = done.stderr.strip().splitlines()
+    *said, summary = done.stderr.strip().splitlines()
+    assert f"{report['computed']} clips computed" in summary and f"{len(report['failed'])} failed" in summary
     assert said[: len(report["failed"])] == [f"failed: {clip}: {cause}" for clip, cause in report["failed"].items()]
     assert len(said) == len(report["failed"]) + (len(report["failed"]) > 0)
     listed = Path(report["folder"]) / "failures.jsonl"
@@ -124,8 +125,9 @@ def test_more_than_twenty_failures_are_counted(affectkit: Command, tmp_path: Pat
     done = affectkit(*FACES, "clips")
     assert done.returncode == 3
     lines = done.stderr.strip().splitlines()
-    assert len(lines) == 21
-    assert lines[-1].startswith("23 clips failed, the first 20 are listed")
+    assert len(lines) == 22
+    assert lines[-2].startswith("23 clips failed, the first 20 are listed")
+    assert lines[-1] == "0 clips computed, 0 cached, 23 failed"
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,8 @@ import typer
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from affectkit.config import Config, validate
+from affectkit.config import Config, Runtime, validate
+from affectkit.progress import chosen
 
 CacheOption = Annotated[
     Path | None, typer.Option("--cache", help="cache folder (default: $AFFECTKIT_CACHE or .affectkit)")
@@ -49,7 +50,9 @@ def with_configs(**models: type[Config]) -> Callable[[Callable[..., None]], Call
             for name, model in models.items():
                 values = {field: given.pop(field) for field in model.model_fields}
                 given[name] = validate(model, values, "option")
-            command(**given)
+            asked = [one.progress for one in given.values() if isinstance(one, Runtime)]
+            with chosen(asked[0] if asked else None):
+                command(**given)
 
         ordered = sorted(parameters, key=lambda p: p.default is not inspect.Parameter.empty)
         wrapper.__signature__ = inspect.Signature(ordered)  # type: ignore[attr-defined]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import os
+import re
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -16,12 +18,16 @@ from rich.console import Console
 from rich.table import Table
 
 from affectkit.errors import UsageError
+from affectkit.progress import is_wanted
 from affectkit.stages._map import Outcome
 from affectkit.store import Failure
 from affectkit.untrusted import read_text
 
 SOME_FAILED = 3
 LISTED = 20
+LEAST_WIDTH = 60
+"""Columns of a table on a narrow terminal, which then wraps its lines."""
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def log(message: str) -> None:
@@ -39,7 +45,19 @@ def columns(*headers: str) -> Table:
 
 def print_table(table: Table) -> None:
     """Print a table on stdout; in full width where it goes to a file or a pipe."""
-    Console(width=None if sys.stdout.isatty() else 1000).print(table)
+    Console(width=_width(sys.stdout, 1000)).print(table)
+
+
+def log_table(table: Table) -> None:
+    """A table for people, on stderr."""
+    Console(stderr=True, width=_width(sys.stderr, 200)).print(table)
+
+
+def as_line(result: Any) -> str:
+    """One line of valid JSON, in any encoding of stdout; what is no finite number is null."""
+    in_ascii = (getattr(sys.stdout, "encoding", None) or "").lower().replace("-", "") != "utf8"
+    text = json.dumps(_finite(result), ensure_ascii=in_ascii, allow_nan=False)
+    return _SURROGATE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def finish(outcome: Outcome, as_json: bool, earlier: Sequence[Failure] = (), notices: Sequence[str] = ()) -> None:
@@ -48,13 +66,11 @@ def finish(outcome: Outcome, as_json: bool, earlier: Sequence[Failure] = (), not
     told = tuple(dict.fromkeys((*notices, *outcome.notices)))
     outcome = replace(outcome, failed=(*earlier, *outcome.failed), notices=told)
     if as_json:
-        typer.echo(json.dumps(_as_dict(outcome), ensure_ascii=False))
+        typer.echo(as_line(_as_dict(outcome)))
     else:
         typer.echo(str(outcome.path))
     for notice in outcome.notices:
         log(f"note: {notice}")
-    if sys.stderr.isatty():
-        log(_summary(outcome))
     for clip, problem in outcome.damaged[:LISTED]:
         log(f"partial: {clip}: {problem}")
     for failure in outcome.failed[:LISTED]:
@@ -64,6 +80,9 @@ def finish(outcome: Outcome, as_json: bool, earlier: Sequence[Failure] = (), not
         more = f", the first {LISTED} are listed" if len(outcome.failed) > LISTED else ""
         where = outcome.folder / "failures.jsonl"
         log(f"{count} failed{more}" + (f"; causes are in {where}" if len(outcome.failed) > len(earlier) else ""))
+    if is_wanted():
+        log(_summary(outcome))
+    if outcome.failed:
         raise typer.Exit(SOME_FAILED)
 
 
@@ -82,6 +101,22 @@ def choose(pattern: str | None, known: list[str]) -> list[str] | None:
     if not chosen:
         raise UsageError(f"--clips '{pattern}' matches none of {len(known)} clips (and is no file)")
     return chosen
+
+
+def _width(stream: Any, elsewhere: int) -> int | None:
+    """Columns for a table: the terminal's, as long as a table is readable in them."""
+    if not stream.isatty():
+        return elsewhere
+    return max(Console(file=stream).width, LEAST_WIDTH)
+
+
+def _finite(value: Any) -> Any:
+    """The same without numbers that JSON does not have."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    return [_finite(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def _lines(path: Path) -> list[str]:

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from affectkit.cli._options import CacheOption, ClipsOption, JsonOption
-from affectkit.cli._results import SOME_FAILED, choose, columns, log, print_table
+from affectkit.cli._results import SOME_FAILED, as_line, choose, columns, log, print_table
 from affectkit.errors import AffectkitError
 from affectkit.store import Artifact, Cache, open_artifact, upkeep
 from affectkit.store.export import FORMATS, export
@@ -40,7 +40,7 @@ def ls(cache: CacheOption = None, as_json: JsonOption = False) -> None:
         except AffectkitError as error:
             log(f"cannot be read: {error}")
     if as_json:
-        typer.echo(json.dumps(rows))
+        typer.echo(as_line(rows))
         return
     table = columns("artifact", "clips", "failed", "unsealed parts", "size")
     for row in rows:

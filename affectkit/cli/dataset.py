@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,7 +9,7 @@ import typer
 from rich.console import Console
 
 from affectkit.cli._options import CacheOption, JsonOption, with_configs
-from affectkit.cli._results import SOME_FAILED, columns, log
+from affectkit.cli._results import SOME_FAILED, as_line, columns, log
 from affectkit.config import Runtime
 from affectkit.stages._labels import DatasetLabels
 from affectkit.stages.dataset_check import CheckConfig, Report, check_dataset, draw_labels
@@ -57,7 +56,7 @@ def check(
     report = check_dataset(source, config, runtime, Cache(cache).digests(runtime.rehash))
     drawn = draw_labels(figures, report) if figures else []
     if as_json:
-        typer.echo(json.dumps(report.as_dict() | {"figures": [str(path) for path in drawn]}, ensure_ascii=False))
+        typer.echo(as_line(report.as_dict() | {"figures": [str(path) for path in drawn]}))
     else:
         _print(report)
         for path in drawn:

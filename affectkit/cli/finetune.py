@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -10,7 +9,7 @@ import typer
 
 from affectkit.cli import _told
 from affectkit.cli._options import CacheOption, JsonOption, OutOption, SplitsOption, TensorboardOption, with_configs
-from affectkit.cli._results import log
+from affectkit.cli._results import as_line, log
 from affectkit.cli.data import DeviceOption
 from affectkit.config import Runtime
 from affectkit.errors import AffectkitError
@@ -116,4 +115,4 @@ def _print(done: Trained, as_json: bool) -> None:
         return
     told = ("val_score", "epochs", "clips", "units", "parameters", "training", "cautions")
     about = {name: report[name] for name in told if name in report}
-    typer.echo(json.dumps({"artifact": path, "cached": done.cached, **about}, ensure_ascii=False))
+    typer.echo(as_line({"artifact": path, "cached": done.cached, **about}))

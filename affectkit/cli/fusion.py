@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 
 from affectkit.cli._options import CacheOption, JsonOption, OutOption, SplitsOption, with_configs
-from affectkit.cli._results import columns, log
+from affectkit.cli._results import as_line, columns, log, log_table
 from affectkit.stages._labels import LabelChoice
 from affectkit.stages.fuse import FuseConfig
 from affectkit.stages.fuse import fuse as run_fuse
@@ -50,7 +48,7 @@ def fuse(
         log(f"note: {caution}")
     _print_scores(done.report)
     about = {"artifact": str(done.artifact.path), "cached": done.cached, **done.report}
-    typer.echo(json.dumps(about, ensure_ascii=False) if as_json else str(done.artifact.path))
+    typer.echo(as_line(about) if as_json else str(done.artifact.path))
 
 
 def _print_scores(report: dict[str, Any]) -> None:
@@ -61,7 +59,7 @@ def _print_scores(report: dict[str, Any]) -> None:
     table = columns("", "held out", "where it was fitted (optimistic)")
     for name in dict.fromkeys([*scores, *in_sample]):
         table.add_row(name, *(f"{part[name]:.4f}" if name in part else "" for part in (scores, in_sample)))
-    Console(stderr=True).print(table)
+    log_table(table)
     if "chosen" in (fuser := report["fuser"]):
         log(f"chosen: {fuser['chosen']} ({fuser['why']})")
     if fuser.get("shrinkage"):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,7 +17,7 @@ from affectkit.cli._options import (
     TensorboardOption,
     with_configs,
 )
-from affectkit.cli._results import choose, finish, log
+from affectkit.cli._results import as_line, choose, finish, log
 from affectkit.cli.data import DeviceOption
 from affectkit.config import Runtime
 from affectkit.errors import UsageError
@@ -35,6 +34,7 @@ from affectkit.stages.train import TrainConfig, train
 from affectkit.stages.tune import tune
 from affectkit.store import Cache, Failure, open_artifact, open_features
 from affectkit.store.features import names_features
+from affectkit.store.kinds import STAGE_FILE, TRAINED
 
 
 def register(app: typer.Typer) -> None:
@@ -200,7 +200,9 @@ def predict(
 
     `affectkit predict "$FINETUNED" "$FACES" --smooth hamming --half-width 0.5`
     """
+    _refuse_swapped(head, inputs)
     store, opened, moved = Cache(cache), open_artifact(head), _moved(weights)
+    media_suffixes(opened)  # raises for what was not trained
     made = all(names_features(item) for item in inputs)
     if made and moved:
         raise UsageError("--weights is for media: features, crops and sound have been made already")
@@ -231,8 +233,19 @@ def predict(
     finish(outcome, as_json, earlier=failed, notices=told)
 
 
+def _refuse_swapped(head: Path, inputs: list[str]) -> None:
+    """Raises UsageError where the head was not given first."""
+    trained = next((item for item in inputs if _is_trained(Path(item))), None)
+    if trained is not None and not _is_trained(head):
+        raise UsageError(f"the head comes first, then what it is to predict from: affectkit predict {trained} {head}")
+
+
+def _is_trained(path: Path) -> bool:
+    return (path / STAGE_FILE).is_file() and open_artifact(path).stage.stage in TRAINED
+
+
 def _print(path: Path, about: dict[str, Any], as_json: bool) -> None:
-    typer.echo(json.dumps({"artifact": str(path), **about}, ensure_ascii=False) if as_json else str(path))
+    typer.echo(as_line({"artifact": str(path), **about}) if as_json else str(path))
 
 
 def _moved(given: list[str] | None) -> dict[str, str]:

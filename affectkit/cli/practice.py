@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -10,7 +9,7 @@ from typing import Annotated
 import typer
 
 from affectkit.cli._options import JsonOption, with_configs
-from affectkit.cli._results import log
+from affectkit.cli._results import as_line, log
 from affectkit.config import Runtime
 from affectkit.practice._settings import PracticeConfig
 from affectkit.practice.sets import make_practice
@@ -49,4 +48,4 @@ def practice(
     made = make_practice(name, folder, config, Runtime(workers=workers))
     log(f"{made.clips} clips, {made.files} files" + (", there already" if made.cached else ""))
     log(f"synthetic, of one photograph: not {name}, and no benchmark (see README.txt)")
-    typer.echo(json.dumps({**asdict(made), "folder": str(folder)}) if as_json else str(folder))
+    typer.echo(as_line({**asdict(made), "folder": str(folder)}) if as_json else str(folder))

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from affectkit.cli._options import CacheOption, JsonOption, with_configs
-from affectkit.cli._results import LISTED, SOME_FAILED, columns, log, print_table
+from affectkit.cli._results import LISTED, SOME_FAILED, as_line, columns, log, log_table, print_table
 from affectkit.cli.data import DeviceOption
 from affectkit.config import Runtime
 from affectkit.errors import UsageError
@@ -93,7 +90,8 @@ def run(
         raise UsageError(checking.together(plan.problems))
     try:
         told: set[str] = set()
-        made = run_all(session, lambda one: _say(one, told))
+        steps = list(plan.steps)
+        made = run_all(session, lambda one: _say(one, f"step {steps.index(one.step.name) + 1} of {len(steps)}", told))
     except Stopped as stopped:
         log(f"the best head so far, which predict takes, until training is finished: {stopped.best}")
         raise
@@ -101,7 +99,7 @@ def run(
     for table in score_tables(summary):
         _log_table(table)
     path = session.folder / "summary.md"
-    typer.echo(json.dumps({"summary": str(path), **summary}, ensure_ascii=False) if as_json else str(path))
+    typer.echo(as_line({"summary": str(path), **summary}) if as_json else str(path))
     failed = {failure.clip for one in made for failure in one.failed}
     if failed:
         log(f"{len(failed)} clips failed on the way; the others went on without them")
@@ -159,7 +157,7 @@ def _dry(session: Session, as_json: bool) -> None:
     plan = session.plan
     if as_json:
         problems = [asdict(one) for one in plan.problems]
-        typer.echo(json.dumps({"steps": [asdict(one) for one in rows], "problems": problems}, ensure_ascii=False))
+        typer.echo(as_line({"steps": [asdict(one) for one in rows], "problems": problems}))
     else:
         _print_plan(rows)
     missing = [one for one in plan.problems if one.is_missing]
@@ -190,14 +188,14 @@ def _log_table(given: Table) -> None:
     for row in given.rows:
         table.add_row(*row)
     log(given.title)
-    Console(stderr=True, width=None if sys.stderr.isatty() else 200).print(table)
+    log_table(table)
     if given.note:
         log(given.note)
 
 
-def _say(made: Made, told: set[str]) -> None:
+def _say(made: Made, place: str, told: set[str]) -> None:
     """A line on a step that is done, and what has not been told of another one."""
-    log(f"{made.step.name} ({made.step.kind.name}): {_told(made)}")
+    log(f"{place}, {made.step.name} ({made.step.kind.name}): {_told(made)}")
     notes = [note for note in notes_of(made) if note not in told]
     told.update(notes)
     for note in notes[:LISTED]:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 
 from affectkit.cli._options import CacheOption, JsonOption, OutOption, SplitsOption, with_configs
-from affectkit.cli._results import columns, log
+from affectkit.cli._results import as_line, columns, log, log_table
 from affectkit.errors import listed
 from affectkit.stages._labels import LabelChoice
 from affectkit.stages.compare import CompareConfig
@@ -61,7 +59,7 @@ def evaluate(
             per_clip = report["scores"].get(f"clip-mean/{name}")
             cells = (f"{value:.4f}", _interval(report["intervals"].get(name)))
             table.add_row(name, *cells, "" if per_clip is None else f"{per_clip:.4f}")
-    Console(stderr=True).print(table)
+    log_table(table)
     if "calibration" in report:
         log(f"expected calibration error {report['calibration']['ece']:.4f} ({report['calibration']['bins']} bins)")
     for caution in report["cautions"]:
@@ -141,7 +139,7 @@ def _print_systems(report: dict[str, Any], marks: Sequence[str]) -> None:
                 cells.append(f"{gap['p_adjusted']:.3f}{' *' if gap['beyond_noise'] else ''}")
             table.add_row(name if mark == marks[0] else "", mark, *cells)
         table.add_row("", "constant", f"{report['constant']['scores'][name]:.3f}")
-    Console(stderr=True).print(table)
+    log_table(table)
     log(f"* beyond noise; constant: {report['constant']['what']}")
 
 
@@ -152,7 +150,7 @@ def _say_difference(report: dict[str, Any], other: dict[str, Any]) -> None:
     for name, gap in other["differences"].items():
         bounds = _interval((gap["low"], gap["high"]), signed=True)
         table.add_row(name, f"{other['scores'][name]:.4f}", f"{gap['difference']:+.4f}", bounds, f"{gap['p']:.3f}")
-    Console(stderr=True).print(table)
+    log_table(table)
 
 
 def _verdict(metric: str, mark: str, reference: str, gap: dict[str, Any]) -> str:
@@ -179,4 +177,4 @@ def _interval_header(report: dict[str, Any]) -> str:
 
 def _print(artifact: Artifact, report: dict[str, Any], as_json: bool) -> None:
     about = {"artifact": str(artifact.path), **report}
-    typer.echo(json.dumps(about, ensure_ascii=False) if as_json else str(artifact.path))
+    typer.echo(as_line(about) if as_json else str(artifact.path))

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from affectkit.cli._options import CacheOption, ClipsOption, JsonOption, OutOption, with_configs
-from affectkit.cli._results import SOME_FAILED, choose, finish, log
+from affectkit.cli._results import SOME_FAILED, as_line, choose, finish, log
 from affectkit.config import Runtime
 from affectkit.errors import UsageError, listed
 from affectkit.stages import submit as stage
@@ -61,7 +60,7 @@ def submit(
         raise UsageError("submit needs PREDICTIONS and --out FILE (or --check FILE)")
     done = stage.submit(predictions, template, out, config, videos=videos)
     _say(done.report)
-    typer.echo(json.dumps({"file": str(done.path), **done.report}, ensure_ascii=False) if as_json else str(done.path))
+    typer.echo(as_line({"file": str(done.path), **done.report}) if as_json else str(done.path))
 
 
 def _say(report: dict[str, Any]) -> None:
@@ -86,7 +85,7 @@ def _check(path: Path, template: Path, config: SubmitConfig, as_json: bool) -> N
     problems = [{"what": one.what, "count": one.count, "first": list(one.first)} for one in found.problems]
     if as_json:
         about = {"file": str(path), "format": config.format, "good": found.good, "rows": found.rows}
-        typer.echo(json.dumps({**about, "problems": problems}, ensure_ascii=False))
+        typer.echo(as_line({**about, "problems": problems}))
     else:
         for one in found.problems:
             log(f"wrong: {one}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,7 +9,7 @@ import typer
 
 from affectkit import plugins, tasks, weights
 from affectkit.cli._options import CacheOption, JsonOption
-from affectkit.cli._results import columns, log, print_table
+from affectkit.cli._results import as_line, columns, log, print_table
 from affectkit.errors import UsageError, unknown
 from affectkit.stages.status import status as look_around
 
@@ -52,7 +51,7 @@ def status(cache: CacheOption = None, as_json: JsonOption = False) -> None:
     """Devices, extras, weights at hand, cache size."""
     about = look_around(cache)
     if as_json:
-        typer.echo(json.dumps(about))
+        typer.echo(as_line(about))
         return
     table = columns("", "", "")
     for topic, lines in about.items():
@@ -110,7 +109,7 @@ def demo(
 
     report = run_demo(folder)
     if as_json:
-        typer.echo(json.dumps(report))
+        typer.echo(as_line(report))
         return
     print_table(table_of(report))
 
