@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 SECONDS = 30.0
 """Between two plain lines."""
-GRACE = 2.0
+GRACE = 10.0
 """Seconds that work may take before there is a line of it, unless progress was asked for."""
 NARROW = 60
 """Columns of a terminal that has no room for a bar."""

@@ -6,6 +6,7 @@ from __future__ import annotations
 import ctypes
 import json
 import os
+import re
 import resource
 import shutil
 import subprocess
@@ -31,10 +32,16 @@ FACES = ["extract", "faces", "--detector", "centerface", "--size", "32", "--devi
 Run = subprocess.CompletedProcess[str]
 
 
+def told(done: Run) -> list[str]:
+    """The lines on stderr, without notes and without the progress of what took long."""
+    working = re.compile(r"note: |(extract faces|take crops|embed \S+): .*(clips|frames|crops|\.\.\.)")
+    return [line for line in done.stderr.strip().splitlines() if not working.match(line)]
+
+
 def refused(done: Run, *words: str) -> None:
     """Exit code 2 and one line on stderr that holds the words; nothing on stdout."""
     assert (done.returncode, done.stdout) == (2, ""), done.stderr
-    lines = done.stderr.strip().splitlines()
+    lines = told(done)
     assert len(lines) == 1, done.stderr
     assert lines[0].startswith("affectkit")
     for word in words:
@@ -46,7 +53,7 @@ def causes(done: Run) -> dict[str, str]:
     report = json.loads(done.stdout)
     assert "Traceback" not in done.stderr
     assert done.returncode == (3 if report["failed"] else 0), done.stderr
-    *said, summary = done.stderr.strip().splitlines()
+    *said, summary = told(done)
     assert f"{report['computed']} clips computed" in summary and f"{len(report['failed'])} failed" in summary
     assert said[: len(report["failed"])] == [f"failed: {clip}: {cause}" for clip, cause in report["failed"].items()]
     assert len(said) == len(report["failed"]) + (len(report["failed"]) > 0)
@@ -124,7 +131,7 @@ def test_more_than_twenty_failures_are_counted(affectkit: Command, tmp_path: Pat
         (tmp_path / "clips" / f"e{number:02d}.mp4").touch()
     done = affectkit(*FACES, "clips")
     assert done.returncode == 3
-    lines = done.stderr.strip().splitlines()
+    lines = told(done)
     assert len(lines) == 22
     assert lines[-2].startswith("23 clips failed, the first 20 are listed")
     assert lines[-1] == "0 clips computed, 0 cached, 23 failed"

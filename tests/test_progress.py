@@ -167,7 +167,7 @@ def test_a_log_gets_a_line_at_the_start_and_then_only_now_and_then(
             "extract faces: 30 of 100 clips, 600 frames, 20 frames/s, about 1 min 10 s left",
         ]
     else:  # what is over in a moment is not told
-        assert lines[0] == "extract faces: 2 of 100 clips, 40 frames, 20 frames/s, about 1 min 38 s left"
+        assert lines[0] == "extract faces: 10 of 100 clips, 200 frames, 20 frames/s, about 1 min 30 s left"
     assert len(lines) == 1 + 100 // 30
 
 
