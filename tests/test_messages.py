@@ -133,7 +133,7 @@ def test_a_path_that_is_no_artifact(made: tuple[Command, dict[str, str]], name: 
     right = paths[sorted(takes)[0]]
     folder = Path(command.folder, right)
     for given, words in {
-        f"{right[:-1]}_": f"there is none of that name: did you mean {right}?",
+        f"{right[:-1]}_": f"it does not exist: did you mean {right}?",
         str(folder.parent): "did you mean ",
         str(folder / "data.h5"): f"it is a part of one: did you mean {folder}?",
         "clips/a.mp4": "it is a file",
