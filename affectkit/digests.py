@@ -24,9 +24,13 @@ Key = tuple[bytes, int, int]
 
 
 def sha256_file(path: Path) -> str:
-    """SHA-256 of a file's bytes, hexadecimal."""
+    """SHA-256 of a regular file's bytes, hexadecimal. Raises OSError, also for a pipe, a device or a folder: nothing is
+    waited for."""
     digest = hashlib.sha256()
-    with path.open("rb") as file:
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
+    with os.fdopen(handle, "rb", buffering=0, closefd=True) as file:
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            raise OSError(errno.EINVAL, "not a regular file", str(path))
         while block := file.read(_CHUNK):
             digest.update(block)
     return digest.hexdigest()

@@ -13,7 +13,8 @@ import pytest
 
 from affectkit import digests
 from affectkit.digests import Digests, sha256_file
-from affectkit.errors import Notice
+from affectkit.errors import Notice, UsageError
+from affectkit.stages._predictions import identity
 
 
 @pytest.fixture
@@ -98,6 +99,16 @@ def test_two_processes_share_one_memo(tmp_path: Path, memo: Path, reads: list[Pa
 def test_missing_file_is_an_os_error(tmp_path: Path, memo: Path) -> None:
     with pytest.raises(FileNotFoundError):
         Digests(memo)(tmp_path / "none")
+
+
+def test_a_digest_of_no_regular_file_is_refused_at_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.csv")
+    (tmp_path / "zero.csv").symlink_to("/dev/zero")
+    for name in ("pipe.csv", "zero.csv"):
+        with pytest.raises(OSError, match="not a regular file"):
+            sha256_file(tmp_path / name)
+        with pytest.raises(UsageError, match=f"cannot read .*{name}: not a regular file"):
+            identity(tmp_path / name)
 
 
 def test_pipe_is_refused_at_once(tmp_path: Path, memo: Path) -> None:

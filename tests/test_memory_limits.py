@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from affectkit.errors import ClipError, UsageError
-from affectkit.manifest import csv_text
+from affectkit.manifest import csv_text, read_table
 from affectkit.stages._feature_files import Layout, read_features
 
 LIMIT = 300 << 20  # bytes beyond what the imports took
@@ -103,6 +103,13 @@ def test_long_lines_that_are_allowed_are_read(end: bytes, tmp_path: Path, monkey
     path.write_bytes(end.join([b"clip,valence", line, b"short", line + b"x", b"after"]))
     with pytest.raises(UsageError, match=":4: a line of more than"):
         csv_text.read_text(path)
+
+
+@pytest.mark.parametrize("cells", ["0,1,1e308", "0,1,-1e31", "0,1e308,0.5", "1e13,2e13,0.5"])
+def test_numbers_whose_sums_are_none_are_refused_with_their_line(cells: str, tmp_path: Path) -> None:
+    (path := tmp_path / "a.csv").write_text(f"clip,start,end,valence\na,0,1,0.5\nb,{cells}\n")
+    with pytest.raises(UsageError, match=r"a\.csv:3: "):
+        read_table(path, "labels", text=("clip",), numbers=("start", "end", "valence")).intervals()
 
 
 def test_features_that_compress_well_are_read(tmp_path: Path) -> None:

@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+LATEST = 1e12  # seconds
+LARGEST_NUMBER = 1e30
+
+
 @dataclass(frozen=True, repr=False)
 class Words:
     """A text column: codes [N] into its distinct values."""
@@ -96,10 +100,12 @@ class CsvTable:
         start, end = self.numbers["start"], self.numbers["end"]
         start = np.where(np.isnan(start), 0.0, start)
         end = np.where(np.isnan(end), np.inf, end)
-        bad = (start < 0) | ~(start < end)
+        bad = (start < 0) | ~(start < end) | (start > LATEST) | (np.isfinite(end) & (end > LATEST))
         if bad.any():
             row = int(np.argmax(bad))
-            raise self.error(row, f"start {start[row]:g}, end {end[row]:g}: these are seconds, 0 <= start < end")
+            raise self.error(
+                row, f"start {start[row]:g}, end {end[row]:g}: these are seconds, 0 <= start < end <= {LATEST:g}"
+            )
         return start, end
 
 
@@ -125,12 +131,18 @@ def read_table(
         source.check(wording, numeric)
     if not len(keep):
         raise UsageError(f"{path} has no rows below its header: {what} are needed")
-    return CsvTable(
+    table = CsvTable(
         path,
         {name: column.take(keep) for name, column in words.items()},
         {name: column[keep] for name, column in values.items()},
         keep,
     )
+    for name, column in table.numbers.items():
+        beyond = np.isfinite(column) & (np.abs(column) > LARGEST_NUMBER)
+        if beyond.any():  # squares and sums of such numbers are none
+            row = int(np.argmax(beyond))
+            raise table.error(row, f"{name} is {column[row]:g}; numbers up to {LARGEST_NUMBER:g} are read")
+    return table
 
 
 def _words(column: pd.Series) -> Words:
