@@ -16,6 +16,7 @@ from stage_factory import face_clips
 from affectkit.cli import COMMANDS, load
 from affectkit.cli._results import as_line
 from affectkit.store.kinds import MAKES
+from affectkit.store.selection import folder_of
 
 LABELS = ["--labels", "va.csv", "--task", "va"]
 CPU = ["--device", "cpu"]
@@ -131,7 +132,7 @@ def test_a_path_that_is_no_artifact(made: tuple[Command, dict[str, str]], name: 
     command, paths = made
     line, takes = TAKES[name]
     right = paths[sorted(takes)[0]]
-    folder = Path(command.folder, right)
+    folder = folder_of(Path(command.folder, right))
     for given, words in {
         f"{right[:-1]}_": f"it does not exist: did you mean {right}?",
         str(folder.parent): "did you mean ",

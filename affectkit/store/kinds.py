@@ -56,7 +56,10 @@ def no_artifact(path: Path) -> UsageError:
 def _why(path: Path) -> Iterator[str]:
     """What is found at the path, and artifacts near it."""
     try:
-        if any((folder / STAGE_FILE).is_file() for folder in list(path.parents)[:2]):
+        near = [] if os.path.lexists(path) else get_close_matches(path.name, _names(path.parent), n=1)
+        if near:
+            yield f"it does not exist: did you mean {path.parent / near[0]}?"
+        elif any((folder / STAGE_FILE).is_file() for folder in list(path.parents)[:2]):
             whole = next(folder for folder in path.parents if (folder / STAGE_FILE).is_file())
             yield f"it is a part of one: did you mean {whole}?"
         elif path.is_dir():
@@ -66,8 +69,7 @@ def _why(path: Path) -> Iterator[str]:
         elif path.exists():
             yield "it is a file"
         elif not os.path.lexists(path):
-            near = get_close_matches(path.name, _names(path.parent), n=1)
-            yield "it does not exist" + (f": did you mean {path.parent / near[0]}?" if near else "")
+            yield "it does not exist"
     except OSError:  # not to be looked into
         return
 
@@ -76,4 +78,5 @@ def _names(folder: Path) -> list[str]:
     if not folder.is_dir():
         return []
     with os.scandir(folder) as entries:
-        return [entry.name for entry, _ in zip(entries, range(_MOST_NAMES), strict=False) if entry.is_dir()]
+        some = [entry for entry, _ in zip(entries, range(_MOST_NAMES), strict=False)]
+    return [entry.name for entry in some if entry.is_dir() or (folder.name == "selections" and entry.is_file())]
