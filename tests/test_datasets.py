@@ -341,6 +341,23 @@ def test_without_videos_a_rate_is_asked_for_and_said(tmp_path: Path) -> None:
     assert dataset.notes() == ["times assumed, 25 frames a second, no video: 4 (longer, marked, two, ...)"]
 
 
+def test_a_table_of_rates_for_videos_that_are_not_there(tmp_path: Path) -> None:
+    aff_wild2(tmp_path, media=False)
+    make_clip(tmp_path / "plain.mp4", len(VFR), pts=VFR)
+    rates = tmp_path / "rates.csv"
+    rates.write_text("clip,fps\nlonger,25\nmarked,24\nplain,1\ntwo,30\nelse,12\n")
+    dataset = reader("affwild2", tmp_path, f"fps={rates}")
+    labels = dataset.labels(VA)
+    assert same(labels["longer"].start, np.arange(11) / 25) and labels["marked"].start[1] == 1 / 24
+    assert labels["two"].start[1] == labels["two_left"].start[1] == 1 / 30
+    assert labels["plain"].start[3] == pytest.approx(5 / 30)  # a video that is there decides
+    assert f"{rates}: rows of clips that are not here: 1 (else)" in dataset.notes()
+    assert rates in dataset.label_files(VA)
+    rates.write_text("clip,fps\nlonger,25\n")
+    words = refusal(lambda: reader("affwild2", tmp_path, f"fps={rates}").labels(VA))
+    assert "no fps of 3 of 4 clips, the first: 'marked'" in words
+
+
 def test_videos_elsewhere(tmp_path: Path) -> None:
     aff_wild2(tmp_path / "labels", media=False)
     aff_wild2(tmp_path / "media")

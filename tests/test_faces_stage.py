@@ -18,6 +18,7 @@ from stage_factory import FACE_SIDE, SHARED, clips_in, column_bytes, crop_folder
 from affectkit.config import Runtime
 from affectkit.detectors.centerface import CenterFace
 from affectkit.errors import UsageError
+from affectkit.manifest import frame_rates
 from affectkit.stages._map import Outcome
 from affectkit.stages.faces import FacesConfig, extract_faces
 from affectkit.stages.sources import CropTimes, clips_of
@@ -527,3 +528,35 @@ def test_media_and_crops_do_not_mix(cache: Cache, tmp_path: Path) -> None:
     clips = clips_of([str(tmp_path / "crops"), str(tmp_path / "clips")])
     with pytest.raises(UsageError, match="use two"):
         extract_faces(cache, clips, FacesConfig(), RUNTIME)
+
+
+def test_crops_by_a_table_of_rates(cache: Cache, tmp_path: Path) -> None:
+    for name in ("anna", "ben_left"):
+        crop_folder(tmp_path / "crops" / name, [flat(10)] * 5)
+    table = tmp_path / "rates.csv"
+    table.write_text("clip,fps\nanna,25\nben,10\ncleo,30\n")
+    done, artifact = take(cache, tmp_path / "crops", CropTimes(source_fps=frame_rates(table)))
+    assert artifact.column("anna", "start")[4] == 0.16 and artifact.column("ben_left", "start")[4] == 0.4
+    assert [notice.partition(": ")[2] for notice in done.notices] == ["rows of clips that are not here: 1 (cleo)"]
+    table.write_text("clip,fps\nanna,10\nben,10\n")
+    alike, _ = take(cache, tmp_path / "crops", CropTimes(source_fps=frame_rates(table)))
+    assert alike.path == take(cache, tmp_path / "crops", CropTimes(source_fps=10.0))[0].path != done.path
+    table.write_text("clip,fps\nanna,10\n")
+    with pytest.raises(UsageError, match="no fps of 1 of 2 clips, the first: 'ben_left'"):
+        take(cache, tmp_path / "crops", CropTimes(source_fps=frame_rates(table)))
+
+
+def test_crops_numbered_from_zero(cache: Cache, tmp_path: Path) -> None:
+    (tmp_path / "videos").mkdir()
+    make_clip(tmp_path / "videos" / "anna.mp4", 3, pts=[0, 3, 9])
+    (tmp_path / "crops" / "anna").mkdir(parents=True)
+    for number in range(3):
+        Image.fromarray(flat(10)).save(tmp_path / "crops" / "anna" / f"{number:05d}.jpg")
+    videos = tmp_path / "videos"
+    done, _ = take(cache, tmp_path / "crops", CropTimes(videos))
+    assert "--first-frame 0" in done.failed[0].cause
+    done, artifact = take(cache, tmp_path / "crops", CropTimes(videos, first_frame=0))
+    assert np.allclose(artifact.column("anna", "start"), [0, 0.1, 0.3]) and not done.notices and not done.failed
+    (tmp_path / "crops" / "anna" / "00000.jpg").rename(tmp_path / "crops" / "anna" / "00003.jpg")
+    done, _ = take(cache, tmp_path / "crops", CropTimes(videos, first_frame=0))
+    assert any("--first-frame 1" in notice for notice in done.notices) and done.partial == 1

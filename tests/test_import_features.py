@@ -212,7 +212,9 @@ def _files_of_every_fault(place: Path) -> dict[str, str]:
     text("instant", "start,end,x,y,z", [[1, 1, 1, 1, 1]], "does not end after its start")
     text("columnless", "timestamp,start", [[1, 1]], "no feature columns")
     text("twice", "frame,x,y,z", [[1, 0, 0, 0], [1, 0, 0, 0]], "two rows are of one frame")
-    text("zeroth", "frame,x,y,z", [[0, 0, 0, 0]], "1 or more")
+    text("zeroth", "frame,x,y,z", [[0, 0, 0, 0]], "--first-frame 0")
+    text("half", "frame,x,y,z", [[1.5, 0, 0, 0]], "1 or more")
+    text("timed", "timestamp,x,y,z", [[0, 1, 1, 1]], "leave --fps away")
     text("far", "frame,x,y,z", [[1e15, 0, 0, 0]], "too high")
     return causes
 
@@ -269,6 +271,9 @@ def test_what_is_refused_at_once(tmp_path: Path, cache: Cache) -> None:
         (place, {"videos": tmp_path, "fps": 5}, "give one of them"),
         (place, {"videos": tmp_path / "none"}, "is not a folder"),
         (place, {"style": "muse", "videos": tmp_path}, "leave --videos away"),
+        (place, {"style": "muse", "fps": 5}, "leave --fps away"),
+        (place, {"fps": "none.csv"}, "neither a rate .* nor a table"),
+        (place, {"fps": "0"}, "0 is not a rate"),
         (place, {"style": "muse"}, "none of 1 files can be read, the first: .*style muse reads CSV"),
     ]
     for source, fields, message in cases:

@@ -474,3 +474,19 @@ def test_command_line(tmp_path: Path, affectkit: Command) -> None:
         refused = affectkit(*wrong)
         assert refused.returncode == 2 and not refused.stdout and "Traceback" not in refused.stderr, wrong
     assert not (tmp_path / "x.txt").exists()
+
+
+def test_a_table_of_rates_gives_each_clip_its_own(tmp_path: Path) -> None:
+    given = table(tmp_path / "p.csv", predicted("va", ["a", "b"], 8, fps=4))
+    wanted = template(tmp_path / "t.txt", VA_HEADER, frames(("a", [1, 5]), ("b", [5])))
+    rates = tmp_path / "rates.csv"
+    rates.write_text("clip,fps\na,4\nb,8\nc,30\n")
+    done = submit(given, wanted, tmp_path / "o", config("affwild2-va", fps=str(rates)))
+    scores = predicted("va", ["a", "b"], 8, fps=4).scores
+    lines = [line.split(",")[1] for line in lines_of(done.path)[1:4]]
+    between = 0.25 * scores[9, 0] + 0.75 * scores[10, 0]  # frame 5 of b is shown from 0.5 to 0.625 s
+    assert lines == [f"{value:.6f}" for value in (scores[0, 0], scores[4, 0], between)]
+    assert done.report["notices"] == [f"{rates}: rows of clips that are not here: 1 (c)"]
+    rates.write_text("clip,fps\na,4\n")
+    with pytest.raises(UsageError, match="no fps of 1 of 2 clips, the first: 'b'"):
+        submit(given, wanted, tmp_path / "o", config("affwild2-va", fps=str(rates)))

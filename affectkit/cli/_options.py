@@ -69,7 +69,8 @@ def _parameter(name: str, field: FieldInfo) -> inspect.Parameter:
         default = inspect.Parameter.empty
     if annotation is str and default is not inspect.Parameter.empty:
         default = str(default)
-    flags = [f"--{name.replace('_', '-')}"] + ([_SHORT[name]] if name in _SHORT else [])
+    also = field.json_schema_extra.get("also") if isinstance(field.json_schema_extra, dict) else None
+    flags = [f"--{name.replace('_', '-')}", *(str(flag) for flag in (_SHORT.get(name), also) if flag)]
     if field.annotation in (bool, bool | None):
         flags[0] += f"/--no-{name.replace('_', '-')}"
     option = typer.Option(*flags, help=field.description)

@@ -10,6 +10,7 @@ import typer
 from affectkit.cli._options import CacheOption, ClipsOption, JsonOption, OutOption, with_configs
 from affectkit.cli._results import choose, finish
 from affectkit.config import Numerics, Runtime
+from affectkit.manifest import frame_rates
 from affectkit.media import MEDIA_SUFFIXES, VIDEO_SUFFIXES
 from affectkit.stages._labels import MediaChoice
 from affectkit.stages.audio import AudioConfig, extract_audio
@@ -44,8 +45,14 @@ def faces(
     device: DeviceOption = "auto",
     videos: Annotated[Path | None, typer.Option(help="for folders of crops: the videos their times come from")] = None,
     source_fps: Annotated[
-        float | None, typer.Option(help="for folders of crops: their rate, recorded as assumed")
+        str | None,
+        typer.Option(
+            help="for folders of crops: their rate, recorded as assumed, or a table clip,fps", metavar="RATE|TABLE"
+        ),
     ] = None,
+    first_frame: Annotated[
+        int, typer.Option(min=0, max=1, help="for folders of crops: the number of a clip's first frame in file names")
+    ] = 1,
     cache: CacheOption = None,
     out: OutOption = None,
     as_json: JsonOption = False,
@@ -64,7 +71,7 @@ def faces(
 
     `affectkit extract faces --dataset affwild2 --root AffWild2/ --fps 5`
     """
-    times = CropTimes(videos, source_fps)
+    times = CropTimes(videos, None if source_fps is None else frame_rates(source_fps, "--source-fps"), first_frame)
     done = extract_faces(
         Cache(cache), where.clips(source or [], VIDEO_SUFFIXES), config, runtime, device=device, times=times, out=out
     )

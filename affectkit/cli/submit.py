@@ -65,8 +65,12 @@ def submit(
 
 def _say(report: dict[str, Any]) -> None:
     log(f"{report['rows']} rows of {report['clips']} clips")
-    if report["assumed_fps"]:
-        log(f"frames are assumed to come at {report['assumed_fps']:g} a second")
+    if fps := report["assumed_fps"]:
+        log(
+            f"frames are assumed to come at {fps:g} a second" if isinstance(fps, float) else f"rates are those of {fps}"
+        )
+    for notice in report["notices"]:
+        log(f"note: {notice}")
     for name, what in (
         ("rows_interpolated", f"read between predictions ({report.get('interpolation')})"),
         ("rows_beyond_predictions", "before the first or after the last prediction: it is held"),
@@ -108,9 +112,9 @@ def import_features(
 ) -> None:
     """Take over features that were made elsewhere, one file a clip.
 
-    A CSV has a header; its columns start and end, timestamp, or frame (from 1) say when its rows are, all others are
-    features. Rows with an empty or NaN cell are kept as rows that do not count. `.npz` and torch files may hold the
-    times as arrays of those names. Nothing is unpickled.
+    A CSV has a header; its columns start and end, or timestamp, say when its rows are, or with --videos or --fps the
+    column frame; all others are features. Rows with an empty or NaN cell are kept as rows that do not count. `.npz` and
+    torch files may hold the times as arrays of those names. Nothing is unpickled.
 
     Examples:
 

@@ -16,6 +16,8 @@ from affectkit.datasets._frame_times import FrameTimes, assumed, read_times
 from affectkit.datasets._media import Media, MediaOptions
 from affectkit.datasets._values import marked_invalid, served
 from affectkit.errors import ClipError, UsageError, listed
+from affectkit.manifest import FrameRates, frame_rates, rate_of
+from affectkit.media.sampling import Rate
 from affectkit.plugins import RawLabels
 from affectkit.tasks import BUILT_IN, Task
 from affectkit.types import Clip, ClipLabels
@@ -35,9 +37,10 @@ _FEW_PERCENT = 5
 class AffWild2Options(MediaOptions):
     """Times of the rows are those of the frames in the videos."""
 
-    fps: float | None = Field(
-        None, gt=0, le=1000, description="frames a second to assume for videos that are not there  [default: refuse]"
-    )
+    fps: Rate | str | None = Field(
+        None, union_mode="left_to_right",
+        description="frames a second to assume for videos that are not there, or a table clip,fps  [default: refuse]",
+    )  # fmt: skip
 
 
 class _LabelFile(NamedTuple):
@@ -82,8 +85,11 @@ class AffWild2:
         return dict(sorted((one | dict.fromkeys(unlabelled, "test")).items()))
 
     def label_files(self, task: Task) -> list[Path]:
-        """The task's text files, sorted."""
-        return sorted(file.path for file in self._label_files(served(task, "affwild2", self.tasks)).values())
+        """The task's text files and the table of frame rates, sorted."""
+        rates = [Path(self.options.fps)] if isinstance(self.options.fps, str) else []
+        return sorted(
+            [*(file.path for file in self._label_files(served(task, "affwild2", self.tasks)).values()), *rates]
+        )
 
     def rows(self, task: Task) -> dict[str, RawLabels]:
         """Label rows by clip id; row i is frame i."""
@@ -134,19 +140,23 @@ class AffWild2:
         """Frame times of each clip that has any, by id."""
         videos = {clip: self.media.video_of(clip) for clip in rows}
         absent = [clip for clip, video in videos.items() if video is None]
-        fps = self.options.fps
-        if absent and fps is None:
+        rates = frame_rates(self.options.fps) if self.options.fps is not None else None
+        if absent and rates is None:
             raise UsageError(f"when the frames of {listed(absent)} are shown is not known: {self.media.missing}, or "
                              "assume a frame rate for those that are not there by --dataset-option fps=30")  # fmt: skip
         read = read_times(video for video in videos.values() if video)
         broken = {clip: str(at) for clip, video in videos.items() if video and isinstance(at := read[video], ClipError)}
+        if absent and isinstance(rates, FrameRates):
+            for line in rates.notices(absent, videos):
+                self._note(line)
         if absent:
-            self._note(f"times assumed, {fps:g} frames a second, no video: {listed(absent)}")
+            said = rates.path if isinstance(rates, FrameRates) else f"{rates:g} frames a second"
+            self._note(f"times assumed, {said}, no video: {listed(absent)}")
         if broken:
             self._note(f"left out, unreadable video: {listed(broken)}; the first: {next(iter(broken.values()))}")
         found = {}
         for clip, video in videos.items():
-            at = read[video] if video else assumed(rows[clip], fps or np.nan)
+            at = read[video] if video else assumed(rows[clip], rate_of(rates or np.nan, clip))
             if isinstance(at, FrameTimes):
                 found[clip] = at
         return found

@@ -10,6 +10,8 @@ from affectkit.manifest.alignment import Pooling, align, check_pooling
 from affectkit.manifest.clip_ids import clip_id, split_name
 from affectkit.manifest.crops import IMAGE_SUFFIXES, CropFrames, crop_frames
 from affectkit.manifest.csv_table import CsvTable, read_table
+from affectkit.manifest.frame_rates import FrameRates, Rates, common_rate, frame_rates, rate_of
+from affectkit.manifest.label_doubts import constant_targets, doubts, time_doubts, value_doubts
 from affectkit.manifest.label_match import LabelMatch, match_labels
 from affectkit.manifest.labels import check_labels, read_labels
 from affectkit.manifest.manifest_csv import read_manifest
@@ -23,15 +25,22 @@ __all__ = [
     "IMAGE_SUFFIXES",
     "CropFrames",
     "CsvTable",
+    "FrameRates",
     "LabelMatch",
     "Pooling",
+    "Rates",
     "SplitRequest",
     "align",
     "check_labels",
     "check_pooling",
     "clip_id",
+    "common_rate",
+    "constant_targets",
     "crop_frames",
+    "doubts",
+    "frame_rates",
     "match_labels",
+    "rate_of",
     "read_labels",
     "read_manifest",
     "read_openings",
@@ -41,6 +50,8 @@ __all__ = [
     "resolve_splits",
     "sources",
     "split_name",
+    "time_doubts",
+    "value_doubts",
     "without_face",
     "write_predictions",
 ]

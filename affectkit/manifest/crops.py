@@ -17,7 +17,8 @@ _NUMBER = re.compile(r"[0-9]+")
 
 
 class CropFrames(NamedTuple):
-    """Crops that exist: frame numbers [F], ascending, the first frame of a clip being 1; their files [F]."""
+    """Crops that exist: frame numbers [F], ascending, the first frame of a clip being 1 (whatever number its file has);
+    their files [F]."""
 
     numbers: NDArray[np.int64]
     paths: tuple[Path, ...]
@@ -33,8 +34,8 @@ def is_crop_name(name: str) -> bool:
     return not name.startswith(".") and Path(name).suffix.lower() in IMAGE_SUFFIXES
 
 
-def crop_frames(folder: Path) -> CropFrames:
-    """The crops of one clip.
+def crop_frames(folder: Path, first_frame: int = 1) -> CropFrames:
+    """The crops of one clip; `first_frame` is the number that its first frame has in names, 1 or 0.
 
     Names in which one number varies and nothing else are frames by that number, counted from 1, and gaps are frames
     without a face: `00001.jpg` (Aff-Wild2's `cropped_aligned`), `frame_000031.jpg` (ffmpeg),
@@ -54,7 +55,7 @@ def crop_frames(folder: Path) -> CropFrames:
         raise ClipError(f"{folder} mixes frame numbers ({min(plain)}) with other names ({other}); keep one sort")
     numbers = _numbers(names)
     if numbers is not None:
-        from_zero = not plain and min(numbers.values()) == 0
+        from_zero = first_frame == 0 or (not plain and min(numbers.values()) == 0)
         return _by_number(folder, {name: number + from_zero for name, number in numbers.items()})
     _check_faces(folder, names)
     ordered = sorted(names, key=_natural)
@@ -93,7 +94,10 @@ def _by_number(folder: Path, numbered: dict[str, int]) -> CropFrames:
     ordered = sorted((number, name) for name, number in numbered.items())
     numbers = np.array([min(number, MOST_FRAMES + 1) for number, _ in ordered], np.int64)
     if numbers[0] < 1:
-        raise ClipError(f"{folder / ordered[0][1]}: frames are numbered from 1, as in Aff-Wild2; rename the files")
+        raise ClipError(
+            f"{folder / ordered[0][1]}: frames are numbered from 1, as in Aff-Wild2; give --first-frame 0 where the "
+            "first frame of every clip is 0"
+        )
     if numbers[-1] > MOST_FRAMES:
         raise ClipError(f"{folder / ordered[-1][1]}: frame numbers go up to {MOST_FRAMES}")
     same = np.flatnonzero(np.diff(numbers) == 0)

@@ -159,7 +159,8 @@ def _read_step(
     configs = {model: config(draft, key, kind, model, table) for model in (*kind.configs, kind.places)}
     _check_others(draft, key, kind, table)
     if len(draft.problems) == before:
-        paths = {one: draft.folder(*key, one) / table[one] for one in (*kind.files, *kind.folders) if one in table}
+        places = (one for one in (*kind.files, *kind.folders) if isinstance(table.get(one), str))
+        paths = {one: draft.folder(*key, one) / table[one] for one in places}
         weights_of = table["weights"][1:] if _has_weights_of(table) else None
         found[name] = Step(name, kind, link.inputs, link.needs, table, configs, configs[kind.places], paths, weights_of)
 

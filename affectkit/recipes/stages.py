@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from affectkit import tasks
 from affectkit.config import Numerics
+from affectkit.manifest import frame_rates
 from affectkit.recipes.steps import (
     AudioPlaces,
     FacesPlaces,
@@ -42,7 +43,9 @@ if TYPE_CHECKING:
 
 
 def _faces(step: Step, run: Session) -> Any:
-    times = CropTimes(step.paths.get("videos"), step.places.source_fps)
+    rate = step.places.source_fps
+    rates = None if rate is None else frame_rates(step.paths["source_fps"] if isinstance(rate, str) else rate)
+    times = CropTimes(step.paths.get("videos"), rates, step.places.first_frame)
     config = step.config(FacesConfig)
     return extract_faces(run.cache, run.media(step), config, run.runtime, device=run.device, times=times)
 
@@ -127,10 +130,10 @@ def _submit(step: Step, run: Session) -> Any:
     out = run.submission(step)
     with explained(out.parent):
         out.parent.mkdir(parents=True, exist_ok=True)
-    return submit(
-        run.scores(predictions.step), step.paths["template"], out, step.config(SubmitConfig),
-        videos=step.paths.get("videos"),
-    )  # fmt: skip
+    config = step.config(SubmitConfig)
+    if isinstance(config.fps, str):
+        config = config.model_copy(update={"fps": str(step.paths["fps"])})
+    return submit(run.scores(predictions.step), step.paths["template"], out, config, videos=step.paths.get("videos"))
 
 
 _SEEN = Slot(("crops", "sound"))
@@ -141,7 +144,7 @@ STAGES: dict[str, Kind] = {
     kind.name: kind
     for kind in (
         Kind("extract-faces", "crops", (FacesConfig,), _faces, "faces of {inputs} ({plugin})",
-             places=FacesPlaces, plugin=("detectors", "detector"), folders=("videos",)),
+             places=FacesPlaces, plugin=("detectors", "detector"), files=("source_fps",), folders=("videos",)),
         Kind("extract-audio", "sound", (AudioConfig,), _audio, "sound of {inputs}", places=AudioPlaces,
              files=("mouth",)),
         Kind("embed", "features", (EmbedConfig, Numerics), _embed, "{plugin} on {inputs}", ((_SEEN,),),
@@ -163,6 +166,6 @@ STAGES: dict[str, Kind] = {
         Kind("compare", "report", (CompareConfig,), _compare, "{inputs} side by side",
              ((Slot(("predictions",), least=2, more=True),),), "two or more predictions", Labelled, None, ("splits",)),
         Kind("submit", "file", (SubmitConfig,), _submit, "{inputs} as {format}", ((_PREDICTIONS,),), "predictions",
-             SubmitPlaces, None, ("template",), ("videos",)),
+             SubmitPlaces, None, ("template", "fps"), ("videos",)),
     )
 }  # fmt: skip

@@ -11,6 +11,7 @@ from pydantic import Field
 
 from affectkit import plugins
 from affectkit.config import Config
+from affectkit.media.sampling import Rate
 from affectkit.stages._labels import DatasetLabels
 
 if TYPE_CHECKING:
@@ -55,9 +56,12 @@ class FacesPlaces(Media):
     """As `extract faces` takes them."""
 
     videos: str | None = Field(None, description="for folders of crops: the videos their times come from")
-    source_fps: float | None = Field(
-        None, gt=0, le=1000, description="for folders of crops: their rate, recorded as assumed"
+    source_fps: Rate | str | None = Field(
+        None,
+        union_mode="left_to_right",
+        description="for folders of crops: their rate, recorded as assumed, or a table clip,fps",
     )
+    first_frame: int = Field(1, ge=0, le=1, description="for folders of crops: the number of a clip's first frame")
 
 
 class AudioPlaces(Media):

@@ -3,7 +3,11 @@ array larger than the file that declares it."""
 
 from __future__ import annotations
 
+import lzma
+import re
+import struct
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Literal
@@ -25,6 +29,12 @@ _MOST_ARRAYS = 1000
 _BLOCK = 1 << 20
 TIMES = ("start", "end", "timestamp", "frame")
 _METADATA = 2  # columns that MuSe's files begin with
+_UNNAMED = re.compile(r"(?:Unnamed: ?[0-9].*)?", re.IGNORECASE)
+_DAMAGE = (
+    ValueError, ArithmeticError, LookupError, EOFError, MemoryError, SyntaxError, struct.error, zlib.error,
+    zipfile.BadZipFile, lzma.LZMAError, NotImplementedError, RuntimeError, TypeError, AttributeError,
+)  # fmt: skip
+"""What readers of damaged files raise."""
 
 Style = Literal["clips", "muse", "affwild2"]
 
@@ -42,12 +52,19 @@ class Layout:
 
 @dataclass(frozen=True, repr=False)
 class FeatureFile:
-    """What a file holds: values [T,D] (NaN where missing), the names of their columns if it has any, and columns [T]
-    beside them: times by the names of `TIMES`, and `valid`."""
+    """What a file holds: values [T,D] (NaN where missing), the names of their columns if it has any, columns [T]
+    beside them (times by the names of `TIMES`, and `valid`), and the columns without a name, which are left out."""
 
     values: Floats
     names: tuple[str, ...] | None
     beside: dict[str, Floats]
+    unnamed: tuple[str, ...] = ()
+
+    @property
+    def timed(self) -> tuple[str, ...]:
+        """Its columns of times, those that number frames aside; none where nothing says when a row begins."""
+        found = tuple(name for name in ("start", "end", "timestamp") if name in self.beside)
+        return found if found != ("end",) else ()
 
 
 def read_features(path: Path, layout: Layout) -> FeatureFile:
@@ -62,11 +79,14 @@ def read_features(path: Path, layout: Layout) -> FeatureFile:
         raise ClipError(str(error)) from None
     except OSError as error:
         raise ClipError(f"{path} cannot be read: {error.strerror or error}") from None
+    except _DAMAGE as error:
+        cause = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ClipError(f"{path.name} is damaged, or no {path.suffix} file: {cause[:200]}") from None
 
 
 def _csv(path: Path, layout: Layout) -> FeatureFile:
     source = read_text(path)
-    beside, places = _roles(source.header, layout)
+    beside, places, unnamed = _roles(source.header, layout)
     if not places:
         raise ClipError(f"{path.name} has no feature columns among {', '.join(source.header)[:200]}")
     used = sorted([*places, *beside.values()])
@@ -80,22 +100,28 @@ def _csv(path: Path, layout: Layout) -> FeatureFile:
         cells[:, [column[place] for place in places]],
         tuple(source.header[place] for place in places),
         {name: cells[:, column[place]] for name, place in beside.items()},
+        unnamed,
     )
 
 
-def _roles(header: tuple[str, ...], layout: Layout) -> tuple[dict[str, int], list[int]]:
-    """Places of the columns beside the features, by what they are, and of the features."""
+def _roles(header: tuple[str, ...], layout: Layout) -> tuple[dict[str, int], list[int], tuple[str, ...]]:
+    """Places of the columns beside the features, by what they are, places of the features, and the names of those that
+    have none: a number of the row, as pandas writes it."""
+    unnamed = [place for place, name in enumerate(header) if _UNNAMED.fullmatch(name)]
+    named = [place for place in range(len(header)) if place not in unnamed]
     if layout.style == "muse":
-        taken = {"timestamp": 0}
-        skipped = set(range(_METADATA))
+        skipped = set(named[:_METADATA])
+        taken = dict(zip(("timestamp",), named, strict=False))
     else:
-        folded = [name.casefold() for name in header]
-        taken = {name: folded.index(name) for name in TIMES if name in folded}
+        folded = {name.casefold(): place for place, name in reversed(list(enumerate(header)))}
+        taken = {
+            name: folded[name] for name in TIMES if name in folded and header[folded[name]] not in layout.leave_out
+        }
         skipped = set(taken.values())
     if layout.valid in header:
         taken["valid"] = header.index(layout.valid)
-    skipped |= set(taken.values()) | {place for place, name in enumerate(header) if name in layout.leave_out}
-    return taken, [place for place in range(len(header)) if place not in skipped]
+    skipped |= set(taken.values()) | {place for place in named if header[place] in layout.leave_out}
+    return taken, [place for place in named if place not in skipped], tuple(header[place] for place in unnamed)
 
 
 def _check_cells(source: CsvText, rows: int, used: list[int]) -> None:
@@ -105,7 +131,8 @@ def _check_cells(source: CsvText, rows: int, used: list[int]) -> None:
 
 
 def _of_arrays(arrays: dict[str, Any], layout: Layout) -> FeatureFile:
-    beside_names = {*TIMES, layout.valid}
+    beside_names = {*TIMES, layout.valid} - set(layout.leave_out)
+    arrays = {name: one for name, one in arrays.items() if name not in layout.leave_out}
     tables = [name for name, one in arrays.items() if name not in beside_names and one.ndim]  # a number is no table
     wanted = layout.array or ("values" if "values" in tables else tables[0] if len(tables) == 1 else None)
     if wanted is None or wanted not in arrays:

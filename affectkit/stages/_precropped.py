@@ -10,6 +10,7 @@ import numpy as np
 from affectkit.errors import ClipError
 from affectkit.manifest import crop_frames
 from affectkit.media import Sampling, is_plain, read_picture, scan, upright_rgb
+from affectkit.stages._frame_numbers import FrameNumbers
 from affectkit.stages._map import Sink
 from affectkit.stages.sources import CropTimes
 from affectkit.tracks import CropConfig
@@ -20,14 +21,19 @@ _ROWS_AT_ONCE = 256
 _LARGEST_FILE = 64 << 20
 
 
-def add_crops(clip: Clip, config: CropConfig, sampling: Sampling, times: CropTimes, sink: Sink) -> None:
+def add_crops(
+    clip: Clip, config: CropConfig, sampling: Sampling, times: CropTimes, numbers: FrameNumbers, sink: Sink
+) -> None:
     """Append one folder's sampled rows. Boxes are the whole crop, landmarks unknown (zeros), scores 1.
 
     Frames beyond the last of the video are dropped and the clip is marked partial. Raises ClipError.
     """
-    crops = crop_frames(clip.path)
+    crops = crop_frames(clip.path, times.first_frame)
     files = dict(zip(crops.numbers.tolist(), crops.paths, strict=True))
     starts, ends, origin = _times(clip, crops.frames, times)
+    if times.videos is not None:
+        lowest, highest = (int(crops.numbers[place]) + times.first_frame - 1 for place in (0, -1))
+        numbers.add(clip.id, lowest, highest, len(starts))
     rows = sampling.pick(starts, float(ends[-1]))
     sink.expect(len(rows))
     for first in range(0, len(rows), _ROWS_AT_ONCE):
@@ -43,9 +49,9 @@ def _times(clip: Clip, frames: int, times: CropTimes) -> tuple[Floats, Floats, f
     """Display interval of each frame (s), and the moment of the first on the file's clock."""
     if clip.start is not None or clip.end is not None:
         raise ClipError("start and end cut media files; a folder of crops is taken whole")
-    if times.source_fps is not None:
-        starts = np.arange(frames) / times.source_fps
-        return starts, (np.arange(frames) + 1) / times.source_fps, 0.0
+    fps = times.rate_of(clip.id)
+    if fps is not None:
+        return np.arange(frames) / fps, (np.arange(frames) + 1) / fps, 0.0
     index = scan(times.video_of(clip))
     return index.times, np.append(index.times[1:], index.duration), index.origin
 

@@ -29,8 +29,9 @@ def frame_times(template: Template, times: CropTimes) -> tuple[Floats, Floats, i
 
     Frames beyond it go on at the video's median rate. Raises UsageError for videos that are not there or unreadable.
     """
-    if times.source_fps:
-        return (template.frames - 1) / times.source_fps, template.frames / times.source_fps, 0
+    if times.source_fps is not None:
+        fps = np.array([times.rate_of(clip) for clip in template.clips], np.float64)[template.codes]
+        return (template.frames - 1) / fps, template.frames / fps, 0
     start, end = np.zeros(len(template)), np.zeros(len(template))
     beyond, unknown = 0, []
     for clip, rows in zip(template.clips, by_template_clip(template), strict=True):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 from typing import Any, Literal
@@ -14,6 +15,7 @@ from pydantic import Field, model_validator
 from affectkit import plugins
 from affectkit.config import Runtime
 from affectkit.errors import ClipError, UsageError, no_folder
+from affectkit.manifest import FrameRates, frame_rates
 from affectkit.media import Frame, Sampling, StillReader, VideoReader, decoder_version
 from affectkit.media.sampling import Rate
 from affectkit.plugins import Detector
@@ -21,6 +23,7 @@ from affectkit.prefetch import prefetched, worker_count
 from affectkit.stages._contents import face_notices, with_notices
 from affectkit.stages._decoding import Decoded, decode_all
 from affectkit.stages._devices import resolve
+from affectkit.stages._frame_numbers import FrameNumbers
 from affectkit.stages._map import Outcome, Sink, run
 from affectkit.stages._numerics import table_of
 from affectkit.stages._precropped import add_crops
@@ -96,8 +99,10 @@ def extract_faces(
     """
     if are_crops(clips):
         return _take_crops(cache, clips, config, runtime, times or CropTimes(), out)
-    if times is not None and (times.videos, times.source_fps) != (None, None):
-        raise UsageError("--videos and --source-fps give times to folders of crops; media have their own")
+    if times is not None and times != CropTimes():
+        raise UsageError(
+            "--videos, --source-fps and --first-frame give times to folders of crops; media have their own"
+        )
     rules = {clip.id: face_rule(clip.face) if clip.face else config.face for clip in clips}
     plugin = plugins.get("detectors", config.detector)
     options = plugins.parse_options(plugin, config.option, config.detector)
@@ -233,16 +238,20 @@ def _take_crops(
         raise UsageError("folders of crops carry no times: give --videos DIR (exact), or --source-fps RATE (assumed)")
     if times.videos is not None and not times.videos.is_dir():
         raise UsageError(f"--videos {no_folder(times.videos)}")
-    if times.source_fps is not None and not 0 < times.source_fps <= 1000:
-        raise UsageError(f"--source-fps {times.source_fps:g} is not a rate: above 0 and 1000 at most is accepted")
+    if times.source_fps is not None and not isinstance(times.source_fps, FrameRates):
+        frame_rates(times.source_fps, "--source-fps")
+    notices = times.notices([clip.id for clip in clips])
+    numbers = FrameNumbers(times.first_frame)
     inputs = {
         "stage": "faces",
         "version": VERSION,
         "config": config.crop_recipe(),
         "detector": {"name": "precropped"},
-        "times": {"source_fps": times.source_fps} if times.source_fps else "videos",
+        "times": "videos" if times.assumed is None else {"source_fps": times.assumed},
         "decoder": decoder_version(),
     }
+    if times.first_frame != 1:
+        inputs["first_frame"] = times.first_frame
     artifact = cache.create(
         "faces", "precropped", inputs, faces_schema(), out=out,
         extra={"config": config.model_dump(mode="json"), "times_assumed": times.source_fps is not None},
@@ -252,10 +261,11 @@ def _take_crops(
     def compute(missing: list[str], sink: Sink) -> None:
         for clip in missing:
             try:
-                add_crops(listed[clip], config, config.crop_sampling, times, sink)
+                add_crops(listed[clip], config, config.crop_sampling, times, numbers, sink)
             except ClipError as error:
                 sink.fail(clip, str(error))
 
     sources = crop_sources(clips, cache.digests(runtime.rehash), times)
     done = run(artifact, sources, compute, runtime, what="take crops", unit="frames", entries=clip_entries(clips))
-    return with_notices(done, face_notices(done.artifact, listed, "a crop"))
+    done = with_notices(done, face_notices(done.artifact, listed, "a crop"))
+    return replace(done, notices=(*done.notices, *notices, *numbers.notices()))

@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from pydantic import Field
 
 from affectkit.config import Config, Runtime
 from affectkit.errors import ClipError, UsageError, no_folder
+from affectkit.manifest import frame_rates
 from affectkit.manifest import sources as listed_sources
 from affectkit.media import decoder_version
-from affectkit.stages._feature_files import SUFFIXES, Layout, Style, read_features
-from affectkit.stages._imported_rows import by_frame, of_columns
+from affectkit.media.sampling import Rate
+from affectkit.stages._feature_files import SUFFIXES, FeatureFile, Layout, Style, read_features
+from affectkit.stages._frame_numbers import FrameNumbers
+from affectkit.stages._imported_rows import conflict, in_time, is_by_frame
+from affectkit.stages._imported_values import Taken
 from affectkit.stages._map import Outcome, Sink, run
-from affectkit.stages._row_counts import EITHER, row_notices
+from affectkit.stages._row_counts import row_notices
 from affectkit.stages.sources import CropTimes, clip_entries, media_sources, sound_sources
 from affectkit.store import Cache, features_schema
 from affectkit.types import Clip
 
 VERSION = 1
+_MOST_SHAPES = 16  # files that are read until two agree
 
 
 class ImportConfig(Config):
@@ -34,7 +39,11 @@ class ImportConfig(Config):
         "the time in ms; affwild2: a row a frame, times by --videos or --fps",
     )
     name: str = Field(description="what the features are called", min_length=1, max_length=80)
-    fps: float | None = Field(None, gt=0, le=1000, description="rows a second, where files give no times")
+    fps: Rate | str | None = Field(
+        None, union_mode="left_to_right", json_schema_extra={"also": "--source-fps"},
+        description="rows a second, or a table clip,fps, where files give no times or number frames",
+    )  # fmt: skip
+    first_frame: int = Field(1, ge=0, le=1, description="the number of a clip's first frame in the column frame")
     time_unit: Literal["s", "ms"] | None = Field(
         None, description="of the columns start, end, timestamp  [default: s; ms for style muse]"
     )
@@ -48,6 +57,11 @@ class ImportConfig(Config):
         """How a file is laid out."""
         return Layout(self.style, self.valid, tuple(self.leave_out), self.array)
 
+    def recorded(self, times: CropTimes) -> dict[str, Any]:
+        """The fields as the fingerprint takes them: rates of a table enter clip by clip."""
+        fields = self.model_dump(mode="json", exclude={"first_frame"}) | {"fps": times.assumed}
+        return fields if self.first_frame == 1 else fields | {"first_frame": self.first_frame}
+
     @property
     def unit(self) -> float:
         """Seconds of one unit of time."""
@@ -56,11 +70,23 @@ class ImportConfig(Config):
 
 @dataclass(frozen=True)
 class _Shape:
-    """What all files have: dimensions, and names where they have any; `of` is the clip that says so."""
+    """What all files have: dimensions, and names where they have any; `of` is the clip that says so, `timed` whether it
+    has times of its own beside numbers of frames."""
 
     dim: int
     names: tuple[str, ...] | None
     of: str
+    timed: bool
+
+    def differs(self, one: FeatureFile) -> str | None:
+        """What is different in a file; None where nothing is."""
+        if one.values.shape[1] != self.dim:
+            more = _first_unlike(one.names, self.names)
+            return f"{one.values.shape[1]} features, where {self.of} has {self.dim}{more}"
+        if one.names and self.names and one.names != self.names:
+            named, usual = next(pair for pair in zip(one.names, self.names, strict=True) if pair[0] != pair[1])
+            return f"column {named}, where {self.of} has {usual}"
+        return None
 
 
 def import_features(
@@ -69,43 +95,48 @@ def import_features(
 ) -> Outcome:  # fmt: skip
     """Take over the files below a folder; a clip's id is its file's path without the suffix.
 
-    Rows with NaN are kept with valid = 0 and zeros. The first file that can be read says how many dimensions there are,
-    and what they are called. Raises UsageError where there is none.
+    Rows with NaN are kept with valid = 0 and zeros. The first two files that agree say how many dimensions there are,
+    and what they are called. Raises UsageError where no file can be read.
     """
     _check(source, config, videos)
     found = _files(source)
-    shape = _shape(found, config)
+    times = CropTimes(videos, None if config.fps is None else frame_rates(config.fps), config.first_frame)
+    notices = times.notices([clip.id for clip in found])
+    shape = _shape(found, config, times)
     inputs = {
         "stage": "import",
         "version": VERSION,
-        "config": config.model_dump(mode="json"),
+        "config": config.recorded(times),
         "videos": decoder_version() if videos else None,
         "dim": shape.dim,
         "names": list(shape.names) if shape.names else None,
     }
+    if times.are_given and shape.timed and config.style != "affwild2":
+        inputs["times"] = "by the numbers of frames"
     schema = features_schema(shape.dim, config.dtype, {"values": list(shape.names)} if shape.names else None)
     artifact = cache.create(
         "import", config.name, inputs, schema, out=out,
         extra={"config": config.model_dump(mode="json"), "source": str(source.resolve())},
     )  # fmt: skip
     chosen = [clip for clip in found if clips is None or clip.id in set(clips)]
-    by_id, times = {clip.id: clip for clip in chosen}, CropTimes(videos, config.fps)
+    by_id, taken = {clip.id: clip for clip in chosen}, Taken(FrameNumbers(config.first_frame))
 
     def compute(missing: list[str], sink: Sink) -> None:
         for name in missing:
             try:
-                _take(by_id[name], config, shape, times, sink)
+                _take(by_id[name], config, shape, times, taken, sink)
             except ClipError as error:
                 sink.fail(name, str(error))
 
     digests = cache.digests(runtime.rehash)
     joined = media_sources(_videos_of(chosen, times), digests) if videos else {}
-    sources = sound_sources(chosen, digests, joined)
+    sources = {clip: times.source_of(clip, one) for clip, one in sound_sources(chosen, digests, joined).items()}
     entries = clip_entries(chosen)
-    return run(
+    done = run(
         artifact, sources, compute, runtime, what=f"import {config.name}", unit="rows", entries=entries,
-        tell=lambda counts: row_notices(counts, EITHER),
+        tell=lambda counts: row_notices(counts, "a number in every column"),
     )  # fmt: skip
+    return replace(done, notices=(*done.notices, *notices, *taken.notices(shape.names)))
 
 
 def clips_below(source: Path) -> list[str]:
@@ -120,8 +151,8 @@ def _check(source: Path, config: ImportConfig, videos: Path | None) -> None:
         raise UsageError("--videos and --fps both say when rows are: give one of them")
     if config.style == "affwild2" and not (videos or config.fps):
         raise UsageError("style affwild2 has a row a frame: give --videos DIR, or --fps with the rate of all videos")
-    if config.style == "muse" and videos:
-        raise UsageError("style muse has times of its own: leave --videos away")
+    if config.style == "muse" and (videos or config.fps):
+        raise UsageError(f"style muse has times of its own: leave {'--videos' if videos else '--fps'} away")
 
 
 def _files(source: Path) -> list[Clip]:
@@ -144,39 +175,56 @@ def _videos_of(clips: Sequence[Clip], times: CropTimes) -> list[Clip]:
     return found
 
 
-def _shape(clips: Sequence[Clip], config: ImportConfig) -> _Shape:
-    cause = ""
+def _shape(clips: Sequence[Clip], config: ImportConfig, times: CropTimes) -> _Shape:
+    """What the first two files that agree have, else the first that can be read. Raises UsageError where none can, and
+    where that one has times that `times` says as well."""
+    cause, shapes = "", list[_Shape]()
     for clip in clips:
         try:
             one = read_features(clip.path, config.layout)
         except ClipError as error:
             cause = cause or f"{clip.path}: {error}"
             continue
-        return _Shape(one.values.shape[1], one.names, clip.id)
-    raise UsageError(f"none of {len(clips)} files can be read, the first: {cause}")
+        agreed = next((shape for shape in shapes if shape.differs(one) is None), None)
+        if agreed is None and config.style == "clips" and not shapes and (refused := conflict(one, times)):
+            raise UsageError(f"{clip.path}: {refused}")
+        if agreed is not None:
+            return agreed
+        shapes.append(_Shape(one.values.shape[1], one.names, clip.id, bool(one.timed)))
+        if len(shapes) == _MOST_SHAPES:
+            break
+    if not shapes:
+        raise UsageError(f"none of {len(clips)} files can be read, the first: {cause}")
+    return shapes[0]
 
 
-def _take(clip: Clip, config: ImportConfig, shape: _Shape, times: CropTimes, sink: Sink) -> None:
+def _first_unlike(names: Sequence[str] | None, usual: Sequence[str] | None) -> str:
+    """The first column that one of two files lacks, for a message; nothing where columns have no names."""
+    if not names or not usual:
+        return ""
+    more, fewer = [name for name in names if name not in usual], [name for name in usual if name not in names]
+    said = [
+        f"{len(unlike)} {what} (such as {unlike[0]})" for unlike, what in ((more, "more"), (fewer, "missing")) if unlike
+    ]
+    return f": {', '.join(said)}" if said else ""
+
+
+def _take(clip: Clip, config: ImportConfig, shape: _Shape, times: CropTimes, taken: Taken, sink: Sink) -> None:
     """Append one file's rows. Raises ClipError."""
     one = read_features(clip.path, config.layout)
-    if one.values.shape[1] != shape.dim:
-        raise ClipError(f"{one.values.shape[1]} features, where {shape.of} has {shape.dim}")
-    if one.names and shape.names and one.names != shape.names:
-        differs = next(pair for pair in zip(one.names, shape.names, strict=True) if pair[0] != pair[1])
-        raise ClipError(f"column {differs[0]}, where {shape.of} has {differs[1]}")
+    if differs := shape.differs(one):
+        raise ClipError(differs)
     if np.isinf(one.values).any():
         row, column = (int(place) for place in np.argwhere(np.isinf(one.values))[0])
         raise ClipError(f"infinite value in row {row + 1}, dimension {column + 1}")
-    if config.style == "affwild2" or not set(one.beside) & {"start", "timestamp"}:
-        one, start, end, beyond = by_frame(clip, one, times)
-    else:
-        start, end, beyond = *of_columns(one.beside, config.unit, config.fps), 0
-    valid = np.asarray(~np.isnan(one.values).any(axis=1))
-    if "valid" in one.beside:
-        valid &= np.nan_to_num(one.beside["valid"]) != 0
+    placed, start, end, beyond = in_time(clip, one, config.style, config.unit, times, taken.numbers)
+    valid = np.asarray(~np.isnan(placed.values).any(axis=1))
+    if "valid" in placed.beside:
+        valid &= np.nan_to_num(placed.beside["valid"]) != 0
     if beyond:
         sink.damage(clip.id, f"{beyond} rows are beyond the last frame of the video: times go on at its rate")
     sink.count(len(start))
-    values = np.where(valid[:, None], one.values, 0)
+    values = np.where(valid[:, None], placed.values, 0)
     sink.append({"start": start, "end": end, "valid": valid, "values": values})
     sink.end(clip.id, status="partial" if beyond else "ok")
+    taken.add(clip.id, one, by_frame=is_by_frame(one, config.style, times))

@@ -12,7 +12,7 @@ from typing import Any
 from affectkit.config import canonical_json
 from affectkit.digests import Digests
 from affectkit.errors import ClipError, UsageError
-from affectkit.manifest import crop_frames, sources, without_face
+from affectkit.manifest import FrameRates, Rates, common_rate, crop_frames, rate_of, sources, without_face
 from affectkit.manifest.media_names import file_named
 from affectkit.media import VIDEO_SUFFIXES
 from affectkit.store import is_artifact, open_artifact
@@ -25,10 +25,36 @@ _PERSONS = ("_left", "_right")
 
 @dataclass(frozen=True)
 class CropTimes:
-    """Where the times of folders of crops come from: the video of each, or a rate that is assumed for all."""
+    """Where the times of numbered frames come from: the video of each clip, or a rate that is assumed, for all clips
+    or by a table; `first_frame` is the number of a clip's first frame, 1 or 0."""
 
     videos: Path | None = None
-    source_fps: float | None = None
+    source_fps: Rates | None = None
+    first_frame: int = 1
+
+    @property
+    def are_given(self) -> bool:
+        """Whether there are videos, or a rate."""
+        return self.videos is not None or self.source_fps is not None
+
+    @property
+    def assumed(self) -> float | str | None:
+        """The rate that all clips have, as the fingerprint takes it; `table` where a table has several."""
+        return None if self.source_fps is None else common_rate(self.source_fps) or "table"
+
+    def rate_of(self, clip: str) -> float | None:
+        """The rate that is assumed for a clip. Raises ClipError where a table has none."""
+        return None if self.source_fps is None else rate_of(self.source_fps, clip)
+
+    def source_of(self, clip: str, digest: str) -> str:
+        """The digest of what a clip is made from with its own rate in it, where clips have several."""
+        if not isinstance(self.source_fps, FrameRates) or self.source_fps.common is not None or digest == UNREADABLE:
+            return digest
+        return _sha([digest, f"{self.rate_of(clip)!r} fps"])
+
+    def notices(self, clips: Collection[str]) -> list[str]:
+        """A line for rates that no clip needs. Raises UsageError for clips that a table does not have."""
+        return self.source_fps.notices(clips) if isinstance(self.source_fps, FrameRates) else []
 
     def video_of(self, clip: Clip) -> Path:
         """The clip's video: its id, without Aff-Wild2's `_left` or `_right`, and a video suffix. Raises ClipError."""
@@ -90,13 +116,13 @@ def crop_sources(clips: Iterable[Clip], digests: Digests, times: CropTimes) -> d
     found = {}
     for clip in clips:
         try:
-            crops = crop_frames(clip.path)
+            crops = crop_frames(clip.path, times.first_frame)
             files = list(crops.paths)
             listing = [f"{path.name} {digest}" for path, digest in _many(digests, files).items()]
             if not files[0].stem.isdecimal() and crops.frames > len(files):  # gaps between names with words
                 listing.append(f"frames {crops.numbers.tolist()}")
             video = _many(digests, [times.video_of(clip)]) if times.videos else {}
-            found[clip.id] = _of(_sha(listing + list(video.values())), clip)
+            found[clip.id] = times.source_of(clip.id, _of(_sha(listing + list(video.values())), clip))
         except ClipError:
             found[clip.id] = UNREADABLE
     return found
@@ -105,8 +131,8 @@ def crop_sources(clips: Iterable[Clip], digests: Digests, times: CropTimes) -> d
 def clip_entries(clips: Iterable[Clip]) -> dict[str, dict[str, Any]]:
     """What the user said of each clip, for the artifact's clip table."""
     return {
-        clip.id: {"path": str(clip.path), "split": clip.split, "subject": clip.subject, "start": clip.start,
-                  "end": clip.end}
+        clip.id: {"path": os.fsencode(clip.path).decode(errors="backslashreplace"), "split": clip.split,
+                  "subject": clip.subject, "start": clip.start, "end": clip.end}
         for clip in clips
     }  # fmt: skip
 

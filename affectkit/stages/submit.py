@@ -13,6 +13,8 @@ from pydantic import Field
 from affectkit import submissions
 from affectkit.config import Config
 from affectkit.errors import UsageError, listed
+from affectkit.manifest import frame_rates
+from affectkit.media.sampling import Rate
 from affectkit.metrics import THRESHOLD
 from affectkit.stages import _predictions as tables
 from affectkit.stages import _rows
@@ -29,7 +31,10 @@ class SubmitConfig(Config):
     """What is written."""
 
     format: FormatName = Field(description="the challenge whose file it is")
-    fps: float | None = Field(None, gt=0, le=1000, description="frames a second of all videos, which is then assumed")
+    fps: Rate | str | None = Field(
+        None, union_mode="left_to_right", json_schema_extra={"also": "--source-fps"},
+        description="frames a second of all videos, or a table clip,fps, which are then assumed",
+    )  # fmt: skip
     missing: Literal["refuse", "hold"] = Field(
         "refuse", description="rows without a score (no face): refuse, or hold the clip's nearest one in time"
     )
@@ -62,8 +67,11 @@ def submit(
     _check_output(out, [template, predictions])
     given = _as_named(tables.load(predictions, format.task), format)
     _check_clips(rows, given)
+    notices: list[str] = []
     if format.frames:
-        wanted, beyond = _frames(rows, given, _times(config, videos, format))
+        times = _times(config, videos, format)
+        notices += times.notices(rows.clips) if times else []
+        wanted, beyond = _frames(rows, given, times)
     else:
         _times(config, videos, format)
         given = _rows.of_clips(given)
@@ -78,7 +86,7 @@ def submit(
     report = {
         "format": format.name, "rows": len(rows), "clips": len(rows.clips), **read_at(wanted, given, ~held),
         "rows_beyond_video": beyond, "rows_held": int(held.sum()), "rows_cut_to_range": int(cut.sum()),
-        "assumed_fps": config.fps, "clips_not_in_template": unused,
+        "assumed_fps": config.fps, "clips_not_in_template": unused, "notices": notices,
     }  # fmt: skip
     return Submitted(out, report)
 
@@ -120,7 +128,7 @@ def _times(config: SubmitConfig, videos: Path | None, format: Format) -> CropTim
         raise UsageError("--videos and --fps both say when frames are shown: give one of them")
     if videos and not videos.is_dir():
         raise UsageError(f"--videos {videos} is not a folder")
-    return CropTimes(videos, config.fps) if videos or config.fps else None
+    return CropTimes(videos, frame_rates(config.fps) if config.fps else None) if videos or config.fps else None
 
 
 def _as_named(given: Predictions, format: Format) -> Predictions:
