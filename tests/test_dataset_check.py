@@ -169,3 +169,33 @@ def test_figures(data: Path, tmp_path: Path) -> None:
     made = draw_labels(tmp_path / "figures", check(data, media=False))
     assert [path.name for path in made] == ["va.png", "expr.png"]
     assert all(path.stat().st_size > 5000 and path.with_suffix(".svg").exists() for path in made)
+
+
+def test_a_split_of_placeholders_is_a_finding(data: Path, cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
+    flat = {clip: np.tile([0.5, -0.5], (10, 1)) for clip in ("b", "d")}
+    monkeypatch.setitem(Fake.labelled, "va", {"a": Fake.labelled["va"]["a"], **flat})
+    monkeypatch.setattr(Fake, "split", {"a": "train", "b": "test", "d": "test"})
+    report = check_dataset(DatasetLabels("fake", data), CheckConfig(task=["va"]), RUNTIME, cache.digests())
+    (one,) = (finding for finding in report.findings if "placeholders" in finding.what)
+    assert (one.examples, one.biases) == (["split test"], True) and report.tasks["va"]["constant"] == ["test"]
+
+
+def test_another_scale_is_a_finding(data: Path, cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(Fake.labelled, "va", {"a": np.linspace(1, 9, 20).reshape(10, 2)})
+    report = check_dataset(DatasetLabels("fake", data), CheckConfig(task=["va"]), RUNTIME, cache.digests())
+    (one,) = (finding for finding in report.findings if "not what they are taken for" in finding.what)
+    assert "on a scale 1..9?" in one.examples[0]
+
+
+@pytest.mark.parametrize(("scale", "said"), [(1, None), (1000, "milliseconds?"), (30, "frame numbers, 30 a second?")])
+def test_times_of_a_table_are_held_against_its_media(
+    tmp_path: Path, cache: Cache, scale: float, said: str | None
+) -> None:
+    make_clip(tmp_path / "a.mp4", 60)
+    rows = [f"a,{k / 30 * scale:.6f},{(k + 1) / 30 * scale:.6f},{np.sin(k):.3f},{np.cos(k):.3f}" for k in range(60)]
+    (tmp_path / "labels.csv").write_text("clip,start,end,valence,arousal\n" + "\n".join(rows) + "\n")
+    for decode in (False, True):
+        config = CheckConfig(task=["va"], decode=decode)
+        report = check_dataset(DatasetLabels("table", tmp_path), config, RUNTIME, cache.digests())
+        found = [finding.examples[0] for finding in report.findings if "not what they are" in finding.what]
+        assert len(found) == (said is not None) and all(said in line for line in found if said)

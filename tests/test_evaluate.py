@@ -360,3 +360,38 @@ def test_the_command_prints_intervals_and_keeps_scores_plain(affectkit: Command,
         refused = affectkit(*line, *wrong)
         assert (refused.returncode, refused.stdout) == (2, "")
         assert wrong[0].strip("-") in refused.stderr.splitlines()[-1]
+
+
+# rows without a score
+
+
+def test_rows_without_a_score_are_held_where_that_is_asked_for(cache: Cache, tmp_path: Path) -> None:
+    """As submit holds them: the clip's nearest score in time, of two equally near the earlier; they are counted."""
+    truth = {clip: rows / 4 for clip, rows in curves(2, rows=6).items()}
+    scores = noisy(truth, 0.06)
+    scores[CLIPS[0]][1:4] = np.nan  # rows 1 and 2 take row 0, row 3 takes row 4
+    scores[CLIPS[1]][:] = np.nan
+    predictions, labels = given(tmp_path, scores), labels_of(tmp_path, truth)
+    dropped = scored(cache, predictions, labels)
+    assert (dropped["rows"], dropped["clips"], dropped["rows_held"]) == (51, 9, 0)
+    assert dropped["rows_without_score"] == 9 and dropped["clips_without_score"] == [CLIPS[1]]
+    held = scored(cache, predictions, labels, missing="hold")
+    assert (held["rows"], held["clips"], held["rows_held"], held["rows_without_score"]) == (54, 9, 3, 6)
+    filled = dict(scores)
+    filled[CLIPS[0]][1:4] = scores[CLIPS[0]][[0, 0, 4]]
+    kept = [clip for clip in CLIPS if clip != CLIPS[1]]
+    x, y = (np.concatenate([values[clip] for clip in kept]) for values in (truth, filled))
+    assert held["scores"]["ccc"] == pytest.approx(metrics.score(tasks.get("va"), x, y)["ccc"])
+
+
+def test_a_clip_without_a_score_is_not_among_those_scored(cache: Cache, tmp_path: Path, affectkit: Command) -> None:
+    names = tasks.get("dfew").targets
+    lines, rows = ["clip,label"], ["clip," + ",".join(names)]
+    for number in range(8):
+        lines.append(f"c{number},{number % 7}")
+        cells = [""] * 7 if number == 3 else ["1" if k == number % 7 else "0" for k in range(7)]
+        rows.append(f"c{number}," + ",".join(cells))
+    (tmp_path / "labels.csv").write_text("\n".join(lines) + "\n")
+    (tmp_path / "p.csv").write_text("\n".join(rows) + "\n")
+    done = affectkit("evaluate", "p.csv", "--labels", "labels.csv", "--task", "dfew", "--draws", 10)
+    assert "7 rows of 7 clips" in done.stderr and "1 clips (c3) predicted without any score" in done.stderr

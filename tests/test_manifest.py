@@ -21,6 +21,7 @@ from affectkit.manifest import (
     clip_id,
     crop_frames,
     match_labels,
+    read_labels,
     read_manifest,
     read_predictions,
     read_splits,
@@ -647,3 +648,28 @@ def test_a_target_may_not_take_the_name_of_a_column(tmp_path):
 def test_importing_the_tables_loads_nothing_heavy():
     code = "import sys, affectkit.manifest; print({'pandas', 'torch', 'scipy', 'sklearn', 'h5py'} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "set()"
+
+
+def test_numbers_of_other_spellings_say_what_they_seem_to_be(tmp_path):
+    table = tmp_path / "labels.csv"
+    for text, said in (
+        ('a,0,1,"0,5",1\n', "valence is '0,5', not a number (a decimal comma? write 0.5)"),
+        (
+            "a,00:00:01.5,00:00:02,0,1\n",
+            "start is '00:00:01.5', not a number (a time of day or of a clip? write seconds: 1.5)",
+        ),
+        (
+            "a,0,1,0,5,0,1\n",
+            "7 cells under 5 columns (clip, start, end, valence, arousal) (decimal commas? write points)",
+        ),
+        ("a,0,1,happy,1\n", "valence is 'happy', not a number"),
+    ):
+        table.write_text("clip,start,end,valence,arousal\n" + text)
+        with pytest.raises(UsageError) as caught:
+            read_labels(table, tasks.get("va"))
+        assert str(caught.value) == f"{table}:2: {said}"
+    table.write_text("clip,label\na,1\nb,7\n")
+    with pytest.raises(
+        UsageError, match=r"label .7. is no class of dfew .*: classes are numbered from 0, these from 1"
+    ):
+        read_labels(table, tasks.get("dfew"))

@@ -9,6 +9,7 @@ import typer
 
 from affectkit.cli._options import CacheOption, JsonOption, OutOption, SplitsOption, with_configs
 from affectkit.cli._results import as_line, columns, log, log_table
+from affectkit.errors import listed
 from affectkit.stages._labels import LabelChoice
 from affectkit.stages.fuse import FuseConfig
 from affectkit.stages.fuse import fuse as run_fuse
@@ -56,6 +57,10 @@ def _print_scores(report: dict[str, Any]) -> None:
     scores = held_out.get("scores", {})
     where = f" ({held_out['rows']} rows of {held_out['clips']} clips)" if scores else ""
     log(f"held out: {held_out['how']}{where}")
+    if held_out.get("rows_without_score"):
+        absent = held_out.get("clips_without_score")
+        whole = f", {listed(absent, 'clips')} altogether" if absent else ""
+        log(f"{held_out['rows_without_score']} rows left out, which a set has no score for{whole}")
     table = columns("", "held out", "where it was fitted (optimistic)")
     for name in dict.fromkeys([*scores, *in_sample]):
         table.add_row(name, *(f"{part[name]:.4f}" if name in part else "" for part in (scores, in_sample)))

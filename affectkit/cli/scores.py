@@ -111,6 +111,8 @@ def _say_rows(report: dict[str, Any]) -> None:
     absent = report["clips_without_prediction"]
     if absent:
         log(f"{listed(absent, 'clips')} labelled, without a prediction: not scored")
+    if unscored := report.get("clips_without_score"):
+        log(f"{listed(unscored, 'clips')} predicted without any score: not scored")
     dropped = f"{report['rows_without_label']} rows without a label and {report['rows_without_score']} without a score"
     log(
         f"{report['task']}, split {report['split']}: {report['rows']} rows of {report['clips']} clips "
@@ -118,6 +120,8 @@ def _say_rows(report: dict[str, Any]) -> None:
     )
     if unobserved := report.get("rows_unobserved"):  # reports of earlier releases do not say
         log(f"{unobserved} of the rows have a score, but no face or speech: they are within the reach of predict")
+    if held := report.get("rows_held"):
+        log(f"{held} rows without a score of their own: the clip's nearest in time is held")
     _say_interpolation(report)
 
 
@@ -145,6 +149,8 @@ def _print_systems(report: dict[str, Any], marks: Sequence[str]) -> None:
 
 def _say_difference(report: dict[str, Any], other: dict[str, Any]) -> None:
     log(f"against {other['path']}, on {other['rows']} rows of {other['clips']} clips that both have:")
+    for caution in other.get("cautions", ()):
+        log(f"note: {caution.replace(' of set 2', ' of the other set')}")
     _say_interpolation(other)
     table = columns("score", "of the other", "difference", _interval_header(report), "p")
     for name, gap in other["differences"].items():

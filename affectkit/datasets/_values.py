@@ -38,6 +38,9 @@ def marked_invalid(values: Floats, task: Task, error: Callable[[int, str], Usage
             row, column = (int(place) for place in np.argwhere(refused)[0])
             name = task.label_columns[column]
             needed = f"0 to {task.outputs - 1}" if task.kind == "multiclass" else "0 or 1"
-            raise error(row, f"{name} is {values[row, column]:g}, needed is {needed}, or {task.invalid[0]:g}: invalid")
+            counted = "; numbered from 1?" if values[row, column] == task.outputs and task.kind == "multiclass" else ""
+            raise error(
+                row, f"{name} is {values[row, column]:g}, needed is {needed}, or {task.invalid[0]:g}: invalid{counted}"
+            )
     dropped = np.any(marked | unknown if task.kind == "regression" else marked, axis=1, keepdims=True)
     return np.where(dropped, np.nan, values) if dropped.any() else values

@@ -47,6 +47,7 @@ class Table:
     version: ClassVar[int] = 1
     Options: ClassVar[type[Config]] = TableOptions
     tasks: ClassVar[tuple[str, ...]] = ()
+    says_times: ClassVar[bool] = True
 
     def __init__(self, options: TableOptions, root: Path) -> None:
         self.root = checked_root(root, "the table")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,10 +87,11 @@ class CsvText:
             where = f"{self.path}:{line}"
             if len(cells) != len(self.header):
                 columns = f"{len(self.header)} columns ({', '.join(self.header)})"
-                raise UsageError(f"{where}: {len(cells)} cells under {columns}")
+                raise UsageError(f"{where}: {len(cells)} cells under {columns}{_commas(cells, len(self.header))}")
             for place in numbers:
                 if not _is_number(cells[place]):
-                    raise UsageError(f"{where}: {self.header[place]} is {cells[place]!r}, not a number")
+                    said = f"{self.header[place]} is {cells[place][:80]!r}, not a number"
+                    raise UsageError(f"{where}: {said}{_meant(cells[place].strip()) or self._hint()}")
             if not any(cells[place].strip() for place in words) and all(_is_empty(cells[place]) for place in numbers):
                 raise UsageError(f"{where}: {', '.join(self.header[place] for place in (*words, *numbers))} are empty")
 
@@ -164,6 +166,27 @@ def _names(path: Path, line: bytes, number: int) -> tuple[str, ...]:
     if len(cells) > MOST_COLUMNS:
         raise UsageError(f"{path}:{number}: {len(cells)} columns; {MOST_COLUMNS} at most are read")
     return tuple(cell.strip() for cell in cells)
+
+
+def _meant(cell: str) -> str:
+    """What a cell that is no number seems to be, for a message.
+
+    >>> _meant("0,5"), _meant("1:02.5"), _meant("happy")
+    (' (a decimal comma? write 0.5)', ' (a time of day or of a clip? write seconds: 62.5)', '')
+    """
+    if re.fullmatch(r"[+-]?[0-9]*,[0-9]+", cell):
+        return f" (a decimal comma? write {cell.replace(',', '.')})"
+    if re.fullmatch(r"(?:[0-9]{1,3}:)?[0-9]{1,3}:[0-9]{1,2}(?:[.,][0-9]+)?", cell):
+        parts = [float(part) for part in cell.replace(",", ".").split(":")]
+        seconds = sum(part * 60**power for power, part in enumerate(reversed(parts)))
+        return f" (a time of day or of a clip? write seconds: {seconds:g})"
+    return ""
+
+
+def _commas(cells: Sequence[str], columns: int) -> str:
+    """What to say where cells of whole numbers may be numbers with decimal commas."""
+    numbers = sum(cell.strip().lstrip("+-").isdecimal() for cell in cells)
+    return " (decimal commas? write points)" if len(cells) > columns and numbers >= 2 * (len(cells) - columns) else ""
 
 
 def _is_number(cell: str) -> bool:

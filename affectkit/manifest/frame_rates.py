@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from affectkit.errors import ClipError, UsageError, listed
-from affectkit.manifest.clip_ids import without_face
 from affectkit.manifest.csv_table import read_table
+from affectkit.types import without_face
 
 HIGHEST_RATE = 1000.0
 _ACCEPTED = f"above 0 and {HIGHEST_RATE:g} at most is accepted"

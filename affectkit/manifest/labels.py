@@ -95,7 +95,10 @@ def _class_indices(table: CsvTable, task: Task) -> Floats:
         index = _class_index(text, task)
         if index is None:
             accepted = ", ".join(f"{number} {name}" for number, name in enumerate(task.targets))
-            raise table.error(words.row_of(code), f"label '{text}' is no class of {task.name} (accepted: {accepted})")
+            counted = ": classes are numbered from 0, these from 1?" if text.strip() == str(task.outputs) else ""
+            raise table.error(
+                words.row_of(code), f"label '{text}' is no class of {task.name} (accepted: {accepted}){counted}"
+            )
         indices[code] = index
     return indices[words.codes][:, None]
 

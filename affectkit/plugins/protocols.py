@@ -302,8 +302,9 @@ class Dataset(Plugin, Protocol):
     are read only where an option names them.
 
     `tasks` are the names of the tasks that it has labels for; empty: any task that its columns fit. A task of another
-    name with the same kind, level and targets is served too. Every method raises UsageError, with file and line where
-    there are any, for files that are missing, malformed or outside the root, and for tasks that it has no labels for.
+    name with the same kind, level and targets is served too. Where files say the times of labels, `says_times = True`
+    lets `dataset check` hold them against the media. Every method raises UsageError, with file and line where there are
+    any, for files that are missing, malformed or outside the root, and for tasks that it has no labels for.
     """
 
     tasks: ClassVar[tuple[str, ...]]

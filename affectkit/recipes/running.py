@@ -60,6 +60,8 @@ def notes_of(made: Made) -> list[str]:
             found.append(f"{path} has no score for {listed(absent, 'clips')}: fused from the others")
     if absent := made.report.get("clips_without_prediction"):
         found.append(f"{listed(absent, 'clips')} labelled, without a prediction: not scored")
+    if absent := made.report.get("clips_without_score"):
+        found.append(f"{listed(absent, 'clips')} predicted without any score: not scored")
     return found
 
 

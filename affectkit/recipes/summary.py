@@ -91,7 +91,7 @@ def _scored(made: Made, session: Session) -> dict[str, Any]:
 
 def _fusion(made: Made, session: Session, names: dict[str, str]) -> dict[str, Any]:
     held_out = made.report["held_out"]
-    cautions = [] if held_out["how"] == "test clips" else _seen(made, session)
+    cautions = made.report.get("cautions", []) + ([] if held_out["how"] == "test clips" else _seen(made, session))
     names = names | {FUSED: made.step.name}
     # By its folder's name: the fusion keeps the paths of the run that made it, and the cache may lie elsewhere now.
     scores = {_named(names, name): value for name, value in held_out.get("scores", {}).items()}

@@ -35,7 +35,7 @@ def cross_fitted(
 
 
 def compare(
-    task: Task, truth: Floats, systems: Mapping[str, Floats], groups: np.ndarray, *, seed: int
+    task: Task, truth: Floats, systems: Mapping[str, Floats], groups: np.ndarray, clips: np.ndarray, *, seed: int
 ) -> dict[str, Any]:
     """Each system's main metric on the rows that all of them have a score for, and how the fusion fares against the
     best single model there: `better` only where the interval of the difference leaves out 0."""
@@ -44,7 +44,8 @@ def compare(
         return {"rows": 0, "clips": 0, "scores": {}}
     found: dict[str, Any] = {
         "rows": int(used.sum()),
-        "clips": len(np.unique(groups[used])),
+        "clips": len(np.unique(clips[used])),
+        "clips_without_score": sorted(set(clips.tolist()) - set(clips[used].tolist())),
         "rows_without_score": int((~used).sum()),
         "scores": {name: metrics.main(task, truth[used], one[used]) for name, one in systems.items()},
     }

@@ -76,6 +76,15 @@ def records(predictions: Predictions) -> Iterator[tuple[str, str, dict[str, Any]
         yield clip, sha256(scores.tobytes()).hexdigest(), record
 
 
+def ends(sets: Sequence[Predictions]) -> dict[str, float]:
+    """When each clip's rows end (s), in any of the sets."""
+    found: dict[str, float] = {}
+    for one in sets:
+        for clip, rows in by_clip(one).items():
+            found[clip] = max(found.get(clip, 0.0), float(one.end[rows].max()))
+    return found
+
+
 def by_clip(predictions: Predictions) -> dict[str, slice]:
     """Where each clip's rows lie. Raises UsageError when a clip's rows are not together."""
     changes = np.flatnonzero(predictions.clip[1:] != predictions.clip[:-1]) + 1

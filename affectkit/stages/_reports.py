@@ -55,6 +55,8 @@ class _Rows(Shape):
     rows_interpolated: int
     rows_beyond_predictions: int = 0
     interpolation: str = ""
+    rows_held: int = 0
+    clips_without_score: list[str] = []
 
     @model_validator(mode="after")
     def _told(self) -> _Rows:
@@ -74,6 +76,7 @@ class _Scored(_Rows):
 
 class _Other(_Rows):
     path: str
+    cautions: list[str] = []
     scores: dict[str, float]
     differences: dict[str, _Difference]
 
@@ -142,6 +145,8 @@ class _HeldOut(Shape):
     how: str
     rows: int = 0
     clips: int = 0
+    rows_without_score: int = 0
+    clips_without_score: list[str] = []
     scores: dict[str, float] = {}
     against_best_single: _BestSingle | None = None
 
@@ -159,6 +164,7 @@ class FusionShape(Shape):
     in_sample: dict[str, float]
     held_out: _HeldOut
     fuser: dict[str, Any]
+    cautions: list[str] = []
 
 
 class FoldsShape(Shape):

@@ -17,9 +17,10 @@ from pydantic import Field
 
 from affectkit.config import Config
 from affectkit.errors import UsageError
-from affectkit.manifest import Pooling, check_pooling, without_face
+from affectkit.manifest import Pooling, check_pooling, constant_targets, doubts, without_face
 from affectkit.stages import _predictions as tables
 from affectkit.stages import _rows
+from affectkit.stages._held import nearest
 from affectkit.tasks import Task
 from affectkit.types import ClipLabels, Floats, Predictions
 
@@ -40,6 +41,9 @@ class ScoringConfig(Config):
     )
     rate: float | None = Field(None, gt=0, le=1000, description="score at this many rows a second instead")
     label_pooling: Pooling = Field("midpoint", description="the label of a row: midpoint, mean or mode")
+    missing: Literal["drop", "hold"] = Field(
+        "drop", description="rows without a score: leave out, or hold the clip's nearest one in time"
+    )
     by: By = Field("clip", description="what intervals draw together: all rows of a clip, or of a subject")
     draws: int = Field(1000, ge=0, le=1_000_000, description="bootstrap draws of the intervals; 0: no intervals")
     level: float = Field(0.95, ge=0.5, lt=1, description="how often an interval holds the truth")
@@ -70,6 +74,7 @@ class Scored:
     clusters: NDArray[np.str_]
     split: str
     counts: dict[str, Any]
+    cautions: list[str]
 
 
 def gather(
@@ -78,12 +83,22 @@ def gather(
 ) -> Scored:  # fmt: skip
     """The rows that all prediction sets have a score for, of the clips that they share. Raises UsageError."""
     given = [tables.with_splits(one, labels, splits) for one in sets]
-    split = config.split or _default_split(given[0])
+    cautions: list[str] = []
+    split = config.split or _default_split(task, given[0], labels, cautions)
     base = _in_split(given, split)
-    rows, truth, how = _laid_out(task, base, labels, config)
+    known = {clip: labels[clip] for clip in tables.by_clip(base) if clip in labels}
+    cautions += doubts(task, known, tables.ends(given), far=True)
+    try:
+        rows, truth, how = _laid_out(task, base, labels, config)
+    except UsageError as error:
+        raise UsageError("; ".join([str(error), *cautions])) from None
     ready = [_rows.of_clips(one) for one in given] if task.level == "clip" and how == "labels" else given
     scores = np.stack([_rows.scores_at(one, rows) for one in ready])
     labelled = np.asarray(np.isfinite(truth).all(axis=1))
+    held = np.zeros(len(rows), bool)
+    if config.missing == "hold":
+        filled = [nearest(one, rows, own) for one, own in zip(scores, ready, strict=True)]
+        scores, held = np.stack([one for one, _ in filled]), np.any([own for _, own in filled], axis=0)
     predicted = np.asarray(np.isfinite(scores).all(axis=(0, 2)))
     used = labelled & predicted
     if not used.any():
@@ -93,13 +108,39 @@ def gather(
         "rows": int(used.sum()),
         "clips": len(tables.by_clip(chosen)),
         "clips_without_prediction": _unpredicted(given, labels, split, splits),
+        "clips_without_score": sorted(set(rows.clip[labelled].tolist()) - set(chosen.clip.tolist())),
         "rows_without_label": int((~labelled).sum()),
         "rows_without_score": int((labelled & ~predicted).sum()),
         "rows_unobserved": max(int((_rows.observed_at(one, chosen) == 0).sum()) for one in ready),
+        "rows_held": int((used & held).sum()),
         "rows_of": how,
         **_read_at_other_times(ready, chosen),
     }
-    return Scored(chosen, truth[used], scores[:, used], clusters(chosen, labels, config.by), split, counts)
+    cautions += constants(task, truth[used], scores[:, used], split)
+    by = clusters(chosen, labels, config.by)
+    return Scored(chosen, truth[used], scores[:, used], by, split, counts, cautions)
+
+
+def constants(task: Task, truth: Floats, scores: Floats, split: str) -> list[str]:
+    """Lines about labels and predictions that are the same in all rows: truth [N,K] (multiclass [N,1]), scores
+    [M,N,K] of M sets."""
+    found, of = [], f"split {split}" if split else "all splits"
+    if labels := constant_targets(task, truth):
+        zero = "CCC and Pearson are 0 whatever is predicted" if task.kind == "regression" else "scores say nothing"
+        found.append(f"labels of {of} are constant ({', '.join(labels)}): {zero}")
+    for number, one in enumerate(scores):
+        same = (one == one[0]).all(axis=0)
+        if len(one) > 1 and (same.all() if task.kind == "multiclass" else same.any()):
+            names = (
+                []
+                if task.kind == "multiclass"
+                else [name for name, flat in zip(task.targets, same, strict=True) if flat]
+            )
+            which = f" of set {number + 1}" if len(scores) > 1 else ""
+            zero = ": CCC and Pearson are 0" if task.kind == "regression" else ""
+            named = f" ({', '.join(names)})" if names else ""
+            found.append(f"predictions{which} are constant{named}{zero}")
+    return found
 
 
 def clusters(rows: Predictions, labels: Mapping[str, ClipLabels], by: By) -> NDArray[np.str_]:
@@ -172,6 +213,19 @@ def _unpredicted(
     return [clip for clip in absent if not table or tables.split_in(table, clip) == split]
 
 
-def _default_split(predictions: Predictions) -> str:
-    present = set(predictions.split)
-    return next((split for split in ("test", "val") if split in present), "")
+def _default_split(task: Task, predictions: Predictions, labels: Mapping[str, ClipLabels], cautions: list[str]) -> str:
+    """Test, else val, else all; test with constant labels, as placeholders are, only where val is no better, and a
+    caution says so."""
+    present = [split for split in ("test", "val") if (predictions.split == split).any()]
+    constant = [_all_constant(task, predictions, labels, split) for split in present]
+    if constant == [True, False]:
+        cautions.append("labels of split test are constant (placeholders?): split val is scored; --split test takes it")
+        return "val"
+    return present[0] if present else ""
+
+
+def _all_constant(task: Task, predictions: Predictions, labels: Mapping[str, ClipLabels], split: str) -> bool:
+    """Whether the labels of a split's predicted clips are the same in every row, for every target."""
+    clips = dict.fromkeys(predictions.clip[predictions.split == split].tolist())
+    parts = [labels[clip].values for clip in clips if clip in labels]
+    return bool(parts) and len(constant_targets(task, np.concatenate(parts))) == len(task.label_columns)

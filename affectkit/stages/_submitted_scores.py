@@ -9,12 +9,11 @@ import numpy as np
 from affectkit.errors import UsageError, listed
 from affectkit.stages import _predictions as tables
 from affectkit.stages import _rows
+from affectkit.stages._held import SAME, middles, nearest
 from affectkit.stages._template_rows import by_template_clip
 from affectkit.submissions import Template
 from affectkit.submissions.writing import outside
 from affectkit.types import Bools, Floats, Predictions
-
-_SAME = 1e-6  # s: times that differ by less are one
 
 
 def filled(
@@ -31,18 +30,7 @@ def filled(
             f"{int(lacking.sum())} rows of the template are at times without a score, in clips {listed(clips)}: "
             "--missing hold takes the clip's nearest score in time"
         )
-    found, places, own = scores.copy(), tables.by_clip(given), tables.by_clip(wanted)
-    for clip in clips:
-        here = np.flatnonzero(lacking[own[clip]]) + own[clip].start
-        there = np.flatnonzero(given.valid[places[clip]]) + places[clip].start
-        middle, at = _middle(given.start[there], given.end[there]), _middle(wanted.start[here], wanted.end[here])
-        order = np.argsort(middle, kind="stable")
-        middle, there = middle[order], there[order]
-        after = np.searchsorted(middle, at).clip(1, max(1, len(middle) - 1))
-        before, after = after - 1, after.clip(0, len(middle) - 1)
-        nearest = np.where(at - middle[before] <= np.abs(middle[after] - at) + _SAME, before, after)
-        found[here] = given.scores[there[nearest]]
-    return found, lacking
+    return nearest(scores, wanted, given)
 
 
 def within(
@@ -72,17 +60,13 @@ def read_at(wanted: Predictions, given: Predictions, scored: Bools) -> dict[str,
     places = tables.by_clip(given)
     for clip, here in tables.by_clip(wanted).items():
         start, end = given.start[places[clip]], given.end[places[clip]]
-        at, middles = _middle(wanted.start[here], wanted.end[here]), np.sort(_middle(start, end))
-        near = np.searchsorted(middles, at).clip(1, max(1, len(middles) - 1))
-        gap = np.minimum(np.abs(at - middles[near - 1]), np.abs(at - middles[near.clip(0, len(middles) - 1)]))
+        at, own_times = middles(wanted.start[here], wanted.end[here]), np.sort(middles(start, end))
+        last = len(own_times) - 1
+        near = np.searchsorted(own_times, at).clip(1, max(1, last))
+        gap = np.minimum(np.abs(at - own_times[near - 1]), np.abs(at - own_times[near.clip(0, last)]))
         far = (at < start.min()) | (at >= end.max())
-        own = (gap <= _SAME) | ((len(middles) == 1) & ~far)
+        own = (gap <= SAME) | ((last == 0) & ~far)
         between += int((~own & ~far & scored[here]).sum())
         beyond += int((~own & far & scored[here]).sum())
     counts: dict[str, Any] = {"rows_interpolated": between, "rows_beyond_predictions": beyond}
     return counts | ({"interpolation": _rows.INTERPOLATION} if between else {})
-
-
-def _middle(start: Floats, end: Floats) -> Floats:
-    """The moment of each row; of one without an end, its start."""
-    return np.where(np.isfinite(end), (start + end) / 2, start)

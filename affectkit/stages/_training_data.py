@@ -77,10 +77,16 @@ def gather(
         [_example(clip, features, used.labels[clip], task, config, used.subject(clip)) for clip in clips]
         for clips in (used.train, used.val)
     )
+    if used.cautions and not any(_is_labelled(one) for one in train):
+        raise UsageError(f"no row of the features of split train has a label: {used.cautions[0]}")
     along = [_auxiliary(source, used, config) for source in auxiliary]
     digest = _digest([*train, *val], features, used.splits, list(zip(auxiliary, along, strict=True)))
-    cautions = _left_out.lines({"train": train, "val": val}, task)
+    cautions = [*used.cautions, *_left_out.lines({"train": train, "val": val}, task)]
     return Data(train, val, along, used.splits, used.warnings, digest, cautions)
+
+
+def _is_labelled(example: Example) -> bool:
+    return example.labels is not None and bool(np.isfinite(example.labels).all(axis=1).any())
 
 
 def sequences(features: Sequence[Features], clip: str) -> tuple[FeatureSequence, ...]:

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+import numpy as np
+
 from affectkit.errors import UsageError, listed
-from affectkit.manifest import SplitRequest, match_labels, resolve_splits, without_face
+from affectkit.manifest import SplitRequest, constant_targets, doubts, match_labels, resolve_splits, without_face
 from affectkit.stages import _copies
 from affectkit.stages._labels import Labels, read
 from affectkit.store import Features
@@ -41,6 +43,7 @@ class Used:
     held_out_subjects: frozenset[str]
     features: Features
     subjects: dict[str, str]
+    cautions: tuple[str, ...] = ()
 
     def subject(self, clip: str) -> str | None:
         """Who is seen or heard in a clip, where a table says so."""
@@ -69,8 +72,27 @@ def choose(
     return Used(
         known, chosen["train"], chosen["val"], split, notes + match.warnings, frozenset(held_out),
         frozenset(subjects[clip] for clip in held_out if clip in subjects),
-        features, subjects,
+        features, subjects, tuple(_cautions(task, known, chosen, features)),
     )  # fmt: skip
+
+
+def _cautions(
+    task: Task, known: Mapping[str, ClipLabels], chosen: Mapping[str, list[str]], features: Features
+) -> list[str]:
+    """What speaks against the labels of the chosen clips being what they are taken for."""
+    used = {clip: known[clip] for clips in chosen.values() for clip in clips}
+    ends = {clip: _end(features, clip) for clip in used} if task.level == "time" else {}
+    found = doubts(task, used, ends)
+    for split, clips in chosen.items():
+        constant = constant_targets(task, np.concatenate([known[clip].values for clip in clips])) if clips else ()
+        if constant:
+            found.append(f"labels of split {split} are constant: {', '.join(constant)}")
+    return found
+
+
+def _end(features: Features, clip: str) -> float:
+    """When a clip's rows end (s); NaN of one without rows."""
+    return float(np.max(features.artifact.column(clip, "end"), initial=-np.inf))
 
 
 def along(features: Features, labels: Labels, task: Task, used: Used) -> tuple[dict[str, ClipLabels], list[str]]:

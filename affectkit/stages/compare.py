@@ -26,7 +26,7 @@ from affectkit.store import Artifact, Cache
 from affectkit.store.atomic import write_text
 from affectkit.tasks import Task
 
-VERSION = 3
+VERSION = 4
 REPORT_FILE = "report.json"
 
 
@@ -98,7 +98,7 @@ def _report(task: Task, scored: Scored, names: Sequence[str], config: CompareCon
         "systems": systems,
         "constant": _constant.report(task, scored.truth),
         "bootstrap": made[0]["bootstrap"] | {"adjusted": "Holm, over the systems, metric by metric"},
-        "cautions": made[0]["cautions"] + _chosen_by_score(config, len(names)),
+        "cautions": scored.cautions + made[0]["cautions"] + _chosen_by_score(config, len(names)),
         **scored.counts,
     }
 

@@ -193,6 +193,9 @@ def _report(
         "deviation": float(np.std(defined)),
         "rows": int(used.sum()),
         "clips": len(scored),
-        "cautions": [f"not scored, for want of a label or a score: {listed(unscored, 'clips')}"] if unscored else [],
+        "cautions": [
+            *heads[0].get("cautions", []),
+            *([f"not scored, for want of a label or a score: {listed(unscored, 'clips')}"] if unscored else []),
+        ],
         "val_scores": [head["val_score"]["mean"] for head in heads],
     }

@@ -9,7 +9,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from pydantic import Field
 
 from affectkit import tasks
@@ -19,12 +18,12 @@ from affectkit.errors import ClipError, UsageError, require
 from affectkit.manifest import crop_frames
 from affectkit.prefetch import worker_count
 from affectkit.stages._frame_counts import Counted, count_frames
+from affectkit.stages._label_checks import constant_splits, described, doubts_of
 from affectkit.stages._labels import DatasetLabels
 from affectkit.stages._progress import meter
 from affectkit.tasks import Task
 from affectkit.types import Clip
 
-BINS = 20  # of a histogram from -1 to 1
 FEW = 5  # rows and frames that differ by more do not belong together
 LISTED = 5
 
@@ -34,6 +33,7 @@ class CheckConfig(Config):
 
     task: list[str] = Field([], description="a task (repeatable)  [default: all that the data set has labels for]")
     media: bool = Field(True, description="look at the media: their frames against the rows of labels, and duplicates")
+    first_frame: int = Field(1, ge=0, le=1, description="the number of a clip's first frame in names of crops")
     decode: bool = Field(False, description="count frames by decoding all of them, not by the packets of the files")
 
 
@@ -81,10 +81,14 @@ def check_dataset(source: DatasetLabels, config: CheckConfig, runtime: Runtime, 
     report = Report(source.name, str(source.root))
     chosen = _chosen(reader, source, config, report)
     clips = {clip.id: clip for clip in reader.clips()} if config.media else {}
-    frames = _frames(clips, config, runtime, report) if config.media else {}
+    counted = _frames(clips, config, runtime, report) if config.media else {}
+    frames = {clip: one.frames for clip, one in counted.items()}
+    seconds = {clip: one.seconds for clip, one in counted.items()}
     for task in chosen:
         rows, splits = reader.rows(task), reader.splits(task)
-        report.tasks[task.name] = _describe(task, {clip: raw.values for clip, raw in rows.items()}, splits)
+        report.tasks[task.name] = described(task, {clip: raw.values for clip, raw in rows.items()}, splits)
+        report.tasks[task.name]["constant"] = constant_splits(task, rows, splits)
+        report.add(f"{task.name}: labels that are not what they are taken for", doubts_of(reader, task, rows, seconds))
         report.add(f"{task.name}: labelled clips without a split", (clip for clip in rows if clip not in splits))
         report.add(
             f"{task.name}: label files without a row", (str(raw.path) for raw in rows.values() if not len(raw.values))
@@ -131,57 +135,24 @@ def draw_labels(folder: Path, report: Report) -> list[Path]:
     return draw(folder, report.tasks)
 
 
-def _describe(task: Task, values: Mapping[str, np.ndarray], splits: Mapping[str, str]) -> dict[str, Any]:
-    """Clips, rows, invalid rows and the labels' distribution, by split."""
-    found: dict[str, Any] = {}
-    by_split: dict[str, list[np.ndarray]] = defaultdict(list)
-    for clip, own in values.items():
-        by_split[splits.get(clip, "none")].append(own)
-    for split, parts in sorted(by_split.items()):
-        rows = np.concatenate(parts)
-        valid = rows[np.isfinite(rows).all(axis=1)]
-        found[split] = {"clips": len(parts), "rows": len(rows), "invalid_rows": len(rows) - len(valid)}
-        found[split] |= _distribution(task, valid)
-    return {"splits": found}
-
-
-def _distribution(task: Task, valid: np.ndarray) -> dict[str, Any]:
-    if task.kind == "multiclass":
-        counts = np.bincount(valid[:, 0].astype(int), minlength=task.outputs) if len(valid) else np.zeros(task.outputs)
-        return {"classes": dict(zip(task.targets, map(int, counts), strict=True))}
-    if task.kind == "multilabel":
-        return {"positive": dict(zip(task.targets, valid.sum(axis=0).astype(int).tolist(), strict=True))}
-    low = 0.0 if len(valid) and valid.min() >= 0 else -1.0
-    edges = np.linspace(low, 1.0, BINS + 1)
-    return {
-        "range": {name: [float(column.min()), float(column.max())] if len(column) else []
-                  for name, column in zip(task.targets, valid.T, strict=True)},
-        "histogram_edges": edges.round(6).tolist(),
-        "histogram": {name: np.histogram(column, edges)[0].tolist()
-                      for name, column in zip(task.targets, valid.T, strict=True)},
-        "outside": {name: int(((column < low) | (column > 1)).sum())
-                    for name, column in zip(task.targets, valid.T, strict=True)},
-    }  # fmt: skip
-
-
-def _frames(clips: Mapping[str, Clip], config: CheckConfig, runtime: Runtime, report: Report) -> dict[str, int]:
+def _frames(clips: Mapping[str, Clip], config: CheckConfig, runtime: Runtime, report: Report) -> dict[str, Counted]:
     """Frames of every clip, as far as its media can be read."""
-    found: dict[str, int] = {}
+    found: dict[str, Counted] = {}
     broken: list[str] = []
     damaged: list[str] = []
     with (
         meter("count frames", len(clips), "frames", runtime.progress) as counter,
         ThreadPoolExecutor(worker_count(runtime)) as pool,
     ):
-        for clip, counted in zip(clips, pool.map(lambda one: _count(one, config.decode), clips.values()), strict=True):
+        for clip, counted in zip(clips, pool.map(lambda one: _count(one, config), clips.values()), strict=True):
             counter.advance(clips=1, rows=counted.frames)
             if counted.problem:
                 (damaged if counted.frames else broken).append(f"{clip}: {counted.problem}")
             if counted.frames:
-                found[clip] = counted.frames
+                found[clip] = counted
     report.media = {
         "clips": len(clips),
-        "frames": sum(found.values()),
+        "frames": sum(one.frames for one in found.values()),
         "counted_by": "decoding" if config.decode else "packets",
     }
     report.add("media that cannot be read", broken)
@@ -189,11 +160,11 @@ def _frames(clips: Mapping[str, Clip], config: CheckConfig, runtime: Runtime, re
     return found
 
 
-def _count(clip: Clip, decode: bool) -> Counted:
+def _count(clip: Clip, config: CheckConfig) -> Counted:
     try:
         if clip.path.is_dir():
-            return Counted(crop_frames(clip.path).frames)
-        return count_frames(clip.path, decode)
+            return Counted(crop_frames(clip.path, config.first_frame).frames)
+        return count_frames(clip.path, config.decode)
     except ClipError as error:
         return Counted(0, str(error))
 
@@ -223,6 +194,8 @@ def _match(
 
 def _label_findings(report: Report, chosen: Sequence[Task]) -> None:
     for task in chosen:
+        report.add(f"{task.name}: every label of the split is the same (placeholders?), scores there say nothing",
+                   (f"split {split}" for split in report.tasks[task.name]["constant"]), biases=True)  # fmt: skip
         for split, about in report.tasks[task.name]["splits"].items():
             counts = about.get("classes") or about.get("positive") or {}
             report.add(f"{task.name}: classes without a row in split {split}",

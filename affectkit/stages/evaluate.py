@@ -21,13 +21,13 @@ from affectkit.stages import _constant
 from affectkit.stages import _predictions as tables
 from affectkit.stages._labels import Labels, identity, read
 from affectkit.stages._reports import EvaluationShape, report_at_hand
-from affectkit.stages._scoring import Scored, ScoringConfig, gather
+from affectkit.stages._scoring import Scored, ScoringConfig, constants, gather
 from affectkit.store import Artifact, Cache
 from affectkit.store.atomic import write_text
 from affectkit.tasks import Task
 from affectkit.types import ClipLabels, Predictions
 
-VERSION = 4
+VERSION = 5
 REPORT_FILE = "report.json"
 CLIPS_FILE = "clips.csv"
 
@@ -116,6 +116,7 @@ def _report(task: Task, scored: Scored, config: ScoringConfig) -> dict[str, Any]
         **intervals(task, scored, 0, config),
         **scored.counts,
     }
+    report["cautions"] = [*scored.cautions, *report["cautions"]]
     if task.kind != "regression":
         report["confusion"] = _confusion(task, scored)
         report["calibration"] = calibration.report(calibration.curves(task, truth, scores))
@@ -157,6 +158,7 @@ def _against(
         "scores": metrics.score(task, scored.truth, scored.scores[1]),
         "differences": {name: one._asdict() for name, one in found.items()},
         **scored.counts,
+        "cautions": [one for one in constants(task, scored.truth, scored.scores, scored.split) if "of set 2" in one],
     }
 
 

@@ -235,6 +235,7 @@ class _Finetuning:
             "processes": self.world.size,
             "cautions": [
                 *used.warnings,
+                *used.cautions,
                 *self._cautions(),
                 *([line] if (line := collapse(history, task.metric)) else []),
             ],

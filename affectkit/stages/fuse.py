@@ -19,6 +19,7 @@ from pydantic import Field
 from affectkit import metrics, plugins, tasks
 from affectkit.config import Config
 from affectkit.errors import UsageError
+from affectkit.manifest import constant_targets, doubts
 from affectkit.stages import _fusion_cautions
 from affectkit.stages import _predictions as predictions
 from affectkit.stages import _rows as rows
@@ -32,7 +33,7 @@ from affectkit.store.atomic import write_text
 from affectkit.tasks import Task
 from affectkit.types import Bools, ClipLabels, Floats, Predictions
 
-VERSION = 4
+VERSION = 5
 REPORT_FILE = "fuser.json"
 EQUAL = "equal weights"
 
@@ -133,10 +134,19 @@ def _fit(
         given = [rows.of_clips(one) for one in given]
     base = rows.densest(given)
     base = predictions.with_splits(rows.at_rate(base, config.rate) if config.rate else base, known, splits)
+    places = predictions.by_clip(base)
+    cautions = doubts(task, {clip: known[clip] for clip in places if clip in known}, predictions.ends(given), far=True)
     table = _labelled(task, base, given, known, config)
     fit, test = table.fit_rows("val"), table.fit_rows("test")
     if not fit.any():
-        raise UsageError("fuse is fitted on validation rows only, and no labelled row has split 'val': give --splits")
+        lines = [
+            "fuse is fitted on validation rows only, and no labelled row has split 'val': give --splits",
+            *cautions,
+        ]
+        raise UsageError("; ".join(lines))
+    if len(constant_targets(task, table.truth[test])) == len(task.label_columns):
+        cautions.append("labels of split test are constant (placeholders?): folds of the validation clips are scored")
+        test = np.zeros_like(test)
     fuser = make()
     fuser.fit(table.scores[:, fit], table.truth[fit], table.groups[fit], seed=config.seed)
     scores = np.stack([rows.scores_at(one, base) for one in given])
@@ -153,7 +163,7 @@ def _fit(
         "in_sample": _in_sample(task, table, fit, fuser, names_of),
         "held_out": _held_out(task, table, fit, test, fuser, {FUSED: make} | others, names_of, config),
         "fuser": fuser.state(),
-        "cautions": _cautions(task, table, fit, fuser, names, given, base, scores),
+        "cautions": [*cautions, *_cautions(task, table, fit, fuser, names, given, base, scores)],
     }
     return fused, report
 
@@ -230,7 +240,9 @@ def _held_out(
         how, used = f"{folds} folds of the validation clips, grouped by {config.by}", fit
         found = cross_fitted(systems, table.scores[:, fit], table.truth[fit], groups, folds=folds, seed=config.seed)
     found |= {name: table.scores[number][used] for number, name in names.items()}
-    return {"how": how, **compare(task, table.truth[used], found, table.groups[used], seed=config.seed)}
+    return {"how": how, **compare(
+        task, table.truth[used], found, table.groups[used], table.rows.clip[used], seed=config.seed
+    )}  # fmt: skip
 
 
 def _in_sample(task: Task, table: _Table, fit: Bools, fuser: Any, names: Mapping[int, str]) -> dict[str, float]:
