@@ -147,7 +147,7 @@ def test_only_what_is_new_is_decoded(cache: Cache, tmp_path: Path, decoded: list
     assert (again.path, again.computed, again.cached, again.rows) == (first.path, 0, 2, 0)
     sounds(folder, "a.wav")
     more, artifact = extract(cache, folder)
-    assert (more.path, more.computed, more.cached) == (first.path, 1, 2)
+    assert (more.folder, more.computed, more.cached) == (first.folder, 1, 2)
     assert sorted(decoded) == ["a", "b", "c"]
     assert {clip: column_bytes(artifact, clip, "samples") for clip in ("b", "c")} == before
 
@@ -238,7 +238,7 @@ def test_a_changed_row_of_the_table_recomputes_its_clip_alone(cache: Cache, tmp_
     still["a"][1] = (0.5, 1.0, 3.0)
     still["c"] = [(0.0, 1.0, 1.0)]
     changed, artifact = extract(cache, folder, mouth=openings(tmp_path / "mouth.csv", **still), vad="mouth")
-    assert (changed.path, changed.computed, changed.cached, changed.failed) == (first.path, 2, 1, ())
+    assert (changed.folder, changed.computed, changed.cached, changed.failed) == (first.folder, 2, 1, ())
     assert sorted(decoded[3:]) == ["a", "c"]
     assert artifact.clips == ["a", "b", "c"]
 

@@ -144,7 +144,7 @@ def test_only_clips_whose_crops_are_new_are_embedded(cache: Cache, crops: Artifa
     crop_folder(tmp_path / "crops" / "f", [noise(1)])
     (tmp_path / "crops" / "a" / "00001.png").write_bytes((tmp_path / "crops" / "a" / "00002.png").read_bytes())
     more, _ = run(cache, crops_of(cache, tmp_path / "crops"))
-    assert (more.path, more.computed, more.cached) == (first.path, 2, 4)
+    assert (more.folder, more.computed, more.cached) == (first.folder, 2, 4)
 
 
 def test_some_clips_only(cache: Cache, crops: Artifact) -> None:

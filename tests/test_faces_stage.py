@@ -128,7 +128,7 @@ def test_only_what_is_new_is_computed(cache: Cache, tmp_path: Path, looked_at: l
     assert (again.path, again.computed, again.cached, sum(looked_at)) == (first.path, 0, 2, 8)
     face_clips(folder, ["a"], frames=4)
     more, artifact = extract(cache, folder)
-    assert (more.path, more.computed, more.cached, sum(looked_at)) == (first.path, 1, 2, 12)
+    assert (more.folder, more.computed, more.cached, sum(looked_at)) == (first.folder, 1, 2, 12)
     assert artifact.clips == ["a", "b", "c"]
     assert {clip: column_bytes(artifact, clip, "image") for clip in ("b", "c")} == before
 
@@ -292,7 +292,7 @@ def test_an_artifact_named_by_hand(cache: Cache, tmp_path: Path) -> None:
     folder = face_clips(tmp_path / "clips", ["a"], frames=2)
     config = FacesConfig(detector="centerface", size=32)
     done = extract_faces(cache, clips_in(folder), config, RUNTIME, device="cpu", out=tmp_path / "mine")
-    assert done.path == tmp_path / "mine"
+    assert done.folder == tmp_path / "mine"
     again = extract_faces(cache, clips_in(folder), config, RUNTIME, device="cpu", out=tmp_path / "mine")
     assert again.cached == 1
     other = FacesConfig(detector="centerface", size=48)
