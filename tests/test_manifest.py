@@ -152,12 +152,14 @@ def test_the_two_unicode_forms_of_a_name_are_one_id(tmp_path):
         found(tmp_path)
 
 
-@pytest.mark.parametrize("name", ["a\nb.mp4", "a\\b.mp4", os.fsdecode(b"a\xffb.mp4")])
-def test_file_names_that_make_no_id_are_refused_in_one_line(tmp_path, name):
-    touch(tmp_path, name)
-    with pytest.raises(UsageError, match="clip id") as caught:
-        found(tmp_path)
-    assert str(caught.value).isprintable()
+@pytest.mark.parametrize(
+    ("name", "given"),
+    [("a\nb.mp4", "a%0Ab"), ("a\\b.mp4", "a%5Cb"), (os.fsdecode(b"a\xffb.mp4"), "a%FFb")],
+)
+def test_file_names_that_make_no_id_are_written_otherwise_and_stop_nothing(tmp_path, name, given):
+    touch(tmp_path, name, "good.mp4")
+    clips = sources([str(tmp_path)], media_suffixes=SUFFIXES)
+    assert [clip.id for clip in clips] == sorted([given, "good"]) and tmp_path / name in {clip.path for clip in clips}
 
 
 def test_missing_and_empty_sources(tmp_path):
