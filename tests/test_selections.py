@@ -25,6 +25,7 @@ from affectkit.stages.train import TrainConfig, train
 from affectkit.store import Artifact, Cache, Failure, Features, open_artifact, open_features
 from affectkit.store.export import export
 from affectkit.store.features import names_features
+from affectkit.store.selection import Selection
 from affectkit.store.table import Table
 from affectkit.store.upkeep import verify
 
@@ -379,17 +380,27 @@ def test_a_selection_whose_clips_are_gone_says_so(tmp_path: Path) -> None:
         _ = open_artifact(chosen.path).clips
 
 
+def test_the_same_clips_at_another_place_are_the_same_selection(tmp_path: Path) -> None:
+    table = artifact(tmp_path, SCHEMA)
+    write(table, {"a": record(SCHEMA, 3)})
+    table.seal()
+    here, moved, resplit = (
+        table.select({"a": "sa"}, {"a": {"path": path, "split": split}}).path
+        for path, split in (("/x/a.mp4", "train"), ("/y/a.mp4", "train"), ("/x/a.mp4", "val"))
+    )
+    assert here == moved != resplit
+    assert open_artifact(moved).clips == ["a"]
+
+
 @pytest.mark.parametrize("forged", ["edited", "renamed", "text", "twice", "pairs", "another", "link", "gone"])
 def test_forged_selections_are_refused(tmp_path: Path, forged: str) -> None:
-    from affectkit.store import selection as module
-
     table = artifact(tmp_path, SCHEMA)
     write(table, {"a": record(SCHEMA, 3)})
     table.seal()
     path = table.select({"a": "sa"}, {}).path
     content = json.loads(path.read_text())
     if forged == "edited":
-        path.write_text(path.read_text() + " ")
+        path.write_text(path.read_text().replace('"sa"', '"sb"'))
     elif forged == "renamed":
         path = path.rename(path.with_name("0123456789ab.json"))
     elif forged == "gone":
@@ -397,14 +408,13 @@ def test_forged_selections_are_refused(tmp_path: Path, forged: str) -> None:
     elif forged == "link":
         path.parent.rename(tmp_path / "outside")
         path.parent.symlink_to(tmp_path / "outside")
+    elif forged == "another":
+        other = Selection("0" * 64, {"a": "sa"}, {})
+        path = other.path(table.folder)
+        path.write_text(other.text)
     else:
-        changes = {
-            "text": "[1, 2", "twice": {"rows": [["a", "sa"], ["a", "sb"]]}, "pairs": {"rows": [["a"]]},
-            "another": {"artifact": "0" * 64},
-        }[forged]  # fmt: skip
-        text = changes if isinstance(changes, str) else json.dumps(content | changes)
-        path = path.with_name(f"{module._digest(text)}.json")
-        path.write_text(text)
+        changes = {"twice": {"rows": [["a", "sa"], ["a", "sb"]]}, "pairs": {"rows": [["a"]]}}
+        path.write_text("[1, 2" if forged == "text" else json.dumps(content | changes[forged]))
     with pytest.raises(UsageError if forged == "gone" else HostileFile) as told:
         open_artifact(path)
     assert "\n" not in str(told.value)

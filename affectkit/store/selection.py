@@ -2,7 +2,8 @@
 
     <artifact>/selections/<digest12>.json   the (clip, source digest) pairs, and what was said of each clip
 
-The name is the digest of the text, so that the same command writes the same file, and an edited one is noticed.
+The name is the digest of what it selects, so that the same command writes the same file, also of media that have moved,
+and an edited one is noticed.
 """
 
 from __future__ import annotations
@@ -48,14 +49,23 @@ class Selection:
     @cached_property
     def text(self) -> str:
         """What its file holds."""
+        return self._json(self.clips)
+
+    @cached_property
+    def digest(self) -> str:
+        """The digest of all but where the media lay, which is kept for messages alone."""
+        told = {name: {key: entry[key] for key in entry if key != "path"} for name, entry in self.clips.items()}
+        return sha256(self._json(told).encode(errors="backslashreplace")).hexdigest()[:12]
+
+    def _json(self, clips: Mapping[str, Mapping[str, Any]]) -> str:
         content = {
-            "format": FORMAT, "artifact": self.fingerprint, "rows": sorted(self.sources.items()), "clips": self.clips,
+            "format": FORMAT, "artifact": self.fingerprint, "rows": sorted(self.sources.items()), "clips": clips,
         }  # fmt: skip
         return json.dumps(content, ensure_ascii=False, sort_keys=True)  # an indent would take ten times as long
 
     def path(self, folder: Path) -> Path:
         """Where it lies in the artifact's folder."""
-        return folder / FOLDER / f"{_digest(self.text)}{_SUFFIX}"
+        return folder / FOLDER / f"{self.digest}{_SUFFIX}"
 
     def write(self, folder: Path) -> None:
         """Write it where it is not there. Raises AffectkitError where the folder may not be written."""
@@ -91,9 +101,10 @@ def read_selection(path: Path) -> Selection:
         raise UsageError(f"{path} is not there: repeat the command that printed it") from None
     except ValueError as error:
         raise HostileFile(f"{path} is not JSON: {error}") from None
-    if _digest(text) != path.name.removesuffix(_SUFFIX):
+    selection = _checked(path, content)
+    if selection.digest != path.name.removesuffix(_SUFFIX):
         raise HostileFile(f"{path}: its name does not follow from what it holds (edited by hand?)")
-    return _checked(path, content)
+    return selection
 
 
 def selections(folder: Path) -> Iterator[tuple[Path, Selection]]:
@@ -121,7 +132,3 @@ def _checked(path: Path, content: Any) -> Selection:
     if len(sources) != len(rows):
         raise HostileFile(f"{path} is not a selection: a clip is in it twice")
     return Selection(content["artifact"], sources, clips)
-
-
-def _digest(text: str) -> str:
-    return sha256(text.encode(errors="backslashreplace")).hexdigest()[:12]
