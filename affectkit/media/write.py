@@ -1,4 +1,9 @@
-"""Writing ordinary H.264 clips, for demonstrations and tests."""
+"""Writing ordinary H.264 clips, for demonstrations and tests: the same pictures give the same bytes on every processor.
+
+Encoders do not promise that. libx264's result depends on the number of threads, and its AVX-512 code reads memory that
+was never written; lossy sound encoders and the colour conversion of swscale round as the processor's extensions do. So
+libx264 runs one thread of code that every processor has, colours are converted in whole numbers, and sound is lossless.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +22,6 @@ from numpy.typing import NDArray
 from affectkit.media.picture import Image
 
 if TYPE_CHECKING:
-    from av import VideoFrame
     from av.audio.stream import AudioStream
     from av.container import OutputContainer
     from av.video.stream import VideoStream
@@ -30,10 +34,11 @@ def write_video(
 ) -> None:
     """Writes `images` (uint8 [H,W,3] RGB of one even size) as mp4: H.264, 4:2:0, BT.709, limited range.
 
-    `audio`: mono samples float32 [S] in -1..1 and their sampling rate (Hz), written as AAC. The file appears under its
-    name only when it is complete. Raises ValueError for no image, an odd or a changing size.
+    `audio`: mono samples float32 [S] in -1..1 and their sampling rate (Hz), written as FLAC (16 bits). The file
+    appears under its name only when it is complete. Raises ValueError for no image, an odd or a changing size.
     """
     import av
+    from av import VideoFrame
 
     path = Path(path)
     pictures = iter(images)
@@ -43,11 +48,10 @@ def write_video(
     with _replacing(path) as temporary, av.open(str(temporary), "w", format="mp4") as container:
         video = _video_stream(container, first, fps, crf)
         sound = None if audio is None else _Sound(container, *audio)
-        encodable = _Encodable()
         for number, image in enumerate(chain([first], pictures)):
             if image.shape != first.shape:
                 raise ValueError(f"image {number} is {image.shape}, the first one {first.shape}")
-            frame = encodable(image)
+            frame = VideoFrame.from_ndarray(_bt709(image), format="yuv420p")
             frame.pts, frame.time_base = number, 1 / Fraction(video.codec_context.framerate)
             container.mux(video.encode(frame))
             if sound is not None:
@@ -76,26 +80,27 @@ def _video_stream(container: OutputContainer, image: Image, fps: float, crf: int
     context = stream.codec_context
     context.colorspace = context.color_primaries = context.color_trc = 1  # BT.709
     context.color_range = 1  # limited
-    context.options = {"crf": str(crf), "preset": "veryfast"}
+    context.thread_count = 1
+    context.options = {"crf": str(crf), "preset": "veryfast", "x264-params": "cpu-independent=1"}
     return stream
 
 
-class _Encodable:
-    """RGB images as BT.709 4:2:0 frames."""
+_Y = np.array([11966, 40254, 4064], np.int32)  # BT.709, limited range, times 2^16
+_U = np.array([-6596, -22188, 28784], np.int32)
+_V = np.array([28784, -26144, -2640], np.int32)
 
-    def __init__(self) -> None:
-        from av.video.reformatter import VideoReformatter
 
-        self._reformatter = VideoReformatter()
-
-    def __call__(self, image: Image) -> VideoFrame:
-        import av
-        from av.video.reformatter import ColorRange, Colorspace
-
-        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
-        return self._reformatter.reformat(
-            frame, format="yuv420p", dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG, threads=1
-        )
+def _bt709(image: Image) -> Image:
+    """A picture [H,W,3] as planes of 4:2:0 below each other, uint8 [H * 3 / 2, W]; chroma lies between four pixels."""
+    height, width = image.shape[:2]
+    red, green, blue = (image[..., channel].astype(np.int32) for channel in range(3))
+    luma = (_Y[0] * red + _Y[1] * green + _Y[2] * blue + (1 << 15) >> 16) + 16
+    red, green, blue = (
+        plane[::2, ::2] + plane[1::2, ::2] + plane[::2, 1::2] + plane[1::2, 1::2] for plane in (red, green, blue)
+    )
+    chroma = [(c[0] * red + c[1] * green + c[2] * blue + (1 << 17) >> 18) + 128 for c in (_U, _V)]
+    planes = np.concatenate([plane.ravel() for plane in (luma, *chroma)])
+    return planes.astype(np.uint8).reshape(height * 3 // 2, width)
 
 
 class _Sound:
@@ -106,7 +111,10 @@ class _Sound:
             raise ValueError(f"audio is mono [S], not {list(samples.shape)}")
         self.container = container
         self.samples, self.sampling_rate = samples, sampling_rate
-        self.stream: AudioStream = container.add_stream("aac", rate=sampling_rate, layout="mono")
+        # With fixed predictors, since those that fit the sound best are found in floating point.
+        self.stream: AudioStream = container.add_stream(
+            "flac", rate=sampling_rate, layout="mono", options={"lpc_type": "fixed"}
+        )
         self.written = 0
 
     def write_until(self, time: float) -> None:
@@ -114,8 +122,8 @@ class _Sound:
 
         end = min(len(self.samples), round(time * self.sampling_rate))
         if end > self.written:
-            block = np.ascontiguousarray(self.samples[None, self.written : end], np.float32)
-            frame = av.AudioFrame.from_ndarray(block, format="fltp", layout="mono")
+            block = np.rint(np.clip(self.samples[None, self.written : end], -1, 1) * 32767).astype(np.int16)
+            frame = av.AudioFrame.from_ndarray(block, format="s16", layout="mono")
             frame.sample_rate, frame.pts = self.sampling_rate, self.written
             frame.time_base = Fraction(1, self.sampling_rate)
             self.container.mux(self.stream.encode(frame))

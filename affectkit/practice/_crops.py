@@ -10,6 +10,7 @@ from PIL import Image
 from affectkit.practice._feelings import Values
 from affectkit.practice._looks import MIDDLE, Look
 from affectkit.stages._animated_face import HEAD, PICTURE_WIDTH, Frame, View
+from affectkit.stages._portable import settled
 
 SIDE = 112
 CENTRE, WIDTH = (225.0, 108.0), 138.0
@@ -21,7 +22,7 @@ def aligned(picture: Frame, view: View, look: Look, side: int = SIDE) -> Image.I
     corners = np.array([(0, 0), (side, 0), (0, side)], np.float64)
     flip = np.array([-1.0 if view.mirror else 1.0, 1.0])
     wanted = np.array(CENTRE) + (corners / side - 0.5) * flip * WIDTH
-    origin, right, down = seen_at(wanted, view, look, len(picture))
+    origin, right, down = settled(seen_at(wanted, view, look, len(picture)))
     a, d = (right - origin) / side
     b, e = (down - origin) / side
     coefficients = (a, b, origin[0], d, e, origin[1])

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from affectkit.stages._animated_face import Grid
 from affectkit.stages._face_features import Expression, bump, smoothstep
+from affectkit.stages._portable import power, settled, sine
 
 MIDDLE = (225.0, 118.0)  # the photograph's point about which a face is stretched: the bridge of the nose
 Planes = NDArray[np.float32]
@@ -53,13 +54,15 @@ class Look:
     def paint(self, picture: Planes, x: Grid, y: Grid, wall: Grid) -> None:
         """Recolours a picture [3,H,W], 0 to 255, in place."""
         np.clip(picture, 0, 255, out=picture)
-        tone: Planes = np.float32(255) * (picture / np.float32(255)) ** np.float32(self.gamma)
-        tone = (self._mixing() @ tone.reshape(3, -1)).reshape(picture.shape).astype(np.float32, copy=False)
+        tone: Planes = np.float32(255) * power(picture / np.float32(255), self.gamma)
+        red, green, blue = tone
+        # Not as a matrix product: its sums are ordered by the processor.
+        tone = np.stack([r * red + g * green + b * blue for r, g, b in self._mixing()])
         if self.soft:
             tone += np.float32(self.soft) * (_blurred(tone) - tone)
         strength, length, direction = self.stripes
-        along = np.cos(direction) * x + np.sin(direction) * y
-        shade = 1 + strength * np.sin(2 * np.pi / length * along)
+        along = float(settled(np.cos(direction))) * x + float(settled(np.sin(direction))) * y
+        shade = 1 + strength * sine(2 * np.pi / length * along)
         for plane, colour in zip(tone, self.paper, strict=True):
             plane *= 1 + wall * (colour * shade - 1)
         picture[:] = tone
@@ -70,7 +73,8 @@ class Look:
         cross = np.array([[0, -1, 1], [1, 0, -1], [-1, 1, 0]])
         turned = c * np.eye(3) + (1 - c) / 3 + s * cross
         grey = np.tile(LUMA, (3, 1))
-        return (np.diag(self.tint) @ (grey + self.saturation * (turned - grey))).astype(np.float32)
+        mixing = np.array(self.tint)[:, None] * (grey + self.saturation * (turned - grey))
+        return settled(mixing).astype(np.float32)
 
 
 def draw_look(rng: np.random.Generator) -> Look:

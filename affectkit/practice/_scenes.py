@@ -14,6 +14,7 @@ from affectkit.stages._animated_face import Frame, View, render
 from affectkit.stages._demo_scenes import make_blinks, make_views, wander
 from affectkit.stages._demo_voice import make_voice
 from affectkit.stages._face_features import Expression
+from affectkit.stages._portable import settled
 
 CHANGE = 0.5  # s from one feeling to the next
 _OWN = 0.12  # wandering of valence and arousal that no feeling explains
@@ -51,12 +52,12 @@ def make_scene(rng: np.random.Generator, look: Look, shown: Values, times: Value
     follows, are the clip's own; so no cue is exact.
     """
     own = np.stack([wander(rng, times, _OWN), wander(rng, times, _OWN)], axis=1)  # [T,2]
-    affect = np.clip(shown[:, 5:] + own, -0.98, 0.98)
+    affect = settled(np.clip(shown[:, 5:] + own, -0.98, 0.98))
     rest = np.array([getattr(look.rest, name) for name in PARAMETERS])
     neutral = NEUTRAL.row[:5]
     manner = rng.uniform(0.75, 1.2, 5)
     faces = neutral + rest + manner * (shown[:, :5] - neutral)
-    faces = faces + own[:, :1] * _BY_VALENCE + own[:, 1:] * _BY_AROUSAL
+    faces = settled(faces + own[:, :1] * _BY_VALENCE + own[:, 1:] * _BY_AROUSAL)
     expressions = tuple(face_of(face, blink) for face, blink in zip(faces, make_blinks(rng, times), strict=True))
     return Scene(look, affect[:, 0], affect[:, 1], expressions, make_views(rng, times, affect[:, 1]))
 

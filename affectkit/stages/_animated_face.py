@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from affectkit.errors import MissingExtra, UsageError
 from affectkit.stages._face_features import FACE_X, FACE_Y, Expression, Grid, bump, move_features, smoothstep
+from affectkit.stages._portable import exp, settled
 
 PHOTO_SHA256 = "88431cd9653ccd539741b555fb0a46b61558b301d4110412b5bc28b5e3ea6cb5"
 ENLARGED = 2  # a good filter enlarges the photograph once, so that a bilinear read stays sharp
@@ -91,7 +92,7 @@ def photograph() -> NDArray[np.float32]:
 
 
 def render(expression: Expression, view: View, size: int, look: Look | None = None) -> Frame:
-    """A picture of the face: uint8 [size,size,3]. The same arguments give the same bytes."""
+    """A picture of the face: uint8 [size,size,3]. The same arguments give the same bytes on every processor."""
     room = _camera(view, size)
     gain = _light(*room, view)
     x, y, wall = _head(*room, view)
@@ -122,18 +123,19 @@ def _camera(view: View, size: int) -> tuple[Grid, Grid]:
 
 
 def _turned(degrees: float) -> tuple[float, float]:
-    return float(np.cos(np.deg2rad(degrees))), float(np.sin(np.deg2rad(degrees)))
+    radians = np.deg2rad(np.float64(degrees))
+    return float(settled(np.cos(radians))), float(settled(np.sin(radians)))
 
 
 def _light(x: Grid, y: Grid, view: View) -> Grid:
     ramp = view.light[0] * (x - HEAD[0]) + view.light[1] * (y - HEAD[1])
-    return view.exposure * np.exp(ramp / 100)
+    return view.exposure * exp(ramp / 100)
 
 
 def _head(x: Grid, y: Grid, view: View) -> tuple[Grid, Grid, Grid]:
     """Moves the head against shoulders and background. Also: how far a pixel belongs to the background."""
     dx, dy = x - HEAD[0], y - HEAD[1]
-    radius = np.hypot(dx / HEAD_RADII[0], dy / HEAD_RADII[1])
+    radius = np.sqrt((dx / HEAD_RADII[0]) ** 2 + (dy / HEAD_RADII[1]) ** 2)
     hold = smoothstep((1.75 - radius) / 0.75)  # 1 on the head, 0 well outside
     c, s = _turned(-view.roll)
     px, py = dx - view.shift[0], dy - view.shift[1]

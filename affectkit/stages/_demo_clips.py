@@ -25,7 +25,7 @@ from affectkit.store.atomic import explained, write_text
 from affectkit.types import SPLITS
 from affectkit.untrusted import read_object
 
-GENERATOR_VERSION = 2  # bump when a frame, a sound or a label changes
+GENERATOR_VERSION = 3  # bump when a frame, a sound or a label changes
 CLIPS = {"train": 12, "val": 4, "test": 6}
 
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from affectkit.stages._animated_face import Colour, Frame, View, render
 from affectkit.stages._face_features import Expression
+from affectkit.stages._portable import DECIMALS, settled
 
 PEAK = 0.9  # bound of |valence| and |arousal|
 
@@ -47,7 +48,7 @@ class Manner:
         raises the brows."""
         return Expression(
             smile=_bounded(self.smile * valence),
-            jaw=min(self.jaw * ((arousal + 1) / 2) ** 1.8, 1.0),
+            jaw=min(round(self.jaw * ((arousal + 1) / 2) ** 1.8, DECIMALS), 1.0),
             brows=_bounded(self.brows * (arousal + 0.35 * min(valence, 0.0))),
             eyes=_bounded(self.eyes * (arousal - 0.25 * max(valence, 0.0))),
             frown=min(self.frown * max(-valence, 0.0), 1.0),
@@ -75,14 +76,14 @@ def affect_curve(rng: np.random.Generator, times: Curve) -> Curve:
     True
     """
     level = rng.uniform(-0.35, 0.35)
-    return PEAK * np.tanh(1.7 * (level + wander(rng, times, 1.0)))
+    return settled(PEAK * np.tanh(1.7 * (level + wander(rng, times, 1.0))))
 
 
 def wander(rng: np.random.Generator, times: Curve, amplitude: float) -> Curve:
     """A smooth random curve [T] around 0: three sinusoids of 2.5 to 8 s, together at most about `amplitude`."""
     periods, phases, weights = rng.uniform(2.5, 8, 3), rng.uniform(0, 2 * np.pi, 3), rng.uniform(0.4, 1, 3)
     waves = np.sin(2 * np.pi * times[:, None] / periods + phases)  # [T,3]
-    return np.asarray(amplitude * (waves @ weights) / (0.8 * weights.sum()))
+    return settled(amplitude * (waves @ weights) / (0.8 * weights.sum()))
 
 
 def _bounded(value: float) -> float:
@@ -99,18 +100,18 @@ def _likeness(a: Curve, b: Curve) -> float:
 def make_blinks(rng: np.random.Generator, times: Curve) -> Curve:
     """Closing of the lids [T], 0 to 1: about a blink every four seconds."""
     moments = rng.uniform(times[0], times[-1], rng.poisson((times[-1] - times[0]) / 4))
-    return np.exp(-0.5 * ((times[:, None] - moments) / 0.07) ** 2).max(axis=1, initial=0)
+    return settled(np.exp(-0.5 * ((times[:, None] - moments) / 0.07) ** 2).max(axis=1, initial=0))
 
 
 def make_views(rng: np.random.Generator, times: Curve, arousal: Curve) -> tuple[View, ...]:
     """Pose, camera and light of every frame. Arousal only speeds the head's tremor up; its mean stays 0."""
     tremor = 1.2 * (arousal + 1) / 2 * np.sin(2 * np.pi * times * rng.uniform(1.2, 1.9) + rng.uniform(0, 6))
-    shift_x, shift_y = wander(rng, times, 5), wander(rng, times, 4) + tremor
+    shift_x, shift_y = wander(rng, times, 5), settled(wander(rng, times, 4) + tremor)
     turn_x, turn_y = wander(rng, times, 6), wander(rng, times, 4)
     roll, lean = wander(rng, times, 5), 1 + wander(rng, times, 0.04)
     centre = 226 + rng.uniform(-7, 7), 111 + rng.uniform(-7, 7)
     zoom = rng.uniform(0.92, 1.12) * (1 + wander(rng, times, 0.03))
-    exposure = np.exp(rng.uniform(-0.3, 0.05) + wander(rng, times, 0.12))
+    exposure = settled(np.exp(rng.uniform(-0.3, 0.05) + wander(rng, times, 0.12)))
     light_x, light_y = wander(rng, times, 0.3), wander(rng, times, 0.15)
     camera_roll, mirror = float(rng.uniform(-3, 3)), bool(rng.random() < 0.5)
     cast, wall = _colour(rng, 0.05), _colour(rng, 0.05)
@@ -134,5 +135,5 @@ def make_views(rng: np.random.Generator, times: Curve, arousal: Curve) -> tuple[
 
 
 def _colour(rng: np.random.Generator, spread: float) -> Colour:
-    red, green, blue = np.exp(rng.uniform(-spread, spread, 3)).tolist()
+    red, green, blue = settled(np.exp(rng.uniform(-spread, spread, 3))).tolist()
     return red, green, blue

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from affectkit.stages._portable import exp
+
 Grid = NDArray[np.floating]
 
 FACE_X, FACE_Y = (170.0, 280.0), (72.0, 206.0)  # nothing outside moves with the expression
@@ -57,7 +59,7 @@ def smoothstep(t: Grid) -> Grid:
 
 def bump(dx: Grid, dy: Grid, width: float, height: float) -> Grid:
     """A Gaussian with standard deviations `width` and `height`."""
-    return np.exp(-0.5 * ((dx / width) ** 2 + (dy / height) ** 2))
+    return exp(-0.5 * ((dx / width) ** 2 + (dy / height) ** 2))
 
 
 def move_features(x: Grid, y: Grid, expression: Expression) -> tuple[Grid, Grid, Mouth]:
@@ -102,7 +104,7 @@ def _mouth(x: Grid, y: Grid, e: Expression) -> tuple[Grid, Mouth]:
     corner = 140.0 + 0.02 * (x - MOUTH_X)
     shut = min(max(0.75 - 0.9 * e.smile, 0.0), 1.0) * (1 - 0.45 * e.jaw)
     gap = 11.5 * e.jaw * np.sqrt(arch) * (0.5 + 0.5 * arch)
-    drop = 10.0 * e.jaw * np.exp(-0.5 * ((x - MOUTH_X) / 24) ** 2)
+    drop = 10.0 * e.jaw * exp(-0.5 * ((x - MOUTH_X) / 24) ** 2)
     teeth, top, lip = 6 * arch, corner + 0.8 * arch, corner + 4 * arch
     bite, hidden = lip + teeth, shut * teeth
     lip_now = lip + 0.4 * hidden
