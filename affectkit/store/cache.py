@@ -59,7 +59,7 @@ class Cache:
     def variants(self, stage: str, name: str, inputs: dict[str, Any], out: Path | None = None) -> list[Artifact]:
         """The artifact of these inputs, where there is one, then those beside it. Raises as `find`."""
         path = self.path(stage, name, inputs, out)
-        beside = [] if out else sorted(file.parent for file in path.parent.glob(f"{path.name}+*/{STAGE_FILE}"))
+        beside = [] if out else [file.parent for file in self.matching(f"{stage}/{path.name}+*/{STAGE_FILE}")]
         try:
             found = self.find(stage, name, inputs, out)
         except NotMade:
@@ -159,8 +159,16 @@ class Cache:
 
     def folders(self) -> list[Path]:
         """The folders of all artifacts under the root, by stage and name."""
-        found = sorted(file.parent for file in self.root.glob(f"*/*/{STAGE_FILE}"))
+        found = [file.parent for file in self.matching(f"*/*/{STAGE_FILE}")]
         return [folder for folder in found if not folder.name.startswith(".")]
+
+    def matching(self, pattern: str) -> list[Path]:
+        """The paths under the root that match a pattern, sorted. Raises AffectkitError for a root that may not be
+        read."""
+        try:
+            return sorted(self.root.glob(pattern))
+        except OSError as error:
+            raise AffectkitError(f"{self.root} cannot be read ({error.strerror}): name another folder") from error
 
 
 def stage_text(

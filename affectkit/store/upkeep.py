@@ -86,7 +86,7 @@ def leftovers(cache: Cache, unused_days: float | None = None, now: float = 0.0) 
     for path in sorted(_below(cache.root, TEMPORARY)):
         if _writer_is_dead(path.name):
             yield Leftover(path, "left by a process that is gone", size(path))
-    for state in sorted(cache.root.glob("*/.*.state")):
+    for state in cache.matching("*/.*.state"):
         age = (now - _last_written((state, *state.rglob("*")))) / 3600
         if _artifact_of(state) and not _is_linked(state, cache.root) and age > 1:
             yield Leftover(state, "kept for a training that is finished", size(state))
@@ -98,7 +98,7 @@ def leftovers(cache: Cache, unused_days: float | None = None, now: float = 0.0) 
         age = (now - _last_written(artifact.path.iterdir())) / 86400
         if age > unused_days:
             yield Leftover(artifact.path, f"not written to for {age:.0f} days", size(artifact.path))
-    for state in sorted(cache.root.glob("*/.*.state")):  # see `affectkit train-head`
+    for state in cache.matching("*/.*.state"):  # see `affectkit train-head`
         if _is_linked(state, cache.root) or _artifact_of(state):
             continue
         age = (now - _last_written((state, *state.rglob("*")))) / 86400
