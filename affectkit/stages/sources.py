@@ -15,11 +15,10 @@ from affectkit.errors import ClipError, UsageError
 from affectkit.manifest import FrameRates, Rates, common_rate, crop_frames, rate_of, sources, without_face
 from affectkit.manifest.media_names import file_named
 from affectkit.media import VIDEO_SUFFIXES
-from affectkit.store import is_artifact, open_artifact
+from affectkit.store import UNREADABLE, is_artifact, open_artifact
 from affectkit.store.kinds import MAKES
 from affectkit.types import Clip
 
-UNREADABLE = "unreadable"
 _PERSONS = ("_left", "_right")
 
 

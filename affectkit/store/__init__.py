@@ -6,10 +6,12 @@ from affectkit.store.features import Features, feature_columns, features, open_f
 from affectkit.store.lineage import ancestors
 from affectkit.store.schema import Column, Schema, faces_schema, features_schema, predictions_schema, waveforms_schema
 from affectkit.store.selection import is_artifact
+from affectkit.store.sidecars import UNREADABLE
 from affectkit.store.table import is_done
 from affectkit.store.writing import PartWriter
 
 __all__ = [
+    "UNREADABLE",
     "Artifact",
     "Cache",
     "Column",

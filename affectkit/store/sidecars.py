@@ -19,6 +19,8 @@ from affectkit.untrusted import parsed_json, read_object, read_text
 FORMAT = 1
 _LARGEST_STAGE = 1 << 24
 _LARGEST_LIST = 1 << 28
+UNREADABLE = "unreadable"
+"""The source digest of a clip whose media cannot be read."""
 
 
 class Stage(Config):

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import AbstractContextManager, suppress
 from functools import cached_property
 from pathlib import Path
@@ -24,9 +24,10 @@ from affectkit.store.schema import Schema
 from affectkit.store.sealing import Piece, pack, pieces
 from affectkit.store.segment import ClipRows, Segment
 from affectkit.store.selection import Key, Selection, selections
-from affectkit.store.sidecars import Failure, read_clip_table, read_failures, read_stage, write_failures
+from affectkit.store.sidecars import UNREADABLE, Failure, read_clip_table, read_failures, read_stage, write_failures
 from affectkit.store.superseded import living
 from affectkit.store.writing import PartWriter
+from affectkit.types import without_face
 
 _SEGMENT = re.compile(r"data(?:\.([1-9][0-9]{0,8}))?\.h5")
 _PATIENCE = 30.0  # seconds in which segments may be merged under a reader again and again
@@ -131,7 +132,7 @@ class Table:
             for path in packed:
                 path.unlink(missing_ok=True)
             self._forget()
-            self._write_failures(failures)
+            self._write_failures(failures, {without_face(clip) for clip, _ in fresh})
 
     def keep(self, selection: Selection) -> None:
         """Write a selection where it is not there. With the first one of a table from before there were any, one of all
@@ -192,11 +193,14 @@ class Table:
         assert match is not None
         return self.folder / f"data.{int(match[1] or 0) + 1}.h5"
 
-    def _write_failures(self, new: Iterable[Failure]) -> None:
-        """The failures of before and the new ones, less those of clips that have rows now."""
+    def _write_failures(self, new: Iterable[Failure], sealed: Collection[str]) -> None:
+        """The failures of before and the new ones, less those of clips that have rows now, and less those of files that
+        could not be read before and are among the `sealed` clips now."""
         now = time.strftime("%Y-%m-%dT%H:%M:%S%z")
         old = self.failed()
-        failed = old | {one.key: Failure(one.clip, one.source_sha256, one.cause, now) for one in new}
+        mended = {(clip, UNREADABLE) for clip in sealed}
+        lasting = {key: one for key, one in old.items() if key not in mended}
+        failed = lasting | {one.key: Failure(one.clip, one.source_sha256, one.cause, now) for one in new}
         kept = {key: one for key, one in failed.items() if not is_done(key, self.rows)}
         if kept != old:
             write_failures(self.folder, kept)
