@@ -74,6 +74,8 @@ class Artifact(Table):
         """The clip's features."""
         rows = self.clip_rows(clip)
         if values not in self.schema.columns:
+            if self.stage.stage in FEATURES:
+                raise UsageError(f"{self.path} holds no features '{values}' (it has {', '.join(self.schema.columns)})")
             raise wrong_kind(self.path, self.stage.stage, *FEATURES)
         start, end, valid = (rows.column(name) for name in ("start", "end", "valid"))
         return FeatureSequence(start, end, rows.column(values), valid.astype(bool))
@@ -169,6 +171,10 @@ class Artifact(Table):
                 self._refuse_both(clip, sources[self._group(clip)], source)
             index[clip] = found
         return index
+
+    def _forget(self) -> None:
+        super()._forget()
+        self.__dict__.pop("_index", None)
 
     def _group(self, clip: str) -> str:
         """What has one source: a clip's faces were all made from it."""
