@@ -16,7 +16,7 @@ import pytest
 from store_tables import LAYERS, SCHEMAS, WAVEFORM, artifact, as_before, assert_same, end, keys, record, write
 
 from affectkit.errors import AffectkitError, ClipError, HostileFile, UsageError
-from affectkit.store import Artifact, Cache, Column, Failure, Schema, features_schema, open_artifact
+from affectkit.store import UNREADABLE, Artifact, Cache, Column, Failure, Schema, features_schema, open_artifact
 from affectkit.store import output as output_module
 from affectkit.store import segment as segment_module
 from affectkit.store.atomic import TEMPORARY, temporary_name
@@ -136,8 +136,13 @@ def test_what_is_not_there(tmp_path: Path) -> None:
     assert "b" not in table
     with pytest.raises(UsageError, match="holds no clip 'b'"):
         table.read("b")
-    with pytest.raises(UsageError, match="holds no features"):
+    with pytest.raises(UsageError, match="holds no features 'values'"):
         table.sequence("a")
+    sound = artifact(tmp_path, WAVEFORM, stage="audio")
+    write(sound, {"a": record(WAVEFORM, 1)})
+    sound.seal()
+    with pytest.raises(UsageError, match=r"holds sound, .*needed are features"):
+        sound.sequence("a")
 
 
 # Writing
@@ -533,6 +538,26 @@ def test_failures_are_kept_by_source_and_go_with_success(tmp_path: Path) -> None
     assert ("a", "aa") not in table.failed()
 
 
+def test_a_file_that_could_not_be_read_goes_from_the_failures_with_its_rows(tmp_path: Path) -> None:
+    table = artifact(tmp_path, FEATURES)
+    gone = [Failure(clip, UNREADABLE, "no such file") for clip in "ab"]
+    table.seal(gone)
+    write(table, {"a": record(FEATURES, 1)})
+    table.seal()
+    assert table.failed().keys() == {("b", UNREADABLE)}
+    table.seal(gone[:1])
+    assert table.failed().keys() == {("a", UNREADABLE), ("b", UNREADABLE)}
+    assert "a" in table
+
+
+def test_a_table_sees_what_was_sealed_since_it_was_asked(tmp_path: Path) -> None:
+    table = artifact(tmp_path, FEATURES)
+    for number, clip in enumerate("abc"):
+        write(table, {clip: record(FEATURES, 1)})
+        table.seal()
+        assert table.clips == list("abc"[: number + 1])
+
+
 def test_the_folder_knows_what_was_said_of_each_clip_last(tmp_path: Path) -> None:
     table = artifact(tmp_path, FEATURES)
     write(table, {clip: record(FEATURES, 1) for clip in "abc"})
@@ -597,14 +622,14 @@ def test_fit_artifact_appears_whole_or_not_at_all(tmp_path: Path) -> None:
         raise AffectkitError("no")
 
     with pytest.raises(AffectkitError):
-        cache.create_whole("head", "lstm", {"a": 1}, fail)
-    assert list((tmp_path / "head").iterdir()) == []
-    made = cache.create_whole("head", "lstm", {"a": 1}, lambda folder: (folder / "w").write_text("1") and None)
-    again = cache.create_whole("head", "lstm", {"a": 1}, lambda folder: (folder / "w").write_text("2") and None)
+        cache.create_whole("train-head", "lstm", {"a": 1}, fail)
+    assert list((tmp_path / "train-head").iterdir()) == []
+    made = cache.create_whole("train-head", "lstm", {"a": 1}, lambda folder: (folder / "w").write_text("1") and None)
+    again = cache.create_whole("train-head", "lstm", {"a": 1}, lambda folder: (folder / "w").write_text("2") and None)
     assert made.path == again.path
     assert (made.path / "w").read_text() == "1"
-    assert [path.name for path in (tmp_path / "head").iterdir()] == [made.path.name]
-    with pytest.raises(UsageError, match="holds no table"):
+    assert [path.name for path in (tmp_path / "train-head").iterdir()] == [made.path.name]
+    with pytest.raises(UsageError, match=r"holds a trained head, .*needed are face crops"):
         _ = made.schema
 
 
