@@ -445,7 +445,7 @@ def test_a_broken_header_is_refused(saved, text):
 
 def test_a_huge_header_is_not_read(saved):
     (saved / _saved.HEADER).write_bytes(b" " * (_saved.LARGEST_HEADER + 1))
-    with pytest.raises(HostileFile, match="a head's header is smaller"):
+    with pytest.raises(HostileFile, match="too large for the header of a head"):
         load(saved)
 
 
@@ -779,7 +779,7 @@ def test_diverging_training_says_so():
     train = planted(task, 6, 1)
     loud = [replace(e, inputs=(sequence(e.inputs[0].values * 1e30),)) for e in train]
     head = make("transformer", task, normalise="none", epochs=3)
-    with pytest.raises(UsageError, match=r"training diverged .*lower option learning_rate=0\.001"):
+    with pytest.raises(UsageError, match=r"training diverged .*lower option learning_rate=0\.0005"):
         head.fit(loud, loud, seed=0, device="cpu", monitor=quiet)
 
 

@@ -152,7 +152,7 @@ def test_a_rerun_computes_nothing_and_loads_nothing_heavy(finished: Path, enviro
     assert files_below(finished / "cache" / "embed").keys() == kept.keys()
     again = {row["step"]: row for row in summary(finished)["steps"]}
     assert all(row["cached"] for name, row in again.items() if name != "submission")
-    assert again["grid"]["rows"] == CLIPS * FRAMES // 2  # time and rate of when it was computed
+    assert again["grid"]["rows"] == CLIPS * FRAMES  # time and rate of when it was computed
 
 
 def test_help_and_listings_load_nothing_heavy(place: Path, environment: dict[str, str]) -> None:
@@ -513,7 +513,7 @@ def test_an_interrupted_run_is_gone_on_with(
         patched.setattr(_map.Sink, "end", stop)
         said = affectkit(*LINE)
     assert said.returncode == 130
-    assert "interrupted; finished clips are kept, repeat the command to go on" in said.stderr
+    assert "interrupted; finished steps and clips are kept, repeat the command to go on" in said.stderr
     there = sorted(path.name for path in (place / "set" / "cropped_aligned").iterdir())
     left = len(there) - 1 - there.index("train2")
     assert states(affectkit(*LINE, "--dry-run", "--json").stdout)["faces"] == f"{left} of {CLIPS} clips to compute"

@@ -261,7 +261,7 @@ def test_a_head_refuses_features_of_another_recipe(cache: Cache, planted: Plante
         run(cache, head, other)
     with pytest.raises(UsageError, match="takes 1 feature artifacts; 2 given"):
         predict(cache, head, [Features(planted.features)] * 2, RUNTIME)
-    with pytest.raises(UsageError, match="not a head"):
+    with pytest.raises(UsageError, match="needed is a trained head"):
         run(cache, planted.features, planted.features)
 
 

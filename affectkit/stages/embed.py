@@ -9,7 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from affectkit import plugins
 from affectkit.backbones import _finetuned
@@ -63,6 +63,13 @@ class EmbedConfig(Config):
         None, description="speech: fill a clip's last windows with zeros, or not  [default: the backbone's]"
     )
 
+    @field_validator("window")
+    @classmethod
+    def _lasts(cls, window: Seconds | Literal["clip"] | None) -> Seconds | Literal["clip"] | None:
+        if isinstance(window, float) and not 0 < window <= LONGEST:
+            raise ValueError(f"a window lasts more than 0 and up to {LONGEST:g} seconds, or clip")
+        return window
+
     @model_validator(mode="after")
     def _windows_fit(self) -> EmbedConfig:
         if self.window == "clip":
@@ -70,8 +77,6 @@ class EmbedConfig(Config):
                 raise ValueError(f"window clip is one window of the clip's own length: it has no {given[0]}")
             return self
         window = WINDOW if self.window is None else self.window
-        if not 0 < window <= LONGEST:
-            raise ValueError(f"a window lasts more than 0 and up to {LONGEST:g} seconds, or clip (given {window:g})")
         for name in ("hop", "min_window"):
             if (getattr(self, name) or 0) > window:
                 raise ValueError(f"{name} {getattr(self, name):g} is longer than the window of {window:g} s")
