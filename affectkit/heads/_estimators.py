@@ -121,8 +121,9 @@ def linear(fits: Fits) -> Linear:
     weights, bias = np.zeros((width, fits.task.outputs)), fits.constant.copy()
     if fits.task.kind == "multiclass":
         (one,) = fits.estimators
-        weights[:, fits.known] = _columns(np.asarray(one.coef_).T)
-        bias[fits.known] = _columns(np.broadcast_to(one.intercept_, (1, len(one.coef_))))[0]
+        rows = np.atleast_2d(one.coef_)  # of two classes there is one row, which some estimators leave flat
+        weights[:, fits.known] = _columns(rows.T)
+        bias[fits.known] = _columns(np.broadcast_to(one.intercept_, (1, len(rows))))[0]
     else:
         for k, one in enumerate(fits.estimators):
             if one is not None:
