@@ -239,7 +239,7 @@ def test_columns_of_features_by_name(cache: Cache, tmp_path: Path) -> None:
     assert open_features(f"{found.path}:values").identity == open_features(str(found.path)).identity
     with pytest.raises(UsageError, match=r"has no features 'layer_07' \(it has values\)"):
         open_features(f"{found.path}:layer_07")
-    with pytest.raises(UsageError, match="holds sound.*needed are features"):
+    with pytest.raises(UsageError, match=r"holds sound.*needed are features"):
         features(waveforms(cache))
 
 

@@ -150,7 +150,7 @@ def test_an_outside_plugin_works_from_the_shell(
     crop_folder(tmp_path / "crops" / "a", [portrait()[:32, :32]] * 2)
     faces = child("extract", "faces", "crops", "--source-fps", "5", "--size", "32").stdout.strip()
     done = child("embed", faces, "--backbone", "bright", "-o", "scale=2", "--device", "cpu")
-    assert (done.returncode, done.stderr) == (0, "")
+    assert done.returncode == 0 and "1 clips computed, 0 cached, 0 failed" in done.stderr
     assert "bright\tThe mean of all pixels." in child("list", "backbones").stdout
     assert "scale" in child("list", "backbones", "bright").stdout
 
