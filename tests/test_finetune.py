@@ -19,7 +19,7 @@ from conftest import child_environment
 from network_inputs import make_sound
 from tuning_factory import ROWS, TINY, classes_of, crops, expr_labels, va_labels
 
-from affectkit import metrics, plugins, tasks
+from affectkit import metrics, plugins, progress, tasks
 from affectkit.config import Runtime
 from affectkit.errors import UsageError
 from affectkit.plugins import Epoch, Outputs
@@ -291,7 +291,7 @@ def test_what_cannot_be_is_said_in_one_line(options: list[str], message: str, tm
 def test_labels_and_artifacts_that_do_not_fit(tmp_path: Path, faces: Artifact) -> None:
     labels = expr_labels(tmp_path / "expr.csv")
     sound = make_sound(Cache(tmp_path / "sound"), {"c0": np.zeros(100, np.float32)})
-    with pytest.raises(UsageError, match=r"made by audio; network static is trained on crops: .* extract faces"):
+    with pytest.raises(UsageError, match=r"static is trained on crops; .* holds sound.*give what extract faces"):
         fit(tmp_path / "cache", sound, labels)
     with pytest.raises(UsageError, match="no labelled clip with crops has split 'val'"):
         fit(tmp_path / "cache", faces, expr_labels(tmp_path / "all.csv", val=0))
@@ -338,15 +338,14 @@ def test_what_is_shown_while_it_trains(
 ) -> None:
     """On stderr alone; and curves for TensorBoard, which are those of the history."""
     accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
-    for name, value in (("COLUMNS", "80"), ("FORCE_COLOR", "1")):
-        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(progress, "SECONDS", 0)  # a line each time
     config = FinetuneConfig(task="expr", option=[*TINY, "epochs=3"], weights="random")
     done = finetune(
         Cache(tmp_path / "cache"), faces, expr_labels(tmp_path / "expr.csv"), config,
         Runtime(progress=True, workers=1), device="cpu", tensorboard=tmp_path / "curves",
     )  # fmt: skip
     shown = capsys.readouterr()
-    assert shown.out == "" and "epoch 3/3 loss" in shown.err and "images/s" in shown.err
+    assert shown.out == "" and "epoch 3 of 3, loss" in shown.err and "images/s" in shown.err
     events = accumulator.EventAccumulator(str(tmp_path / "curves" / "seed_0"))
     events.Reload()
     history = [json.loads(text) for text in (done.artifact.path / "history.jsonl").read_text().splitlines()]

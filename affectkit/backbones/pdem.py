@@ -73,6 +73,8 @@ class Pdem:
         return files.resolved(where, [found], preprocessor=False)
 
     def __init__(self, options: PdemOptions, weights: WeightsFile, numerics: Numerics) -> None:
+        import torch
+
         from affectkit.backbones._speech import SpeechNetwork
 
         self._architecture, encoder, head = build(weights.path)
@@ -81,7 +83,8 @@ class Pdem:
         last = self._architecture.num_hidden_layers
 
         def outputs(found: Mapping[int, Tensor]) -> dict[str, Tensor]:
-            return {"values": found[last], "dimensions": head(found[last])}
+            # A window at a time: on some processors the bits of so narrow a product depend on the place in the batch.
+            return {"values": found[last], "dimensions": torch.cat([head(one) for one in found[last].split(1)])}
 
         self.network = SpeechNetwork(encoder, [last], "mean", outputs, numerics, normalise=True, extra=head)
 
