@@ -193,7 +193,7 @@ def test_crops_stay_inside_their_folder(tmp_path: Path, clip: str, monkeypatch: 
 
 def test_only_faces_have_crops(tmp_path: Path) -> None:
     table, _ = sealed(tmp_path, SCHEMAS["features"])
-    with pytest.raises(UsageError, match="holds crops"):
+    with pytest.raises(UsageError, match="needed are face crops"):
         export(table, "images", tmp_path / "crops")
 
 

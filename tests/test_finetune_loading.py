@@ -72,7 +72,7 @@ def test_no_clips_are_no_rows(cache: Cache) -> None:
 
 def test_other_artifacts_and_clips_are_refused(cache: Cache) -> None:
     sound = make_sound(cache, {"a": np.zeros(10, np.float32)})
-    with pytest.raises(UsageError, match="audio artifact, not one of extract faces"):
+    with pytest.raises(UsageError, match="holds sound, made by extract audio; needed are face crops"):
         CropTable(sound, ["a"])
     with pytest.raises(UsageError, match="holds no clip 'z'"):
         CropTable(make_crops(cache, CLIPS, SIDE), ["a", "z"])

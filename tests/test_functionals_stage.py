@@ -227,7 +227,7 @@ def test_times_that_no_window_fits_fail_their_clip(cache: Cache, features: Artif
 
 def test_only_features_are_summarised(cache: Cache) -> None:
     faces = cache.create("faces", "detector", {}, faces_schema())
-    with pytest.raises(UsageError, match="is a faces artifact; it holds no features"):
+    with pytest.raises(UsageError, match="holds face crops, made by extract faces; needed are features"):
         run(cache, faces)
 
 

@@ -348,7 +348,7 @@ def test_labels_that_cannot_be_used_are_one_line(
 
 def test_other_artifacts_are_no_predictions(cache: Cache, models: list[Path], labels: Path, tmp_path: Path) -> None:
     report = evaluate(cache, models[0], labels, EvaluateConfig(task="va"))
-    with pytest.raises(UsageError, match="holds no table of clips"):
+    with pytest.raises(UsageError, match="needed are predictions"):
         scored(cache, report.artifact.path, labels)
     with pytest.raises(UsageError, match="not an artifact"):
         scored(cache, tmp_path, labels)

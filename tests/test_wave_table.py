@@ -63,7 +63,7 @@ def test_a_window_that_begins_nowhere_is_refused(audio: Artifact) -> None:
 
 def test_other_artifacts_are_refused(cache: Cache) -> None:
     crops = make_crops(cache, {"a": pictures(1, 16)}, 16)
-    with pytest.raises(UsageError, match="faces artifact, not one of extract audio"):
+    with pytest.raises(UsageError, match="needed is sound: give what extract audio printed"):
         WaveTable(crops, ["a"])
 
 
