@@ -174,7 +174,10 @@ def test_weights_of_a_fusion(cache: Cache, tmp_path: Path) -> None:
 
 
 def test_models_of_one_name_are_numbered_and_other_fusions_have_no_weights(tmp_path: Path) -> None:
-    report: dict[str, Any] = {"partly_missing": {"a/x.csv": [], "b/x.csv": []}, "fuser": {"weights": [[0.9], [0.1]]}}
+    report: dict[str, Any] = {
+        "partly_missing": {"a/x.csv": [], "b/x.csv": []}, "fuser": {"weights": [[0.9], [0.1]]}, "in_sample": {},
+        "fitted_on": {"split": "val", "rows": 2, "clips": 1}, "held_out": {"rows": 0, "clips": 0, "how": "test clips"},
+    }  # fmt: skip
     (tmp_path / "fuser.json").write_text(json.dumps(report))
     models, weights = _figures.fused_weights(tmp_path) or ([], np.zeros(0))
     assert (models, weights.tolist()) == (["model 1", "model 2"], [[0.9], [0.1]])

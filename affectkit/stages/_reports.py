@@ -172,7 +172,7 @@ class FoldsShape(Shape):
 
     metric: str
     pooled: float
-    folds: list[float]
+    folds: list[float | None]
     mean: float
     deviation: float
     rows: int
