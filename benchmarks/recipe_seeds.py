@@ -1,5 +1,5 @@
-"""How far the figures of the small recipes depend on the seed: each recipe's `--tiny` run on its practice set, again and
-again with other seeds of heads, networks and fusions.
+"""How far the figures of the small recipes depend on the seed: each `--tiny` run on its practice set, again and again
+with other seeds of heads, networks and fusions.
 
 The sets are the same bytes everywhere, and so are faces, crops and frozen features but for the last digits; training
 turns these into other weights, so a figure of one run elsewhere is one more draw from what is printed here. For each
