@@ -387,4 +387,4 @@ def test_the_command_line(affectkit: Any, noisy: Noisy) -> None:
     assert len({own.stdout, none.stdout, at.stdout}) == 3
     wrong = affectkit(*train_head, "--smooth", "hamming", "--half-width", "wide")
     assert (wrong.returncode, wrong.stdout) == (2, "")
-    assert "half_width" in wrong.stderr
+    assert "--half-width" in wrong.stderr

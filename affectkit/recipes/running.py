@@ -211,7 +211,7 @@ class _Entry(Config):
 
 def _place(made: Made) -> Path:
     """The artifact's folder, or the file."""
-    return made.artifact.folder if made.artifact else made.path
+    return made.artifact.folder if made.artifact is not None else made.path
 
 
 def _note(file: Path, made: Made) -> None:

@@ -101,7 +101,7 @@ def _fusion(made: Made, session: Session, names: dict[str, str]) -> dict[str, An
 
 def _names(made: Sequence[Made]) -> dict[str, str]:
     """Each step by the names of what it made: of the artifact's folder, and before it that of its selection."""
-    folders = {one.artifact.folder.name: one.step.name for one in made if one.artifact}
+    folders = {one.artifact.folder.name: one.step.name for one in made if one.artifact is not None}
     return folders | {one.path.name: one.step.name for one in made}
 
 
@@ -138,7 +138,7 @@ def _weights(made: Sequence[Made]) -> list[dict[str, Any]]:
     """Each file once: what it is, its digest and licence, and the steps that use it."""
     found: dict[str, dict[str, Any]] = {}
     for one in made:
-        about = one.artifact.stage.provenance.get("weights") if one.artifact else None
+        about = one.artifact.stage.provenance.get("weights") if one.artifact is not None else None
         if about:
             entry = found.setdefault(f"{about['name']} {about['sha256']}", {**about, "steps": []})
             entry["steps"].append(one.step.name)
