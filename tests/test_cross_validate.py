@@ -12,8 +12,8 @@ from conftest import Command
 
 from affectkit import metrics, tasks
 from affectkit.errors import UsageError
-from affectkit.manifest import read_labels
 from affectkit.manifest.folds import deal
+from affectkit.manifest.labels import read_labels
 from affectkit.stages._predictions import load
 from affectkit.store import Artifact, Cache, features_schema
 from affectkit.types import ClipLabels

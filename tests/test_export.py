@@ -17,7 +17,7 @@ from PIL import Image
 from store_tables import CLIPS, RUN_SCHEMA, SCHEMAS, artifact, every, record, write
 
 from affectkit.errors import AffectkitError, MissingExtra, UsageError
-from affectkit.manifest import read_predictions
+from affectkit.manifest.predictions_csv import read_predictions
 from affectkit.store import Artifact, Schema, open_artifact, predictions_schema
 from affectkit.store.export import FORMATS, export
 from affectkit.tasks import get

@@ -18,7 +18,7 @@ from stage_factory import FACE_SIDE, SHARED, clips_in, column_bytes, crop_folder
 from affectkit.config import Runtime
 from affectkit.detectors.centerface import CenterFace
 from affectkit.errors import UsageError
-from affectkit.manifest import frame_rates
+from affectkit.manifest.frame_rates import frame_rates
 from affectkit.stages._map import Outcome
 from affectkit.stages.faces import FacesConfig, extract_faces
 from affectkit.stages.sources import CropTimes, clips_of

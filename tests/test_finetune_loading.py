@@ -22,7 +22,7 @@ from affectkit import tasks
 from affectkit.errors import UsageError
 from affectkit.finetuning.loading import batches
 from affectkit.finetuning.sampling import epoch_order, labelled
-from affectkit.manifest import align
+from affectkit.manifest.alignment import align
 from affectkit.networks._augment import augment
 from affectkit.networks._crops import BrokenRow, CropTable
 from affectkit.plugins import Units

@@ -25,7 +25,7 @@ from affectkit.finetuning import engine  # noqa: E402
 from affectkit.finetuning.parallel import alone  # noqa: E402
 from affectkit.finetuning.sampling import labelled  # noqa: E402
 from affectkit.finetuning.scoring import row_scores  # noqa: E402
-from affectkit.manifest import read_labels  # noqa: E402
+from affectkit.manifest.labels import read_labels  # noqa: E402
 from affectkit.plugins.finetuned import open_network  # noqa: E402
 
 RATE, SECONDS = 16_000, 3

@@ -12,7 +12,7 @@ import pytest
 
 from affectkit import metrics, tasks
 from affectkit.errors import UsageError
-from affectkit.manifest import read_predictions
+from affectkit.manifest.predictions_csv import read_predictions
 from affectkit.stages.evaluate import EvaluateConfig, evaluate
 from affectkit.stages.fuse import FuseConfig, fuse
 from affectkit.store import Artifact, Cache

@@ -13,7 +13,7 @@ from conftest import Command
 from affectkit import tasks
 from affectkit.config import Runtime
 from affectkit.errors import UsageError
-from affectkit.manifest import constant_targets, doubts
+from affectkit.manifest.label_doubts import constant_targets, doubts
 from affectkit.manifest.label_scales import likely_scale
 from affectkit.stages.compare import CompareConfig, compare
 from affectkit.stages.evaluate import EvaluateConfig, evaluate

@@ -9,7 +9,8 @@ import pytest
 
 from affectkit import tasks
 from affectkit.errors import UsageError
-from affectkit.manifest import align, check_pooling, read_labels
+from affectkit.manifest.alignment import align, check_pooling
+from affectkit.manifest.labels import read_labels
 from affectkit.tasks import Task
 from affectkit.types import ClipLabels
 

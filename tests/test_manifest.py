@@ -16,21 +16,15 @@ import pytest
 
 from affectkit import tasks
 from affectkit.errors import ClipError, UsageError
-from affectkit.manifest import (
-    SplitRequest,
-    clip_id,
-    crop_frames,
-    match_labels,
-    read_labels,
-    read_manifest,
-    read_predictions,
-    read_splits,
-    read_table,
-    resolve_splits,
-    sources,
-    split_name,
-    write_predictions,
-)
+from affectkit.manifest.clip_ids import clip_id, split_name
+from affectkit.manifest.crops import crop_frames
+from affectkit.manifest.csv_table import read_table
+from affectkit.manifest.label_match import match_labels
+from affectkit.manifest.labels import read_labels
+from affectkit.manifest.manifest_csv import read_manifest
+from affectkit.manifest.predictions_csv import read_predictions, write_predictions
+from affectkit.manifest.source_paths import sources
+from affectkit.manifest.splits import SplitRequest, read_splits, resolve_splits
 from affectkit.tasks import Task
 from affectkit.types import ClipLabels, Predictions
 

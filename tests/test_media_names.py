@@ -14,7 +14,7 @@ import pytest
 from conftest import Command
 
 from affectkit.errors import Notice, UsageError
-from affectkit.manifest import clip_id
+from affectkit.manifest.clip_ids import clip_id
 from affectkit.manifest.media_names import file_named, id_of
 from affectkit.media import MEDIA_SUFFIXES, VIDEO_SUFFIXES
 from affectkit.stages.sources import CropTimes, clips_of

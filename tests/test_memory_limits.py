@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from affectkit.errors import ClipError, UsageError
-from affectkit.manifest import csv_text, read_table
+from affectkit.manifest import csv_text
+from affectkit.manifest.csv_table import read_table
 from affectkit.stages._feature_files import Layout, read_features
 
 LIMIT = 300 << 20  # bytes beyond what the imports took

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from affectkit import tasks
 from affectkit.config import Runtime
 from affectkit.errors import UsageError
-from affectkit.manifest import read_predictions
+from affectkit.manifest.predictions_csv import read_predictions
 from affectkit.smoothing import smooth
 from affectkit.stages._observed import Observed
 from affectkit.stages._prediction_rows import PredictConfig, RowRecipe, Scored

@@ -25,7 +25,8 @@ from affectkit.practice._feelings import LOW, feelings_of
 from affectkit.practice._settings import PracticeConfig, dealt, planned
 from affectkit.practice.sets import SETS, PracticeSet, make_practice
 from affectkit.stages.submit import FormatName, SubmitConfig, check, submit
-from affectkit.submissions import FORMATS, read_template
+from affectkit.submissions import FORMATS
+from affectkit.submissions.template import read_template
 
 pytest.importorskip("skimage")
 

@@ -9,7 +9,7 @@ import pytest
 
 from affectkit import tasks
 from affectkit.errors import UsageError
-from affectkit.manifest import SplitRequest, resolve_splits
+from affectkit.manifest.splits import SplitRequest, resolve_splits
 from affectkit.stages._training_data import gather
 from affectkit.stages.train import TrainConfig
 from affectkit.store import Artifact, Cache, Features, features_schema, waveforms_schema

@@ -14,7 +14,7 @@ from media_factory import make_clip
 
 from affectkit import metrics, tasks
 from affectkit.errors import AffectkitError, UsageError
-from affectkit.manifest import write_predictions
+from affectkit.manifest.predictions_csv import write_predictions
 from affectkit.media import scan
 from affectkit.stages._predictions import records
 from affectkit.stages.evaluate import EvaluateConfig, evaluate

@@ -10,7 +10,7 @@ import typer
 from affectkit.cli._options import CacheOption, ClipsOption, JsonOption, OutOption, with_configs
 from affectkit.cli._results import choose, finish
 from affectkit.config import Numerics, Runtime
-from affectkit.manifest import frame_rates
+from affectkit.manifest.frame_rates import frame_rates
 from affectkit.media import MEDIA_SUFFIXES, VIDEO_SUFFIXES
 from affectkit.stages._labels import MediaChoice
 from affectkit.stages.audio import AudioConfig, extract_audio

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from affectkit.errors import UsageError
-from affectkit.manifest import clip_id, split_name
+from affectkit.manifest.clip_ids import clip_id, split_name
 from affectkit.manifest.csv_text import NOT_A_NUMBER, read_text
 
 

@@ -16,7 +16,7 @@ from affectkit.datasets._frame_times import FrameTimes, assumed, read_times
 from affectkit.datasets._media import Media, MediaOptions
 from affectkit.datasets._values import marked_invalid, served
 from affectkit.errors import ClipError, UsageError, listed
-from affectkit.manifest import FrameRates, frame_rates, rate_of
+from affectkit.manifest.frame_rates import FrameRates, frame_rates, rate_of
 from affectkit.media.sampling import Rate
 from affectkit.plugins import RawLabels
 from affectkit.tasks import BUILT_IN, Task

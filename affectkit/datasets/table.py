@@ -14,8 +14,8 @@ from affectkit.datasets._folders import checked_root, entries, inside, is_folder
 from affectkit.datasets._media import Media, MediaOptions
 from affectkit.datasets._parquet import read_parquet
 from affectkit.errors import UsageError
-from affectkit.manifest import read_table, split_name
-from affectkit.manifest.csv_table import CsvTable
+from affectkit.manifest.clip_ids import split_name
+from affectkit.manifest.csv_table import CsvTable, read_table
 from affectkit.manifest.labels import labels_of, of_clip
 from affectkit.plugins import RawLabels
 from affectkit.tasks import Task

@@ -23,10 +23,9 @@ from affectkit.heads import _auxiliary, _saved
 from affectkit.heads._recipe import Recipe
 from affectkit.heads._segments import Segments
 from affectkit.heads._static_options import Normalise, StaticOptions
-from affectkit.manifest import without_face
 from affectkit.plugins import Auxiliary, Epoch, Example, Monitor
 from affectkit.tasks import Task
-from affectkit.types import Floats
+from affectkit.types import Floats, without_face
 
 Matrix = NDArray[np.float64]
 

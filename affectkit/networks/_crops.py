@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from affectkit.errors import ClipError, UsageError
-from affectkit.manifest import align
+from affectkit.manifest.alignment import align
 from affectkit.store import Artifact
 from affectkit.store.kinds import wrong_kind
 from affectkit.tasks import Task

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from affectkit.errors import UsageError
-from affectkit.manifest import align
+from affectkit.manifest.alignment import align
 from affectkit.plugins import Units
 from affectkit.speech.windows import Windowing, touches
 from affectkit.tasks import Task

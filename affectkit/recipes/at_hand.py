@@ -12,7 +12,7 @@ from typing import Any
 from affectkit import submissions, tasks
 from affectkit.downloads import NOT_NOW, offline
 from affectkit.errors import AffectkitError, require
-from affectkit.manifest import check_labels
+from affectkit.manifest.labels import check_labels
 from affectkit.recipes._settings import chosen, places_in
 from affectkit.recipes.checking import Plan, root_option
 from affectkit.recipes.steps import DataSet, Step

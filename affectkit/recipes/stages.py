@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from affectkit import tasks
 from affectkit.config import Numerics
-from affectkit.manifest import frame_rates
+from affectkit.manifest.frame_rates import frame_rates
 from affectkit.recipes.steps import (
     AudioPlaces,
     FacesPlaces,

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from affectkit.manifest import constant_targets, time_doubts, value_doubts
+from affectkit.manifest.label_doubts import constant_targets, time_doubts, value_doubts
 from affectkit.plugins import RawLabels
 from affectkit.tasks import Task
 from affectkit.types import ClipLabels

@@ -15,7 +15,7 @@ from affectkit import plugins
 from affectkit.config import Config
 from affectkit.digests import sha256_file
 from affectkit.errors import UsageError, no_folder
-from affectkit.manifest import read_labels
+from affectkit.manifest.labels import read_labels
 from affectkit.stages._predictions import identity as identity_of_table
 from affectkit.stages.sources import clips_of
 from affectkit.tasks import Task

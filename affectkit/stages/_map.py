@@ -10,10 +10,10 @@ from typing import Any
 
 from affectkit.config import Runtime
 from affectkit.errors import HostileFile
-from affectkit.manifest import without_face
 from affectkit.stages._progress import Meter, meter
 from affectkit.stages._row_counts import RowCounts, counted
 from affectkit.store import Artifact, Failure, PartWriter, is_done
+from affectkit.types import without_face
 
 _COMMIT_SECONDS = 1.0
 _COMMIT_BYTES = 32 << 20

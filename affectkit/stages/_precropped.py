@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from affectkit.errors import ClipError
-from affectkit.manifest import crop_frames
+from affectkit.manifest.crops import crop_frames
 from affectkit.media import Sampling, is_plain, read_picture, scan, upright_rgb
 from affectkit.stages._frame_numbers import FrameNumbers
 from affectkit.stages._map import Sink

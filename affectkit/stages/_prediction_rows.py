@@ -13,7 +13,6 @@ from pydantic import Field
 
 from affectkit.config import Config, Runtime
 from affectkit.errors import UsageError
-from affectkit.manifest import without_face
 from affectkit.stages import _smooth
 from affectkit.stages._map import Outcome, Sink, entries_of, run
 from affectkit.stages._observed import REACH, Observed, smoothed_within
@@ -22,7 +21,7 @@ from affectkit.stages._smooth import Choice, Smoothing
 from affectkit.stages._times import Rows, TimeTable, at_rate, read_times
 from affectkit.store import Artifact, Cache, predictions_schema
 from affectkit.tasks import Task
-from affectkit.types import FeatureSequence, Floats
+from affectkit.types import FeatureSequence, Floats, without_face
 
 
 class PredictConfig(Config):

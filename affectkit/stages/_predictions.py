@@ -14,11 +14,13 @@ import numpy as np
 
 from affectkit.digests import sha256_file
 from affectkit.errors import UsageError
-from affectkit.manifest import Pooling, align, read_predictions, read_splits, without_face
+from affectkit.manifest.alignment import Pooling, align
+from affectkit.manifest.predictions_csv import read_predictions
+from affectkit.manifest.splits import read_splits
 from affectkit.store import Artifact, is_artifact, open_artifact
 from affectkit.store.kinds import PREDICTIONS, wrong_kind
 from affectkit.tasks import Task
-from affectkit.types import ClipLabels, Floats, Predictions
+from affectkit.types import ClipLabels, Floats, Predictions, without_face
 
 
 def load(path: Path, task: Task) -> Predictions:

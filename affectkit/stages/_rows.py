@@ -14,7 +14,7 @@ import numpy as np
 
 from affectkit import smoothing
 from affectkit.errors import UsageError
-from affectkit.manifest import Pooling, align
+from affectkit.manifest.alignment import Pooling, align
 from affectkit.stages._predictions import by_clip
 from affectkit.stages._times import regular
 from affectkit.tasks import Task

@@ -17,12 +17,13 @@ from pydantic import Field
 
 from affectkit.config import Config
 from affectkit.errors import UsageError
-from affectkit.manifest import Pooling, check_pooling, constant_targets, doubts, without_face
+from affectkit.manifest.alignment import Pooling, check_pooling
+from affectkit.manifest.label_doubts import constant_targets, doubts
 from affectkit.stages import _predictions as tables
 from affectkit.stages import _rows
 from affectkit.stages._held import nearest
 from affectkit.tasks import Task
-from affectkit.types import ClipLabels, Floats, Predictions
+from affectkit.types import ClipLabels, Floats, Predictions, without_face
 
 By = Literal["clip", "subject"]
 _DIGITS = 6  # of a second: times that differ by less are one

@@ -11,7 +11,7 @@ from affectkit.stages import _predictions as tables
 from affectkit.stages import _rows
 from affectkit.stages._held import SAME, middles, nearest
 from affectkit.stages._template_rows import by_template_clip
-from affectkit.submissions import Template
+from affectkit.submissions.template import Template
 from affectkit.submissions.writing import outside
 from affectkit.types import Bools, Floats, Predictions
 

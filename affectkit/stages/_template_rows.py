@@ -11,7 +11,7 @@ from affectkit.errors import ClipError, UsageError, listed
 from affectkit.media import PacketIndex, scan
 from affectkit.stages._predictions import by_clip
 from affectkit.stages.sources import CropTimes
-from affectkit.submissions import Template
+from affectkit.submissions.template import Template
 from affectkit.types import Clip, Floats, Predictions
 
 Rows = list[NDArray[np.intp]]

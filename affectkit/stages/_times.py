@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from affectkit.errors import UsageError, listed
-from affectkit.manifest import read_table
+from affectkit.manifest.csv_table import read_table
 from affectkit.types import FeatureSequence, Floats
 
 Rows = tuple[Floats, Floats]  # start, end [R] (s)

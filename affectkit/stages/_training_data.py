@@ -13,7 +13,7 @@ import numpy as np
 from affectkit import tasks
 from affectkit.config import canonical_json
 from affectkit.errors import UsageError
-from affectkit.manifest import align, check_pooling
+from affectkit.manifest.alignment import align, check_pooling
 from affectkit.plugins import Auxiliary, Example
 from affectkit.stages import _left_out, _used_clips
 from affectkit.stages._labels import Labels

@@ -12,7 +12,7 @@ import numpy as np
 
 from affectkit.config import canonical_json
 from affectkit.errors import UsageError
-from affectkit.manifest import check_pooling
+from affectkit.manifest.alignment import check_pooling
 from affectkit.plugins import Network, Units
 from affectkit.stages import _used_clips
 from affectkit.stages._labels import Labels

@@ -10,12 +10,14 @@ from typing import Any, Literal, Protocol
 import numpy as np
 
 from affectkit.errors import UsageError, listed
-from affectkit.manifest import SplitRequest, constant_targets, doubts, match_labels, resolve_splits, without_face
+from affectkit.manifest.label_doubts import constant_targets, doubts
+from affectkit.manifest.label_match import match_labels
+from affectkit.manifest.splits import SplitRequest, resolve_splits
 from affectkit.stages import _copies
 from affectkit.stages._labels import Labels, read
 from affectkit.store import Features
 from affectkit.tasks import Task
-from affectkit.types import ClipLabels
+from affectkit.types import ClipLabels, without_face
 
 
 class SplitOptions(Protocol):

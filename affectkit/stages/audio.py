@@ -112,7 +112,7 @@ def _openings(config: AudioConfig, mouth: Path | None) -> Mapping[str, Openings]
         )  # fmt: skip
     if mouth is None:
         return None
-    from affectkit.manifest import read_openings
+    from affectkit.manifest.openings import read_openings
 
     return read_openings(mouth)
 

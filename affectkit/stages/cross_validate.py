@@ -20,8 +20,8 @@ import numpy as np
 from affectkit import metrics, plugins, tasks
 from affectkit.config import Runtime, canonical_json
 from affectkit.errors import UsageError, listed
-from affectkit.manifest import SplitRequest, resolve_splits
 from affectkit.manifest.folds import deal
+from affectkit.manifest.splits import SplitRequest, resolve_splits
 from affectkit.stages import _predictions as predictions
 from affectkit.stages import _rows
 from affectkit.stages._labels import Labels, identity, read

@@ -15,7 +15,7 @@ from affectkit import tasks
 from affectkit.config import Config, Runtime
 from affectkit.digests import Digests
 from affectkit.errors import ClipError, UsageError, require
-from affectkit.manifest import crop_frames
+from affectkit.manifest.crops import crop_frames
 from affectkit.prefetch import worker_count
 from affectkit.stages._frame_counts import Counted, count_frames
 from affectkit.stages._label_checks import constant_splits, described, doubts_of

@@ -15,7 +15,7 @@ from pydantic import Field, model_validator
 from affectkit import plugins
 from affectkit.config import Runtime
 from affectkit.errors import ClipError, UsageError, no_folder
-from affectkit.manifest import FrameRates, frame_rates
+from affectkit.manifest.frame_rates import FrameRates, frame_rates
 from affectkit.media import Frame, Sampling, StillReader, VideoReader, decoder_version
 from affectkit.media.sampling import Rate
 from affectkit.plugins import Detector

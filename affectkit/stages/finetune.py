@@ -20,7 +20,7 @@ from pydantic import Field
 from affectkit import plugins, tasks
 from affectkit.config import Config, Runtime, fingerprint
 from affectkit.finetuning.processes import Processes
-from affectkit.manifest import Pooling
+from affectkit.manifest.alignment import Pooling
 from affectkit.plugins import Epoch, Interrupted, Network, finetuned
 from affectkit.prefetch import worker_count
 from affectkit.stages import _reports, _training_log

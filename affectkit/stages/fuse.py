@@ -19,7 +19,7 @@ from pydantic import Field
 from affectkit import metrics, plugins, tasks
 from affectkit.config import Config
 from affectkit.errors import UsageError
-from affectkit.manifest import constant_targets, doubts
+from affectkit.manifest.label_doubts import constant_targets, doubts
 from affectkit.stages import _fusion_cautions
 from affectkit.stages import _predictions as predictions
 from affectkit.stages import _rows as rows

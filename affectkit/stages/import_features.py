@@ -12,8 +12,8 @@ from pydantic import Field
 
 from affectkit.config import Config, Runtime
 from affectkit.errors import ClipError, UsageError, no_folder
-from affectkit.manifest import frame_rates
-from affectkit.manifest import sources as listed_sources
+from affectkit.manifest.frame_rates import frame_rates
+from affectkit.manifest.source_paths import sources as listed_sources
 from affectkit.media import decoder_version
 from affectkit.media.sampling import Rate
 from affectkit.stages._feature_files import SUFFIXES, FeatureFile, Layout, Style, read_features

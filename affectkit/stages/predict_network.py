@@ -24,7 +24,8 @@ from affectkit.stages._prediction_rows import PredictConfig, RowRecipe, Scored, 
 from affectkit.stages._sound_windows import Lengths
 from affectkit.stages._times import regular
 from affectkit.stages.embed import notices as about_licence
-from affectkit.stages.finetune import STAGE, read_report
+from affectkit.stages.finetune import STAGE
+from affectkit.stages.finetune import read_report as read_network_report
 from affectkit.store import Artifact, Cache
 from affectkit.types import Bools, FeatureSequence, Floats
 
@@ -45,7 +46,7 @@ def predict_network(
     say others. Units run in one batch shape, filled across clips, so that a clip's scores do not depend on its
     neighbours. Refuses an artifact that was made by another recipe than the one the network was trained on.
     """
-    report = read_report(network)
+    report = read_network_report(network)
     header = finetuned.read_header(network.folder)
     _check_recipe(network, upstream)
     task, weights = header.task, finetuned.weights_of(network.folder)

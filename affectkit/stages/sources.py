@@ -12,12 +12,14 @@ from typing import Any
 from affectkit.config import canonical_json
 from affectkit.digests import Digests
 from affectkit.errors import ClipError, UsageError
-from affectkit.manifest import FrameRates, Rates, common_rate, crop_frames, rate_of, sources, without_face
+from affectkit.manifest.crops import crop_frames
+from affectkit.manifest.frame_rates import FrameRates, Rates, common_rate, rate_of
 from affectkit.manifest.media_names import file_named
+from affectkit.manifest.source_paths import sources
 from affectkit.media import VIDEO_SUFFIXES
 from affectkit.store import UNREADABLE, is_artifact, open_artifact
 from affectkit.store.kinds import MAKES
-from affectkit.types import Clip
+from affectkit.types import Clip, without_face
 
 _PERSONS = ("_left", "_right")
 

@@ -13,7 +13,7 @@ from pydantic import Field
 from affectkit import submissions
 from affectkit.config import Config
 from affectkit.errors import UsageError, listed
-from affectkit.manifest import frame_rates
+from affectkit.manifest.frame_rates import frame_rates
 from affectkit.media.sampling import Rate
 from affectkit.metrics import THRESHOLD
 from affectkit.stages import _predictions as tables
@@ -21,7 +21,9 @@ from affectkit.stages import _rows
 from affectkit.stages._submitted_scores import filled, read_at, within
 from affectkit.stages._template_rows import by_template_clip, frame_times, whole_clip_times
 from affectkit.stages.sources import CropTimes
-from affectkit.submissions import Check, Format, Template
+from affectkit.submissions.check import Check
+from affectkit.submissions.formats import Format
+from affectkit.submissions.template import Template
 from affectkit.types import Floats, Predictions
 
 FormatName = Literal["affwild2-va", "affwild2-expr", "affwild2-au", "cexpr", "hume-reaction"]

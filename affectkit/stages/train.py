@@ -12,7 +12,7 @@ from pydantic import Field
 from affectkit import plugins, tasks
 from affectkit.config import Config, Runtime, fingerprint, validate
 from affectkit.errors import UsageError
-from affectkit.manifest import Pooling
+from affectkit.manifest.alignment import Pooling
 from affectkit.stages import _reports, _smooth, _training_log
 from affectkit.stages._devices import resolve
 from affectkit.stages._labels import Labels

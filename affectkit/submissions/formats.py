@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from affectkit import tasks
-from affectkit.manifest import clip_id
+from affectkit.manifest.clip_ids import clip_id
 from affectkit.tasks import Task
 
 Cells = Literal["values", "class", "labels"]
