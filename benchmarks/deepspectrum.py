@@ -60,7 +60,7 @@ def main() -> None:
 
     import matplotlib
 
-    from affectkit.backbones._spectrogram import Spectrograms
+    from affectkit.backbones.deepspectrum import Spectrograms
 
     matplotlib.use("Agg")
     windows = sounds(count, given.length)

@@ -17,7 +17,7 @@ import numpy as np
 from _report import Ratio, alternate, machine, options, seconds, show_value
 
 from affectkit import metrics, plugins, tasks
-from affectkit.fusers._counts import Winners
+from affectkit.fusers._objective import Winners
 
 MODELS = 3
 

@@ -21,7 +21,7 @@ from _report import Measure, Ratio, alternate, machine, options, seconds, show_v
 from affectkit import plugins
 from affectkit.backbones.mean_pixel import MeanPixel
 from affectkit.config import Numerics, Runtime
-from affectkit.stages._devices import resolved
+from affectkit.devices import resolved
 from affectkit.stages.embed import BATCH_SIZES, EmbedConfig, embed
 from affectkit.store import Artifact, Cache
 
@@ -53,7 +53,7 @@ def bare(config: EmbedConfig, numerics: Numerics, count: int) -> Measure:
     """A measure of the crops a second of the network's forward passes."""
     import torch
 
-    from affectkit.backbones._image import arithmetic
+    from affectkit.learning.image_backbone import arithmetic
 
     numerics = resolved(numerics, BATCH_SIZES["image"])
     _, plugin, options = plugins.backbone(config.backbone, config.option)

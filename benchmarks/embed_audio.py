@@ -18,7 +18,7 @@ from _report import Measure, Ratio, alternate, machine, options, seconds
 
 from affectkit import plugins
 from affectkit.config import Numerics, Runtime
-from affectkit.stages._devices import resolved
+from affectkit.devices import resolved
 from affectkit.stages.embed import BATCH_SIZES, EmbedConfig, embed
 from affectkit.store import Artifact, Cache, waveforms_schema
 
@@ -68,7 +68,7 @@ def bare(config: EmbedConfig, numerics: Numerics, count: int) -> Measure:
     """A measure of the windows a second of the network's forward passes."""
     import torch
 
-    from affectkit.backbones._image import arithmetic
+    from affectkit.learning.image_backbone import arithmetic
 
     numerics = resolved(numerics, BATCH_SIZES["audio"])
     _, plugin, options = plugins.backbone(config.backbone, config.option)

@@ -22,8 +22,8 @@ from affectkit import plugins
 from affectkit.config import Runtime
 from affectkit.media import Sampling, VideoReader
 from affectkit.stages.faces import FacesConfig, extract_faces
-from affectkit.stages.sources import clips_of
 from affectkit.store import Cache
+from affectkit.tables.sources import clips_of
 
 MOBILENET = Path("../shared/weights/retinaface_mobilenet0.25.pth")
 

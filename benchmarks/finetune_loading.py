@@ -22,8 +22,8 @@ from _crops import make_crops
 from _report import Measure, Ratio, alternate, machine, options, seconds
 
 from affectkit import plugins, tasks
-from affectkit.finetuning.loading import batches
-from affectkit.networks._crops import CropTable
+from affectkit.learning.crop_table import CropTable
+from affectkit.learning.order import batches
 from affectkit.plugins import Outputs, Units
 from affectkit.store import Artifact, Cache
 

@@ -18,9 +18,9 @@ from sklearn.metrics import r2_score
 from sklearn.metrics.pairwise import rbf_kernel
 from sklearn.model_selection import GridSearchCV, PredefinedSplit
 
-from affectkit.folds import folds_of
 from affectkit.kernels.functions import Kernel
 from affectkit.kernels.grid import fit_grid
+from affectkit.tables.splits import folds_of
 
 CS = np.logspace(-5, 4, 10)
 FOLDS = 5

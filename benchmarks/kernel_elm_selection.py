@@ -11,10 +11,10 @@ from __future__ import annotations
 import numpy as np
 from _report import machine, options
 
-from affectkit.folds import folds_of
 from affectkit.kernels.functions import Kernel
 from affectkit.kernels.grid import class_weights, fit_grid, one_hot
 from affectkit.kernels.normalise import CanonicalNormaliser
+from affectkit.tables.splits import folds_of
 
 CS = np.logspace(-5, 4, 10)
 CLASSES, DIMS, EACH, FOLDS = 4, 60, 5, 5

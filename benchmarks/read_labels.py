@@ -22,8 +22,8 @@ from _report import Ratio, alternate, machine, options, seconds, show_value
 from affectkit import plugins, tasks
 from affectkit.config import Runtime
 from affectkit.digests import Digests
-from affectkit.stages._labels import DatasetLabels
 from affectkit.stages.dataset_check import CheckConfig, check_dataset
+from affectkit.tables.labels import DatasetLabels
 from affectkit.types import ClipLabels
 
 TASKS = ("va", "expr")

@@ -22,8 +22,8 @@ from _report import Measure, Ratio, alternate, machine, options, seconds, show_v
 from affectkit.config import Numerics, Runtime
 from affectkit.stages.embed import EmbedConfig, embed
 from affectkit.stages.faces import FacesConfig, extract_faces
-from affectkit.stages.sources import clip_entries, clips_of, media_sources
 from affectkit.store import Artifact, Cache, open_artifact
+from affectkit.tables.sources import clip_entries, clips_of, media_sources
 from affectkit.types import Clip
 
 ROWS = 5

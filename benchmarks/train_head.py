@@ -3,7 +3,7 @@
 The head is `transformer` with its defaults, SUN's version 3 (BatchNorm, 3 post-norm encoder layers of 8 heads, as wide
 as the features), on synthetic features of many clips, in windows of 20 steps every 10. Three measurements:
 
-- one epoch of `affectkit.heads._training`, with the time that goes into batches taken apart: the share of forward,
+- one epoch of `affectkit.training.optimise`, with the time that goes into batches taken apart: the share of forward,
   backward and the optimiser's step;
 - batches alone, shuffled, as tensors: windows gathered by index from one table, against a torch DataLoader whose items
   are windows sliced from an HDF5 file with a group a clip (opened once in each worker), with 0 and with 2 workers;
@@ -27,10 +27,11 @@ from _report import Ratio, alternate, machine, options, seconds, show_value
 import torch  # after _report, which says how idle threads wait
 
 from affectkit import plugins, tasks
-from affectkit.heads import _schedule, _training, _windows
-from affectkit.heads._resume import Run
-from affectkit.heads._sequences import Table, labelled
+from affectkit.learning import windows as windows_module
+from affectkit.learning.features import Table, labelled
 from affectkit.plugins import Example
+from affectkit.training import loop
+from affectkit.training.resume import Run
 from affectkit.types import FeatureSequence
 
 FPS, WINDOW, STRIDE = 5.0, 20, 10
@@ -57,7 +58,7 @@ def write_groups(path: Path, clips: list[Example]) -> None:
 class GroupWindows(torch.utils.data.Dataset[tuple[torch.Tensor, torch.Tensor]]):
     """Window n of an HDF5 file with a group a clip."""
 
-    def __init__(self, path: Path, names: list[str], windows: _windows.Windows, offsets: np.ndarray) -> None:
+    def __init__(self, path: Path, names: list[str], windows: windows_module.Windows, offsets: np.ndarray) -> None:
         self.path, self.names, self.clip = path, names, windows.clip
         self.start = windows.rows[windows.offsets[:-1]] - offsets[windows.clip]
         self.file: h5py.File | None = None
@@ -82,26 +83,26 @@ def loader(data: GroupWindows, batch_size: int, workers: int, pin: bool = False)
 class Training:
     """A head in training, an epoch at a time."""
 
-    def __init__(self, table: Table, windows: _windows.Windows, batch_size: int, device: str) -> None:
+    def __init__(self, table: Table, windows: windows_module.Windows, batch_size: int, device: str) -> None:
         plugin = plugins.get("heads", "transformer")
         self.options = plugin.Options(batch_size=batch_size)
         head = plugin(self.options, TASK)
         torch.manual_seed(0)
         self.network = head.network(table.dim, TASK.outputs).to(device)
-        self.data = _training.WindowTable(table, windows, device)
+        self.data = windows_module.WindowTable(table, windows, device)
         self.device, self.rng = device, np.random.default_rng(0)
-        self.optimiser = _schedule.optimiser(self.network.parameters(), self.options)
+        self.optimiser = loop.optimiser(self.network.parameters(), self.options)
         self.loss = plugin_loss(head, table, device)
-        self.objective = _training.Objective(self.data, self.loss, slice(None))
+        self.objective = windows_module.Objective(self.data, self.loss, slice(None))
 
     def batches(self) -> list[np.ndarray]:
-        return _windows.shuffled(self.data.windows.lengths, self.options.batch_size, self.rng)
+        return windows_module.shuffled(self.data.windows.lengths, self.options.batch_size, self.rng)
 
     def epoch(self) -> None:
         """As `optimise` trains it."""
         run = Run(self.network, self.optimiser, self.rng, self.device)
         batches = self.batches()
-        _training._pass(run, [self.objective], [batches], [1e-3] * len(batches), self.options)
+        windows_module._pass(run, [self.objective], [batches], [1e-3] * len(batches), self.options)
         self.wait()
 
     def gather(self) -> None:
@@ -118,7 +119,7 @@ class Training:
         for values, labels in batches:
             x, truth = (one.to(self.device, non_blocking=True) for one in (values, labels))
             mask = torch.ones(x.shape[:2], dtype=torch.bool, device=self.device)
-            total += _training._step(run, self.loss(self.network(x, mask), truth), self.options)
+            total += windows_module._step(run, self.loss(self.network(x, mask), truth), self.options)
         float(total)
         self.wait()
 
@@ -126,7 +127,7 @@ class Training:
         """Of one epoch's time, what does not go into batches."""
         taken, plain = 0.0, self.data.batch
 
-        def timed(which: np.ndarray) -> _training.Batch:
+        def timed(which: np.ndarray) -> windows_module.Batch:
             nonlocal taken
             began = time.perf_counter()
             batch = plain(which)
@@ -147,9 +148,9 @@ class Training:
 
 
 def plugin_loss(head: object, table: Table, device: str) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
-    from affectkit.heads import _losses
+    from affectkit.training import losses
 
-    return _losses.build(head.options, TASK, table.labels, device)  # type: ignore[attr-defined]
+    return losses.build(head.options, TASK, table.labels, device)  # type: ignore[attr-defined]
 
 
 def drain(batches: Iterable[object]) -> None:
@@ -177,7 +178,7 @@ def main() -> None:
     rows = given.rows
     clips = [make_clip(given.length, given.dim, seed) for seed in range(rows // given.length)]
     table = labelled("train", clips, TASK, "hold")
-    windows = _windows.slide(table.offsets, WINDOW, STRIDE)
+    windows = windows_module.slide(table.offsets, WINDOW, STRIDE)
     training = Training(table, windows, given.batch_size, given.device)
     with tempfile.TemporaryDirectory() as name:
         path = Path(name) / "groups.h5"

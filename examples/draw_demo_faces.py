@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from affectkit.stages._animated_face import View, render
-from affectkit.stages._demo_scenes import Manner
+from affectkit.practice.animated_face import View, render
+from affectkit.practice.demo import Manner
 
 VALENCE, AROUSAL = (-0.9, -0.3, 0.3, 0.9), (0.9, -0.9)
 

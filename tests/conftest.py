@@ -101,10 +101,10 @@ def quick_training(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Training on one thread that keeps its state after every epoch, and does not wait for the disk."""
     import torch
 
-    from affectkit.heads import _resume
+    from affectkit.training import resume
 
-    monkeypatch.setattr(_resume, "SECONDS", 0.0)
-    monkeypatch.setattr(_resume, "SHARE", 1e9)
+    monkeypatch.setattr(resume, "SECONDS", 0.0)
+    monkeypatch.setattr(resume, "SHARE", 1e9)
     monkeypatch.setattr(atomic, "fsync", lambda path: None)  # no power is lost here, and it takes long
     before = torch.get_num_threads()
     torch.set_num_threads(1)

@@ -131,12 +131,12 @@ def read_table(path: Path) -> None:
     """Everything that commands read from a CSV or a TOML file of the user."""
     from affectkit import tasks
     from affectkit.errors import AffectkitError, ClipError
-    from affectkit.manifest.labels import read_labels
-    from affectkit.manifest.manifest_csv import read_manifest
-    from affectkit.manifest.openings import read_openings
-    from affectkit.manifest.predictions_csv import read_predictions
-    from affectkit.manifest.splits import read_splits
-    from affectkit.recipes.reading import read as read_recipe
+    from affectkit.recipes.read import read as read_recipe
+    from affectkit.tables.labels import read_labels
+    from affectkit.tables.openings import read_openings
+    from affectkit.tables.predictions import read_predictions
+    from affectkit.tables.sources import read_manifest
+    from affectkit.tables.splits import read_splits
 
     va = tasks.get("va")
     reads: list[Callable[[], object]] = [lambda: tasks.get(str(path)), lambda: read_recipe(str(path))]

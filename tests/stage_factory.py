@@ -14,8 +14,8 @@ from media_factory import make_clip
 from numpy.typing import NDArray
 from PIL import Image
 
-from affectkit.stages.sources import clips_of
 from affectkit.store import Artifact
+from affectkit.tables.sources import clips_of
 from affectkit.types import Clip
 
 Picture = NDArray[np.uint8]

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 
 from affectkit.errors import AffectkitError, MissingExtra, UsageError
-from affectkit.stages import _animated_face as face
-from affectkit.stages import _demo_clips as demo
-from affectkit.stages import _demo_scenes
-from affectkit.stages._demo_scenes import PEAK, Manner, Scene, affect_curve, make_scene
-from affectkit.stages._face_features import CORNERS, Expression, move_features
+from affectkit.practice import animated_face as face
+from affectkit.practice import demo
+from affectkit.practice import demo as demo_module
+from affectkit.practice.demo import PEAK, Manner, Scene, affect_curve, make_scene
+from affectkit.practice.face_features import CORNERS, Expression, move_features
 
 pytest.importorskip("skimage")
 
@@ -271,7 +271,7 @@ def test_an_interrupted_set_is_not_taken_for_a_whole_one(tmp_path: Path, monkeyp
         return face.render(expression, view, size)
 
     last = make_scene(demo._rng(0, "train-01", "scene"), 4, 4).expressions[-1]
-    monkeypatch.setattr(_demo_scenes, "render", stops)
+    monkeypatch.setattr(demo_module, "render", stops)
     with pytest.raises(KeyboardInterrupt):
         demo.make_demo_clips(tmp_path, clips={"train": 2}, **TINY)
     assert [p.name for p in tmp_path.rglob("*") if p.is_file()] == ["train-00.mp4"]

@@ -20,10 +20,10 @@ from affectkit.config import Runtime
 from affectkit.errors import ClipError, MissingExtra, UsageError
 from affectkit.media import MEDIA_SUFFIXES, Waveform, read_audio
 from affectkit.stages import audio as stage
-from affectkit.stages._map import Outcome
 from affectkit.stages.audio import AudioConfig, extract_audio
-from affectkit.stages.sources import clips_of
+from affectkit.stages.map_stage import Outcome
 from affectkit.store import Artifact, Cache
+from affectkit.tables.sources import clips_of
 
 RUNTIME = Runtime(workers=2, progress=False)
 NOISE = np.random.default_rng(3)

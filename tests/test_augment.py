@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageEnhance, ImageOps
 from scipy import ndimage
 
-from affectkit.networks._augment import AUGMENTATIONS, augment, chosen
+from affectkit.nets.augment import AUGMENTATIONS, augment, chosen
 
 SIDE = 48
 Picture = NDArray[np.uint8]

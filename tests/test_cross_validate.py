@@ -12,10 +12,10 @@ from conftest import Command
 
 from affectkit import metrics, tasks
 from affectkit.errors import UsageError
-from affectkit.manifest.folds import deal
-from affectkit.manifest.labels import read_labels
-from affectkit.stages._predictions import load
 from affectkit.store import Artifact, Cache, features_schema
+from affectkit.tables.labels import read_labels
+from affectkit.tables.predictions import load
+from affectkit.tables.splits import deal
 from affectkit.types import ClipLabels
 
 VA, DFEW = tasks.get("va"), tasks.get("dfew")

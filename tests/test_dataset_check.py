@@ -14,9 +14,9 @@ from affectkit import plugins
 from affectkit.config import Config, Runtime
 from affectkit.errors import UsageError
 from affectkit.plugins import RawLabels
-from affectkit.stages._labels import DatasetLabels
 from affectkit.stages.dataset_check import CheckConfig, Report, check_dataset, draw_labels
 from affectkit.store import Cache
+from affectkit.tables.labels import DatasetLabels
 from affectkit.tasks import Task
 from affectkit.types import Clip
 

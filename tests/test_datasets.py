@@ -19,13 +19,13 @@ from affectkit import plugins, tasks
 from affectkit.config import Runtime
 from affectkit.datasets import _frame_times
 from affectkit.errors import UsageError
-from affectkit.manifest.alignment import align
-from affectkit.manifest.crops import crop_frames
-from affectkit.manifest.labels import read_labels
-from affectkit.manifest.splits import SplitRequest, resolve_splits
 from affectkit.media import Sampling, VideoReader
 from affectkit.stages.faces import FacesConfig, extract_faces
 from affectkit.store import Artifact, Cache
+from affectkit.tables.crops import crop_frames
+from affectkit.tables.labels import read_labels
+from affectkit.tables.splits import SplitRequest, resolve_splits
+from affectkit.tables.timeline import align
 from affectkit.tasks import Task
 from affectkit.types import ClipLabels
 

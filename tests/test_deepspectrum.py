@@ -12,8 +12,8 @@ import pytest
 from numpy.typing import NDArray
 
 from affectkit import plugins
-from affectkit.backbones import _spectrogram, _viridis
-from affectkit.backbones._spectrogram import SIDE, Spectrograms
+from affectkit.backbones import deepspectrum
+from affectkit.backbones.deepspectrum import SIDE, Spectrograms
 from affectkit.config import Numerics
 from affectkit.errors import UsageError
 
@@ -153,11 +153,11 @@ class TestPicture:
             pixels = np.asarray(figure.canvas.buffer_rgba())[100].astype(int)
             plt.close(figure)
             drawn = pixels[:, 0] + 256 * pixels[:, 1]
-            np.testing.assert_array_equal(_spectrogram.frame_of_column(count, RATE, 256), drawn, str(count))
+            np.testing.assert_array_equal(deepspectrum.frame_of_column(count, RATE, 256), drawn, str(count))
 
     def test_the_colours_are_those_of_matplotlib(self) -> None:
         colours = np.array(matplotlib.colormaps["viridis"].colors)
-        np.testing.assert_array_equal(_viridis.table(), np.floor(colours * 255 + 0.5))
+        np.testing.assert_array_equal(deepspectrum.table(), np.floor(colours * 255 + 0.5))
 
     def test_bands_too_narrow_for_the_spectrum_are_refused(self) -> None:
         with pytest.raises(UsageError, match=r"128 mel bands up to 2000 Hz leave \d+ of them without a frequency"):

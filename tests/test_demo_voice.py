@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from affectkit.stages._demo_voice import SAMPLING_RATE, make_voice
+from affectkit.practice.demo_voice import SAMPLING_RATE, make_voice
 
 FPS = 10.0
 

@@ -15,7 +15,9 @@ import pytest
 
 from affectkit import plugins, weights
 from affectkit.config import Config
-from affectkit.detectors import _anchors, _boxes, _onnx, centerface
+from affectkit.detectors import _boxes, centerface
+from affectkit.detectors import centerface as centerface_module
+from affectkit.detectors import retinaface as retinaface_module
 from affectkit.errors import HostileFile, UsageError
 from affectkit.types import Detections
 
@@ -291,7 +293,7 @@ class TestRetinaFace:
 
         width, height = size
         expected = priorbox([[16, 32], [64, 128], [256, 512]], [8, 16, 32], False, (height, width)).numpy()
-        np.testing.assert_allclose(_anchors.priors(*size) / np.array([width, height] * 2), expected, rtol=1e-5)
+        np.testing.assert_allclose(retinaface_module.priors(*size) / np.array([width, height] * 2), expected, rtol=1e-5)
 
     def test_the_batch_shape_may_change_last_digits_only(self, checkpoints: dict[str, str]) -> None:
         frames = portraits(3, 64, 96)
@@ -333,7 +335,7 @@ class TestCenterFace:
 
         path = weights.fetch("centerface").path
         assert path
-        rewritten = _onnx.with_input_shape(path.read_bytes(), centerface.INPUT, (1, 3, "h", "w"))
+        rewritten = centerface_module.with_input_shape(path.read_bytes(), centerface.INPUT, (1, 3, "h", "w"))
         settings = onnxruntime.SessionOptions()
         settings.log_severity_level = 3
         pixels = np.random.default_rng(0).uniform(0, 255, (10, 3, 32, 32)).astype(np.float32)
@@ -355,10 +357,22 @@ class TestCenterFace:
         assert len(detector(np.zeros((1, 32, 32, 3), np.uint8))) == 1
 
     def test_another_onnx_model(self, tmp_path: Path) -> None:
-        relu = _onnx._message(1, b"input.1") + _onnx._message(2, b"out") + _onnx._message(4, b"Relu")
-        graph = _onnx._message(1, relu) + _onnx._message(2, b"g") + _onnx._message(12, _onnx._message(1, b"out"))
-        graph += _onnx._message(11, _onnx._value_info("input.1", (1, 3, 8, 8)))
-        model = _onnx._number(1, 4) + _onnx._message(7, graph) + _onnx._message(8, _onnx._number(2, 9))
+        relu = (
+            centerface_module._message(1, b"input.1")
+            + centerface_module._message(2, b"out")
+            + centerface_module._message(4, b"Relu")
+        )
+        graph = (
+            centerface_module._message(1, relu)
+            + centerface_module._message(2, b"g")
+            + centerface_module._message(12, centerface_module._message(1, b"out"))
+        )
+        graph += centerface_module._message(11, centerface_module._value_info("input.1", (1, 3, 8, 8)))
+        model = (
+            centerface_module._number(1, 4)
+            + centerface_module._message(7, graph)
+            + centerface_module._message(8, centerface_module._number(2, 9))
+        )
         (tmp_path / "relu.onnx").write_bytes(model)
         with pytest.raises(UsageError, match="lacks the outputs 537"):
             build("centerface", str(tmp_path / "relu.onnx"))
@@ -366,28 +380,30 @@ class TestCenterFace:
 
 class TestOnnx:
     def graph(self, *extra: bytes) -> bytes:
-        parts = _onnx._message(11, _onnx._value_info("x", (1, 3, 8, 8)))
-        return _onnx._message(7, parts + b"".join(extra))
+        parts = centerface_module._message(11, centerface_module._value_info("x", (1, 3, 8, 8)))
+        return centerface_module._message(7, parts + b"".join(extra))
 
     def test_the_shape_is_replaced(self) -> None:
-        old, new = self.graph(), _onnx.with_input_shape(self.graph(), "x", (2, 3, 300, "w"))
-        assert _onnx._value_info("x", (1, 3, 8, 8)) in old
-        assert _onnx._value_info("x", (2, 3, 300, "w")) in new
-        assert _onnx.with_input_shape(new, "x", (1, 3, 8, 8)) == old
+        old, new = self.graph(), centerface_module.with_input_shape(self.graph(), "x", (2, 3, 300, "w"))
+        assert centerface_module._value_info("x", (1, 3, 8, 8)) in old
+        assert centerface_module._value_info("x", (2, 3, 300, "w")) in new
+        assert centerface_module.with_input_shape(new, "x", (1, 3, 8, 8)) == old
 
     @pytest.mark.parametrize("model", [b"", b"\x3a\xff", b"\xff" * 20, b"\x3a\x05ab", b"\x0b", b"\x3a\x00"])
     def test_no_model(self, model: bytes) -> None:
         with pytest.raises(ValueError):
-            _onnx.with_input_shape(model, "x", (1,))
+            centerface_module.with_input_shape(model, "x", (1,))
 
-    @pytest.mark.parametrize("tensor", [_onnx._number(14, 1), _onnx._message(13, b"")], ids=["location", "external"])
+    @pytest.mark.parametrize(
+        "tensor", [centerface_module._number(14, 1), centerface_module._message(13, b"")], ids=["location", "external"]
+    )
     def test_weights_in_other_files_are_refused(self, tensor: bytes) -> None:
         with pytest.raises(HostileFile):
-            _onnx.with_input_shape(self.graph(_onnx._message(5, tensor)), "x", (1,))
+            centerface_module.with_input_shape(self.graph(centerface_module._message(5, tensor)), "x", (1,))
 
     def test_sparse_weights_are_refused(self) -> None:
         with pytest.raises(HostileFile):
-            _onnx.with_input_shape(self.graph(_onnx._message(15, b"")), "x", (1,))
+            centerface_module.with_input_shape(self.graph(centerface_module._message(15, b"")), "x", (1,))
 
 
 class TestBoxes:

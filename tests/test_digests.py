@@ -14,7 +14,7 @@ import pytest
 from affectkit import digests
 from affectkit.digests import Digests, sha256_file
 from affectkit.errors import Notice, UsageError
-from affectkit.stages._predictions import identity
+from affectkit.tables.predictions import identity
 
 
 @pytest.fixture

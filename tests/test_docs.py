@@ -68,12 +68,12 @@ def test_links_between_pages_lead_somewhere() -> None:
 
 
 def test_the_recipe_on_the_page_has_no_mistake(tmp_path: Path) -> None:
-    from affectkit.recipes import checking, reading
+    from affectkit.recipes import check, read
 
     (text,) = _blocks("recipes.md", "toml")
     (tmp_path / "page.toml").write_text(text, encoding="utf-8")
     for tiny in (False, True):
-        plan = checking.plan(reading.read(str(tmp_path / "page.toml"), tiny=tiny))
+        plan = check.plan(read.read(str(tmp_path / "page.toml"), tiny=tiny))
         assert [str(one) for one in plan.problems] == []
         assert list(plan.steps)[-1] == "submission"
 
@@ -81,12 +81,12 @@ def test_the_recipe_on_the_page_has_no_mistake(tmp_path: Path) -> None:
 @pytest.mark.parametrize("page", sorted((DOCS / "recipes").glob("*.md")), ids=lambda page: page.stem)
 def test_commands_on_the_recipes_pages_name_what_is_there(page: Path) -> None:
     """Every `--set step.option=...` on a page is a setting of that recipe, together with the others of its line."""
-    from affectkit.recipes import checking, reading
+    from affectkit.recipes import check, read
 
     text = page.read_text(encoding="utf-8").replace("\\\n", " ")
-    names = [name for name in reading.built_in() if f"affectkit run {name}" in text]
+    names = [name for name in read.built_in() if f"affectkit run {name}" in text]
     assert names
     for line in text.splitlines():
         settings = [one.strip("'`") for one in re.findall(r"--set ('[^']+'|[^\s`]+)", line)]
-        plan = checking.plan(reading.read(names[0], settings))
+        plan = check.plan(read.read(names[0], settings))
         assert [str(one) for one in plan.problems if not one.is_missing] == [], settings

@@ -9,8 +9,8 @@ import pytest
 from affectkit import downloads
 from affectkit.config import Runtime
 from affectkit.errors import UsageError
-from affectkit.stages import _map
-from affectkit.stages._map import Sink
+from affectkit.stages import map_stage
+from affectkit.stages.map_stage import Sink
 from affectkit.store import Artifact, Cache, Features, NotMade, features_schema
 from affectkit.weights import hub
 
@@ -29,7 +29,7 @@ def compute(clips: list[str], sink: Sink) -> None:
 
 def made(root: Path, clips: list[str]) -> Artifact:
     artifact = Cache(root).create("embed", "x", {"a": 1}, SCHEMA)
-    _map.run(artifact, dict.fromkeys(clips, "v1"), compute, RUNTIME, what="x", unit="rows")
+    map_stage.run(artifact, dict.fromkeys(clips, "v1"), compute, RUNTIME, what="x", unit="rows")
     return Artifact(artifact.path)
 
 
@@ -54,9 +54,11 @@ def test_missing_and_failed_clips_are_counted_and_left_alone(tmp_path: Path) -> 
     before = listing(tmp_path)
     artifact = Cache(tmp_path, dry=True).create("embed", "x", {"a": 1}, SCHEMA)
     sources = {"a": "v1", "b": "v2", "broken": "v1", "new": "v1"}
-    done = _map.run(artifact, sources, compute, RUNTIME, what="x", unit="rows")
+    done = map_stage.run(artifact, sources, compute, RUNTIME, what="x", unit="rows")
     assert (done.pending, done.cached, [one.clip for one in done.failed]) == (("b", "new"), 1, ["broken"])
-    again = _map.run(artifact, sources, compute, RUNTIME.model_copy(update={"retry_failed": True}), what="x", unit="")
+    again = map_stage.run(
+        artifact, sources, compute, RUNTIME.model_copy(update={"retry_failed": True}), what="x", unit=""
+    )
     assert (again.pending, again.failed) == (("b", "broken", "new"), ())
     with pytest.raises(AssertionError):
         artifact.seal()

@@ -8,9 +8,7 @@ import pytest
 from affectkit import metrics, plugins, tasks
 from affectkit.errors import UsageError
 from affectkit.fusers import _search
-from affectkit.fusers._counts import Winners
-from affectkit.fusers._labels import Labels
-from affectkit.fusers._moments import Moments
+from affectkit.fusers._objective import Labels, Moments, Winners
 from affectkit.fusers._search import Search
 from affectkit.fusers._weighting import patterns, renormalised, weighted
 
@@ -155,7 +153,7 @@ def test_chunks_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
     scores, truth = _va()
     found = []
     for cells in (1, 500, 1 << 20):
-        monkeypatch.setattr("affectkit.fusers._moments._CELLS", cells)
+        monkeypatch.setattr("affectkit.fusers._objective._CELLS", cells)
         search = Search(tasks.get("va"), scores, truth, 300)
         search.uniform(np.random.default_rng(1), 1.0, 300, (MODELS, 2))
         found.append((search.score, search.weights.tolist()))

@@ -13,8 +13,8 @@ from affectkit.backbones.log_mel import LogMel, LogMelOptions
 from affectkit.config import Numerics, Runtime
 from affectkit.errors import UsageError
 from affectkit.speech.windows import Windowing, touches
-from affectkit.stages._map import Outcome
 from affectkit.stages.embed import EmbedConfig, embed
+from affectkit.stages.map_stage import Outcome
 from affectkit.store import Artifact, Cache, feature_columns, features, open_features, waveforms_schema
 
 RATE = 16_000

@@ -15,12 +15,12 @@ from stage_factory import clips_in, crop_folder, portrait
 from affectkit.backbones.mean_pixel import MeanPixel
 from affectkit.config import Numerics, Runtime
 from affectkit.errors import UsageError
-from affectkit.stages import _crop_batches as crop_batches
-from affectkit.stages._map import Outcome
+from affectkit.stages import batches as crop_batches
 from affectkit.stages.embed import EmbedConfig, embed
 from affectkit.stages.faces import FacesConfig, extract_faces
-from affectkit.stages.sources import CropTimes
+from affectkit.stages.map_stage import Outcome
 from affectkit.store import Artifact, Cache
+from affectkit.tables.sources import CropTimes
 from affectkit.tracks import decode_crop
 
 RUNTIME = Runtime(workers=1, progress=False)

@@ -13,8 +13,8 @@ from conftest import Command
 
 from affectkit import bootstrap, metrics, tasks
 from affectkit.errors import UsageError
-from affectkit.stages._calibration import reliability
 from affectkit.stages.evaluate import EvaluateConfig, evaluate
+from affectkit.stages.scoring import reliability
 from affectkit.store import Cache
 
 CLIPS = [f"p{number}/clip{number}" for number in range(10)]

@@ -17,9 +17,9 @@ from PIL import Image
 from store_tables import CLIPS, RUN_SCHEMA, SCHEMAS, artifact, every, record, write
 
 from affectkit.errors import AffectkitError, MissingExtra, UsageError
-from affectkit.manifest.predictions_csv import read_predictions
 from affectkit.store import Artifact, Schema, open_artifact, predictions_schema
 from affectkit.store.export import FORMATS, export
+from affectkit.tables.predictions import read_predictions
 from affectkit.tasks import get
 
 LENGTHS = {'é, "x"\n': 3, "b": 0, "a": 4}

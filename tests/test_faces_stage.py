@@ -18,11 +18,11 @@ from stage_factory import FACE_SIDE, SHARED, clips_in, column_bytes, crop_folder
 from affectkit.config import Runtime
 from affectkit.detectors.centerface import CenterFace
 from affectkit.errors import UsageError
-from affectkit.manifest.frame_rates import frame_rates
-from affectkit.stages._map import Outcome
 from affectkit.stages.faces import FacesConfig, extract_faces
-from affectkit.stages.sources import CropTimes, clips_of
+from affectkit.stages.map_stage import Outcome
 from affectkit.store import Artifact, Cache
+from affectkit.tables.frame_rates import frame_rates
+from affectkit.tables.sources import CropTimes, clips_of
 from affectkit.tracks import decode_crop, iou
 
 RUNTIME = Runtime(workers=1, progress=False)
@@ -350,15 +350,15 @@ def test_each_frame_is_looked_at_in_its_own_size(
 def test_whatever_a_file_provokes_fails_that_clip_only(
     cache: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
-    from affectkit.stages import _decoding
+    from affectkit.stages import faces
 
-    class Broken(_decoding.VideoReader):
+    class Broken(faces.VideoReader):
         def __iter__(self) -> Any:
             if self.path.stem == "b":
                 raise error
             return super().__iter__()
 
-    monkeypatch.setattr(_decoding, "VideoReader", Broken)
+    monkeypatch.setattr(faces, "VideoReader", Broken)
     folder = face_clips(tmp_path / "clips", ["a", "b", "c"], frames=1)
     done, artifact = extract(cache, folder)
     assert artifact.clips == ["a", "c"]

@@ -14,10 +14,10 @@ import pytest
 
 from affectkit import tasks
 from affectkit.errors import MissingExtra, UsageError
-from affectkit.stages import _figures
-from affectkit.stages._calibration import reliability
+from affectkit.stages import figures
 from affectkit.stages.evaluate import EvaluateConfig, Evaluation, evaluate
 from affectkit.stages.fuse import FuseConfig, fuse
+from affectkit.stages.scoring import reliability
 from affectkit.store import Cache
 from affectkit.tasks import Task
 
@@ -25,7 +25,7 @@ from affectkit.tasks import Task
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Few pixels: quicker."""
-    monkeypatch.setitem(_figures.STYLE, "savefig.dpi", 60)
+    monkeypatch.setitem(figures.STYLE, "savefig.dpi", 60)
 
 
 CLIPS = ["a/1", "a/2", "b/1", "b/2", "c"]
@@ -95,8 +95,8 @@ def test_each_task_has_its_figures(
 def test_files_are_the_same_bytes_each_time(tmp_path: Path) -> None:
     for folder in ("one", "other"):
         (tmp_path / folder).mkdir()
-        with matplotlib.rc_context(_figures.STYLE):
-            _figures.save(_figures.confusion(["x", "y"], np.array([[8, 2], [0, 3]])), tmp_path / folder / "figure")
+        with matplotlib.rc_context(figures.STYLE):
+            figures.save(figures.confusion(["x", "y"], np.array([[8, 2], [0, 3]])), tmp_path / folder / "figure")
     for path in (tmp_path / "one").iterdir():
         assert path.read_bytes() == (tmp_path / "other" / path.name).read_bytes(), path.name
         assert b"<dc:date>" not in path.read_bytes()
@@ -116,13 +116,13 @@ def test_clips_to_draw(cache: Cache, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"--clips 'x\*' matches none of 5 scored clips"):
         drawn(cache, tmp_path, "va", clips="x*")
     va, scores = tasks.get("va"), {"low": 0.1, "high": 0.9, "mid": 0.5, "other": 0.6}
-    assert list(_figures.chosen(va, scores, None)) == ["high", "other", "low"]
-    assert _figures.chosen(va, scores, None)["low"] == "worst of 4 clips: ccc 0.100"
+    assert list(figures.chosen(va, scores, None)) == ["high", "other", "low"]
+    assert figures.chosen(va, scores, None)["low"] == "worst of 4 clips: ccc 0.100"
     by_error = va.model_copy(update={"metric": "mae"})
-    assert list(_figures.chosen(by_error, scores, None)) == ["low", "mid", "high"]
-    assert list(_figures.chosen(va, {"only": 0.3}, None)) == ["only"]
+    assert list(figures.chosen(by_error, scores, None)) == ["low", "mid", "high"]
+    assert list(figures.chosen(va, {"only": 0.3}, None)) == ["only"]
     with pytest.raises(UsageError, match="at most 20 are drawn"):
-        _figures.chosen(va, {f"clip{number}": 0.0 for number in range(21)}, "*")
+        figures.chosen(va, {f"clip{number}": 0.0 for number in range(21)}, "*")
 
 
 def lines(figure: Any) -> Iterator[tuple[str, np.ndarray]]:
@@ -133,29 +133,29 @@ def lines(figure: Any) -> Iterator[tuple[str, np.ndarray]]:
 
 def test_a_gap_in_the_rows_is_a_gap_in_the_line() -> None:
     time = np.array([0.0, 0.2, 0.4, 5.0, 5.2])
-    at, values = _figures._with_gaps(time, np.full(5, 0.2), np.arange(5.0))
+    at, values = figures._with_gaps(time, np.full(5, 0.2), np.arange(5.0))
     assert np.isnan(at).tolist() == [False, False, False, True, False, False]
     assert np.isnan(values[3])
-    even, same = _figures._with_gaps(time[:3], np.full(3, 0.2), np.arange(3.0))
+    even, same = figures._with_gaps(time[:3], np.full(3, 0.2), np.arange(3.0))
     assert np.array_equal(even, time[:3])
     assert np.array_equal(same, np.arange(3.0))
 
 
 def test_what_the_figures_show() -> None:
     rows = np.array([[8, 2], [0, 0]])
-    texts = [text.get_text() for text in _figures.confusion(["Neutral", "Anger"], rows).axes[0].texts]
+    texts = [text.get_text() for text in figures.confusion(["Neutral", "Anger"], rows).axes[0].texts]
     assert texts == ["80 %\n8", "20 %\n2", "0", "0"]
     curve = reliability([0.1, 0.1, 0.9, 0.9], [0, 1, 1, 1])
-    figure = _figures.reliability({"top class": curve})
+    figure = figures.reliability({"top class": curve})
     assert figure.axes[0].get_title() == "top class: ECE 0.250"
     assert any(np.array_equal(values, [0.5, 1.0]) for _, values in lines(figure))
-    figure = _figures.per_clip(tasks.get("va"), {"x": 0.5, "y": 0.1}, 0.7)
+    figure = figures.per_clip(tasks.get("va"), {"x": 0.5, "y": 0.1}, 0.7)
     assert [label for label, _ in lines(figure)][1:] == ["pooled over all rows: 0.700", "mean over clips: 0.300"]
 
 
 def test_weights_of_a_fusion(cache: Cache, tmp_path: Path) -> None:
     va = tasks.get("va")
-    assert _figures.fused_weights(tmp_path) is None
+    assert figures.fused_weights(tmp_path) is None
     predictions, labels = files(tmp_path, va)
     second = tmp_path / "second.csv"
     second.write_text(predictions.read_text())
@@ -166,10 +166,10 @@ def test_weights_of_a_fusion(cache: Cache, tmp_path: Path) -> None:
     drawing = EvaluateConfig(task="va", figures=True, draws=20, clips="c")
     done = evaluate(cache, fused.artifact.path, labels, drawing, splits=splits)
     assert (done.artifact.path / "figures" / "weights.svg").exists()
-    models, weights = _figures.fused_weights(fused.artifact.path) or ([], np.zeros(0))
+    models, weights = figures.fused_weights(fused.artifact.path) or ([], np.zeros(0))
     assert models == ["given.csv", "second.csv"]
     assert weights.tolist() == fused.report["fuser"]["weights"]
-    texts = [text.get_text() for text in _figures.weights(va, models, weights).axes[0].texts]
+    texts = [text.get_text() for text in figures.weights(va, models, weights).axes[0].texts]
     assert texts == [f"{weight:.2f}" for weight in weights.ravel()]
 
 
@@ -179,7 +179,7 @@ def test_models_of_one_name_are_numbered_and_other_fusions_have_no_weights(tmp_p
         "fitted_on": {"split": "val", "rows": 2, "clips": 1}, "held_out": {"rows": 0, "clips": 0, "how": "test clips"},
     }  # fmt: skip
     (tmp_path / "fuser.json").write_text(json.dumps(report))
-    models, weights = _figures.fused_weights(tmp_path) or ([], np.zeros(0))
+    models, weights = figures.fused_weights(tmp_path) or ([], np.zeros(0))
     assert (models, weights.tolist()) == (["model 1", "model 2"], [[0.9], [0.1]])
     (tmp_path / "fuser.json").write_text(json.dumps(report | {"fuser": {"trees": 20}}))
-    assert _figures.fused_weights(tmp_path) is None
+    assert figures.fused_weights(tmp_path) is None

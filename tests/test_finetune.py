@@ -23,17 +23,20 @@ from affectkit import metrics, plugins, progress, tasks
 from affectkit.config import Runtime
 from affectkit.errors import UsageError
 from affectkit.plugins import Epoch, Outputs
-from affectkit.stages._resumable import Stopped
-from affectkit.stages._training_data import AuxiliarySource
 from affectkit.stages.finetune import FinetuneConfig, finetune
-from affectkit.stages.train import Trained
+from affectkit.stages.fit_stage import Stopped
+from affectkit.stages.train import AuxiliarySource, Trained
 from affectkit.store import Artifact, Cache, Features
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("timm")
-from affectkit.finetuning import arithmetic, engine, stepping  # noqa: E402
-from affectkit.heads import _resume  # noqa: E402
-from affectkit.plugins.finetuned import open_network  # noqa: E402
+from affectkit.learning.saved import open_network  # noqa: E402
+from affectkit.training import (  # noqa: E402
+    engine,
+    resume,
+)
+from affectkit.training import engine as engine_module  # noqa: E402
+from affectkit.training import precision as precision_module  # noqa: E402
 
 LEARNS = ["epochs=6", "batch_size=9", "learning_rate=0.01"]
 RUNTIME = Runtime(progress=False, workers=1)
@@ -192,9 +195,9 @@ def test_the_rates_of_sun(tmp_path: Path, faces: Artifact, monkeypatch: pytest.M
     assert (chosen.loss, chosen.focal_gamma, chosen.optimiser, chosen.weight_decay) == ("focal", 2, "adamw", 1e-4)
     assert (chosen.epochs, chosen.patience, chosen.width, chosen.dropout) == (100, 3, 256, 0.1)
     assert plugin(options, tasks.get("va")).options.loss == "auto"
-    from affectkit.heads import _schedule
+    from affectkit.training import loop
 
-    rates = [_schedule.cosine(n, 5000, chosen, engine._ends(chosen)) for n in range(5000)]
+    rates = [loop.cosine(n, 5000, chosen, engine._ends(chosen)) for n in range(5000)]
     assert (rates[0], rates[100]) == pytest.approx((1e-5, 5e-3)) and rates[-1] == pytest.approx(1e-4, rel=1e-2)
     assert np.diff(rates[:101]) == pytest.approx([(5e-3 - 1e-5) / 100] * 100)
 
@@ -395,11 +398,11 @@ def test_a_state_of_a_gpu_outlives_a_call_without_one(
         plain(self, run, last)
         raise KeyboardInterrupt
 
-    plain = _resume.State.keep
+    plain = resume.State.keep
     with monkeypatch.context() as patch:
-        patch.setattr(arithmetic, "check", lambda precision, device: None)
-        patch.setattr(arithmetic, "scaler", lambda precision: None)
-        patch.setattr(_resume.State, "keep", stopped)
+        patch.setattr(precision_module, "check", lambda precision, device: None)
+        patch.setattr(precision_module, "scaler", lambda precision: None)
+        patch.setattr(resume.State, "keep", stopped)
         with pytest.raises(Stopped):
             fit(tmp_path / "cache", faces, labels, options=options)
     before = [path.read_bytes() for path in sorted(tmp_path.glob("**/training.safetensors"))]
@@ -413,7 +416,7 @@ import sys, time
 import torch
 torch.set_num_threads(1)
 from affectkit.heads import _resume
-from affectkit.finetuning import engine
+from affectkit.training import engine
 _resume.SECONDS, _resume.SHARE = 0.0, 1e9
 plain = engine._Trainer.epoch
 def epoch(self):
@@ -451,13 +454,13 @@ def test_a_kill_at_any_moment(tmp_path: Path, faces: Artifact) -> None:
     labels = expr_labels(tmp_path / "expr.csv")
     options = ["epochs=4", "augment=0.3", "batch_size=14"]
     steps = 4  # an epoch: 54 crops
-    moments = [(stepping.Stepper, "step", 2, 0), (stepping.Stepper, "step", 2 * steps + 1, 2),
-               (engine._Trainer, "_score", 0, 2), (_resume, "_encode", 0, 2)]  # fmt: skip
+    moments = [(engine_module.Stepper, "step", 2, 0), (engine_module.Stepper, "step", 2 * steps + 1, 2),
+               (engine._Trainer, "_score", 0, 2), (resume, "_encode", 0, 2)]  # fmt: skip
     for owner, name, after, kept in moments:
         _kill(owner, name, after, lambda: fit(tmp_path / "cache", faces, labels, options=options))
         (state,) = states(tmp_path)
         found = state / "training" / "seed_0" / "training.safetensors"
-        assert (len(_resume._read(found)[0].history) if found.exists() else 0) == kept
+        assert (len(resume._read(found)[0].history) if found.exists() else 0) == kept
     done = fit(tmp_path / "cache", faces, labels, options=options)
     whole = fit(tmp_path / "whole", faces, labels, options=options)
     assert contents(done.artifact) == contents(whole.artifact)

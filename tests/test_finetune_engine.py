@@ -20,15 +20,22 @@ import tuning_nets  # noqa: E402
 from torch.nn import functional  # noqa: E402
 from tuning_nets import bits, blocks, network, options, trained, units, weights  # noqa: E402
 
-from affectkit.finetuning import arithmetic, order, stepping  # noqa: E402
-from affectkit.finetuning import blocks as block_rules  # noqa: E402
-from affectkit.finetuning.objectives import objectives  # noqa: E402
-from affectkit.finetuning.parallel import joined  # noqa: E402
-from affectkit.finetuning.processes import NoMemory, Processes  # noqa: E402
-from affectkit.finetuning.sampling import epoch_order  # noqa: E402
-from affectkit.finetuning.scoring import row_means  # noqa: E402
-from affectkit.heads import _resume, _schedule  # noqa: E402
-from affectkit.heads._training import seeded  # noqa: E402
+from affectkit.learning import order  # noqa: E402
+from affectkit.learning.order import epoch_order  # noqa: E402
+from affectkit.learning.processes import NoMemory, Processes  # noqa: E402
+from affectkit.training import blocks as block_rules  # noqa: E402
+from affectkit.training import (  # noqa: E402
+    engine,
+    loop,
+    resume,
+)
+from affectkit.training import precision as precision_module  # noqa: E402
+from affectkit.training.engine import (  # noqa: E402
+    objectives,
+    row_means,
+)
+from affectkit.training.optimise import seeded  # noqa: E402
+from affectkit.training.parallel import joined  # noqa: E402
 
 
 @pytest.fixture(autouse=True)
@@ -266,7 +273,7 @@ def test_a_batch_norm_takes_no_batch_of_one() -> None:
 def test_a_device_that_is_too_small_is_said_and_the_state_stays(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_resume, "SECONDS", 0.0)
+    monkeypatch.setattr(resume, "SECONDS", 0.0)
 
     def full(epoch: int, *told: Any) -> None:
         if epoch == 2:
@@ -279,8 +286,8 @@ def test_a_device_that_is_too_small_is_said_and_the_state_stays(
 
 def test_float16_is_for_cuda() -> None:
     with pytest.raises(UsageError, match="precision=float16 trains on CUDA only"):
-        arithmetic.check("float16", "cpu")
-    arithmetic.check("float16", "cuda:0")
+        precision_module.check("float16", "cpu")
+    precision_module.check("float16", "cuda:0")
 
 
 @pytest.mark.parametrize("name", ["sgd", "adam", "adamw"])
@@ -288,7 +295,7 @@ def test_steps_that_a_scaler_leaves_out_leave_no_trace(name: str) -> None:
     found = []
     for gradients in ([1.0], [np.inf, np.inf, 1.0]):
         weight = torch.nn.Parameter(torch.ones(8))
-        stepper = _schedule.optimiser([weight], options(optimiser=name, weight_decay=0), scaled=True)
+        stepper = loop.optimiser([weight], options(optimiser=name, weight_decay=0), scaled=True)
         scaler = torch.amp.GradScaler("cpu")
         for gradient in gradients:
             stepper.zero_grad()
@@ -313,7 +320,7 @@ def test_bfloat16_learns_nearly_the_same() -> None:
 def test_float16_with_its_scaler_learns_nearly_the_same(optimiser: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """On the CPU, whose autocast and scaler are those of a GPU."""
     exact = trained(options(epochs=8, accumulate=2, optimiser=optimiser, learning_rate=0.03))[1]
-    monkeypatch.setattr(arithmetic, "scaler", lambda precision: torch.amp.GradScaler("cpu"))
+    monkeypatch.setattr(precision_module, "scaler", lambda precision: torch.amp.GradScaler("cpu"))
     rough = trained(options(epochs=8, accumulate=2, optimiser=optimiser, learning_rate=0.03, precision="float16"))[1]
     assert rough[-1].best == pytest.approx(exact[-1].best, abs=0.02)
     assert [e.loss for e in rough] != [e.loss for e in exact]
@@ -347,8 +354,8 @@ class Killed(Exception):
 def test_a_training_goes_on_where_it_was_killed(
     stop: int, given: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_resume, "SECONDS", 0.0)
-    monkeypatch.setattr(_resume, "SHARE", 1e9)
+    monkeypatch.setattr(resume, "SECONDS", 0.0)
+    monkeypatch.setattr(resume, "SHARE", 1e9)
     chosen = options(epochs=5, augment=0.5, learning_rate=0.02, **given)
     names = ["va", "expr"]
     whole, history = trained(chosen, names, norm=True, dropout=0.3)
@@ -380,9 +387,9 @@ def test_ctrl_c_leaves_the_best_so_far() -> None:
 
 
 def test_a_state_of_another_training_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_resume, "SECONDS", 0.0)
+    monkeypatch.setattr(resume, "SECONDS", 0.0)
     trained(options(), state=tmp_path)
-    with pytest.warns(_resume.StateWarning, match="of another training"):
+    with pytest.warns(resume.StateWarning, match="of another training"):
         _, history = trained(options(learning_rate=0.02), state=tmp_path)
     assert len(history) == 3
 
@@ -431,10 +438,10 @@ def test_two_processes_train_as_one_with_batches_twice_as_large(tmp_path: Path) 
 
 @pytest.mark.gpu
 def test_float16_scales_losses_and_goes_on_with_its_scale(tmp_path: Path) -> None:
-    scaler = arithmetic.scaler("float16")
+    scaler = precision_module.scaler("float16")
     assert scaler is not None
     module = torch.nn.Linear(2, 1).cuda()
-    run = _resume.Run(
+    run = resume.Run(
         module, torch.optim.AdamW(module.parameters(), fused=True), np.random.default_rng(0), "cuda", scaler=scaler
     )
     loss = scaler.scale(module(torch.ones(1, 2, device="cuda")).sum())
@@ -443,15 +450,15 @@ def test_float16_scales_losses_and_goes_on_with_its_scale(tmp_path: Path) -> Non
     scaler.update(1024.0)
     run.remember()
     run.history.append(Epoch(1, 2, 0.1, 0.2, 0.2))
-    state = _resume.State(tmp_path, "x")
+    state = resume.State(tmp_path, "x")
     state._pause = 0
     state.keep(run)
     fresh = torch.nn.Linear(2, 1).cuda()
-    again = _resume.Run(
+    again = resume.Run(
         fresh, torch.optim.AdamW(fresh.parameters(), fused=True), np.random.default_rng(0), "cuda",
-        scaler=arithmetic.scaler("float16"),
+        scaler=precision_module.scaler("float16"),
     )  # fmt: skip
-    _resume.State(tmp_path, "x").restore(again)
+    resume.State(tmp_path, "x").restore(again)
     assert again.scaler is not None and again.scaler.get_scale() == 1024.0
 
 
@@ -460,6 +467,6 @@ def test_what_is_dropped_out_twice_is_the_same_on_a_gpu() -> None:
     recurrent = torch.nn.GRU(4, 8, 2, batch_first=True, dropout=0.5).cuda()
     x = torch.ones(3, 6, 4, device="cuda")
     for _ in range(3):
-        with torch.no_grad(), stepping.unnoticed(recurrent):
+        with torch.no_grad(), engine.unnoticed(recurrent):
             looked = recurrent(x)[0]
         torch.testing.assert_close(recurrent(x)[0], looked)

@@ -20,13 +20,12 @@ from PIL import Image
 
 from affectkit import tasks
 from affectkit.errors import UsageError
-from affectkit.finetuning.loading import batches
-from affectkit.finetuning.sampling import epoch_order, labelled
-from affectkit.manifest.alignment import align
-from affectkit.networks._augment import augment
-from affectkit.networks._crops import BrokenRow, CropTable
+from affectkit.learning.crop_table import BrokenRow, CropTable
+from affectkit.learning.order import batches, epoch_order, labelled
+from affectkit.nets.augment import augment
 from affectkit.plugins import Units
 from affectkit.store import Cache
+from affectkit.tables.timeline import align
 from affectkit.types import ClipLabels
 
 SIDE = 24

@@ -14,19 +14,18 @@ from tuning_factory import crops, expr_labels, va_labels
 
 from affectkit import metrics, tasks
 from affectkit.config import Runtime
-from affectkit.stages._training_data import AuxiliarySource
 from affectkit.stages.finetune import FinetuneConfig, finetune
-from affectkit.stages.train import Trained
+from affectkit.stages.train import AuxiliarySource, Trained
 from affectkit.store import Artifact, Cache, Features
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("timm")
-from affectkit.finetuning import engine  # noqa: E402
-from affectkit.finetuning.parallel import alone  # noqa: E402
-from affectkit.finetuning.sampling import labelled  # noqa: E402
-from affectkit.finetuning.scoring import row_scores  # noqa: E402
-from affectkit.manifest.labels import read_labels  # noqa: E402
-from affectkit.plugins.finetuned import open_network  # noqa: E402
+from affectkit.learning.order import labelled  # noqa: E402
+from affectkit.learning.saved import open_network  # noqa: E402
+from affectkit.tables.labels import read_labels  # noqa: E402
+from affectkit.training import engine  # noqa: E402
+from affectkit.training.engine import row_scores  # noqa: E402
+from affectkit.training.parallel import alone  # noqa: E402
 
 RATE, SECONDS = 16_000, 3
 

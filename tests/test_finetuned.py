@@ -15,7 +15,7 @@ from tuned_networks import built, outputs, saved
 
 from affectkit import tasks
 from affectkit.errors import AffectkitError, HostileFile, UsageError
-from affectkit.plugins import finetuned
+from affectkit.learning import saved as saved_module
 from affectkit.weights import random
 
 torch = pytest.importorskip("torch")
@@ -39,7 +39,7 @@ def batch(name: str, network: Any) -> Any:
 @pytest.mark.parametrize("name", NAMES)
 def test_a_network_comes_back_with_the_same_bits(name: str, task: tasks.Task, tmp_path: Path) -> None:
     network, module = saved(tmp_path, name, task)
-    opened = finetuned.open_network(tmp_path)
+    opened = saved_module.open_network(tmp_path)
     given = batch(name, network)
     with torch.inference_mode():
         assert torch.equal(opened.module(given), module(given))
@@ -56,12 +56,12 @@ def test_saving_an_opened_network_gives_the_same_files(tmp_path: Path) -> None:
         first, second = tmp_path / name, tmp_path / f"{name}-2"
         saved(first, name, VA)
         second.mkdir()
-        opened = finetuned.open_network(first)
+        opened = saved_module.open_network(first)
         start = replace(random(opened.header.weights.name), licence="none")
-        finetuned.save(second, name, opened.network, opened.module, VA, start, opened.header.outputs)
+        saved_module.save(second, name, opened.network, opened.module, VA, start, opened.header.outputs)
         for file in ("network.json", "network.safetensors"):
             assert (first / file).read_bytes() == (second / file).read_bytes()
-        assert finetuned.weights_of(first).sha256 == finetuned.weights_of(second).sha256
+        assert saved_module.weights_of(first).sha256 == saved_module.weights_of(second).sha256
 
 
 def test_buffers_that_are_computed_are_there(tmp_path: Path) -> None:
@@ -69,15 +69,15 @@ def test_buffers_that_are_computed_are_there(tmp_path: Path) -> None:
     network, module = saved(tmp_path, "static", VA, *options)
     given = batch("static", network)
     with torch.inference_mode():
-        assert torch.equal(finetuned.open_network(tmp_path).module(given), module(given))
+        assert torch.equal(saved_module.open_network(tmp_path).module(given), module(given))
 
 
 def test_other_tasks_and_their_columns_are_kept(tmp_path: Path) -> None:
     network, _ = built("pyramid", COMPOUND)
     both = [outputs(COMPOUND), outputs(VA)]
     module = network.build(random("test_resnet"), both)
-    finetuned.save(tmp_path, "pyramid", network, module, COMPOUND, random("x"), both, [VA])
-    opened = finetuned.open_network(tmp_path)
+    saved_module.save(tmp_path, "pyramid", network, module, COMPOUND, random("x"), both, [VA])
+    opened = saved_module.open_network(tmp_path)
     assert opened.header.auxiliary == [VA]
     found = opened.module(batch("pyramid", network))
     assert found.shape == (3, 1, 9) and found[..., 7:].abs().max() <= 1
@@ -85,7 +85,7 @@ def test_other_tasks_and_their_columns_are_kept(tmp_path: Path) -> None:
 
 def test_the_licence_goes_along(tmp_path: Path) -> None:
     saved(tmp_path, "static", VA, licence="CC-BY-NC-4.0")
-    file = finetuned.weights_of(tmp_path)
+    file = saved_module.weights_of(tmp_path)
     assert file.licence == "CC-BY-NC-4.0"
     assert file.name == "finetuned-static" and file.path == tmp_path
     assert "test_resnet.r160_in1k (random initialisation)" in file.source
@@ -93,7 +93,7 @@ def test_the_licence_goes_along(tmp_path: Path) -> None:
     tensors = load_file(tmp_path / "network.safetensors")
     tensors["scores.bias"] = tensors["scores.bias"] + 1
     save_file(tensors, tmp_path / "network.safetensors")
-    assert finetuned.weights_of(tmp_path).sha256 != before
+    assert saved_module.weights_of(tmp_path).sha256 != before
 
 
 # ---- files that are not what they claim
@@ -178,7 +178,7 @@ def test_files_that_are_not_what_they_claim(what: str, tmp_path: Path) -> None:
     saved(tmp_path, "static", VA)
     change(tmp_path)
     with pytest.raises(error, match=message) as raised:
-        finetuned.open_network(tmp_path)
+        saved_module.open_network(tmp_path)
     assert "\n" not in str(raised.value)
 
 
@@ -191,4 +191,4 @@ def test_a_speech_architecture_is_checked_as_a_config_is(tmp_path: Path) -> None
     ):  # fmt: skip
         change_header(tmp_path, architecture=said | {"config": said["config"] | change})
         with pytest.raises(AffectkitError, match=message):
-            finetuned.open_network(tmp_path)
+            saved_module.open_network(tmp_path)

@@ -20,10 +20,10 @@ from affectkit.config import Numerics, Runtime
 from affectkit.errors import UsageError
 from affectkit.functionals import SETS
 from affectkit.functionals import functionals as numbers
-from affectkit.stages._map import Outcome
 from affectkit.stages.embed import EmbedConfig, embed
 from affectkit.stages.faces import FacesConfig, extract_faces
 from affectkit.stages.functionals import FunctionalsConfig, functionals
+from affectkit.stages.map_stage import Outcome
 from affectkit.stages.replay import _Chain, replay
 from affectkit.stages.train import TrainConfig, lineage, train
 from affectkit.store import Artifact, Cache, faces_schema, features_schema

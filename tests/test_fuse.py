@@ -12,12 +12,12 @@ from conftest import Command
 
 from affectkit import metrics, tasks
 from affectkit.errors import UsageError
-from affectkit.folds import folds_of
-from affectkit.stages import _rows as rows
-from affectkit.stages._gating import best_gate, entropy, gated
-from affectkit.stages._honesty import cross_fitted
 from affectkit.stages.fuse import FuseConfig, fuse
+from affectkit.stages.fusion_cautions import cross_fitted
+from affectkit.stages.gating import best_gate, entropy, gated
 from affectkit.store import Artifact, Cache
+from affectkit.tables import timeline as rows
+from affectkit.tables.splits import folds_of
 from affectkit.types import Predictions
 
 VA, EXPR = tasks.get("va"), tasks.get("expr")

@@ -12,10 +12,10 @@ import pytest
 
 from affectkit import metrics, tasks
 from affectkit.errors import UsageError
-from affectkit.manifest.predictions_csv import read_predictions
 from affectkit.stages.evaluate import EvaluateConfig, evaluate
 from affectkit.stages.fuse import FuseConfig, fuse
 from affectkit.store import Artifact, Cache
+from affectkit.tables.predictions import read_predictions
 
 VA = tasks.get("va")
 SPLITS = {"a": "train", "b": "val", "c": "val", "d": "test", "e": "test"}

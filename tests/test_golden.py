@@ -19,8 +19,8 @@ from media_factory import make_audio
 from recipe_factory import RECIPE, write_recipe, write_set
 
 from affectkit.cli import COMMANDS, load
-from affectkit.recipes import reading
-from affectkit.recipes.checking import plan
+from affectkit.recipes import read
+from affectkit.recipes.check import plan
 from affectkit.store import Cache
 
 FOLDER = Path(__file__).parent / "golden"
@@ -81,9 +81,9 @@ def test_help(command: str, affectkit: Command) -> None:
 
 
 @pytest.mark.parametrize("tiny", [False, True], ids=["full", "tiny"])
-@pytest.mark.parametrize("name", reading.built_in())
+@pytest.mark.parametrize("name", read.built_in())
 def test_plan(name: str, tiny: bool) -> None:
-    planned = plan(reading.read(name, tiny=tiny))
+    planned = plan(read.read(name, tiny=tiny))
     steps = {
         step.name: {
             "stage": step.kind.name, "makes": step.kind.makes, "says": step.words, "needs": list(step.needs),

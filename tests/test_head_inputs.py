@@ -13,7 +13,7 @@ import torch
 from affectkit import plugins, tasks
 from affectkit.config import validate
 from affectkit.errors import UsageError
-from affectkit.heads._joints import LayerWeights
+from affectkit.nets.joints import LayerWeights
 from affectkit.plugins import Auxiliary, Example
 from affectkit.tasks import Task
 from affectkit.types import FeatureSequence

@@ -13,11 +13,12 @@ import pytest
 
 from affectkit import metrics, plugins, tasks
 from affectkit.errors import HostileFile, UsageError
-from affectkit.heads import _missing, _outputs, _saved, _windows
-from affectkit.heads._normalise import Normaliser
-from affectkit.heads._options import TrainingOptions
-from affectkit.heads._sequences import gather
-from affectkit.heads._temporal import TemporalHead
+from affectkit.learning import features, output_layer, saved_head
+from affectkit.learning import windows as windows_module
+from affectkit.learning.features import gather
+from affectkit.learning.normalise import Normaliser
+from affectkit.learning.options import TrainingOptions
+from affectkit.learning.temporal_head import TemporalHead
 from affectkit.plugins import Epoch, Example
 from affectkit.types import FeatureSequence
 
@@ -429,31 +430,31 @@ def load(folder):
 
 
 def edit(folder, **changes):
-    path = folder / _saved.HEADER
+    path = folder / saved_head.HEADER
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 
 
 def test_a_pickle_is_not_loaded(saved):
-    torch.save({"x": torch.zeros(1)}, saved / _saved.TENSORS)
+    torch.save({"x": torch.zeros(1)}, saved / saved_head.TENSORS)
     with pytest.raises(HostileFile, match="not a safetensors file"):
         load(saved)
 
 
 @pytest.mark.parametrize("text", ["", "[1", "{}", "[" * 100_000, "\xff"])
 def test_a_broken_header_is_refused(saved, text):
-    (saved / _saved.HEADER).write_bytes(text.encode("latin1"))
+    (saved / saved_head.HEADER).write_bytes(text.encode("latin1"))
     with pytest.raises(HostileFile, match=r"head\.json"):
         load(saved)
 
 
 def test_a_huge_header_is_not_read(saved):
-    (saved / _saved.HEADER).write_bytes(b" " * (_saved.LARGEST_HEADER + 1))
+    (saved / saved_head.HEADER).write_bytes(b" " * (saved_head.LARGEST_HEADER + 1))
     with pytest.raises(HostileFile, match="too large for the header of a head"):
         load(saved)
 
 
 def test_sizes_that_a_header_claims_take_no_memory(saved):
-    options = json.loads((saved / _saved.HEADER).read_text())["options"]
+    options = json.loads((saved / saved_head.HEADER).read_text())["options"]
     edit(saved, options=options | {"hidden": 8192, "layers": 8})  # 17 GB, were they allocated
     with pytest.raises(HostileFile, match=r"does not fit head\.json"):
         load(saved)
@@ -474,12 +475,12 @@ def test_another_version_is_refused(saved):
 def test_missing_tensors_are_refused(saved):
     from safetensors.numpy import load_file, save_file
 
-    tensors = load_file(saved / _saved.TENSORS)
+    tensors = load_file(saved / saved_head.TENSORS)
     tensors.pop(next(name for name in tensors if name.startswith("network")))
-    save_file(tensors, saved / _saved.TENSORS)
+    save_file(tensors, saved / saved_head.TENSORS)
     with pytest.raises(HostileFile, match=r"does not fit head\.json"):
         load(saved)
-    (saved / _saved.TENSORS).unlink()
+    (saved / saved_head.TENSORS).unlink()
     with pytest.raises(UsageError, match=r"head\.safetensors is missing"):
         load(saved)
 
@@ -548,15 +549,15 @@ def test_transformer_width():
 @pytest.mark.parametrize("bidirectional", [False, True])
 @pytest.mark.parametrize("kind", ["lstm", "gru"])
 def test_recurrent_equals_torch_on_each_sequence_alone(kind, bidirectional):
-    from affectkit.heads import _layers
+    from affectkit.nets import layers as layers_module
 
-    ours = _layers.Recurrent(kind, 6, 5, 2, bidirectional)
+    ours = layers_module.Recurrent(kind, 6, 5, 2, bidirectional)
     lengths = [7, 3, 1]
     x = torch.randn(3, 7, 6)
     mask = torch.arange(7) < torch.tensor(lengths)[:, None]
     with torch.no_grad():
         states = ours(x, mask)
-        last = _layers.LastState(bidirectional)(states, mask)
+        last = layers_module.LastState(bidirectional)(states, mask)
         for row, n in enumerate(lengths):
             alone, final = ours.net(x[row : row + 1, :n])
             final = final[0] if kind == "lstm" else final  # [layers * directions, 1, 5]
@@ -566,9 +567,9 @@ def test_recurrent_equals_torch_on_each_sequence_alone(kind, bidirectional):
 
 
 def test_batch_norm_equals_torch_on_the_valid_steps():
-    from affectkit.heads import _layers
+    from affectkit.nets import layers as layers_module
 
-    ours, theirs = _layers.BatchNorm(6), torch.nn.BatchNorm1d(6)
+    ours, theirs = layers_module.BatchNorm(6), torch.nn.BatchNorm1d(6)
     mask = torch.arange(9) < torch.tensor([9, 4, 1])[:, None]
     for _ in range(3):
         x = torch.randn(3, 9, 6) * 3 + 1
@@ -579,7 +580,7 @@ def test_batch_norm_equals_torch_on_the_valid_steps():
 
 
 def test_sinusoid_of_an_odd_width():
-    from affectkit.heads._layers import sinusoid
+    from affectkit.nets.layers import sinusoid
 
     torch.testing.assert_close(sinusoid(torch.zeros(1, 5, 8)), reference_position(5, 8))
     assert sinusoid(torch.zeros(1, 5, 7)).shape == (5, 7)
@@ -594,18 +595,18 @@ def test_seconds_become_steps_by_the_median_hop():
     dropped = FeatureSequence(
         *(np.delete(part, [3, 4, 9], axis=0) for part in (five.start, five.end, five.values, five.valid))
     )
-    assert _windows.plan(options, "time", [dropped]) == _windows.Plan(20, 10)
-    assert _windows.plan(options, "clip", [sequence(np.zeros((40, 1)), fps=25)]) == _windows.Plan(100, 50)
-    assert _windows.plan(TrainingOptions(window=4, stride=1), "time", [five]) == _windows.Plan(20, 5)
-    assert _windows.plan(TrainingOptions(window=0.01), "time", [five]) == _windows.Plan(1, 1)
-    assert _windows.plan(TrainingOptions(), "time", [five]) == _windows.Plan(20, 10)
-    assert _windows.plan(TrainingOptions(), "clip", [five]).steps is None
-    assert _windows.plan(TrainingOptions(window="clip"), "time", [five]).steps is None
+    assert windows_module.plan(options, "time", [dropped]) == windows_module.Plan(20, 10)
+    assert windows_module.plan(options, "clip", [sequence(np.zeros((40, 1)), fps=25)]) == windows_module.Plan(100, 50)
+    assert windows_module.plan(TrainingOptions(window=4, stride=1), "time", [five]) == windows_module.Plan(20, 5)
+    assert windows_module.plan(TrainingOptions(window=0.01), "time", [five]) == windows_module.Plan(1, 1)
+    assert windows_module.plan(TrainingOptions(), "time", [five]) == windows_module.Plan(20, 10)
+    assert windows_module.plan(TrainingOptions(), "clip", [five]).steps is None
+    assert windows_module.plan(TrainingOptions(window="clip"), "time", [five]).steps is None
 
 
 def test_a_clip_of_one_row_counts_by_its_length():
-    assert _windows.median_hop([sequence(np.zeros((1, 1)), fps=2)] * 3) == pytest.approx(0.5)
-    assert _windows.median_hop([]) == 1.0
+    assert windows_module.median_hop([sequence(np.zeros((1, 1)), fps=2)] * 3) == pytest.approx(0.5)
+    assert windows_module.median_hop([]) == 1.0
 
 
 @pytest.mark.parametrize(
@@ -617,7 +618,7 @@ def test_a_clip_of_one_row_counts_by_its_length():
 )
 def test_impossible_windows_are_refused(given, message):
     with pytest.raises(UsageError, match=message):
-        _windows.plan(TrainingOptions(**given), "time", [sequence(np.zeros((4, 1)))])
+        windows_module.plan(TrainingOptions(**given), "time", [sequence(np.zeros((4, 1)))])
 
 
 def test_window_options_from_the_command_line():
@@ -633,7 +634,7 @@ def test_window_options_from_the_command_line():
 def test_windows_cover_every_row_of_their_own_clip(steps, stride):
     counts = np.array([9, 0, 3, 4, 1])
     offsets = np.concatenate([[0], np.cumsum(counts)])
-    windows = _windows.slide(offsets, steps, stride)
+    windows = windows_module.slide(offsets, steps, stride)
     owner = np.repeat(np.arange(5), counts)
     assert set(windows.rows) == set(range(17))
     for w in range(len(windows)):
@@ -643,7 +644,7 @@ def test_windows_cover_every_row_of_their_own_clip(steps, stride):
 
 
 def test_windows_can_be_chosen():
-    windows = _windows.slide(np.array([0, 5, 7]), steps=4, stride=2)
+    windows = windows_module.slide(np.array([0, 5, 7]), steps=4, stride=2)
     marks = np.zeros(7, bool)
     marks[[0, 6]] = True
     assert windows.any(marks).tolist() == [True, False, True]
@@ -653,13 +654,13 @@ def test_windows_can_be_chosen():
 
 def test_batches_hold_each_window_once_and_are_even():
     lengths = np.random.default_rng(0).integers(1, 30, size=203)
-    batches = _windows.shuffled(lengths, 16, np.random.default_rng(1))
+    batches = windows_module.shuffled(lengths, 16, np.random.default_rng(1))
     assert sorted(np.concatenate(batches)) == list(range(203))
     assert {len(batch) for batch in batches} == {15, 16}
     assert [b.tolist() for b in batches] == [
-        b.tolist() for b in _windows.shuffled(lengths, 16, np.random.default_rng(1))
+        b.tolist() for b in windows_module.shuffled(lengths, 16, np.random.default_rng(1))
     ]
-    scoring = list(_windows.by_length(lengths, budget=64))
+    scoring = list(windows_module.by_length(lengths, budget=64))
     assert sorted(np.concatenate(scoring)) == list(range(203))
     assert all(len(b) * lengths[b].max() <= 64 for b in scoring)
 
@@ -675,9 +676,9 @@ def test_missing_rows_are_filled(policy, expected):
     values = np.array([[7.0], [1], [7], [7], [5], [7]], np.float32)
     valid = np.array([0, 1, 0, 0, 1, 0], bool)
     time = np.array([0, 1, 2, 3, 5, 6.0])  # the gap is 4 s wide: a quarter and a half of it
-    _missing.fill(values, valid, time, policy)
+    features.fill(values, valid, time, policy)
     assert values[:, 0].tolist() == expected
-    assert _missing.kept(valid, policy).all() and not _missing.kept(valid & False, policy).any()
+    assert features.kept(valid, policy).all() and not features.kept(valid & False, policy).any()
 
 
 def test_skipped_rows_are_not_there():
@@ -732,15 +733,15 @@ def test_output_follows_the_range_of_the_labels():
     va, rng = tasks.get("va"), np.random.default_rng(0)
     unit = rng.random((9, 2))
     unit[3] = np.nan
-    assert _outputs.choose("auto", va, unit).activation == "sigmoid"
-    assert _outputs.choose("auto", va, unit * 2 - 1).activation == "tanh"
-    assert _outputs.choose("auto", va, unit * 9).activation == "linear"
-    assert _outputs.choose("tanh", va, unit).activation == "tanh"
-    assert _outputs.choose("auto", tasks.get("expr"), unit).activation == "linear"
+    assert output_layer.choose("auto", va, unit).activation == "sigmoid"
+    assert output_layer.choose("auto", va, unit * 2 - 1).activation == "tanh"
+    assert output_layer.choose("auto", va, unit * 9).activation == "linear"
+    assert output_layer.choose("tanh", va, unit).activation == "tanh"
+    assert output_layer.choose("auto", tasks.get("expr"), unit).activation == "linear"
     with pytest.raises(UsageError, match="output=sigmoid cannot reach labels from"):
-        _outputs.choose("sigmoid", va, unit * 2 - 1)
+        output_layer.choose("sigmoid", va, unit * 2 - 1)
     with pytest.raises(UsageError, match="scores are logits"):
-        _outputs.choose("tanh", tasks.get("expr"), unit)
+        output_layer.choose("tanh", tasks.get("expr"), unit)
 
 
 def test_ratings_on_another_scale_are_learnt():
@@ -756,19 +757,20 @@ def test_ratings_on_another_scale_are_learnt():
 
 
 def test_training_stops_early_and_keeps_the_best_weights():
-    from affectkit.heads import _training
+    from affectkit.training import optimise as optimising
 
     task, val = tasks.get("va"), iter([0.1, 0.5, 0.3, 0.5, 0.2])
     table = gather(planted(task, 3, 1), task, "hold")
-    data = _training.WindowTable(table, _windows.slide(table.offsets, 10, 5), "cpu")
+    data = optimising.WindowTable(table, windows_module.slide(table.offsets, 10, 5), "cpu")
     net = make("lstm", task).network(DIM, 2)
     states = []
 
     def monitor(epoch):
         states.append({k: v.clone() for k, v in net.state_dict().items()})
 
-    history = _training.optimise(
-        net, [_training.Objective(data, lambda scores, labels: scores.square().mean(), slice(None))], lambda: next(val),
+    history = optimising.optimise(
+        net, [optimising.Objective(data, lambda scores, labels: scores.square().mean(), slice(None))],
+        lambda: next(val),
         options=TrainingOptions(patience=3, epochs=9), metric="ccc", monitor=monitor, rng=np.random.default_rng(0),
     )  # fmt: skip
     assert [epoch.score for epoch in history] == [0.1, 0.5, 0.3, 0.5, 0.2]
@@ -787,7 +789,7 @@ def test_diverging_training_says_so():
 
 
 def test_learning_rate_warms_up_and_falls_like_a_cosine():
-    from affectkit.heads._schedule import FINAL_RATE, cosine
+    from affectkit.training.loop import FINAL_RATE, cosine
 
     options = TrainingOptions(learning_rate=1.0, warmup_steps=9)
     rates = [cosine(step, 100, options) for step in range(100)]
@@ -798,12 +800,12 @@ def test_learning_rate_warms_up_and_falls_like_a_cosine():
 
 
 def test_padding_is_gathered_as_zeros_without_labels():
-    from affectkit.heads import _training
+    from affectkit.training import optimise as optimising
 
     task = tasks.get("va")
     table = gather(planted(task, 2, 1, steps=(3, 4)) + planted(task, 1, 2, steps=(8, 9)), task, "hold")
-    windows = _windows.slide(table.offsets, 5, 5)
-    batch = _training.WindowTable(table, windows, "cpu").batch(np.arange(len(windows)))
+    windows = windows_module.slide(table.offsets, 5, 5)
+    batch = optimising.WindowTable(table, windows, "cpu").batch(np.arange(len(windows)))
     assert batch.mask.sum(dim=1).tolist() == [3, 3, 5, 5]
     assert (batch.x[~batch.mask] == 0).all() and batch.labels[~batch.mask].isnan().all()
     np.testing.assert_array_equal(batch.x[3], table.values[9:14])

@@ -21,15 +21,15 @@ from safetensors.numpy import save_file
 from affectkit.config import Runtime
 from affectkit.errors import UsageError
 from affectkit.media import scan
-from affectkit.stages._map import Outcome
 from affectkit.stages.functionals import FunctionalsConfig, functionals
 from affectkit.stages.import_features import ImportConfig, import_features
+from affectkit.stages.map_stage import Outcome
 from affectkit.stages.predict import predict
 from affectkit.stages.replay import replay
-from affectkit.stages.sources import clips_of
 from affectkit.stages.train import TrainConfig, lineage, train
 from affectkit.store import Artifact, Cache, features
 from affectkit.store.export import export
+from affectkit.tables.sources import clips_of
 
 RUNTIME = Runtime(workers=1, progress=False)
 VALUES = np.random.default_rng(0).standard_normal((10, 3)).astype(np.float32)

@@ -13,8 +13,8 @@ from media_factory import make_clip
 
 from affectkit.config import Runtime
 from affectkit.errors import UsageError
-from affectkit.stages._map import Outcome
 from affectkit.stages.import_features import ImportConfig, import_features
+from affectkit.stages.map_stage import Outcome
 from affectkit.store import Artifact, Cache, features
 from affectkit.types import FeatureSequence
 

@@ -20,14 +20,14 @@ from affectkit.config import Runtime
 from affectkit.errors import MissingExtra, UsageError
 from affectkit.heads import lstm
 from affectkit.plugins import Epoch
-from affectkit.stages._resumable import Stopped
+from affectkit.stages.fit_stage import Stopped
 from affectkit.stages.predict import predict
 from affectkit.stages.train import TrainConfig, Trained, train
 from affectkit.store import Artifact, Cache, Features, atomic, features_schema
 from affectkit.store.upkeep import leftovers, remove
 
 torch = pytest.importorskip("torch")
-from affectkit.heads import _resume  # noqa: E402
+from affectkit.training import resume  # noqa: E402
 
 ROWS, DIM, EPOCHS = 12, 4, 5
 OPTIONS = ["hidden=8", f"epochs={EPOCHS}", "learning_rate=0.01"]
@@ -66,8 +66,8 @@ def write_labels(path: Path) -> Path:
 
 @pytest.fixture(autouse=True)
 def _every_epoch_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_resume, "SECONDS", 0.0)
-    monkeypatch.setattr(_resume, "SHARE", 1e9)
+    monkeypatch.setattr(resume, "SECONDS", 0.0)
+    monkeypatch.setattr(resume, "SHARE", 1e9)
     monkeypatch.setattr(atomic, "fsync", lambda path: None)  # no power is lost here, and it takes long
 
 
@@ -187,13 +187,13 @@ def test_a_seed_that_was_being_kept_is_trained_again(
     tmp_path: Path, features: Artifact, labels: Path, end: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A kill between the files of a finished seed."""
-    from affectkit.stages import _unfinished
+    from affectkit.stages import fit_stage
 
     def killed(path: Path) -> None:
         raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr(_unfinished, "fsync", killed)
+        patch.setattr(fit_stage, "fsync", killed)
         with pytest.raises(Killed):
             fit(tmp_path / "cache", features, labels)
     trained = end()
@@ -233,7 +233,7 @@ def test_ctrl_c_leaves_a_head_that_predicts(
 def test_ctrl_c_keeps_epochs_that_were_too_quick_to_be_written(
     tmp_path: Path, features: Artifact, labels: Path, end: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_resume, "SECONDS", 1e9)
+    monkeypatch.setattr(resume, "SECONDS", 1e9)
     whole = fit(tmp_path / "whole", features, labels, seeds=1)
     end(0, 3, KeyboardInterrupt)
     with pytest.raises(Stopped) as caught:

@@ -11,11 +11,11 @@ from sklearn.metrics.pairwise import rbf_kernel
 from sklearn.model_selection import GroupKFold
 from threadpoolctl import threadpool_limits
 
-from affectkit.folds import folds_of
-from affectkit.kernels import _folds
+from affectkit.kernels import grid as grid_module
 from affectkit.kernels.functions import Kernel
 from affectkit.kernels.grid import class_weights, fit_grid, one_hot
 from affectkit.kernels.normalise import CanonicalNormaliser
+from affectkit.tables.splits import folds_of
 
 CS = [1e-5, 1e-3, 0.1, 1.0, 10.0, 1e4]
 N = 75
@@ -74,7 +74,7 @@ def folds_to_try(subjects: np.ndarray) -> dict[str, np.ndarray]:
 @pytest.mark.parametrize("weighted", [False, True], ids=["plain", "weighted"])
 @pytest.mark.parametrize(("solver", "device"), ROUTES)
 def test_grouped_folds_are_refitting(clips, kernel, weighted, solver, device, monkeypatch):
-    monkeypatch.setattr(_folds, "LEAF", 16)  # N is small: recurse all the same
+    monkeypatch.setattr(grid_module, "LEAF", 16)  # N is small: recurse all the same
     x, classes, subjects = clips
     t, w = one_hot(classes, 4), class_weights(classes) if weighted else np.ones(N)
     grid = fit_grid(x, t, CS, kernel, weights=w, solver=solver, device=device)

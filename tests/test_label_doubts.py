@@ -13,14 +13,13 @@ from conftest import Command
 from affectkit import tasks
 from affectkit.config import Runtime
 from affectkit.errors import UsageError
-from affectkit.manifest.label_doubts import constant_targets, doubts
-from affectkit.manifest.label_scales import likely_scale
 from affectkit.stages.compare import CompareConfig, compare
 from affectkit.stages.evaluate import EvaluateConfig, evaluate
 from affectkit.stages.fuse import FuseConfig, fuse
 from affectkit.stages.import_features import ImportConfig, import_features
 from affectkit.stages.train import TrainConfig, train
 from affectkit.store import Artifact, Cache, features
+from affectkit.tables.label_doubts import constant_targets, doubts, likely_scale
 from affectkit.types import ClipLabels, Floats
 
 RUNTIME = Runtime(workers=1, progress=False)

@@ -5,11 +5,11 @@ import pytest
 
 from affectkit import metrics, tasks
 from affectkit.errors import UsageError
-from affectkit.heads._options import TrainingOptions
+from affectkit.learning.options import TrainingOptions
 from affectkit.tasks import Task
 
 torch = pytest.importorskip("torch")
-from affectkit.heads import _losses  # noqa: E402
+from affectkit.training import losses  # noqa: E402
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def holed(labels, rng):
 
 
 def build(task, labels, **options):
-    return _losses.build(TrainingOptions(**options), task, labels.reshape(-1, labels.shape[-1]), "cpu")
+    return losses.build(TrainingOptions(**options), task, labels.reshape(-1, labels.shape[-1]), "cpu")
 
 
 @pytest.mark.parametrize("name", ["ccc", "mse", "ccc+mse", "rmse", "log-cosh"])
@@ -48,7 +48,7 @@ def test_regression_matches_numpy(name, rng):
 
 def test_log_cosh_neither_overflows_nor_loses_its_slope():
     scores = torch.tensor([[[1000.0], [-1000.0], [0.0]]], requires_grad=True)
-    value = _losses.log_cosh(scores, torch.zeros(1, 3, 1))
+    value = losses.log_cosh(scores, torch.zeros(1, 3, 1))
     value.backward()
     assert value.item() == pytest.approx((2 * (1000 - np.log(2))) / 3)
     np.testing.assert_allclose(scores.grad.ravel() * 3, [1, -1, 0])
@@ -56,7 +56,7 @@ def test_log_cosh_neither_overflows_nor_loses_its_slope():
 
 def test_rmse_of_a_perfect_score_has_a_gradient():
     scores = torch.ones(1, 3, 2, requires_grad=True)
-    value = _losses.rmse(scores, torch.ones(1, 3, 2))
+    value = losses.rmse(scores, torch.ones(1, 3, 2))
     value.backward()
     assert value.item() < 1e-5 and (scores.grad == 0).all()
 
@@ -109,7 +109,7 @@ def test_bce_matches_torch(weights, rng):
 
 
 def test_a_label_always_or_never_there_has_weight_1():
-    np.testing.assert_array_equal(_losses.positive_weight(np.array([[0.0, 1, 1], [0, 1, 0], [0, 1, 0]])), [1, 1, 2])
+    np.testing.assert_array_equal(losses.positive_weight(np.array([[0.0, 1, 1], [0, 1, 0], [0, 1, 0]])), [1, 1, 2])
 
 
 def everyone(rng):

@@ -14,7 +14,7 @@ import resource, sys, time
 from pathlib import Path
 from affectkit.media import Sampling
 from affectkit.prefetch import prefetched
-from affectkit.stages._decoding import decode_all
+from affectkit.stages.faces import decode_all
 from affectkit.types import Clip
 
 def peak():

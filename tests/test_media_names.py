@@ -14,10 +14,10 @@ import pytest
 from conftest import Command
 
 from affectkit.errors import Notice, UsageError
-from affectkit.manifest.clip_ids import clip_id
-from affectkit.manifest.media_names import file_named, id_of
 from affectkit.media import MEDIA_SUFFIXES, VIDEO_SUFFIXES
-from affectkit.stages.sources import CropTimes, clips_of
+from affectkit.tables.ids import clip_id
+from affectkit.tables.media_names import file_named, id_of
+from affectkit.tables.sources import CropTimes, clips_of
 from affectkit.types import Clip
 
 

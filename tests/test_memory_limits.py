@@ -12,18 +12,18 @@ import numpy as np
 import pytest
 
 from affectkit.errors import ClipError, UsageError
-from affectkit.manifest import csv_text
-from affectkit.manifest.csv_table import read_table
-from affectkit.stages._feature_files import Layout, read_features
+from affectkit.tables import csv_text
+from affectkit.tables.csv import read_table
+from affectkit.tables.feature_files import Layout, read_features
 
 LIMIT = 300 << 20  # bytes beyond what the imports took
 LIMITED = """
 import resource, sys
 from pathlib import Path
 import numpy, pandas
-from affectkit.manifest.csv_table import read_table
-from affectkit.manifest.csv_text import read_text
-from affectkit.stages._feature_files import Layout, read_features
+from affectkit.tables.csv import read_table
+from affectkit.tables.csv_text import read_text
+from affectkit.tables.feature_files import Layout, read_features
 from affectkit.errors import AffectkitError, ClipError
 held = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (held + {limit}, held + {limit}))

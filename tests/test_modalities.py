@@ -18,19 +18,19 @@ from stage_factory import clips_in, crop_folder, portrait
 from affectkit import plugins, tasks
 from affectkit.config import Numerics, Runtime, validate
 from affectkit.errors import HostileFile, UsageError
-from affectkit.heads._modalities import read_at, side_by_side
-from affectkit.heads._modality_layers import Gates, kept
-from affectkit.heads._normalise import Normaliser
+from affectkit.learning.modalities import read_at, side_by_side
+from affectkit.learning.normalise import Normaliser
 from affectkit.metrics import ccc
+from affectkit.nets.modalities import Gates, kept
 from affectkit.plugins import Example
 from affectkit.stages.audio import AudioConfig, extract_audio
 from affectkit.stages.embed import EmbedConfig, embed
 from affectkit.stages.faces import FacesConfig, extract_faces
 from affectkit.stages.predict import predict
 from affectkit.stages.replay import replay
-from affectkit.stages.sources import CropTimes
 from affectkit.stages.train import TrainConfig, train
 from affectkit.store import Artifact, Cache, Features
+from affectkit.tables.sources import CropTimes
 from affectkit.tasks import Task
 from affectkit.types import FeatureSequence
 

@@ -10,7 +10,7 @@ import pytest
 
 from affectkit import metrics, plugins, tasks
 from affectkit.errors import UsageError
-from affectkit.heads import _presets
+from affectkit.learning import options as options_module
 from affectkit.plugins import Epoch, Example
 from affectkit.types import FeatureSequence
 
@@ -64,7 +64,9 @@ PUBLISHED = {
 }
 
 
-@pytest.mark.parametrize(("name", "preset"), [(name, p) for name, group in _presets.PRESETS.items() for p in group])
+@pytest.mark.parametrize(
+    ("name", "preset"), [(name, p) for name, group in options_module.PRESETS.items() for p in group]
+)
 def test_a_preset_is_saved_as_its_values_and_loads_again(name, preset, tmp_path):
     rng = np.random.default_rng(0)
     start = np.arange(8) / 5

@@ -15,17 +15,15 @@ from numpy.typing import NDArray
 from affectkit import tasks
 from affectkit.config import Runtime
 from affectkit.errors import UsageError
-from affectkit.manifest.predictions_csv import read_predictions
 from affectkit.smoothing import smooth
-from affectkit.stages._observed import Observed
-from affectkit.stages._prediction_rows import PredictConfig, RowRecipe, Scored
-from affectkit.stages._predictions import load
 from affectkit.stages.evaluate import EvaluateConfig, evaluate
 from affectkit.stages.fuse import FuseConfig, fuse
-from affectkit.stages.predict import predict
+from affectkit.stages.observed import Observed
+from affectkit.stages.predict import PredictConfig, RowRecipe, Scored, predict
 from affectkit.stages.train import TrainConfig, train
 from affectkit.store import Artifact, Cache, Features, features_schema, predictions_schema, write_table
 from affectkit.store.export import export
+from affectkit.tables.predictions import load, read_predictions
 from affectkit.types import FeatureSequence
 
 VA = tasks.get("va")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from affectkit.errors import UsageError
-from affectkit.manifest.openings import read_openings
+from affectkit.tables.openings import read_openings
 from affectkit.types import Openings
 
 

@@ -22,11 +22,10 @@ from affectkit.errors import AffectkitError, UsageError
 from affectkit.media import read_audio, scan
 from affectkit.practice import sets
 from affectkit.practice._feelings import LOW, feelings_of
-from affectkit.practice._settings import PracticeConfig, dealt, planned
 from affectkit.practice.sets import SETS, PracticeSet, make_practice
+from affectkit.practice.settings import PracticeConfig, dealt, planned
 from affectkit.stages.submit import FormatName, SubmitConfig, check, submit
-from affectkit.submissions import FORMATS
-from affectkit.submissions.template import read_template
+from affectkit.tables.submissions import FORMATS, read_template
 
 pytest.importorskip("skimage")
 
@@ -116,8 +115,8 @@ def test_crops_hold_the_face_upright(tmp_path: Path) -> None:
     """Eyes and mouth of a turned, moved, mirrored head are where those of a head at rest are."""
     from affectkit.practice._crops import CENTRE, WIDTH, aligned, seen_at
     from affectkit.practice._looks import draw_look
-    from affectkit.stages._animated_face import View, render
-    from affectkit.stages._face_features import Expression
+    from affectkit.practice.animated_face import View, render
+    from affectkit.practice.face_features import Expression
 
     look = draw_look(np.random.default_rng(3))
     views = [View(), View(shift=(6, -4), roll=12, lean=1.05, camera_roll=-4, zoom=0.9, centre=(220, 118), mirror=True)]

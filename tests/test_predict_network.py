@@ -17,12 +17,11 @@ from tuned_networks import SMALL, finetune
 
 from affectkit.config import Numerics, Runtime
 from affectkit.errors import UsageError
-from affectkit.plugins import finetuned
+from affectkit.learning import saved
 from affectkit.smoothing import interpolate, smooth
-from affectkit.stages._map import Outcome
 from affectkit.stages.embed import EmbedConfig, embed
-from affectkit.stages.predict import PredictConfig
-from affectkit.stages.predict_network import predict_network
+from affectkit.stages.map_stage import Outcome
+from affectkit.stages.predict import PredictConfig, predict_network
 from affectkit.store import Artifact, Cache
 
 torch = pytest.importorskip("torch")
@@ -76,7 +75,7 @@ def test_embeddings_of_crops_are_the_networks_own(name: str, cache: Cache) -> No
     crops = faces(cache)
     network = finetune(cache, crops, name, "va")
     found = Artifact(run_embed(cache, crops, network).path)
-    opened = finetuned.open_network(network.path)
+    opened = saved.open_network(network.path)
     assert found.stage.name == f"finetuned-{name}" and found.schema.columns["values"].shape == (opened.network.dim,)
     for clip, length in LENGTHS.items():
         sequence = found.sequence(clip)
@@ -95,7 +94,7 @@ def test_embeddings_of_sound_are_the_networks_own_in_its_own_windows(cache: Cach
     audio = sound(cache)
     network = finetune(cache, audio, "speech", "va")
     found = Artifact(run_embed(cache, audio, network).path)
-    opened = finetuned.open_network(network.path)
+    opened = saved.open_network(network.path)
     sequence = found.sequence("a")
     assert sequence.start.tolist() == pytest.approx([0.5, 0.9, 1.3, 1.7, 2.1])
     assert sequence.end.tolist() == pytest.approx([1.5, 1.9, 2.3, 2.7, 2.8])
@@ -161,7 +160,7 @@ def test_predictions_are_means_over_units_one_by_one(name: str, task: str, cache
     given = upstream(cache, name)
     network = finetune(cache, given, name, task, splits={"a": "test"})
     found = run_predict(cache, network, given)
-    opened = finetuned.open_network(network.path)
+    opened = saved.open_network(network.path)
     units = opened.network.units(given, given.clips, None, "midpoint", False)
     summed = np.zeros((len(units.labels), opened.header.task.outputs))
     count = np.zeros(len(units.labels))

@@ -22,8 +22,8 @@ from affectkit import progress
 from affectkit.downloads import fetching
 from affectkit.plugins import Epoch
 from affectkit.progress import Display, chosen, display, doing, part_of
-from affectkit.stages._progress import Meter, meter
-from affectkit.stages._tuning_bar import watched
+from affectkit.stages.map_stage import Meter, meter
+from affectkit.stages.tune import watched
 
 EXTRACT = ["extract", "faces", "clips", "--detector", "centerface", "--size", "32", "--device", "cpu"]
 EVERY_LINE = "import affectkit.progress as p; p.SECONDS = p.GRACE = 0; from affectkit.cli import main; main()"

@@ -9,9 +9,9 @@ import pytest
 
 from affectkit import plugins, tasks
 from affectkit.errors import UsageError
-from affectkit.heads._sequences import gather
-from affectkit.heads._windows import Plan
 from affectkit.heads.pyramid import Options, Pyramid
+from affectkit.learning.features import gather
+from affectkit.learning.windows import Plan
 from affectkit.plugins import Auxiliary, Example
 from affectkit.types import FeatureSequence
 
@@ -150,7 +150,7 @@ def test_training_takes_the_first_labelled_row_of_every_stride():
 
 
 def test_training_is_thinned_and_validation_is_not():
-    from affectkit.heads._fitting import window_table
+    from affectkit.training.fitting import window_table
 
     head = Pyramid(Options(), VA)
     examples = clips(VA, [12, 5])
@@ -161,7 +161,7 @@ def test_training_is_thinned_and_validation_is_not():
 
 
 def test_windows_are_indices_only():
-    from affectkit.heads._training import WindowTable
+    from affectkit.training.optimise import WindowTable
 
     head = Pyramid(Options(), VA)
     table = gather(clips(VA, [300]), VA, "hold")

@@ -13,7 +13,7 @@ from tuned_networks import built, outputs
 from affectkit import tasks
 from affectkit.config import Runtime
 from affectkit.heads import pyramid as head
-from affectkit.heads._windows import Plan
+from affectkit.learning.windows import Plan
 from affectkit.networks.pyramid import Pyramid, PyramidOptions
 from affectkit.stages.finetune import FinetuneConfig, finetune
 from affectkit.store import Artifact, Cache

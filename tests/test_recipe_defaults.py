@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from recipe_factory import RECIPE, write_recipe
 
-from affectkit.recipes import checking, reading
-from affectkit.recipes.checking import Plan
+from affectkit.recipes import check, read
+from affectkit.recipes.check import Plan
 
 COMMON = '\n[defaults]\nlabels = "main"\ntask = "va"\n'
 SAID_ONCE = RECIPE.replace('labels = "main"\n', "").replace('task = "va"\n', "") + COMMON
@@ -16,7 +16,7 @@ HEADS = "\n[defaults.train-head]\nseeds = 2\noption = { epochs = 9, batch_size =
 
 
 def plan(tmp_path: Path, text: str, *changes: str, tiny: bool = False) -> Plan:
-    return checking.plan(reading.read(str(write_recipe(tmp_path / "r.toml", text)), changes, tiny=tiny))
+    return check.plan(read.read(str(write_recipe(tmp_path / "r.toml", text)), changes, tiny=tiny))
 
 
 def line_of(text: str, part: str) -> int:
@@ -79,7 +79,7 @@ def test_defaults_is_a_table(tmp_path: Path) -> None:
 
 def test_a_relative_root_is_that_of_the_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "here" / "data").mkdir(parents=True)
-    draft = reading.read(str(write_recipe(tmp_path / "elsewhere.toml", RECIPE)))
+    draft = read.read(str(write_recipe(tmp_path / "elsewhere.toml", RECIPE)))
     monkeypatch.chdir(tmp_path / "here")
-    found = checking.plan(draft, ["data"]).data["main"].root
+    found = check.plan(draft, ["data"]).data["main"].root
     assert found == tmp_path / "here" / "data"

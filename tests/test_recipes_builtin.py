@@ -11,18 +11,18 @@ import pytest
 from conftest import Command
 
 from affectkit import plugins
-from affectkit.recipes import at_hand, checking, reading
+from affectkit.recipes import at_hand, check, read
 from affectkit.recipes._settings import chosen
-from affectkit.recipes.checking import Plan
+from affectkit.recipes.check import Plan
 from affectkit.recipes.models import Model, models
 
-BUILT_IN = reading.built_in()
+BUILT_IN = read.built_in()
 EACH = pytest.mark.parametrize("name", BUILT_IN)
 EITHER = pytest.mark.parametrize("tiny", [False, True], ids=["full", "tiny"])
 
 
 def planned(name: str, tiny: bool = False) -> Plan:
-    return checking.plan(reading.read(name, tiny=tiny))
+    return check.plan(read.read(name, tiny=tiny))
 
 
 @EACH
@@ -42,7 +42,7 @@ def test_it_ends_with_scores_side_by_side_and_a_submission(name: str, tiny: bool
 
 @EACH
 def test_it_says_what_it_is(name: str) -> None:
-    draft = reading.read(name)
+    draft = read.read(name)
     assert draft.title
     assert draft.practice
     known = {name.replace("_", "-") for name in plugins.names("datasets")}
@@ -128,7 +128,7 @@ def test_what_to_do_about_missing_weights_is_an_option_of_run() -> None:
 
 def test_suns_page_says_how_to_take_the_official_crops(affectkit: Command, tmp_path: Path) -> None:
     pytest.importorskip("skimage")
-    text = (reading.BUILT_IN / "sun-2024-va.toml").read_text()
+    text = (read.BUILT_IN / "sun-2024-va.toml").read_text()
     text = text.replace(
         "[defaults]", '[data.crops]\ndataset = "affwild2"\noption = { media = "crops" }\n\n[defaults]', 1
     )
@@ -143,7 +143,7 @@ def test_suns_page_says_how_to_take_the_official_crops(affectkit: Command, tmp_p
 
 @EACH
 def test_it_is_shown_as_it_is_written(name: str, affectkit: Command) -> None:
-    assert affectkit("recipe", "show", name).stdout == (reading.BUILT_IN / f"{name}.toml").read_text()
+    assert affectkit("recipe", "show", name).stdout == (read.BUILT_IN / f"{name}.toml").read_text()
     assert name in affectkit("recipe", "list").stdout
 
 

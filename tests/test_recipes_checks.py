@@ -11,8 +11,8 @@ from recipe_factory import RECIPE, write_recipe, write_set
 
 from affectkit.downloads import _IS_OFFLINE
 from affectkit.errors import MissingExtra
-from affectkit.recipes import at_hand, checking, reading
-from affectkit.recipes.checking import Plan
+from affectkit.recipes import at_hand, check, read
+from affectkit.recipes.check import Plan
 
 MORE = """
 [steps.more]
@@ -23,8 +23,8 @@ stage = "{stage}"
 def planned(
     tmp_path: Path, text: str = RECIPE, *changes: str, roots: Sequence[str] = (), until: str | None = None
 ) -> Plan:
-    draft = reading.read(str(write_recipe(tmp_path / "r.toml", text)), changes)
-    return checking.plan(draft, roots, until)
+    draft = read.read(str(write_recipe(tmp_path / "r.toml", text)), changes)
+    return check.plan(draft, roots, until)
 
 
 def problems(tmp_path: Path, text: str, *changes: str, **options: str) -> list[str]:

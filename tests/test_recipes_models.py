@@ -8,7 +8,7 @@ import pytest
 from conftest import Command
 from recipe_factory import RECIPE, write_recipe
 
-from affectkit.recipes import checking, reading
+from affectkit.recipes import check, read
 from affectkit.recipes.models import Model, models
 
 timm = pytest.importorskip("timm")
@@ -79,7 +79,7 @@ task = "va"
 
 
 def built(tmp_path: Path, text: str) -> dict[str, Model]:
-    plan = checking.plan(reading.read(str(write_recipe(tmp_path / "r.toml", text))))
+    plan = check.plan(read.read(str(write_recipe(tmp_path / "r.toml", text))))
     return {one.step: one for one in models(plan)}
 
 

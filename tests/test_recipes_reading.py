@@ -10,10 +10,9 @@ import pytest
 from recipe_factory import RECIPE, write_recipe
 
 from affectkit.errors import UsageError
-from affectkit.recipes import reading
+from affectkit.recipes import read
 from affectkit.recipes._lines import key_lines
-from affectkit.recipes._toml import recipe_text
-from affectkit.recipes.draft import Draft, leaves
+from affectkit.recipes.draft import Draft, leaves, recipe_text
 
 TRICKY = '''\
 title = "x # [no]"  # a comment = 1
@@ -45,7 +44,7 @@ a = -1e5
 
 
 def draft(tmp_path: Path, text: str = RECIPE, *changes: str, tiny: bool = False) -> Draft:
-    return reading.read(str(write_recipe(tmp_path / "r.toml", text)), changes, tiny=tiny)
+    return read.read(str(write_recipe(tmp_path / "r.toml", text)), changes, tiny=tiny)
 
 
 # lines
@@ -210,19 +209,19 @@ def test_leaves_of_nested_tables() -> None:
 def test_what_is_no_toml(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "r.toml").write_bytes(text.encode(errors="surrogateescape"))
     with pytest.raises(UsageError, match=message):
-        reading.read(str(tmp_path / "r.toml"))
+        read.read(str(tmp_path / "r.toml"))
 
 
 def test_a_byte_order_mark_is_none_of_the_text(tmp_path: Path) -> None:
     (tmp_path / "r.toml").write_text(RECIPE, encoding="utf-8-sig")
-    assert reading.read(str(tmp_path / "r.toml")).text == RECIPE
+    assert read.read(str(tmp_path / "r.toml")).text == RECIPE
 
 
 def test_unknown_recipes(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"unknown recipe 'sun-2025'.*FILE\.toml"):
-        reading.read("sun-2025")
+        read.read("sun-2025")
     with pytest.raises(UsageError, match=r"cannot read .*none\.toml: No such file"):
-        reading.read(str(tmp_path / "none.toml"))
+        read.read(str(tmp_path / "none.toml"))
 
 
 @pytest.mark.parametrize(

@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 
 from affectkit.errors import HostileFile, Notice
-from affectkit.stages._reports import TrainedShape, history_of, read_report
 from affectkit.stages.compare import CompareConfig, compare
 from affectkit.stages.evaluate import EvaluateConfig, evaluate
 from affectkit.stages.fuse import FuseConfig, fuse
+from affectkit.stages.reports import TrainedShape, history_of, read_report
 from affectkit.store import Cache, NotMade
 
 Remake = Callable[[Cache], Any]

@@ -16,9 +16,9 @@ BOTH = """
 import sys
 from pathlib import Path
 from affectkit.config import Runtime
-from affectkit.practice._settings import PracticeConfig
+from affectkit.practice.settings import PracticeConfig
 from affectkit.practice.sets import make_practice
-from affectkit.stages._demo_clips import make_demo_clips
+from affectkit.practice.demo import make_demo_clips
 out = Path(sys.argv[1])
 make_demo_clips(out / "demo", clips={"train": 1}, seconds=1, fps=8, size=96)
 config = PracticeConfig(clips=10, seconds=0.5, size=96)

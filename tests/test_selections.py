@@ -20,7 +20,6 @@ from affectkit.stages.faces import FacesConfig, extract_faces
 from affectkit.stages.functionals import FunctionalsConfig, functionals
 from affectkit.stages.predict import predict
 from affectkit.stages.replay import replay
-from affectkit.stages.sources import CropTimes
 from affectkit.stages.train import TrainConfig, train
 from affectkit.store import Artifact, Cache, Failure, Features, open_artifact, open_features
 from affectkit.store.export import export
@@ -28,6 +27,7 @@ from affectkit.store.features import names_features
 from affectkit.store.selection import Selection
 from affectkit.store.table import Table
 from affectkit.store.upkeep import verify
+from affectkit.tables.sources import CropTimes
 
 RUNTIME = Runtime(workers=1, progress=False)
 CPU = Numerics(device="cpu", batch_size=4)

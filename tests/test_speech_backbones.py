@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from speech_models import KINDS, change_json, model, old_name, save, save_pdem, windows
 
 from affectkit import plugins, weights
-from affectkit.backbones._speech_files import Architecture
 from affectkit.backbones.wav2vec2 import chosen
 from affectkit.config import Numerics
 from affectkit.errors import AffectkitError, UsageError
+from affectkit.learning.speech_files import Architecture
 from affectkit.weights import WeightsFile
 
 torch = pytest.importorskip("torch")

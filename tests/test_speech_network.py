@@ -14,9 +14,9 @@ from tuned_networks import built, outputs
 from affectkit import tasks
 from affectkit.config import Runtime
 from affectkit.errors import UsageError
-from affectkit.networks._speech_start import Start, again
+from affectkit.learning import saved
+from affectkit.nets.speech import Start, again
 from affectkit.networks.speech import Speech, SpeechOptions
-from affectkit.plugins import finetuned
 from affectkit.stages.finetune import FinetuneConfig, finetune
 from affectkit.store import Cache
 from affectkit.types import ClipLabels
@@ -317,7 +317,7 @@ def test_pitch_is_learnt_where_the_loudness_says_nothing(cache: Cache, tmp_path:
         Runtime(workers=1, progress=False), device="cpu",
     )  # fmt: skip
     assert done.report["val_score"]["mean"] > 0.95
-    header = finetuned.read_header(done.artifact.path)
+    header = saved.read_header(done.artifact.path)
     assert header.network == "speech" and header.weights.name == "tiny"
 
 

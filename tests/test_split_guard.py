@@ -9,10 +9,9 @@ import pytest
 
 from affectkit import tasks
 from affectkit.errors import UsageError
-from affectkit.manifest.splits import SplitRequest, resolve_splits
-from affectkit.stages._training_data import gather
-from affectkit.stages.train import TrainConfig
+from affectkit.stages.train import TrainConfig, gather
 from affectkit.store import Artifact, Cache, Features, features_schema, waveforms_schema
+from affectkit.tables.splits import SplitRequest, resolve_splits
 
 
 def features(cache: Cache, seeds: dict[str, int], valid: bool = True) -> Artifact:

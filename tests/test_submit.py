@@ -14,15 +14,14 @@ from media_factory import make_clip
 
 from affectkit import metrics, tasks
 from affectkit.errors import AffectkitError, UsageError
-from affectkit.manifest.predictions_csv import write_predictions
 from affectkit.media import scan
-from affectkit.stages._predictions import records
 from affectkit.stages.evaluate import EvaluateConfig, evaluate
-from affectkit.stages.sources import CropTimes
 from affectkit.stages.submit import FormatName, SubmitConfig, check, submit, submitted
 from affectkit.store import Cache, predictions_schema, write_table
 from affectkit.store.atomic import _is_the_systems
-from affectkit.submissions import FORMATS
+from affectkit.tables.predictions import records, write_predictions
+from affectkit.tables.sources import CropTimes
+from affectkit.tables.submissions import FORMATS
 from affectkit.types import Predictions
 
 FPS = 30

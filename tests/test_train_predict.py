@@ -16,15 +16,15 @@ from stage_factory import clips_in, crop_folder, no_face, portrait
 from affectkit.config import Numerics, Runtime
 from affectkit.errors import UsageError
 from affectkit.stages import faces as faces_stage
-from affectkit.stages._map import Outcome
 from affectkit.stages.embed import EmbedConfig, embed
 from affectkit.stages.evaluate import EvaluateConfig, evaluate
 from affectkit.stages.faces import FacesConfig, extract_faces
+from affectkit.stages.map_stage import Outcome
 from affectkit.stages.predict import predict
 from affectkit.stages.replay import replay
-from affectkit.stages.sources import CropTimes
 from affectkit.stages.train import TrainConfig, Trained, load_heads, stored_task, train
 from affectkit.store import Artifact, Cache, Features
+from affectkit.tables.sources import CropTimes
 
 RUNTIME = Runtime(workers=1, progress=False)
 FPS, ROWS = 5, 20

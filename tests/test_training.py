@@ -15,16 +15,18 @@ from conftest import child_environment
 from test_heads import make, planted, quiet, sequence
 
 from affectkit import metrics, tasks
-from affectkit.heads._options import TrainingOptions
-from affectkit.heads._sequences import Table
+from affectkit.learning.features import Table
+from affectkit.learning.options import TrainingOptions
 from affectkit.plugins import Epoch, Interrupted
 from affectkit.store import atomic
 
 torch = pytest.importorskip("torch")
 from safetensors.numpy import load, save  # noqa: E402
 
-from affectkit.heads import _layers as layers  # noqa: E402
-from affectkit.heads import _losses, _resume, _schedule, _training, _windows  # noqa: E402
+from affectkit.learning import windows as windows_module  # noqa: E402
+from affectkit.nets import layers  # noqa: E402
+from affectkit.training import loop, losses, resume  # noqa: E402
+from affectkit.training import optimise as optimising  # noqa: E402
 
 EPOCHS = 6
 SMALL = {"window": 2, "epochs": EPOCHS, "batch_size": 8, "hidden": 16, "learning_rate": 3e-3}
@@ -50,7 +52,7 @@ def test_an_optimiser_is_torchs(name):
     for ours in (True, False):
         torch.manual_seed(0)
         net = torch.nn.Linear(3, 2)
-        stepper = _schedule.optimiser(net.parameters(), options) if ours else reference(name, net.parameters(), options)
+        stepper = loop.optimiser(net.parameters(), options) if ours else reference(name, net.parameters(), options)
         for x in torch.randn(5, 4, 3, generator=torch.Generator().manual_seed(1)):
             stepper.zero_grad()
             net(x).square().mean().backward()
@@ -79,7 +81,7 @@ def test_plateau_is_torchs(metric, patience):
     scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(
         stepper, mode, factor=0.5, patience=patience, threshold=0, eps=0
     )
-    found = [_schedule.rates(history(scores[:n]), 4, metric, options) for n in range(60)]
+    found = [loop.rates(history(scores[:n]), 4, metric, options) for n in range(60)]
     assert all(len(rates) == 4 and len(set(rates)) == 1 for rates in found)
     np.testing.assert_allclose([rates[0] for rates in found], torch_rates(scheduler, stepper, scores), rtol=1e-9)
     assert found[-1][0] < 0.1
@@ -89,16 +91,16 @@ def test_step_is_torchs():
     options = TrainingOptions(schedule="step", step_epochs=5, step_factor=0.9, learning_rate=5e-4)
     stepper = torch.optim.SGD([torch.zeros(1, requires_grad=True)], 5e-4)
     expected = torch_rates(torch.optim.lr_scheduler.StepLR(stepper, 5, 0.9), stepper, np.zeros(50))
-    found = [_schedule.rates(history(np.zeros(n)), 3, "uar", options)[2] for n in range(50)]
+    found = [loop.rates(history(np.zeros(n)), 3, "uar", options)[2] for n in range(50)]
     np.testing.assert_allclose(found, expected, rtol=1e-9)
 
 
 def test_constant_is_constant_and_cosine_goes_on_from_epoch_to_epoch():
     options = TrainingOptions(schedule="constant", learning_rate=0.3)
-    assert _schedule.rates(history(np.zeros(7)), 2, "ccc", options) == [0.3, 0.3]
+    assert loop.rates(history(np.zeros(7)), 2, "ccc", options) == [0.3, 0.3]
     options = TrainingOptions(learning_rate=1, warmup_steps=5, epochs=10)
-    found = [rate for n in range(10) for rate in _schedule.rates(history(np.zeros(n)), 6, "ccc", options)]
-    assert found == [_schedule.cosine(step, 60, options) for step in range(60)]
+    found = [rate for n in range(10) for rate in loop.rates(history(np.zeros(n)), 6, "ccc", options)]
+    assert found == [loop.cosine(step, 60, options) for step in range(60)]
     assert len(set(found)) == 60
 
 
@@ -151,23 +153,23 @@ def a_table():
 
 
 def windows_of(kind, table):
-    slid = _windows.slide(table.offsets, 4, 2)
+    slid = windows_module.slide(table.offsets, 4, 2)
     rows = slid.rows.copy()
     if kind == "with padding inside":
         rows[2] = 30
     if kind == "ending in padding":
         rows[-4:] = [27, 28, 29, 30]
     if kind == "every other row":
-        return _windows.Windows(np.zeros(3, int), np.array([0, 2, 4, 1, 3, 5, 6, 8, 10]), np.array([0, 3, 6, 9]))
+        return windows_module.Windows(np.zeros(3, int), np.array([0, 2, 4, 1, 3, 5, 6, 8, 10]), np.array([0, 3, 6, 9]))
     target = rows[slid.offsets[:-1]] if kind == "about a row" else None
-    return _windows.Windows(slid.clip, rows, slid.offsets, target)
+    return windows_module.Windows(slid.clip, rows, slid.offsets, target)
 
 
 @pytest.mark.parametrize("kind", ["slid", "about a row", "with padding inside", "ending in padding", "every other row"])
 def test_a_batch_is_its_windows(kind):
     table = a_table()
     windows = windows_of(kind, table)
-    data = _training.WindowTable(table, windows, "cpu")
+    data = optimising.WindowTable(table, windows, "cpu")
     rng = np.random.default_rng(0)
     for size in (1, 2, 3, len(windows)):
         for _ in range(20):
@@ -180,8 +182,8 @@ def test_a_batch_is_its_windows(kind):
 
 def test_a_batch_at_clip_level_has_the_clips_labels():
     table = replace(a_table(), labels=np.random.default_rng(2).normal(size=(5, 2)).astype(np.float32), level="clip")
-    windows = _windows.slide(table.offsets, 4, 2)
-    data = _training.WindowTable(table, windows, "cpu")
+    windows = windows_module.slide(table.offsets, 4, 2)
+    data = optimising.WindowTable(table, windows, "cpu")
     for which in (np.array([0, 1, 2]), np.arange(len(windows))):
         np.testing.assert_array_equal(data.batch(which).labels.numpy(), table.labels[windows.clip[which]][:, None])
 
@@ -191,8 +193,8 @@ def test_a_batch_at_clip_level_has_the_clips_labels():
 
 @pytest.fixture(autouse=True)
 def _every_epoch_is_kept(monkeypatch):
-    monkeypatch.setattr(_resume, "SECONDS", 0.0)
-    monkeypatch.setattr(_resume, "SHARE", 1e9)
+    monkeypatch.setattr(resume, "SECONDS", 0.0)
+    monkeypatch.setattr(resume, "SHARE", 1e9)
     monkeypatch.setattr(atomic, "fsync", lambda path: None)  # no power is lost here, and it takes long
 
 
@@ -243,7 +245,7 @@ def test_a_resumed_fit_is_the_uninterrupted_one(name, options, tmp_path):
         folder = tmp_path / str(stop)
         _, nothing, _ = fit(name, folder, stop_after=stop, **options)
         assert nothing is None
-        assert [path.name for path in folder.iterdir()] == [_resume.FILE]
+        assert [path.name for path in folder.iterdir()] == [resume.FILE]
         again, told, seen = fit(name, folder, **options)
         assert seen == [*range(stop + 1, EPOCHS + 1)]
         assert told == expected
@@ -335,7 +337,7 @@ def test_a_fit_killed_by_sigkill_goes_on(tmp_path):
 def killed(tmp_path):
     """The state of a fit that was killed after epoch 3."""
     fit("lstm", tmp_path / "state", stop_after=3)
-    return tmp_path / "state" / _resume.FILE
+    return tmp_path / "state" / resume.FILE
 
 
 def flipped(data):
@@ -347,7 +349,7 @@ def flipped(data):
 )
 def test_a_damaged_state_is_said_and_not_used(spoil, killed):
     killed.write_bytes(spoil(killed.read_bytes()))
-    with pytest.warns(_resume.StateWarning, match="it is damaged; training starts anew"):
+    with pytest.warns(resume.StateWarning, match="it is damaged; training starts anew"):
         again, told, seen = fit("lstm", killed.parent)
     whole, expected, _ = fit("lstm", None)
     assert (seen, told) == ([*range(1, EPOCHS + 1)], expected)
@@ -371,7 +373,7 @@ def other_features():
      {"train": other_features()}],
 )  # fmt: skip
 def test_the_state_of_another_training_is_said_and_not_used(other, killed):
-    with pytest.warns(_resume.StateWarning, match="it is of another training; training starts anew"):
+    with pytest.warns(resume.StateWarning, match="it is of another training; training starts anew"):
         again, told, seen = fit("lstm", killed.parent, **other)
     whole, expected, _ = fit("lstm", None, **other)
     assert (seen[0], told) == (1, expected)
@@ -387,7 +389,7 @@ def forge(path, change):
     arrays = load(path.read_bytes())
     changed = change(arrays, text)
     text = changed if isinstance(changed, str) else text
-    path.write_bytes(save(arrays, metadata={"training": text, "digest": _resume._digest(text, arrays)}))
+    path.write_bytes(save(arrays, metadata={"training": text, "digest": resume._digest(text, arrays)}))
 
 
 @pytest.mark.parametrize(
@@ -411,7 +413,7 @@ def forge(path, change):
 )
 def test_a_forged_state_is_said_and_leaves_the_run_alone(change, why, killed):
     forge(killed, change)
-    with pytest.warns(_resume.StateWarning, match=why):
+    with pytest.warns(resume.StateWarning, match=why):
         again, found, seen = fit("lstm", killed.parent)
     whole, expected, _ = fit("lstm", None)
     assert (seen[0], found) == (1, expected)
@@ -419,7 +421,7 @@ def test_a_forged_state_is_said_and_leaves_the_run_alone(change, why, killed):
 
 
 def test_a_state_is_written_only_when_training_takes_long(tmp_path, monkeypatch):
-    monkeypatch.setattr(_resume, "SECONDS", 60.0)
+    monkeypatch.setattr(resume, "SECONDS", 60.0)
     fit("lstm", tmp_path / "state")
     assert not (tmp_path / "state").exists()
 
@@ -435,7 +437,7 @@ def optimise(scores, monitor=quiet, **options):
         values=values, valid=np.ones(8, bool), time=np.arange(8.0), kept=np.arange(8), offsets=np.array([0, 8]),
         labels=labels, level="time",
     )  # fmt: skip
-    data = _training.WindowTable(table, _windows.slide(table.offsets, 4, 2), "cpu")
+    data = optimising.WindowTable(table, windows_module.slide(table.offsets, 4, 2), "cpu")
     network = layers.Stack(torch.nn.Linear(1, 1))
     each, given = [], iter(scores)
 
@@ -444,8 +446,8 @@ def optimise(scores, monitor=quiet, **options):
         return next(given)
 
     try:
-        _training.optimise(
-            network, [_training.Objective(data, _losses.mse, slice(None))], score,
+        optimising.optimise(
+            network, [optimising.Objective(data, losses.mse, slice(None))], score,
             options=TrainingOptions(batch_size=2, **options), metric="ccc", monitor=monitor,
             rng=np.random.default_rng(0),
         )  # fmt: skip

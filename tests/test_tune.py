@@ -22,7 +22,7 @@ from affectkit.config import Config, Runtime
 from affectkit.errors import MissingExtra, UsageError
 from affectkit.heads.lstm import Lstm
 from affectkit.plugins import Epoch
-from affectkit.stages import _search
+from affectkit.stages import tune as tune_module
 from affectkit.stages.train import TrainConfig, train
 from affectkit.stages.tune import Tuned, tune
 from affectkit.store import Artifact, Cache, Features, features_schema, write_table
@@ -218,18 +218,18 @@ def test_an_error_is_better_when_lower(cache: Cache, features: Artifact, labels:
 @pytest.mark.parametrize("task", ["va", "eri"])
 def test_every_head_has_a_search_of_its_own(head: str, task: str) -> None:
     plugin = plugins.get("heads", head)
-    space = _search.space(plugin, head, tasks.get(task), [], [])
+    space = tune_module.space(plugin, head, tasks.get(task), [], [])
     assert space
     if "learning_rate" in plugin.Options.model_fields:
         assert "learning_rate" in space
     assert ("window" in space) == (task == "va" and "window" in plugin.Options.model_fields)
     for pick in (0, -1):
         chosen = {key: values.tried[pick] for key, values in space.items()}
-        plugins.parse_options(plugin, _search.typed(chosen), head)
-    for key in set(space) - {_search.STRIDE_SHARE}:
-        left = [one for one in space if one != key and (key, one) != ("window", _search.STRIDE_SHARE)]
+        plugins.parse_options(plugin, tune_module.typed(chosen), head)
+    for key in set(space) - {tune_module.STRIDE_SHARE}:
+        left = [one for one in space if one != key and (key, one) != ("window", tune_module.STRIDE_SHARE)]
         if left:
-            assert list(_search.space(plugin, head, tasks.get(task), [f"{key}={space[key].tried[0]}"], [])) == left
+            assert list(tune_module.space(plugin, head, tasks.get(task), [f"{key}={space[key].tried[0]}"], [])) == left
 
 
 @pytest.mark.parametrize("head", ["functionals", "kernel-elm"])
@@ -242,7 +242,7 @@ def test_heads_without_epochs_are_tuned_as_well(cache: Cache, features: Artifact
 
 
 def test_options_within_options_are_searched() -> None:
-    found = _search.space(
+    found = tune_module.space(
         plugins.get("heads", "functionals"), "functionals", tasks.get("va"), [], ["params.alpha=1..9"]
     )
     assert list(found) == ["params.alpha"]
@@ -250,7 +250,7 @@ def test_options_within_options_are_searched() -> None:
 
 def test_search_texts() -> None:
     va = tasks.get("va")
-    found = _search.space(
+    found = tune_module.space(
         Lstm, "lstm", va, [], ["hidden=8..64:log", "window=2,4", "stride-share=0.5,1", "dropout=0..0.5"]
     )
     assert {key: str(values) for key, values in found.items()} == {
@@ -273,9 +273,9 @@ def test_search_texts() -> None:
         (["stride-share=0.5,1.5", "window=2,4"], [], "at most 1"),
     ):
         with pytest.raises(UsageError, match=match.replace(".", r"\.")):
-            _search.space(Lstm, "lstm", va, fixed, texts)
+            tune_module.space(Lstm, "lstm", va, fixed, texts)
     with pytest.raises(UsageError, match="nothing of hill is left"):
-        _search.space(Hill, "hill", va, ["layers=1"], [])
+        tune_module.space(Hill, "hill", va, ["layers=1"], [])
 
 
 def test_without_optuna(

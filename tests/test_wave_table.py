@@ -12,7 +12,7 @@ from network_inputs import make_crops, make_sound, pictures
 from numpy.typing import NDArray
 
 from affectkit.errors import UsageError
-from affectkit.networks._sound import WaveTable, augment
+from affectkit.learning.wave_table import WaveTable, augment
 from affectkit.store import Artifact, Cache
 
 LENGTHS = {"a": 2500, "b": 0, "c": 700, "d/e": 4000}
@@ -127,7 +127,7 @@ def test_the_generator_alone_decides(audio: Artifact) -> None:
 
     alone = [made(seed) for seed in range(12)]
     assert len(set(alone)) == 12
-    np.random.seed(3)  # noqa: NPY002 - the global generator has no say
+    np.random.seed(3)  # noqa: NPY002
     with ThreadPoolExecutor(4) as pool:
         assert list(pool.map(made, range(12))) == alone
 

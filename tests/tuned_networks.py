@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from affectkit import plugins, tasks
-from affectkit.plugins import Outputs, finetuned
+from affectkit.learning import saved as saved_module
+from affectkit.plugins import Outputs
 from affectkit.stages.train import lineage
 from affectkit.store import Artifact, Cache
 from affectkit.tasks import Task
@@ -46,7 +47,7 @@ def saved(folder: Path, name: str, task: Task, *options: str, licence: str = "no
     network, module = built(name, task, *options)
     weights = replace(type(network).weights(network.options, "random"), licence=licence)
     folder.mkdir(parents=True, exist_ok=True)
-    finetuned.save(folder, name, network, module, task, weights, [outputs(task)])
+    saved_module.save(folder, name, network, module, task, weights, [outputs(task)])
     return network, module
 
 
@@ -65,7 +66,7 @@ def finetune(cache: Cache, upstream: Artifact, name: str, task: str, *options: s
         report = {
             "task": tasks.get(task).model_dump(mode="json"), "splits": splits, "val_score": score,
             "clips": {"left_out": []}, "epochs": 0, "units": {}, "parameters": 0,
-            "weights": finetuned.weights_of(folder).about() | {"path": None},
+            "weights": saved_module.weights_of(folder).about() | {"path": None},
         }  # fmt: skip
         (folder / "finetune.json").write_text(json.dumps(report))
 

@@ -11,13 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from affectkit import tasks
-from affectkit.finetuning.engine import Tuning, tune
-from affectkit.finetuning.objectives import objectives
-from affectkit.finetuning.parallel import World, alone
-from affectkit.heads._training import seeded
-from affectkit.networks._options import TuningOptions
+from affectkit.learning.options import TuningOptions
 from affectkit.plugins import Epoch, Units
 from affectkit.tasks import Task
+from affectkit.training.engine import Tuning, objectives, tune
+from affectkit.training.optimise import seeded
+from affectkit.training.parallel import World, alone
 
 DIM = 5
 

@@ -75,8 +75,7 @@ class EfficientNetLite0:
         return weight_files.random(NAME) if choice == "random" else weight_files.local(Path(choice), NAME)
 
     def __init__(self, options: Lite0Options, weights: WeightsFile, numerics: Numerics) -> None:
-        from affectkit.backbones._image import ImageNetwork, Preprocessing
-        from affectkit.backbones._layers import output
+        from affectkit.learning.image_backbone import ImageNetwork, Preprocessing, output
 
         module = build(weights)
         size = (options.input_size, options.input_size)
@@ -93,8 +92,8 @@ def build(weights: WeightsFile) -> nn.Module:
     """The network, from either layout of names; every key is used and none left over. Raises UsageError."""
     import timm
 
-    from affectkit.backbones._random import seeded
     from affectkit.checkpoints import load_strictly, state_dict
+    from affectkit.learning.image_backbone import seeded
 
     with seeded():
         module: nn.Module = timm.create_model("tf_efficientnet_lite0")

@@ -18,9 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from affectkit.backbones import _speech_files as files
 from affectkit.config import Config, Numerics
 from affectkit.errors import UsageError
+from affectkit.learning import speech_files as files
 from affectkit.types import Floats
 from affectkit.weights import WeightsFile, entry
 
@@ -75,7 +75,7 @@ class Pdem:
     def __init__(self, options: PdemOptions, weights: WeightsFile, numerics: Numerics) -> None:
         import torch
 
-        from affectkit.backbones._speech import SpeechNetwork
+        from affectkit.learning.speech_backbone import SpeechNetwork
 
         self._architecture, encoder, head = build(weights.path)
         self.outputs: Mapping[str, int] = {"values": self._architecture.hidden_size, "dimensions": len(DIMENSIONS)}
@@ -94,26 +94,26 @@ class Pdem:
 
     def __call__(self, batch: NDArray[np.float32]) -> Mapping[str, Any]:
         """float32 [N,S] -> values [N,1,1024] and dimensions [N,1,3]."""
-        from affectkit.backbones._speech import embedded
+        from affectkit.learning.speech_backbone import embedded
 
         return embedded(self, batch)
 
 
 def build(folder: Path | None) -> tuple[files.Architecture, nn.Module, nn.Module]:
     """Architecture, encoder and head, from a folder or seeded. Raises UsageError when the weights do not fit."""
-    from affectkit.backbones import _speech
-    from affectkit.backbones._random import seeded
     from affectkit.checkpoints import load_strictly, state_dict
+    from affectkit.learning import speech_backbone
+    from affectkit.learning.image_backbone import seeded
 
     if folder is None:
         architecture = files.Architecture.model_validate(ARCHITECTURE)
-        encoder = _speech.random_encoder(architecture, ARCHITECTURE, Path(files.CONFIG))
+        encoder = speech_backbone.random_encoder(architecture, ARCHITECTURE, Path(files.CONFIG))
         with seeded():
             return architecture, encoder, regression(architecture.hidden_size)
     architecture, given = files.architecture(folder / files.CONFIG)
     path = next(p for p in (folder / files.SAFETENSORS, folder / files.PICKLED) if p.exists())
     tensors = state_dict(path)
-    encoder = _speech.encoder(architecture, given, tensors, path)
+    encoder = speech_backbone.encoder(architecture, given, tensors, path)
     head = regression(architecture.hidden_size)
     own = {name.removeprefix("classifier."): t.float() for name, t in tensors.items() if name.startswith("classifier.")}
     load_strictly(head, own, path)

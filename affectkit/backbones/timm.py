@@ -16,15 +16,15 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from affectkit import weights as weight_files
-from affectkit.backbones import _timm_names
 from affectkit.config import Config, Numerics
 from affectkit.errors import UsageError
+from affectkit.learning import timm_names
 from affectkit.weights import WeightsFile
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from affectkit.backbones._image import Preprocessing
+    from affectkit.learning.image_backbone import Preprocessing
 
 
 class TimmOptions(Config):
@@ -51,7 +51,7 @@ class Timm:
         Imports timm only where the installed timm has not been asked about this name before. Raises UsageError for an
         unknown name, or where the file is neither in the local hub cache nor to be had.
         """
-        pinned = _timm_names.resolve(options.model)
+        pinned = timm_names.resolve(options.model)
         if choice == "random":
             return weight_files.random(pinned.name)
         if choice != "auto":
@@ -62,8 +62,7 @@ class Timm:
         return replace(file, name=pinned.name, licence=pinned.licence or file.licence)
 
     def __init__(self, options: TimmOptions, weights: WeightsFile, numerics: Numerics) -> None:
-        from affectkit.backbones._image import ImageNetwork
-        from affectkit.backbones._layers import output
+        from affectkit.learning.image_backbone import ImageNetwork, output
 
         module = build(options, weights)
         forward = output(module, options.layer)
@@ -79,7 +78,7 @@ def preprocessing(module: nn.Module, input_size: int | None) -> Preprocessing:
     """The model's own data config, at `input_size` if given."""
     from timm.data import resolve_model_data_config
 
-    from affectkit.backbones._image import Preprocessing
+    from affectkit.learning.image_backbone import Preprocessing
 
     config = resolve_model_data_config(module)
     height, width = (input_size, input_size) if input_size else config["input_size"][1:]
@@ -114,7 +113,7 @@ def _create(options: TimmOptions, state: dict[str, Tensor] | None = None, classe
     """The network with random weights, or with those of `state` for a number of classes."""
     import timm
 
-    from affectkit.backbones._random import seeded
+    from affectkit.learning.image_backbone import seeded
 
     config = timm.get_pretrained_cfg(options.model)
     arguments: dict[str, Any] = {}

@@ -17,9 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from affectkit.backbones import _speech_files as files
 from affectkit.config import Config, Numerics
 from affectkit.errors import UsageError
+from affectkit.learning import speech_files as files
 from affectkit.types import Floats
 from affectkit.weights import WeightsFile
 
@@ -63,7 +63,7 @@ class Wav2Vec2:
         return files.resolved(where, [] if choice == "random" else files.safetensors(where))
 
     def __init__(self, options: Wav2Vec2Options, weights: WeightsFile, numerics: Numerics) -> None:
-        from affectkit.backbones import _speech
+        from affectkit.learning import speech_backbone
 
         assert weights.path is not None
         config = weights.path / files.CONFIG
@@ -77,10 +77,12 @@ class Wav2Vec2:
         self.outputs: Mapping[str, int] = dict.fromkeys(outputs.values(), dim)
         self.names: Mapping[str, list[str]] = {}
         if files.is_random(weights):
-            module = _speech.random_encoder(self._architecture, given, config)
+            module = speech_backbone.random_encoder(self._architecture, given, config)
         else:
-            module = _speech.encoder(self._architecture, given, _speech.read_tensors(weights.path), weights.path)
-        self.network = _speech.SpeechNetwork(
+            module = speech_backbone.encoder(
+                self._architecture, given, speech_backbone.read_tensors(weights.path), weights.path
+            )
+        self.network = speech_backbone.SpeechNetwork(
             module, layers, options.pool, lambda found: {name: found[layer] for layer, name in outputs.items()},
             numerics, normalise=hearing.do_normalize,
         )  # fmt: skip
@@ -91,7 +93,7 @@ class Wav2Vec2:
 
     def __call__(self, batch: NDArray[np.float32]) -> Mapping[str, Any]:
         """float32 [N,S] -> each output as float32 [N,F,D]."""
-        from affectkit.backbones._speech import embedded
+        from affectkit.learning.speech_backbone import embedded
 
         return embedded(self, batch)
 

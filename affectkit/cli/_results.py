@@ -19,7 +19,7 @@ from rich.table import Table
 
 from affectkit.errors import UsageError
 from affectkit.progress import is_wanted
-from affectkit.stages._map import Outcome
+from affectkit.stages.map_stage import Outcome
 from affectkit.store import Failure
 from affectkit.untrusted import read_text
 
@@ -90,7 +90,7 @@ def choose(pattern: str | None, known: list[str]) -> list[str] | None:
     """The clips of `--clips FILE|GLOB` among `known`; None for all. Raises UsageError when none matches."""
     if pattern is None:
         return None
-    if os.path.exists(pattern) and not os.path.isdir(pattern):  # noqa: PTH110, PTH112  (a long pattern is no error)
+    if os.path.exists(pattern) and not os.path.isdir(pattern):  # noqa: PTH110, PTH112
         wanted = _lines(Path(pattern))
         there = set(known)
         missing = [clip for clip in wanted if clip not in there]

@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from affectkit.cli._results import log
-from affectkit.stages import _training_outcome
+from affectkit.stages import fit_stage
 from affectkit.stages.tune import Tuned
 
 
 def training(report: dict[str, Any]) -> None:
     """How the training of each seed ended, and what speaks against the head or was left out. A head of before says the
     latter only."""
-    for line in _training_outcome.lines(report.get("training", {})):
+    for line in fit_stage.lines(report.get("training", {})):
         log(line)
     for caution in report.get("cautions", report["clips"]["left_out"]):
         log(f"note: {caution}")

@@ -10,15 +10,15 @@ import typer
 from affectkit.cli._options import CacheOption, ClipsOption, JsonOption, OutOption, with_configs
 from affectkit.cli._results import choose, finish
 from affectkit.config import Numerics, Runtime
-from affectkit.manifest.frame_rates import frame_rates
 from affectkit.media import MEDIA_SUFFIXES, VIDEO_SUFFIXES
-from affectkit.stages._labels import MediaChoice
 from affectkit.stages.audio import AudioConfig, extract_audio
 from affectkit.stages.embed import EmbedConfig
 from affectkit.stages.embed import embed as run_embed
 from affectkit.stages.faces import FacesConfig, extract_faces
-from affectkit.stages.sources import CropTimes
 from affectkit.store import Cache, open_artifact
+from affectkit.tables.frame_rates import frame_rates
+from affectkit.tables.labels import MediaChoice
+from affectkit.tables.sources import CropTimes
 
 SourceArgument = Annotated[
     list[str] | None,

@@ -11,9 +11,9 @@ from rich.console import Console
 from affectkit.cli._options import CacheOption, JsonOption, with_configs
 from affectkit.cli._results import SOME_FAILED, as_line, columns, log
 from affectkit.config import Runtime
-from affectkit.stages._labels import DatasetLabels
 from affectkit.stages.dataset_check import CheckConfig, Report, check_dataset, draw_labels
 from affectkit.store import Cache
+from affectkit.tables.labels import DatasetLabels
 
 NameArgument = Annotated[str, typer.Argument(help="a data set (affectkit list datasets)")]
 RootOption = Annotated[Path, typer.Option("--root", help="where it lies")]

@@ -13,15 +13,14 @@ from affectkit.cli._results import as_line, log
 from affectkit.cli.data import DeviceOption
 from affectkit.config import Runtime
 from affectkit.errors import AffectkitError
-from affectkit.finetuning.processes import NoMemory, Processes
-from affectkit.stages._labels import LabelChoice
-from affectkit.stages._resumable import Stopped
-from affectkit.stages._training_data import AuxiliarySource
+from affectkit.learning.processes import NoMemory, Processes
 from affectkit.stages.embed import notices
 from affectkit.stages.finetune import FinetuneConfig
 from affectkit.stages.finetune import finetune as run_finetune
-from affectkit.stages.train import Trained
+from affectkit.stages.fit_stage import Stopped
+from affectkit.stages.train import AuxiliarySource, Trained
 from affectkit.store import Cache, open_artifact
+from affectkit.tables.labels import LabelChoice
 from affectkit.weights import WeightsFile
 
 USAGE, INTERRUPTED = 2, 130
@@ -97,7 +96,7 @@ def finetune(
 
 def _say(error: AffectkitError) -> None:
     """What is wrong with all processes process 0 says; what is wrong with this one's data or device it says itself."""
-    from affectkit.networks._crops import BrokenRow
+    from affectkit.learning.crop_table import BrokenRow
 
     if isinstance(error, BrokenRow | NoMemory):
         log(f"affectkit: {error}")

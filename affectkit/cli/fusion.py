@@ -10,10 +10,10 @@ import typer
 from affectkit.cli._options import CacheOption, JsonOption, OutOption, SplitsOption, with_configs
 from affectkit.cli._results import as_line, columns, log, log_table
 from affectkit.errors import listed
-from affectkit.stages._labels import LabelChoice
 from affectkit.stages.fuse import FuseConfig
 from affectkit.stages.fuse import fuse as run_fuse
 from affectkit.store import Cache
+from affectkit.tables.labels import LabelChoice
 
 
 def register(app: typer.Typer) -> None:

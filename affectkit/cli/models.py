@@ -21,20 +21,18 @@ from affectkit.cli._results import as_line, choose, finish, log
 from affectkit.cli.data import DeviceOption
 from affectkit.config import Runtime
 from affectkit.errors import UsageError
-from affectkit.stages._labels import LabelChoice
-from affectkit.stages._resumable import Stopped
-from affectkit.stages._training_data import AuxiliarySource
 from affectkit.stages.cross_validate import cross_validate
-from affectkit.stages.predict import PredictConfig
+from affectkit.stages.fit_stage import Stopped
+from affectkit.stages.predict import PredictConfig, is_network, predict_network
 from affectkit.stages.predict import predict as run_predict
-from affectkit.stages.predict_network import is_network, predict_network
 from affectkit.stages.replay import media_suffixes, replay, replay_upstream
-from affectkit.stages.sources import clips_of
-from affectkit.stages.train import TrainConfig, train
+from affectkit.stages.train import AuxiliarySource, TrainConfig, train
 from affectkit.stages.tune import tune
 from affectkit.store import Cache, Failure, open_artifact, open_features
 from affectkit.store.features import names_features
 from affectkit.store.kinds import STAGE_FILE, TRAINED
+from affectkit.tables.labels import LabelChoice
+from affectkit.tables.sources import clips_of
 
 
 def register(app: typer.Typer) -> None:

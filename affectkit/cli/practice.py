@@ -11,8 +11,8 @@ import typer
 from affectkit.cli._options import JsonOption, with_configs
 from affectkit.cli._results import as_line, log
 from affectkit.config import Runtime
-from affectkit.practice._settings import PracticeConfig
 from affectkit.practice.sets import make_practice
+from affectkit.practice.settings import PracticeConfig
 
 
 def register(app: typer.Typer) -> None:

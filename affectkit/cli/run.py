@@ -12,16 +12,14 @@ from affectkit.cli._options import CacheOption, JsonOption, with_configs
 from affectkit.cli._results import LISTED, SOME_FAILED, as_line, columns, log, log_table, print_table
 from affectkit.cli.data import DeviceOption
 from affectkit.config import Runtime
+from affectkit.devices import resolve
 from affectkit.errors import UsageError
-from affectkit.finetuning.processes import Processes
-from affectkit.recipes import at_hand, checking, reading
+from affectkit.learning.processes import Processes
+from affectkit.recipes import at_hand, check, read
 from affectkit.recipes.draft import Draft
-from affectkit.recipes.dry import Row, dry_run
-from affectkit.recipes.running import Made, Session, notes_of, run_all
-from affectkit.recipes.summary import folder_of, write_summary
-from affectkit.recipes.tables import Table, score_tables
-from affectkit.stages._devices import resolve
-from affectkit.stages._resumable import Stopped
+from affectkit.recipes.report import Table, folder_of, score_tables, write_summary
+from affectkit.recipes.run import Made, Row, Session, dry_run, notes_of, run_all
+from affectkit.stages.fit_stage import Stopped
 
 ChangesOption = Annotated[
     list[str] | None,
@@ -79,15 +77,15 @@ def run(
         raise UsageError("run is one process; only finetune takes several GPUs: start that command itself by torchrun")
     if device != "auto":
         resolve(device)
-    draft = reading.read(recipe, changes or [], tiny=tiny)
-    plan = checking.plan(draft, root or [], until)
+    draft = read.read(recipe, changes or [], tiny=tiny)
+    plan = check.plan(draft, root or [], until)
     media = at_hand.look(plan, fetch=not dry and plan.is_sound)
     session = Session(plan, media, cache, runtime, device=device, dry=dry, folder=out or folder_of(plan, cache))
     if dry:
         _dry(session, as_json)
         return
     if plan.problems:
-        raise UsageError(checking.together(plan.problems))
+        raise UsageError(check.together(plan.problems))
     try:
         told: set[str] = set()
         steps = list(plan.steps)
@@ -109,8 +107,8 @@ def run(
 def recipe_list() -> None:
     """List the built-in recipes."""
     table = columns("recipe", "what it is", "paper", "practice set")
-    for name in reading.built_in():
-        draft = reading.read(name)
+    for name in read.built_in():
+        draft = read.read(name)
         table.add_row(name, draft.title, draft.paper, ", ".join(draft.practice))
     print_table(table)
 
@@ -127,13 +125,13 @@ def recipe_show(
 
     Examples: `affectkit recipe show sun-2024-va > mine.toml`, `affectkit recipe show sun-2024-va --models`
     """
-    draft = reading.read(recipe, changes or [], tiny=tiny)
+    draft = read.read(recipe, changes or [], tiny=tiny)
     if models:
         _print_models(draft)
     elif changes or tiny:
-        plan = checking.plan(draft)
+        plan = check.plan(draft)
         if not plan.is_sound:
-            raise UsageError(checking.together(plan.problems))
+            raise UsageError(check.together(plan.problems))
         typer.echo(draft.toml(), nl=False)
     else:
         typer.echo(draft.text, nl=False)
@@ -142,9 +140,9 @@ def recipe_show(
 def _print_models(draft: Draft) -> None:
     from affectkit.recipes.models import models
 
-    plan = checking.plan(draft)
+    plan = check.plan(draft)
     if not plan.is_sound:
-        raise UsageError(checking.together(plan.problems))
+        raise UsageError(check.together(plan.problems))
     table = columns("step", "model", "parameters", "input", "output")
     for one in models(plan):
         count = f"{one.parameters:,}" if one.parameters is not None else "-"
@@ -162,7 +160,7 @@ def _dry(session: Session, as_json: bool) -> None:
         _print_plan(rows)
     missing = [one for one in plan.problems if one.is_missing]
     if not plan.is_sound:
-        raise UsageError(checking.together(plan.problems))
+        raise UsageError(check.together(plan.problems))
     if missing:
         log("before it can run:")
         for one in missing:
@@ -172,7 +170,7 @@ def _dry(session: Session, as_json: bool) -> None:
 
 
 def _recipe_argument(draft: Draft) -> str:
-    name = draft.name if draft.path.parent == reading.BUILT_IN else str(draft.path)
+    name = draft.name if draft.path.parent == read.BUILT_IN else str(draft.path)
     return f"{name} --tiny" if any(one.by == "--tiny" for one in draft.changed) else name
 
 

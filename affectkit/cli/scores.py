@@ -11,12 +11,12 @@ import typer
 from affectkit.cli._options import CacheOption, JsonOption, OutOption, SplitsOption, with_configs
 from affectkit.cli._results import as_line, columns, log, log_table
 from affectkit.errors import listed
-from affectkit.stages._labels import LabelChoice
 from affectkit.stages.compare import CompareConfig
 from affectkit.stages.compare import compare as run_compare
 from affectkit.stages.evaluate import EvaluateConfig
 from affectkit.stages.evaluate import evaluate as run_evaluate
 from affectkit.store import Artifact, Cache
+from affectkit.tables.labels import LabelChoice
 
 
 def register(app: typer.Typer) -> None:

@@ -84,15 +84,15 @@ def weights_fetch(
     if name is not None:
         typer.echo(str(weights.fetch(name).path))
         return
-    from affectkit.recipes import at_hand, checking, reading
+    from affectkit.recipes import at_hand, check, read
 
-    plan = checking.plan(reading.read(recipe or "", tiny=tiny))
+    plan = check.plan(read.read(recipe or "", tiny=tiny))
     if plan.is_sound:
         for file, steps in at_hand.fetch(plan).items():
             typer.echo(str(file.path))
             log(f"{file.name} ({file.licence}): {', '.join(steps)}")
     if plan.problems:
-        raise UsageError(checking.together(plan.problems))
+        raise UsageError(check.together(plan.problems))
 
 
 def demo(
@@ -105,7 +105,7 @@ def demo(
     arousal curves. A head on the faces and a head on the voice are trained and fused. The scores show that the pipeline
     works, not how well anything recognises emotion.
     """
-    from affectkit.stages.demo import run_demo, table_of
+    from affectkit.practice.demo import run_demo, table_of
 
     report = run_demo(folder)
     if as_json:

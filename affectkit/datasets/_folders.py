@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from affectkit.errors import UsageError
-from affectkit.manifest.clip_ids import clip_id
+from affectkit.tables.ids import clip_id
 
 _CROPS = "cropped"
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from affectkit.errors import UsageError
-from affectkit.manifest.csv_text import CsvText, read_text
+from affectkit.tables.csv_text import CsvText, read_text
 
 _BLOCK = 8 << 20
 Values = NDArray[np.float64]

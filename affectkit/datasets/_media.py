@@ -58,7 +58,7 @@ class Media:
             if not is_entered(root, folder):
                 continue
             for entry in entries(root, folder):
-                stem, suffix = os.path.splitext(entry.name)  # noqa: PTH122  (hundreds of thousands of names)
+                stem, suffix = os.path.splitext(entry.name)  # noqa: PTH122
                 if suffix.lower() in VIDEO_SUFFIXES and not is_folder(entry):
                     path = folder / entry.name
                     found[self._name(stem, path)].append(inside(root, path) if entry.is_symlink() else path)

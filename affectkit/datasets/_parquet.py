@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from affectkit.errors import MissingExtra, UsageError
-from affectkit.manifest.csv_table import CsvTable, Words
-from affectkit.manifest.csv_text import LARGEST_FILE
+from affectkit.tables.csv import CsvTable, Words
+from affectkit.tables.csv_text import LARGEST_FILE
 
 
 class ParquetTable(CsvTable):

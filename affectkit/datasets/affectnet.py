@@ -14,8 +14,8 @@ from affectkit.datasets._folders import checked_root, files, find_folder, named_
 from affectkit.datasets._npy import read_number
 from affectkit.datasets._values import served
 from affectkit.errors import UsageError
-from affectkit.manifest.crops import IMAGE_SUFFIXES
 from affectkit.plugins import RawLabels
+from affectkit.tables.crops import IMAGE_SUFFIXES
 from affectkit.tasks import BUILT_IN, Task
 from affectkit.types import Clip, ClipLabels
 

@@ -16,9 +16,9 @@ from affectkit.datasets._frame_times import FrameTimes, assumed, read_times
 from affectkit.datasets._media import Media, MediaOptions
 from affectkit.datasets._values import marked_invalid, served
 from affectkit.errors import ClipError, UsageError, listed
-from affectkit.manifest.frame_rates import FrameRates, frame_rates, rate_of
 from affectkit.media.sampling import Rate
 from affectkit.plugins import RawLabels
+from affectkit.tables.frame_rates import FrameRates, frame_rates, rate_of
 from affectkit.tasks import BUILT_IN, Task
 from affectkit.types import Clip, ClipLabels
 

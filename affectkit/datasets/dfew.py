@@ -13,10 +13,10 @@ from affectkit.config import Config
 from affectkit.datasets._clip_labels import whole_clips
 from affectkit.datasets._folders import checked_root, find_folder, inside
 from affectkit.datasets._media import Media, MediaOptions
-from affectkit.datasets._small_table import SmallTable, read_small_table
 from affectkit.datasets._values import served
 from affectkit.errors import UsageError
 from affectkit.plugins import RawLabels
+from affectkit.tables.csv import SmallTable, read_small_table
 from affectkit.tasks import BUILT_IN, Task
 from affectkit.types import Clip, ClipLabels, Floats
 

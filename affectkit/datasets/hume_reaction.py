@@ -12,10 +12,10 @@ from affectkit.config import Config
 from affectkit.datasets._clip_labels import whole_clips
 from affectkit.datasets._folders import checked_root, entries, files, find_file, find_folder, is_folder
 from affectkit.datasets._media import Media, MediaOptions
-from affectkit.datasets._small_table import SmallTable, read_small_table
 from affectkit.datasets._values import marked_invalid, served
 from affectkit.errors import UsageError
 from affectkit.plugins import RawLabels
+from affectkit.tables.csv import SmallTable, read_small_table
 from affectkit.tasks import Task
 from affectkit.types import Clip, ClipLabels, Floats
 

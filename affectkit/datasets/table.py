@@ -14,10 +14,10 @@ from affectkit.datasets._folders import checked_root, entries, inside, is_folder
 from affectkit.datasets._media import Media, MediaOptions
 from affectkit.datasets._parquet import read_parquet
 from affectkit.errors import UsageError
-from affectkit.manifest.clip_ids import split_name
-from affectkit.manifest.csv_table import CsvTable, read_table
-from affectkit.manifest.labels import labels_of, of_clip
 from affectkit.plugins import RawLabels
+from affectkit.tables.csv import CsvTable, read_table
+from affectkit.tables.ids import split_name
+from affectkit.tables.labels import labels_of, of_clip
 from affectkit.tasks import Task
 from affectkit.types import Clip, ClipLabels
 

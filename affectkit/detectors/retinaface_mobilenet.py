@@ -14,7 +14,7 @@ from pydantic import Field
 
 from affectkit import weights as weight_files
 from affectkit.config import Config
-from affectkit.detectors._retinaface import RetinaFace, RetinaFaceOptions
+from affectkit.detectors.retinaface import RetinaFace, RetinaFaceOptions
 from affectkit.errors import UsageError
 from affectkit.types import Detections
 from affectkit.weights import WeightsFile

@@ -12,7 +12,7 @@ from itertools import combinations
 
 import numpy as np
 
-from affectkit.fusers._moments import Moments
+from affectkit.fusers._objective import Moments
 from affectkit.fusers._weighting import patterns, renormalised
 from affectkit.types import Floats
 

@@ -44,12 +44,11 @@ class Rows:
 def scorer(task: Task, scores: Floats, truth: Floats, draws: int) -> Scorer:
     """The fastest exact way to score `draws` draws. scores [M,N,K], truth [N,K] (classes [N,1])."""
     if task.kind == "regression" and task.metric in ("ccc", "pearson"):
-        from affectkit.fusers._moments import Moments
+        from affectkit.fusers._objective import Moments
 
         return Moments(task.metric, scores, truth)
     if scores.size * draws > _SMALL:
-        from affectkit.fusers._counts import Winners
-        from affectkit.fusers._labels import Labels
+        from affectkit.fusers._objective import Labels, Winners
 
         if task.kind == "multiclass" and task.metric in ("macro-f1", "uar", "war"):
             return Winners(task.metric, scores, truth)

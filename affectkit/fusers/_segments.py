@@ -17,8 +17,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from affectkit.fusers._blocks import Counts, share
-from affectkit.fusers._counts import MEASURES, may_win_of
+from affectkit.fusers._objective import MEASURES, Counts, may_win_of, share
 from affectkit.fusers._weighting import weighted
 from affectkit.metrics import THRESHOLD
 from affectkit.types import Bools, Floats

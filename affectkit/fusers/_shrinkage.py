@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from affectkit import metrics
-from affectkit.folds import folds_of
+from affectkit.tables.splits import folds_of
 from affectkit.tasks import Task
 from affectkit.types import Floats
 

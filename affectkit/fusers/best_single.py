@@ -9,8 +9,7 @@ from numpy.typing import NDArray
 
 from affectkit import metrics
 from affectkit.config import Config
-from affectkit.fusers._fixed import WeightedFusion
-from affectkit.fusers._weighting import usable
+from affectkit.fusers._weighting import WeightedFusion, usable
 from affectkit.tasks import Task
 from affectkit.types import Floats
 

@@ -19,10 +19,9 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from affectkit.config import Config
-from affectkit.fusers._fixed import WeightedFusion
 from affectkit.fusers._search import Search
 from affectkit.fusers._shrinkage import SHRINK_HELP, Shrink
-from affectkit.fusers._weighting import usable
+from affectkit.fusers._weighting import WeightedFusion, usable
 from affectkit.tasks import Task
 from affectkit.types import Floats
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from affectkit.config import Config
-from affectkit.fusers._fixed import WeightedFusion
+from affectkit.fusers._weighting import WeightedFusion
 from affectkit.types import Floats
 
 

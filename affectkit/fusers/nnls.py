@@ -10,9 +10,8 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from affectkit.config import Config
-from affectkit.fusers._fixed import WeightedFusion
 from affectkit.fusers._shrinkage import SHRINK_HELP, Shrink
-from affectkit.fusers._weighting import bridged, usable
+from affectkit.fusers._weighting import WeightedFusion, bridged, usable
 from affectkit.types import Floats
 
 

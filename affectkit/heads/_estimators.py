@@ -13,7 +13,7 @@ import numpy as np
 from sklearn import ensemble, linear_model, neighbors, svm
 
 from affectkit.errors import UsageError, unknown
-from affectkit.heads._static import Matrix
+from affectkit.learning.static_head import Matrix
 from affectkit.tasks import Task
 from affectkit.types import Bools
 

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field, model_validator
 
-from affectkit.heads._modalities import Dims, ModalityOptions
-from affectkit.heads._temporal import TemporalHead
+from affectkit.learning.modalities import Dims, ModalityOptions
+from affectkit.learning.temporal_head import TemporalHead
 
 if TYPE_CHECKING:
     from torch import nn
@@ -51,7 +51,7 @@ class Attention(TemporalHead):
 
     def fusion(self, dims: Dims, outputs: int) -> nn.Module:
         """See `TemporalHead.fusion`."""
-        from affectkit.heads._modality_layers import CrossModal
+        from affectkit.nets.modalities import CrossModal
 
         return CrossModal(dims, outputs, self.options, pool=self.task.level == "clip")
 

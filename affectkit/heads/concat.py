@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from affectkit.heads._modalities import Dims, ModalityOptions
-from affectkit.heads._temporal import TemporalHead
+from affectkit.learning.modalities import Dims, ModalityOptions
+from affectkit.learning.temporal_head import TemporalHead
 
 if TYPE_CHECKING:
     from torch import nn
@@ -41,7 +41,7 @@ class Concat(TemporalHead):
 
     def fusion(self, dims: Dims, outputs: int) -> nn.Module:
         """See `TemporalHead.fusion`."""
-        from affectkit.heads._modality_layers import Concat as Network
+        from affectkit.nets.modalities import Concat as Network
 
         return Network(dims, outputs, self.options, pool=self.task.level == "clip")
 

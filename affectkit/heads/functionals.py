@@ -19,8 +19,7 @@ from numpy.typing import NDArray
 from pydantic import Field, field_validator
 
 from affectkit.errors import HostileFile, UsageError
-from affectkit.heads._static import Matrix, Model, Split, StaticHead, StaticHeader, tensor
-from affectkit.heads._static_options import StaticOptions
+from affectkit.learning.static_head import Matrix, Model, Split, StaticHead, StaticHeader, StaticOptions, tensor
 
 Estimator = Literal[
     "ridge", "lasso", "elastic-net", "logistic", "linear-svm", "svm", "knn", "random-forest", "extra-trees",

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, model_validator
 
-from affectkit.heads import _presets
-from affectkit.heads._options import TrainingOptions
-from affectkit.heads._temporal import TemporalHead
+from affectkit.learning import options
+from affectkit.learning.options import TrainingOptions
+from affectkit.learning.temporal_head import TemporalHead
 
 if TYPE_CHECKING:
     from torch import nn
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 class Options(TrainingOptions):
     """Of the network; the others are shared."""
 
-    preset: str = Field("sun-v4", description=_presets.DESCRIPTION + ", ".join(_presets.PRESETS["gru"]))
+    preset: str = Field("sun-v4", description=options.DESCRIPTION + ", ".join(options.PRESETS["gru"]))
     hidden: int = Field(256, ge=1, le=8192, description="width of the GRU")
     layers: int = Field(2, ge=1, le=8, description="GRU layers")
     bidirectional: bool = Field(False, description="read the window in both directions")
@@ -30,7 +30,7 @@ class Options(TrainingOptions):
     @model_validator(mode="before")
     @classmethod
     def _with_preset(cls, given: Any) -> Any:
-        return _presets.filled("gru", given, "sun-v4")
+        return options.filled("gru", given, "sun-v4")
 
 
 class Gru(TemporalHead):
@@ -41,7 +41,7 @@ class Gru(TemporalHead):
     def network(self, inputs: int, outputs: int) -> nn.Module:
         from torch.nn import Identity, Linear
 
-        from affectkit.heads import _layers as layers
+        from affectkit.nets import layers
 
         chosen: Options = self.options
         gru = layers.Recurrent("gru", inputs, chosen.hidden, chosen.layers, chosen.bidirectional, chosen.dropout)

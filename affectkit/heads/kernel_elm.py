@@ -19,9 +19,8 @@ from pydantic import Field
 
 from affectkit import metrics
 from affectkit.errors import HostileFile, UsageError
-from affectkit.folds import folds_of
-from affectkit.heads._static import Matrix, Split, StaticHead, StaticHeader, tensor
-from affectkit.heads._static_options import Normalise, StaticOptions
+from affectkit.learning.static_head import Matrix, Normalise, Split, StaticHead, StaticHeader, StaticOptions, tensor
+from affectkit.tables.splits import folds_of
 from affectkit.tasks import Task
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from affectkit.heads._options import TrainingOptions
-from affectkit.heads._temporal import TemporalHead
+from affectkit.learning.options import TrainingOptions
+from affectkit.learning.temporal_head import TemporalHead
 
 if TYPE_CHECKING:
     from torch import nn
@@ -35,7 +35,7 @@ class Lstm(TemporalHead):
     def network(self, inputs: int, outputs: int) -> nn.Module:
         from torch.nn import Dropout, Identity, Linear, ReLU
 
-        from affectkit.heads import _layers as layers
+        from affectkit.nets import layers
 
         chosen: Options = self.options
         lstm = layers.Recurrent(

@@ -30,9 +30,9 @@ import numpy as np
 from pydantic import Field, field_validator, model_validator
 
 from affectkit.config import Config
-from affectkit.heads._options import Seconds, TrainingOptions
-from affectkit.heads._temporal import TemporalHead
-from affectkit.heads._windows import Indices, Plan, Windows, slide
+from affectkit.learning.options import Seconds, TrainingOptions
+from affectkit.learning.temporal_head import TemporalHead
+from affectkit.learning.windows import Indices, Plan, Windows, slide
 
 if TYPE_CHECKING:
     from torch import nn
@@ -126,7 +126,7 @@ class Pyramid(TemporalHead):
     Options = Options
 
     def network(self, inputs: int, outputs: int) -> nn.Module:
-        from affectkit.heads._pyramid_layers import Scales
+        from affectkit.nets.pyramid import Scales
 
         return Scales(inputs, outputs, self.options, centred=self.task.level == "time")
 

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from affectkit.heads._options import TrainingOptions
-from affectkit.heads._temporal import TemporalHead
+from affectkit.learning.options import TrainingOptions
+from affectkit.learning.temporal_head import TemporalHead
 
 if TYPE_CHECKING:
     from torch import nn
@@ -36,8 +36,8 @@ class Tcn(TemporalHead):
     def network(self, inputs: int, outputs: int) -> nn.Module:
         from torch.nn import Identity, Linear
 
-        from affectkit.heads import _layers as layers
-        from affectkit.heads._convolution import ConvBlock
+        from affectkit.nets import layers
+        from affectkit.nets.layers import ConvBlock
 
         chosen: Options = self.options
         widths = [inputs] + [chosen.channels] * chosen.layers

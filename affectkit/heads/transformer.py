@@ -4,7 +4,7 @@ BatchNorm, three encoder layers of 8 heads whose feed-forward is as wide as they
 every layer, a LayerNorm, and a linear output at each step (Tanh for valence and arousal). Clip-level tasks take the
 mean over the valid steps first, which is ours.
 
-The temporal models of SUN (arXiv 2403.12609) are post-norm and as wide as the features, see `_presets`; `sun-v3` is
+The temporal models of SUN (arXiv 2403.12609) are post-norm and as wide as the features; `sun-v3` is
 their best.
 """
 
@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, model_validator
 
-from affectkit.heads import _presets
-from affectkit.heads._options import TrainingOptions
-from affectkit.heads._temporal import TemporalHead
+from affectkit.learning import options
+from affectkit.learning.options import TrainingOptions
+from affectkit.learning.temporal_head import TemporalHead
 
 if TYPE_CHECKING:
     from torch import nn
@@ -27,7 +27,7 @@ MOST_HEADS = 128
 class Options(TrainingOptions):
     """Of the network; the others are shared."""
 
-    preset: str = Field("none", description=_presets.DESCRIPTION + ", ".join(_presets.PRESETS["transformer"]))
+    preset: str = Field("none", description=options.DESCRIPTION + ", ".join(options.PRESETS["transformer"]))
     layers: int = Field(3, ge=1, le=48, description="encoder layers")
     heads: str = Field(
         "8", max_length=256, coerce_numbers_to_str=True, description="attention heads, or those of each layer: 8,8,4"
@@ -42,7 +42,7 @@ class Options(TrainingOptions):
     @model_validator(mode="before")
     @classmethod
     def _with_preset(cls, given: Any) -> Any:
-        return _presets.filled("transformer", given, "none")
+        return options.filled("transformer", given, "none")
 
     @model_validator(mode="after")
     def _heads_fit_the_layers(self) -> Options:
@@ -71,7 +71,7 @@ class Transformer(TemporalHead):
     def network(self, inputs: int, outputs: int) -> nn.Module:
         from torch.nn import Identity, LayerNorm, Linear
 
-        from affectkit.heads import _layers as layers
+        from affectkit.nets import layers
 
         chosen: Options = self.options
         width = chosen.width or inputs

@@ -28,10 +28,9 @@ from pydantic import Field
 
 from affectkit.config import Config
 from affectkit.heads import pyramid as head
-from affectkit.heads._options import Seconds
-from affectkit.heads._windows import Plan, Windows, plan
-from affectkit.networks._clips import whole
-from affectkit.networks._options import ImageOptions
+from affectkit.learning.crop_table import whole
+from affectkit.learning.options import ImageOptions, Seconds
+from affectkit.learning.windows import Plan, Windows, plan
 from affectkit.networks.static import Static, StaticOptions
 from affectkit.plugins import Outputs, Units
 from affectkit.tasks import Task
@@ -41,7 +40,7 @@ from affectkit.weights import WeightsFile
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from affectkit.networks._pyramid_module import CropPyramid
+    from affectkit.nets.crop_pyramid import CropPyramid
 
 Indices = NDArray[np.int64]
 RESNET = "resnet18.tv_in1k"
@@ -89,8 +88,8 @@ class Pyramid:
 
     def build(self, weights: WeightsFile | None, outputs: Sequence[Outputs]) -> CropPyramid:
         """From uint8 [B,I,3,h,w] to scores [B,1,K]. Raises UsageError for weights that do not fit."""
-        from affectkit.networks import _timm_backbone as backbone
-        from affectkit.networks._pyramid_module import CropPyramid
+        from affectkit.nets import trunk as backbone
+        from affectkit.nets.crop_pyramid import CropPyramid
 
         chosen = self.options
         encoder, self.architecture = backbone.build(
@@ -102,7 +101,7 @@ class Pyramid:
 
     def blocks(self, module: CropPyramid) -> list[list[nn.Parameter]]:
         """timm's own groups of the backbone, then the pyramid."""
-        from affectkit.networks import _timm_backbone as backbone
+        from affectkit.nets import trunk as backbone
 
         return [*backbone.blocks(module.encoder), list(chain(module.scales.parameters(), module.output.parameters()))]
 
@@ -110,7 +109,7 @@ class Pyramid:
         self, upstream: Any, clips: Sequence[str], labels: Mapping[str, ClipLabels] | None, pooling: str, training: bool
     ) -> Units:
         """Windows of crops; of time-level tasks one a row or, in training, every `stride` seconds a labelled one."""
-        from affectkit.networks._crops import CropTable
+        from affectkit.learning.crop_table import CropTable
 
         table = CropTable(upstream, clips)
         known = table.labels(labels, self.task, pooling)

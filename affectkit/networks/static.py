@@ -27,8 +27,8 @@ from affectkit import plugins
 from affectkit.backbones.efficientnet_lite0 import NAME
 from affectkit.config import Config
 from affectkit.errors import UsageError
-from affectkit.networks._clips import whole
-from affectkit.networks._options import ImageOptions
+from affectkit.learning.crop_table import whole
+from affectkit.learning.options import ImageOptions
 from affectkit.plugins import Outputs, Units
 from affectkit.tasks import Task
 from affectkit.types import ClipLabels
@@ -37,7 +37,7 @@ from affectkit.weights import WeightsFile
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from affectkit.networks._static_module import StaticModule
+    from affectkit.nets.static import StaticModule
 
 Indices = NDArray[np.int64]
 EFFICIENTNET = "tf_efficientnet_b1.in1k"
@@ -98,8 +98,8 @@ class Static:
 
     def build(self, weights: WeightsFile | None, outputs: Sequence[Outputs]) -> StaticModule:
         """From uint8 [B,1,3,h,w] to scores [B,1,K]. Raises UsageError for weights that do not fit."""
-        from affectkit.networks import _timm_backbone as backbone
-        from affectkit.networks._static_module import StaticModule
+        from affectkit.nets import trunk as backbone
+        from affectkit.nets.static import StaticModule
 
         chosen = self.options
         encoder, self.architecture = backbone.build(
@@ -110,7 +110,7 @@ class Static:
 
     def blocks(self, module: StaticModule) -> list[list[nn.Parameter]]:
         """timm's own groups of the backbone, then the layers on it."""
-        from affectkit.networks import _timm_backbone as backbone
+        from affectkit.nets import trunk as backbone
 
         return [*backbone.blocks(module.encoder), [*module.neck.parameters(), *module.scores.parameters()]]
 
@@ -119,7 +119,7 @@ class Static:
     ) -> Units:
         """Every crop with a face, in training every `every`-th of each clip. Of a clip-level task all crops of a clip
         are about its one label."""
-        from affectkit.networks._crops import CropTable
+        from affectkit.learning.crop_table import CropTable
 
         table = CropTable(upstream, clips)
         faces = [first + np.flatnonzero(table.valid[first:last]) for first, last in pairwise(table.offsets.tolist())]

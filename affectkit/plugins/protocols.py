@@ -217,7 +217,7 @@ class Units:
 
 class Network(Plugin, Protocol):
     """A backbone and a head of its own, trained together on cached crops or waveforms (`affectkit finetune`).
-    Constructed as `Network(options, task)`; its `Options` extend `affectkit.networks._options.TuningOptions`.
+    Constructed as `Network(options, task)`; its `Options` extend `affectkit.learning.options.TuningOptions`.
     """
 
     kind: ClassVar[Literal["image", "audio"]]
@@ -242,7 +242,7 @@ class Network(Plugin, Protocol):
     def build(self, weights: WeightsFile | None, outputs: Sequence[Outputs]) -> Any:
         """A torch module from a batch of `load` (on the device) to raw scores [B,L,K]: the task's own columns first,
         then those of tasks learnt along, K of all `outputs` (one a task) together. Its attribute `output` is
-        `affectkit.heads._outputs.module(outputs)`, the last activations, which `forward` ends with. Without weights:
+        `affectkit.learning.output_layer.module(outputs)`, the activations that `forward` ends with. Without weights:
         the architecture alone, to load a state into."""
 
     def blocks(self, module: Any) -> list[list[Any]]:

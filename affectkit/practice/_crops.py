@@ -9,8 +9,8 @@ from PIL import Image
 
 from affectkit.practice._feelings import Values
 from affectkit.practice._looks import MIDDLE, Look
-from affectkit.stages._animated_face import HEAD, PICTURE_WIDTH, Frame, View
-from affectkit.stages._portable import settled
+from affectkit.practice.animated_face import HEAD, PICTURE_WIDTH, Frame, View
+from affectkit.practice.portable import settled
 
 SIDE = 112
 CENTRE, WIDTH = (225.0, 108.0), 138.0
@@ -34,7 +34,7 @@ def aligned(picture: Frame, view: View, look: Look, side: int = SIDE) -> Image.I
 def seen_at(points: Values, view: View, look: Look, size: int) -> Values:
     """Where points [N,2] of the photograph's face at rest are seen in a picture, in pixels from its upper left corner.
 
-    The inverse of the maps in `_animated_face`, but for those of the features, which bend only what is near them.
+    The inverse of the maps in `animated_face`, but for those of the features, which bend only what is near them.
     """
     middle, head, shift = np.array(MIDDLE), np.array(HEAD), np.array(view.shift)
     points = middle + (points - middle) * look.stretch

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from affectkit.stages._face_features import Expression
+from affectkit.practice.face_features import Expression
 from affectkit.tasks import BUILT_IN
 
 PARAMETERS = ("smile", "jaw", "brows", "eyes", "frown")

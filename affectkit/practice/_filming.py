@@ -11,10 +11,10 @@ import numpy as np
 
 from affectkit.media import write_video
 from affectkit.practice._scenes import Scene
-from affectkit.practice._settings import Plan
-from affectkit.stages._animated_face import Frame
-from affectkit.stages._demo_voice import SAMPLING_RATE
-from affectkit.stages._progress import Meter
+from affectkit.practice.animated_face import Frame
+from affectkit.practice.demo_voice import SAMPLING_RATE
+from affectkit.practice.settings import Plan
+from affectkit.stages.map_stage import Meter
 
 Seen = Callable[[int, int, Frame], None]
 """Called with the number of a frame (from 0), of a person (from 0) and the picture of that person."""

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from affectkit.stages._animated_face import Grid
-from affectkit.stages._face_features import Expression, bump, smoothstep
-from affectkit.stages._portable import power, settled, sine
+from affectkit.practice.animated_face import Grid
+from affectkit.practice.face_features import Expression, bump, smoothstep
+from affectkit.practice.portable import power, settled, sine
 
 MIDDLE = (225.0, 118.0)  # the photograph's point about which a face is stretched: the bridge of the nose
 Planes = NDArray[np.float32]

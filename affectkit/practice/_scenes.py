@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 
 from affectkit.practice._feelings import NEUTRAL, PARAMETERS, Values, face_of
 from affectkit.practice._looks import Look
-from affectkit.stages._animated_face import Frame, View, render
-from affectkit.stages._demo_scenes import make_blinks, make_views, wander
-from affectkit.stages._demo_voice import make_voice
-from affectkit.stages._face_features import Expression
-from affectkit.stages._portable import settled
+from affectkit.practice.animated_face import Frame, View, render
+from affectkit.practice.demo import make_blinks, make_views, wander
+from affectkit.practice.demo_voice import make_voice
+from affectkit.practice.face_features import Expression
+from affectkit.practice.portable import settled
 
 CHANGE = 0.5  # s from one feeling to the next
 _OWN = 0.12  # wandering of valence and arousal that no feeling explains

@@ -6,7 +6,7 @@ import numpy as np
 
 from affectkit.practice._feelings import LOW, NEUTRAL, Values, feelings_of
 from affectkit.practice._scenes import Scene, frame_times, make_scene, swell
-from affectkit.practice._settings import Plan, mixed_splits, split_sizes
+from affectkit.practice.settings import Plan, mixed_splits, split_sizes
 
 PERSONS = 14
 """Appearances in a set; they recur in all splits."""

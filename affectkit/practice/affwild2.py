@@ -18,10 +18,10 @@ from affectkit.practice._crops import aligned, save_crop
 from affectkit.practice._feelings import feelings_of
 from affectkit.practice._filming import film
 from affectkit.practice._scenes import Scene, episodes, frame_times, make_scene
-from affectkit.practice._settings import Plan, dealt, mixed_splits, split_sizes
-from affectkit.stages._animated_face import Frame
+from affectkit.practice.animated_face import Frame
+from affectkit.practice.settings import Plan, dealt, mixed_splits, split_sizes
 from affectkit.store.atomic import write_text
-from affectkit.submissions import FORMATS
+from affectkit.tables.submissions import FORMATS
 from affectkit.tasks import BUILT_IN
 
 CLIPS, SECONDS, LEAST = 24, 7.0, 6

@@ -12,10 +12,10 @@ from pathlib import Path
 
 from affectkit.practice._feelings import Values, feelings_of
 from affectkit.practice._filming import film
-from affectkit.practice._settings import Plan, deal_by_split
 from affectkit.practice._whole_clips import class_scene, clip_splits
+from affectkit.practice.settings import Plan, deal_by_split
 from affectkit.store.atomic import write_text
-from affectkit.submissions import FORMATS
+from affectkit.tables.submissions import FORMATS
 from affectkit.tasks import BUILT_IN
 
 CLIPS, SECONDS, LEAST = 70, 3.0, 3

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from affectkit.practice._crops import aligned, save_crop
 from affectkit.practice._feelings import Values, feelings_of
-from affectkit.practice._settings import Plan, dealt
 from affectkit.practice._whole_clips import class_scene
+from affectkit.practice.settings import Plan, dealt
 from affectkit.store.atomic import write_text
 
 CLIPS, SECONDS, LEAST = 70, 2.4, 10

@@ -12,10 +12,10 @@ from pathlib import Path
 
 from affectkit.practice._feelings import Values
 from affectkit.practice._filming import film
-from affectkit.practice._settings import Plan, deal_by_split
 from affectkit.practice._whole_clips import clip_splits, draw_intensities, mixed_scene
+from affectkit.practice.settings import Plan, deal_by_split
 from affectkit.store.atomic import write_text
-from affectkit.submissions import FORMATS
+from affectkit.tables.submissions import FORMATS
 
 CLIPS, SECONDS, LEAST = 80, 2.5, 3
 TOPS = ("raw", "labels.csv", "partition.csv", "submission_template.csv")

@@ -11,9 +11,9 @@ from affectkit.config import Runtime
 from affectkit.errors import unknown
 from affectkit.practice._filming import each
 from affectkit.practice._folder import SetFolder
-from affectkit.practice._settings import PracticeConfig, planned
-from affectkit.stages._animated_face import PHOTO_SHA256, photograph
-from affectkit.stages._progress import meter
+from affectkit.practice.animated_face import PHOTO_SHA256, photograph
+from affectkit.practice.settings import PracticeConfig, planned
+from affectkit.stages.map_stage import meter
 from affectkit.store.atomic import explained, write_text
 
 GENERATOR_VERSION = 3  # bump when a picture, a sound or a label changes

@@ -8,7 +8,7 @@ from affectkit import tasks
 from affectkit.recipes.draft import Draft
 from affectkit.recipes.steps import Step
 from affectkit.stages.submit import SubmitConfig
-from affectkit.submissions import FORMATS
+from affectkit.tables.submissions import FORMATS
 from affectkit.tasks import Task
 
 _READERS = ("evaluate", "compare", "submit")

@@ -9,18 +9,18 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from affectkit import submissions, tasks
+from affectkit import tasks
 from affectkit.downloads import NOT_NOW, offline
 from affectkit.errors import AffectkitError, require
-from affectkit.manifest.labels import check_labels
 from affectkit.recipes._settings import chosen, places_in
-from affectkit.recipes.checking import Plan, root_option
+from affectkit.recipes.check import Plan, root_option
 from affectkit.recipes.steps import DataSet, Step
-from affectkit.stages._labels import DatasetLabels, Labels
 from affectkit.stages.audio import AudioConfig
 from affectkit.stages.evaluate import EvaluateConfig
-from affectkit.stages.sources import are_crops
 from affectkit.stages.submit import SubmitConfig
+from affectkit.tables import submissions
+from affectkit.tables.labels import DatasetLabels, Labels, check_labels
+from affectkit.tables.sources import are_crops
 from affectkit.tasks import Task
 from affectkit.types import Clip, ClipLabels
 from affectkit.weights import WeightsFile

@@ -20,14 +20,14 @@ from affectkit.config import Numerics, Runtime
 from affectkit.errors import AffectkitError
 from affectkit.plugins import Example, Outputs
 from affectkit.recipes._settings import chosen
-from affectkit.recipes.checking import Plan
+from affectkit.recipes.check import Plan
 from affectkit.recipes.steps import Ref, Step
 from affectkit.stages.audio import AudioConfig, extract_audio
 from affectkit.stages.embed import WINDOW, EmbedConfig
 from affectkit.stages.faces import FacesConfig, extract_faces
 from affectkit.stages.functionals import FunctionalsConfig
-from affectkit.stages.sources import CropTimes, clips_of
 from affectkit.store import Artifact, Cache
+from affectkit.tables.sources import CropTimes, clips_of
 from affectkit.tasks import Task
 from affectkit.types import FeatureSequence
 

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 from affectkit import tasks
 from affectkit.config import Numerics
-from affectkit.manifest.frame_rates import frame_rates
 from affectkit.recipes.steps import (
     AudioPlaces,
     FacesPlaces,
@@ -20,7 +19,6 @@ from affectkit.recipes.steps import (
     SubmitPlaces,
     TrainPlaces,
 )
-from affectkit.stages._training_data import AuxiliarySource
 from affectkit.stages.audio import AudioConfig, extract_audio
 from affectkit.stages.compare import CompareConfig, compare
 from affectkit.stages.embed import EmbedConfig, embed
@@ -29,17 +27,17 @@ from affectkit.stages.faces import FacesConfig, extract_faces
 from affectkit.stages.finetune import FinetuneConfig, finetune
 from affectkit.stages.functionals import FunctionalsConfig, functionals
 from affectkit.stages.fuse import FuseConfig, fuse
-from affectkit.stages.predict import PredictConfig, predict
-from affectkit.stages.predict_network import predict_network
-from affectkit.stages.sources import CropTimes
+from affectkit.stages.predict import PredictConfig, predict, predict_network
 from affectkit.stages.submit import SubmitConfig, submit
-from affectkit.stages.train import TrainConfig, train
+from affectkit.stages.train import AuxiliarySource, TrainConfig, train
 from affectkit.store import Features
 from affectkit.store import features as column_of
 from affectkit.store.atomic import explained
+from affectkit.tables.frame_rates import frame_rates
+from affectkit.tables.sources import CropTimes
 
 if TYPE_CHECKING:
-    from affectkit.recipes.running import Session
+    from affectkit.recipes.run import Session
 
 
 def _faces(step: Step, run: Session) -> Any:

@@ -12,10 +12,10 @@ from pydantic import Field
 from affectkit import plugins
 from affectkit.config import Config
 from affectkit.media.sampling import Rate
-from affectkit.stages._labels import DatasetLabels
+from affectkit.tables.labels import DatasetLabels
 
 if TYPE_CHECKING:
-    from affectkit.recipes.running import Session
+    from affectkit.recipes.run import Session
 
 C = TypeVar("C", bound=Config)
 Makes = Literal["crops", "sound", "features", "head", "network", "predictions", "report", "file"]

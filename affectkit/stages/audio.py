@@ -16,11 +16,11 @@ from affectkit.config import Config, Runtime
 from affectkit.errors import AffectkitError, ClipError, UsageError
 from affectkit.media import Waveform, decoder_version, read_audio
 from affectkit.prefetch import ahead, worker_count
-from affectkit.stages._contents import sound_notices, with_notices
-from affectkit.stages._decoding import clip_error
-from affectkit.stages._map import Outcome, Sink, run
-from affectkit.stages.sources import are_crops, clip_entries, sound_sources
+from affectkit.stages.faces import clip_error
+from affectkit.stages.map_stage import Outcome, Sink, run, with_notices
+from affectkit.stages.row_counts import sound_notices
 from affectkit.store import Cache, waveforms_schema
+from affectkit.tables.sources import are_crops, clip_entries, sound_sources
 from affectkit.types import Clip, Floats, Openings
 
 VERSION = 1
@@ -112,7 +112,7 @@ def _openings(config: AudioConfig, mouth: Path | None) -> Mapping[str, Openings]
         )  # fmt: skip
     if mouth is None:
         return None
-    from affectkit.manifest.openings import read_openings
+    from affectkit.tables.openings import read_openings
 
     return read_openings(mouth)
 

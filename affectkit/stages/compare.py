@@ -16,14 +16,14 @@ from pydantic import Field
 
 from affectkit import bootstrap, metrics, tasks
 from affectkit.errors import UsageError
-from affectkit.stages import _constant
-from affectkit.stages import _predictions as tables
-from affectkit.stages._labels import Labels, identity, read
-from affectkit.stages._reports import ComparisonShape, report_at_hand
-from affectkit.stages._scoring import Scored, ScoringConfig, gather
+from affectkit.stages import scoring
 from affectkit.stages.evaluate import intervals
+from affectkit.stages.reports import ComparisonShape, report_at_hand
+from affectkit.stages.scoring import Scored, ScoringConfig, gather
 from affectkit.store import Artifact, Cache
 from affectkit.store.atomic import write_text
+from affectkit.tables import predictions as tables
+from affectkit.tables.labels import Labels, identity, read
 from affectkit.tasks import Task
 
 VERSION = 4
@@ -96,7 +96,7 @@ def _report(task: Task, scored: Scored, names: Sequence[str], config: CompareCon
         "split": scored.split or "all",
         "reference": {"place": reference, "path": names[reference], "chosen": config.reference},
         "systems": systems,
-        "constant": _constant.report(task, scored.truth),
+        "constant": scoring.constant_report(task, scored.truth),
         "bootstrap": made[0]["bootstrap"] | {"adjusted": "Holm, over the systems, metric by metric"},
         "cautions": scored.cautions + made[0]["cautions"] + _chosen_by_score(config, len(names)),
         **scored.counts,

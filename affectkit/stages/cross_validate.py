@@ -20,16 +20,14 @@ import numpy as np
 from affectkit import metrics, plugins, tasks
 from affectkit.config import Runtime, canonical_json
 from affectkit.errors import UsageError, listed
-from affectkit.manifest.folds import deal
-from affectkit.manifest.splits import SplitRequest, resolve_splits
-from affectkit.stages import _predictions as predictions
-from affectkit.stages import _rows
-from affectkit.stages._labels import Labels, identity, read
-from affectkit.stages._reports import FoldsShape, report_at_hand
 from affectkit.stages.predict import predict
+from affectkit.stages.reports import FoldsShape, report_at_hand
 from affectkit.stages.train import TrainConfig, train
 from affectkit.store import Artifact, Cache, Features, predictions_schema, write_table
 from affectkit.store.atomic import write_text
+from affectkit.tables import predictions, timeline
+from affectkit.tables.labels import Labels, identity, read
+from affectkit.tables.splits import SplitRequest, deal, resolve_splits
 from affectkit.tasks import Task
 from affectkit.types import ClipLabels, Predictions
 
@@ -172,8 +170,8 @@ def _report(
     task: Task, joined: Predictions, known: Mapping[str, ClipLabels], fold: Mapping[str, int],
     heads: Sequence[Mapping[str, Any]],
 ) -> dict[str, Any]:  # fmt: skip
-    at, truth = _rows.at_labels(joined, known, task)
-    scores = _rows.scores_at(joined, at)
+    at, truth = timeline.at_labels(joined, known, task)
+    scores = timeline.scores_at(joined, at)
     used = np.isfinite(truth).all(axis=1) & np.isfinite(scores).all(axis=1)
     place = np.array([fold[clip] for clip in at.clip.tolist()])
     each = [

@@ -9,20 +9,22 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from pydantic import Field
 
 from affectkit import tasks
 from affectkit.config import Config, Runtime
 from affectkit.digests import Digests
 from affectkit.errors import ClipError, UsageError, require
-from affectkit.manifest.crops import crop_frames
+from affectkit.media import Sampling, VideoReader, scan
+from affectkit.plugins import RawLabels
 from affectkit.prefetch import worker_count
-from affectkit.stages._frame_counts import Counted, count_frames
-from affectkit.stages._label_checks import constant_splits, described, doubts_of
-from affectkit.stages._labels import DatasetLabels
-from affectkit.stages._progress import meter
+from affectkit.stages.map_stage import meter
+from affectkit.tables.crops import crop_frames
+from affectkit.tables.label_doubts import constant_targets, time_doubts, value_doubts
+from affectkit.tables.labels import DatasetLabels
 from affectkit.tasks import Task
-from affectkit.types import Clip
+from affectkit.types import Clip, ClipLabels
 
 FEW = 5  # rows and frames that differ by more do not belong together
 LISTED = 5
@@ -130,9 +132,9 @@ def _chosen(reader: Any, source: DatasetLabels, config: CheckConfig, report: Rep
 def draw_labels(folder: Path, report: Report) -> list[Path]:
     """Figures of the labels of every task, PNG and SVG. Raises MissingExtra without matplotlib."""
     require("matplotlib", "matplotlib", "figures", "drawing figures")
-    from affectkit.stages._label_figures import draw
+    from affectkit.stages.figures import draw_labels
 
-    return draw(folder, report.tasks)
+    return draw_labels(folder, report.tasks)
 
 
 def _frames(clips: Mapping[str, Clip], config: CheckConfig, runtime: Runtime, report: Report) -> dict[str, Counted]:
@@ -227,3 +229,81 @@ def _subjects(clips: Iterable[Clip], splits: Mapping[str, str], report: Report) 
             places[clip.subject].add(splits[clip.id])
     several = (f"{name}: {', '.join(sorted(found))}" for name, found in sorted(places.items()) if len(found) > 1)
     report.add("subjects in several splits", several, biases=True)
+
+
+@dataclass(frozen=True)
+class Counted:
+    """Frames of one clip's media, what is wrong with it, and how long it lasts (s), where it says so."""
+
+    frames: int
+    problem: str | None = None
+    seconds: float = float("nan")
+
+
+def count_frames(path: Path, decode: bool = False) -> Counted:
+    """Frames of different presentation times. Raises ClipError where none is there."""
+    if not decode:
+        index = scan(path)
+        return Counted(len(set(index.ticks.tolist())), "; ".join(index.damage) or None, index.duration)
+    reader, count, end = VideoReader(path, Sampling(fps="native"), threads=1), 0, float("nan")
+    for frame in reader:
+        count, end = count + 1, frame.end
+    return Counted(count, reader.problem, end)
+
+
+BINS = 20  # of a histogram from -1 to 1
+
+
+def described(task: Task, values: Mapping[str, np.ndarray], splits: Mapping[str, str]) -> dict[str, Any]:
+    """Clips, rows, invalid rows and the labels' distribution, by split."""
+    found: dict[str, Any] = {}
+    by_split: dict[str, list[np.ndarray]] = defaultdict(list)
+    for clip, own in values.items():
+        by_split[splits.get(clip, "none")].append(own)
+    for split, parts in sorted(by_split.items()):
+        rows = np.concatenate(parts)
+        valid = rows[np.isfinite(rows).all(axis=1)]
+        found[split] = {"clips": len(parts), "rows": len(rows), "invalid_rows": len(rows) - len(valid)}
+        found[split] |= _distribution(task, valid)
+    return {"splits": found}
+
+
+def _distribution(task: Task, valid: np.ndarray) -> dict[str, Any]:
+    if task.kind == "multiclass":
+        counts = np.bincount(valid[:, 0].astype(int), minlength=task.outputs) if len(valid) else np.zeros(task.outputs)
+        return {"classes": dict(zip(task.targets, map(int, counts), strict=True))}
+    if task.kind == "multilabel":
+        return {"positive": dict(zip(task.targets, valid.sum(axis=0).astype(int).tolist(), strict=True))}
+    low = 0.0 if len(valid) and valid.min() >= 0 else -1.0
+    edges = np.linspace(low, 1.0, BINS + 1)
+    return {
+        "range": {name: [float(column.min()), float(column.max())] if len(column) else []
+                  for name, column in zip(task.targets, valid.T, strict=True)},
+        "histogram_edges": edges.round(6).tolist(),
+        "histogram": {name: np.histogram(column, edges)[0].tolist()
+                      for name, column in zip(task.targets, valid.T, strict=True)},
+        "outside": {name: int(((column < low) | (column > 1)).sum())
+                    for name, column in zip(task.targets, valid.T, strict=True)},
+    }  # fmt: skip
+
+
+def constant_splits(task: Task, rows: Mapping[str, RawLabels], splits: Mapping[str, str]) -> list[str]:
+    """The splits whose labels are the same in every row, for every target: placeholders, most likely."""
+    by_split: dict[str, list[np.ndarray]] = defaultdict(list)
+    for clip, raw in rows.items():
+        by_split[splits.get(clip, "none")].append(raw.values)
+    return [
+        split
+        for split, parts in sorted(by_split.items())
+        if len(constant_targets(task, np.concatenate(parts))) == len(task.label_columns)
+    ]
+
+
+def doubts_of(reader: Any, task: Task, rows: Mapping[str, RawLabels], seconds: Mapping[str, float]) -> list[str]:
+    """What speaks against values being on the task's scale and, where the files say times, against those in seconds."""
+    known: Mapping[str, ClipLabels] = reader.labels(task) if getattr(reader, "says_times", False) else {}
+    values = {
+        clip: ClipLabels(np.zeros(len(raw.values)), np.full(len(raw.values), np.inf), raw.values)
+        for clip, raw in rows.items()
+    }
+    return time_doubts(task, known, seconds) + value_doubts(task, values)

@@ -12,19 +12,17 @@ from typing import Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from affectkit import plugins
-from affectkit.backbones import _finetuned
 from affectkit.config import Config, Numerics, Runtime
+from affectkit.devices import resolved
 from affectkit.errors import UsageError
-from affectkit.plugins import finetuned
+from affectkit.learning import saved
 from affectkit.progress import doing
 from affectkit.speech.windows import Windowing, whole_clips
-from affectkit.stages._crop_batches import embed_crops
-from affectkit.stages._devices import resolved
-from affectkit.stages._map import Outcome, Sink, entries_of, run
-from affectkit.stages._numerics import asked_numerics, recorded_numerics, table_of
-from affectkit.stages._row_counts import SEEN, row_notices
-from affectkit.stages._sound_batches import embed_windows
-from affectkit.stages._sound_windows import Lengths
+from affectkit.stages import finetuned_backbone
+from affectkit.stages.batches import Lengths, embed_crops, embed_windows
+from affectkit.stages.map_stage import Outcome, Sink, entries_of, run
+from affectkit.stages.numerics import asked_numerics, recorded_numerics, table_of
+from affectkit.stages.row_counts import SEEN, row_notices
 from affectkit.store import Artifact, Cache, Schema, features_schema
 from affectkit.store.kinds import wrong_kind
 from affectkit.weights import WeightsFile
@@ -182,7 +180,7 @@ def chosen_backbone(config: EmbedConfig) -> tuple[str, type[Any], Config, EmbedC
     Raises UsageError where a backbone is missing, or one too many.
     """
     folder = Path(config.weights).expanduser()
-    is_network = config.weights not in ("auto", "random") and finetuned.is_finetuned(folder)
+    is_network = config.weights not in ("auto", "random") and saved.is_finetuned(folder)
     if config.backbone is not None:
         if is_network:
             raise UsageError(
@@ -195,12 +193,12 @@ def chosen_backbone(config: EmbedConfig) -> tuple[str, type[Any], Config, EmbedC
             "--backbone is missing (affectkit list backbones); without it, --weights takes what finetune printed"
             + ("" if config.weights in ("auto", "random") else f", and {config.weights} holds no fine-tuned network")
         )
-    name, plugin, options = _finetuned.backbone(folder)
+    name, plugin, options = finetuned_backbone.backbone(folder)
     if config.option:
         raise UsageError(f"{name} takes no options (given {config.option[0]}): it is as it was trained")
     own: dict[str, Any] = {"weights": str(folder.resolve())}
     if plugin.kind == "audio":
-        said = finetuned.read_header(folder).options
+        said = saved.read_header(folder).options
         if config.window != "clip":
             own |= {key: getattr(config, key) or said.get(key) for key in ("window", "hop", "min_window")}
     return name, plugin, options, EmbedConfig.model_validate(config.model_dump() | own)

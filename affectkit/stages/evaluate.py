@@ -16,14 +16,15 @@ from pydantic import Field
 
 from affectkit import bootstrap, metrics, tasks
 from affectkit.errors import UsageError, require
-from affectkit.stages import _calibration as calibration
-from affectkit.stages import _constant
-from affectkit.stages import _predictions as tables
-from affectkit.stages._labels import Labels, identity, read
-from affectkit.stages._reports import EvaluationShape, report_at_hand
-from affectkit.stages._scoring import Scored, ScoringConfig, constants, gather
+from affectkit.stages import scoring
+from affectkit.stages import scoring as calibration
+from affectkit.stages.reports import EvaluationShape, report_at_hand
+from affectkit.stages.scoring import Scored, ScoringConfig, constants, gather
 from affectkit.store import Artifact, Cache
 from affectkit.store.atomic import write_text
+from affectkit.tables import predictions as tables
+from affectkit.tables.labels import Labels, identity, read
+from affectkit.tables.timeline import by_clip
 from affectkit.tasks import Task
 from affectkit.types import ClipLabels, Predictions
 
@@ -93,9 +94,9 @@ def evaluate(
         if each:
             write_text(folder / CLIPS_FILE, _clip_table(task, scored, each))
         if config.figures:
-            from affectkit.stages import _figures
+            from affectkit.stages import figures as figures_module
 
-            _figures.draw(folder / "figures", task, scored, report, each, predictions, config.clips)
+            figures_module.draw(folder / "figures", task, scored, report, each, predictions, config.clips)
 
     artifact = cache.create_whole(
         "evaluate", task.name, inputs, write,
@@ -112,14 +113,14 @@ def _report(task: Task, scored: Scored, config: ScoringConfig) -> dict[str, Any]
         "metric": task.metric,
         "split": scored.split or "all",
         "scores": metrics.score(task, truth, scores) | each_clip,
-        "constant": _constant.report(task, truth),
+        "constant": scoring.constant_report(task, truth),
         **intervals(task, scored, 0, config),
         **scored.counts,
     }
     report["cautions"] = [*scored.cautions, *report["cautions"]]
     if task.kind != "regression":
         report["confusion"] = _confusion(task, scored)
-        report["calibration"] = calibration.report(calibration.curves(task, truth, scores))
+        report["calibration"] = calibration.calibration_report(calibration.calibration_curves(task, truth, scores))
     return report
 
 
@@ -180,7 +181,7 @@ def _each_clip(task: Task, scored: Scored) -> dict[str, float]:
     a clip that has none."""
     return {
         clip: metrics.score_of_part(task, scored.truth[rows], scored.scores[0, rows])[task.metric]
-        for clip, rows in tables.by_clip(scored.rows).items()
+        for clip, rows in by_clip(scored.rows).items()
     }
 
 
@@ -192,7 +193,7 @@ def _clip_table(task: Task, scored: Scored, each: dict[str, float]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["clip", "rows", task.metric])
-    places = tables.by_clip(scored.rows)
+    places = by_clip(scored.rows)
     for clip, value in each.items():
         rows = places[clip].stop - places[clip].start
         writer.writerow([clip, rows, "" if math.isnan(value) else repr(value)])

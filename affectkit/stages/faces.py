@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from io import BytesIO
 from itertools import groupby
 from pathlib import Path
+from tempfile import SpooledTemporaryFile
+from types import TracebackType
 from typing import Any, Literal
 
 import numpy as np
@@ -14,22 +17,32 @@ from pydantic import Field, model_validator
 
 from affectkit import plugins
 from affectkit.config import Runtime
-from affectkit.errors import ClipError, UsageError, no_folder
-from affectkit.manifest.frame_rates import FrameRates, frame_rates
-from affectkit.media import Frame, Sampling, StillReader, VideoReader, decoder_version
+from affectkit.devices import resolve
+from affectkit.errors import AffectkitError, ClipError, UsageError, no_folder
+from affectkit.media import (
+    STILL_SUFFIXES,
+    Frame,
+    Sampling,
+    StillReader,
+    VideoReader,
+    decoder_version,
+    is_plain,
+    read_picture,
+    scan,
+    upright_rgb,
+)
 from affectkit.media.sampling import Rate
 from affectkit.plugins import Detector
 from affectkit.prefetch import prefetched, worker_count
-from affectkit.stages._contents import face_notices, with_notices
-from affectkit.stages._decoding import Decoded, decode_all
-from affectkit.stages._devices import resolve
-from affectkit.stages._frame_numbers import FrameNumbers
-from affectkit.stages._map import Outcome, Sink, run
-from affectkit.stages._numerics import table_of
-from affectkit.stages._precropped import add_crops
-from affectkit.stages._spool import FileSpool
-from affectkit.stages.sources import CropTimes, are_crops, clip_entries, crop_sources, media_sources
+from affectkit.stages.map_stage import Outcome, Sink, run, with_notices
+from affectkit.stages.numerics import table_of
+from affectkit.stages.row_counts import face_notices
 from affectkit.store import Artifact, Cache, faces_schema
+from affectkit.store.atomic import explained
+from affectkit.tables.crops import crop_frames
+from affectkit.tables.frame_numbers import FrameNumbers
+from affectkit.tables.frame_rates import FrameRates, frame_rates
+from affectkit.tables.sources import CropTimes, are_crops, clip_entries, crop_sources, media_sources
 from affectkit.tracks import (
     CropConfig,
     FaceRule,
@@ -40,7 +53,8 @@ from affectkit.tracks import (
     pixels_in,
     rescaled,
 )
-from affectkit.types import Clip, Detections, FaceTrack
+from affectkit.tracks.decoding import MAX_SIDE
+from affectkit.types import Clip, Detections, FaceTrack, Floats
 
 VERSION = 1
 _ROWS_AT_ONCE = 256
@@ -269,3 +283,172 @@ def _take_crops(
     done = run(artifact, sources, compute, runtime, what="take crops", unit="frames", entries=clip_entries(clips))
     done = with_notices(done, face_notices(done.artifact, listed, "a crop"))
     return replace(done, notices=(*done.notices, *notices, *numbers.notices()))
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """One step of a clip's decoding: the begin (with the number of frames that are expected), a frame, the end (with
+    its reader), or the error that ended it."""
+
+    clip: str
+    expected: int | None = None
+    frame: Frame | None = None
+    reader: VideoReader | StillReader | None = None
+    error: ClipError | None = None
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of the picture."""
+        return 0 if self.frame is None else self.frame.image.nbytes
+
+
+def decode_all(
+    clips: Iterable[Clip], sampling: Sampling, threads: int, on_truncated: Literal["keep", "fail"]
+) -> Iterator[Decoded]:
+    """All sampled frames of all clips, in order; a clip that cannot be decoded ends with its error."""
+    for clip in clips:
+        try:
+            reader = _open(clip, sampling, threads, on_truncated)
+            yield Decoded(clip.id, expected=reader.expected)
+            for frame in reader:
+                yield Decoded(clip.id, frame=frame)
+            yield Decoded(clip.id, reader=reader)
+        except AffectkitError:
+            raise
+        except Exception as error:  # whatever a damaged file provokes ends that clip only
+            yield Decoded(clip.id, error=clip_error(error, clip.path))
+
+
+def _open(
+    clip: Clip, sampling: Sampling, threads: int, on_truncated: Literal["keep", "fail"]
+) -> VideoReader | StillReader:
+    if clip.path.suffix.lower() in STILL_SUFFIXES:
+        return StillReader(clip.path, sampling, start=clip.start, end=clip.end)
+    return VideoReader(clip.path, sampling, start=clip.start, end=clip.end, threads=threads, on_truncated=on_truncated)
+
+
+def clip_error(error: Exception, path: Path) -> ClipError:
+    """What ended the reading of one file, as that clip's error."""
+    if isinstance(error, ClipError):
+        return error
+    if isinstance(error, OSError):
+        return ClipError(f"{path} cannot be read: {error.strerror or error}")
+    return ClipError(f"cannot be read: {type(error).__name__}{': ' if str(error) else ''}{error}")
+
+
+_IN_MEMORY = 8 << 20
+
+
+class FileSpool:
+    """A list of byte strings that can be appended to and read back.
+
+    >>> with FileSpool(Path(".")) as spool:
+    ...     spool.append(b"ab")
+    ...     spool.append(b"cde")
+    ...     spool[1], len(spool)
+    (b'cde', 2)
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._file = SpooledTemporaryFile(_IN_MEMORY, dir=str(folder))  # noqa: SIM115
+        self._ends = [0]
+
+    def __enter__(self) -> FileSpool:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
+
+    def __len__(self) -> int:
+        return len(self._ends) - 1
+
+    def append(self, data: bytes, /) -> None:
+        with explained(self._folder):
+            self._file.seek(self._ends[-1])
+            self._file.write(data)
+        self._ends.append(self._ends[-1] + len(data))
+
+    def __getitem__(self, index: int, /) -> bytes:
+        self._file.seek(self._ends[index])
+        return self._file.read(self._ends[index + 1] - self._ends[index])
+
+
+_LARGEST_FILE = 64 << 20
+
+
+def add_crops(
+    clip: Clip, config: CropConfig, sampling: Sampling, times: CropTimes, numbers: FrameNumbers, sink: Sink
+) -> None:
+    """Append one folder's sampled rows. Boxes are the whole crop, landmarks unknown (zeros), scores 1.
+
+    Frames beyond the last of the video are dropped and the clip is marked partial. Raises ClipError.
+    """
+    crops = crop_frames(clip.path, times.first_frame)
+    files = dict(zip(crops.numbers.tolist(), crops.paths, strict=True))
+    starts, ends, origin = _times(clip, crops.frames, times)
+    if times.videos is not None:
+        lowest, highest = (int(crops.numbers[place]) + times.first_frame - 1 for place in (0, -1))
+        numbers.add(clip.id, lowest, highest, len(starts))
+    rows = sampling.pick(starts, float(ends[-1]))
+    sink.expect(len(rows))
+    for first in range(0, len(rows), _ROWS_AT_ONCE):
+        frames = rows[first : first + _ROWS_AT_ONCE]
+        _append(sink, [files.get(int(frame) + 1) for frame in frames], starts[frames], ends[frames], frames, config)
+    dropped = int(np.sum(crops.numbers > len(starts)))
+    if dropped:
+        sink.damage(clip.id, f"{dropped} crops are beyond the {len(starts)} frames of the video: left out")
+    sink.end(clip.id, {"origin": origin}, "partial" if dropped else "ok")
+
+
+def _times(clip: Clip, frames: int, times: CropTimes) -> tuple[Floats, Floats, float]:
+    """Display interval of each frame (s), and the moment of the first on the file's clock."""
+    if clip.start is not None or clip.end is not None:
+        raise ClipError("start and end cut media files; a folder of crops is taken whole")
+    fps = times.rate_of(clip.id)
+    if fps is not None:
+        return np.arange(frames) / fps, (np.arange(frames) + 1) / fps, 0.0
+    index = scan(times.video_of(clip))
+    return index.times, np.append(index.times[1:], index.duration), index.origin
+
+
+def _append(
+    sink: Sink, files: list[Path | None], starts: Floats, ends: Floats, frames: np.ndarray, config: CropConfig
+) -> None:
+    encoded = [b"" if path is None else _encoded(path, config) for path in files]
+    valid = np.array([bool(data) for data in encoded])
+    size = config.size
+    sink.count(len(files))
+    sink.append({
+        "start": starts, "end": ends, "valid": valid, "image": encoded, "frame_index": frames,
+        "boxes": valid[:, None] * np.array([[0, 0, size, size]], np.float32),
+        "landmarks": np.zeros((len(valid), 5, 2), np.float32), "score": valid.astype(np.float32),
+    })  # fmt: skip
+
+
+def _encoded(path: Path, config: CropConfig) -> bytes:
+    """The file's own bytes where they have the size and format already, else upright, resized whole and encoded."""
+    from PIL import Image
+
+    if path.stat().st_size > _LARGEST_FILE:
+        raise ClipError(f"{path} is larger than {_LARGEST_FILE >> 20} MB: not a face crop")
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise ClipError(f"{path} cannot be read: {error.strerror}") from None
+    wanted = (config.size, config.size)
+    try:
+        with read_picture(BytesIO(data), formats=("JPEG", "PNG"), max_side=MAX_SIDE) as picture:
+            is_jpeg = data[:3] == b"\xff\xd8\xff"
+            kept = picture.size == wanted and is_jpeg == (config.format == "jpeg") and is_plain(picture)
+            pixels = upright_rgb(picture)
+    except ClipError as error:
+        raise ClipError(f"{path}: {error}") from None
+    if kept:
+        return data
+    image = Image.fromarray(pixels).resize(wanted, Image.Resampling.BILINEAR, reducing_gap=3.0)
+    out = BytesIO()
+    image.save(out, "JPEG", quality=config.quality) if config.format == "jpeg" else image.save(out, "PNG")
+    return out.getvalue()

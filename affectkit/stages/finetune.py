@@ -9,39 +9,159 @@ from __future__ import annotations
 
 import json
 import signal
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
 from pydantic import Field
 
 from affectkit import plugins, tasks
-from affectkit.config import Config, Runtime, fingerprint
-from affectkit.finetuning.processes import Processes
-from affectkit.manifest.alignment import Pooling
-from affectkit.plugins import Epoch, Interrupted, Network, finetuned
+from affectkit.config import Config, Runtime, canonical_json, fingerprint
+from affectkit.devices import keep_memory, resolve
+from affectkit.errors import UsageError
+from affectkit.learning import saved
+from affectkit.learning.processes import Processes
+from affectkit.plugins import Epoch, Interrupted, Network, Units
 from affectkit.prefetch import worker_count
-from affectkit.stages import _reports, _training_log
-from affectkit.stages._devices import keep_memory, resolve
-from affectkit.stages._labels import Labels
-from affectkit.stages._resumable import Partly, fitted
-from affectkit.stages._sound_windows import Lengths
-from affectkit.stages._training_data import AuxiliarySource
-from affectkit.stages._training_outcome import collapse, outcome
-from affectkit.stages._tuning_bar import watched
-from affectkit.stages._tuning_data import TuningData, gather
-from affectkit.stages._unfinished import Unfinished
-from affectkit.stages.train import Trained, lineage
-from affectkit.store import Artifact, Cache
+from affectkit.stages import fit_stage, reports
+from affectkit.stages.batches import Lengths
+from affectkit.stages.fit_stage import Partly, Unfinished, collapse, fitted, outcome
+from affectkit.stages.train import AuxiliarySource, Trained, lineage
+from affectkit.stages.tune import watched
+from affectkit.store import Artifact, Cache, Features
 from affectkit.store.atomic import write_text
 from affectkit.store.kinds import wrong_kind
+from affectkit.tables import used_clips
+from affectkit.tables.labels import Labels
+from affectkit.tables.timeline import Pooling, check_pooling
+from affectkit.tables.used_clips import Used
 from affectkit.tasks import Task
+from affectkit.types import ClipLabels
 from affectkit.weights import WeightsFile
 
 if TYPE_CHECKING:
-    from affectkit.finetuning.parallel import World
+    from affectkit.training.parallel import World
+
+
+UPSTREAM = {"image": ("faces", "crops"), "audio": ("audio", "sound")}
+
+
+@dataclass(frozen=True)
+class Along:
+    """Clips of another task, with labels of its level as the network is trained with it."""
+
+    task: Task
+    upstream: Artifact
+    labels: dict[str, ClipLabels]
+    clips: list[str]
+    pooling: str
+
+
+@dataclass(frozen=True)
+class TuningData:
+    """The clips that are used, their labels, and those of tasks learnt along."""
+
+    upstream: Artifact
+    used: Used
+    along: list[Along]
+    digest: str
+
+    @property
+    def tasks(self) -> list[Task]:
+        """Of what is learnt along."""
+        return [one.task for one in self.along]
+
+    def units(self, network: Network, plugin: Any, pooling: str) -> tuple[list[Units], Units]:
+        """The training units of the network's task and of each other one, and the validation units.
+
+        Raises UsageError for a split without a labelled unit.
+        """
+        used = self.used
+        train, val = (
+            _labelled(network.units(self.upstream, clips, used.labels, pooling, training), f"split {name}")
+            for name, clips, training in (("train", used.train, True), ("val", used.val, False))
+        )
+        others = [
+            _labelled(
+                plugin(network.options, one.task).units(one.upstream, one.clips, one.labels, one.pooling, True),
+                f"auxiliary task {one.task.name}",
+            )
+            for one in self.along
+        ]
+        return [train, *others], val
+
+
+def gather(
+    upstream: Artifact, labels: Labels, task: Task, kind: str, config: FinetuneConfig, splits: Path | None,
+    auxiliary: Sequence[AuxiliarySource] = (), clips: Iterable[str] | None = None,
+) -> TuningData:  # fmt: skip
+    """The labelled clips of a faces or audio artifact, or of some of its `clips`. Raises UsageError, as the readers of
+    the tables do."""
+    check_pooling(config.label_pooling, task)
+    what = UPSTREAM[kind][1]
+    for artifact in (upstream, *(source.features.artifact for source in auxiliary)):
+        check_upstream(artifact, kind, config.network)
+    features = Features(upstream, only=None if clips is None else frozenset(clips))
+    used = used_clips.choose(features, features.clips, labels, task, config, splits, what)
+    along = [_along(source, used, task, config) for source in auxiliary]
+    return TuningData(upstream, used, along, _digest(upstream, used, along))
+
+
+def check_upstream(artifact: Artifact, kind: str, network: str) -> None:
+    """Raises UsageError where the artifact is not what the network reads."""
+    wanted, what = UPSTREAM[kind]
+    if artifact.stage.stage != wanted:
+        error = wrong_kind(artifact.path, artifact.stage.stage, wanted)
+        raise UsageError(f"network {network} is trained on {what}; {error}")
+
+
+def _along(source: AuxiliarySource, used: Used, task: Task, config: FinetuneConfig) -> Along:
+    """A network with one score a clip learns from labels over time as one label a clip."""
+    known, clips = used_clips.along(source.features, source.labels, source.task, used)
+    own = source.task
+    if task.level == "clip" and own.level == "time":
+        from affectkit.learning.features import of_clip
+
+        known = {clip: replace(known[clip], **_whole(of_clip(known[clip].values, own))) for clip in clips}
+        own = own.model_copy(update={"level": "clip"})
+    unfit = "mode" if own.kind == "regression" else "mean"
+    pooling = "midpoint" if config.label_pooling == unfit else config.label_pooling
+    return Along(own, source.features.artifact, {clip: known[clip] for clip in clips}, clips, pooling)
+
+
+def _whole(values: Any) -> dict[str, Any]:
+    return {"start": np.zeros(1), "end": np.full(1, np.inf), "values": values}
+
+
+def _labelled(units: Units, where: str) -> Units:
+    from affectkit.learning.order import labelled
+
+    if not labelled(units).any():
+        raise UsageError(f"nothing to learn from: no labelled face or speech in {len(units.clips)} clips of {where}")
+    return units
+
+
+def _digest(upstream: Artifact, used: Used, along: Sequence[Along]) -> str:
+    """What is trained on: clips, their crops' or sound's digests, splits and labels."""
+    total = sha256()
+
+    def add(artifact: Artifact, clips: Sequence[str], labels: Mapping[str, ClipLabels]) -> None:
+        for clip in clips:
+            total.update(f"{clip} {artifact.digest(clip)} {len(labels[clip])} ".encode())
+            for column in (labels[clip].start, labels[clip].end, labels[clip].values):
+                total.update(np.ascontiguousarray(column, "<f8").tobytes())
+
+    add(upstream, [*used.train, *used.val], used.labels)
+    total.update(canonical_json(used.splits).encode())  # of all clips: the artifact stores the table
+    for one in along:
+        total.update(canonical_json([one.task.model_dump(mode="json"), one.upstream.stage.fingerprint]).encode())
+        add(one.upstream, one.clips, one.labels)
+    return total.hexdigest()
+
 
 VERSION = 1
 STAGE = "finetune"
@@ -74,7 +194,7 @@ def finetune(
     An interrupted training is gone on with by the same call. Auxiliary tasks come from faces or audio artifacts of
     their own. Raises `Stopped` for Ctrl-C where there is a network already.
     """
-    _training_log.check(tensorboard)
+    fit_stage.check(tensorboard)
     processes = Processes.here()
     task = tasks.get(config.task)
     plugin = plugins.get("networks", config.network)
@@ -102,13 +222,13 @@ def finetune(
         if processes.first and not cache.dry:
             state.remove()
         return Trained(found, True, read_report(found))
-    from affectkit.finetuning import arithmetic
-    from affectkit.finetuning.parallel import joined
+    from affectkit.training import precision
+    from affectkit.training.parallel import joined
 
     keep_memory()
     network = plugin(options, task)
     place = processes.device(resolve(device))
-    arithmetic.check(network.options.precision, place)  # before a state that was begun on a GPU is touched
+    precision.check(network.options.precision, place)  # before a state that was begun on a GPU is touched
     with joined(processes, resolve(place)) as world:
         tuning = _Finetuning(plugin, network, weights, data, config, runtime, state, tensorboard, world)
         if not world.first:
@@ -128,7 +248,7 @@ def read_report(artifact: Artifact) -> dict[str, Any]:
     """What became of it. Raises UsageError when the artifact is no fine-tuned network."""
     if artifact.stage.stage != STAGE:
         raise wrong_kind(artifact.path, artifact.stage.stage, STAGE)
-    return _reports.read_report(artifact.path / REPORT_FILE, _reports.FinetunedShape)
+    return reports.read_report(artifact.path / REPORT_FILE, reports.FinetunedShape)
 
 
 @dataclass(frozen=True, repr=False)
@@ -158,20 +278,20 @@ class _Finetuning:
         return self._train(folder)
 
     def _train(self, folder: Path | None) -> dict[str, Any]:
-        from affectkit.finetuning.objectives import objectives
-        from affectkit.heads import _outputs
-        from affectkit.heads._training import seeded
+        from affectkit.learning import output_layer
+        from affectkit.training.engine import objectives
+        from affectkit.training.optimise import seeded
 
         network, options, world = self.network, self.network.options, self.world
         units, held = self.data.units(network, self.plugin, self.config.label_pooling)
         wanted = [options.output, *("auto" for _ in self.data.along)]
         outputs = [
-            _outputs.choose(output, task, _known(one))
+            output_layer.choose(output, task, _known(one))
             for output, task, one in zip(wanted, self.tasks, units, strict=True)
         ]
         with seeded(self.config.seed, world.device):
             module = network.build(self.weights, outputs)
-            _outputs.scale(module.output, self.tasks, [_known(one) for one in units])
+            output_layer.scale(module.output, self.tasks, [_known(one) for one in units])
             module = world.joined_norms(module).to(world.device)
             parameters = network.blocks(module)
             learnt = objectives(options, self.tasks, units, world.device)
@@ -186,9 +306,7 @@ class _Finetuning:
             if stopped:
                 raise KeyboardInterrupt
             return {}
-        finetuned.save(
-            folder, self.config.network, network, module, self.tasks[0], self.weights, outputs, self.tasks[1:]
-        )
+        saved.save(folder, self.config.network, network, module, self.tasks[0], self.weights, outputs, self.tasks[1:])
         write_text(folder / HISTORY_FILE, "".join(json.dumps(asdict(epoch)) + "\n" for epoch in history))
         report = self._report(history, module, [len(one) for one in (*units, held)], bool(stopped))
         if stopped:
@@ -196,12 +314,12 @@ class _Finetuning:
         return report
 
     def _tune(self, module: Any, parameters: Any, learnt: Any, held: Any) -> list[Epoch]:
-        from affectkit.finetuning.engine import Tuning, tune
+        from affectkit.training.engine import Tuning, tune
 
         first, options, seed = self.world.first, self.network.options, self.config.seed
         show = self.runtime.progress if first else False
         with (
-            _training_log.curves(self.tensorboard if first else None, seed, self.tasks[0].metric) as log,
+            fit_stage.curves(self.tensorboard if first else None, seed, self.tasks[0].metric) as log,
             watched(self.config.network, _UNITS[self.plugin.kind], options.epochs, show) as shown,
         ):
 

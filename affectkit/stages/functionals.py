@@ -12,8 +12,8 @@ from pydantic import Field, model_validator
 from affectkit.config import Config, Runtime
 from affectkit.errors import ClipError, unknown
 from affectkit.functionals import FUNCTIONALS, SETS, Functional, Summary, summaries
-from affectkit.stages._map import Outcome, Sink, checked, entries_of, run
-from affectkit.stages._row_counts import row_notices, seen_in
+from affectkit.stages.map_stage import Outcome, Sink, checked, entries_of, run
+from affectkit.stages.row_counts import row_notices, seen_in
 from affectkit.store import Artifact, Cache, features_schema
 from affectkit.store import features as column_of
 from affectkit.types import FeatureSequence

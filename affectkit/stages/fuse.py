@@ -19,17 +19,18 @@ from pydantic import Field
 from affectkit import metrics, plugins, tasks
 from affectkit.config import Config
 from affectkit.errors import UsageError
-from affectkit.manifest.label_doubts import constant_targets, doubts
-from affectkit.stages import _fusion_cautions
-from affectkit.stages import _predictions as predictions
-from affectkit.stages import _rows as rows
-from affectkit.stages._gating import Gate, Gated
-from affectkit.stages._honesty import BEST_SINGLE, FUSED, Make, compare, cross_fitted
-from affectkit.stages._labels import Labels, identity, read
-from affectkit.stages._reports import FusionShape, report_at_hand
-from affectkit.stages._scoring import By, clusters
+from affectkit.stages import fusion_cautions
+from affectkit.stages.fusion_cautions import BEST_SINGLE, FUSED, Make, compare, cross_fitted
+from affectkit.stages.gating import Gate, Gated
+from affectkit.stages.reports import FusionShape, report_at_hand
+from affectkit.stages.scoring import By, clusters
 from affectkit.store import Artifact, Cache, predictions_schema, write_table
 from affectkit.store.atomic import write_text
+from affectkit.tables import predictions
+from affectkit.tables import timeline as rows
+from affectkit.tables.label_doubts import constant_targets, doubts
+from affectkit.tables.labels import Labels, identity, read
+from affectkit.tables.timeline import by_clip
 from affectkit.tasks import Task
 from affectkit.types import Bools, ClipLabels, Floats, Predictions
 
@@ -133,8 +134,8 @@ def _fit(
     if task.level == "clip":
         given = [rows.of_clips(one) for one in given]
     base = rows.densest(given)
-    base = predictions.with_splits(rows.at_rate(base, config.rate) if config.rate else base, known, splits)
-    places = predictions.by_clip(base)
+    base = predictions.with_splits(rows.predictions_at_rate(base, config.rate) if config.rate else base, known, splits)
+    places = by_clip(base)
     cautions = doubts(task, {clip: known[clip] for clip in places if clip in known}, predictions.ends(given), far=True)
     table = _labelled(task, base, given, known, config)
     fit, test = table.fit_rows("val"), table.fit_rows("test")
@@ -175,11 +176,11 @@ def _cautions(
     """What is left out and assumed, one line each; scores [M,N,K] at the rows of `base`."""
     truth, at_labels = table.truth, table.scores
     return [
-        *_fusion_cautions.of_sets(names, given, base, scores),
-        *_fusion_cautions.of_rows(table.rows, truth, at_labels, "val"),
-        *_fusion_cautions.of_rows(table.rows, truth, at_labels, "test"),
-        *_fusion_cautions.of_fit(task, names, at_labels[:, fit], truth[fit], fuser.combine(at_labels[:, fit])),
-        *_fusion_cautions.of_gate(names, scores, fuser.nats),
+        *fusion_cautions.of_sets(names, given, base, scores),
+        *fusion_cautions.of_rows(table.rows, truth, at_labels, "val"),
+        *fusion_cautions.of_rows(table.rows, truth, at_labels, "test"),
+        *fusion_cautions.of_fit(task, names, at_labels[:, fit], truth[fit], fuser.combine(at_labels[:, fit])),
+        *fusion_cautions.of_gate(names, scores, fuser.nats),
     ]
 
 

@@ -2,21 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from hashlib import sha256
+from importlib.metadata import version
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
-from affectkit.config import Runtime
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from affectkit import plugins
+from affectkit.config import Config, Runtime, validate
+from affectkit.devices import keep_memory, resolve
 from affectkit.errors import UsageError
-from affectkit.plugins import Example
-from affectkit.stages import _smooth
-from affectkit.stages._devices import resolve
-from affectkit.stages._map import Outcome, Sink, checked
-from affectkit.stages._prediction_rows import PredictConfig, RowRecipe, Scored, write
-from affectkit.stages._predictions import split_in
-from affectkit.stages._training_data import sequences
-from affectkit.stages.train import load_heads, read_report, stored_task
-from affectkit.store import Artifact, Cache, Features
+from affectkit.learning import saved
+from affectkit.plugins import Example, Units
+from affectkit.prefetch import worker_count
+from affectkit.speech.windows import touches
+from affectkit.stages import smooth
+from affectkit.stages import smooth as smooth_module
+from affectkit.stages.batches import Lengths
+from affectkit.stages.embed import notices as about_licence
+from affectkit.stages.finetune import STAGE
+from affectkit.stages.finetune import read_report as read_network_report
+from affectkit.stages.map_stage import Outcome, Sink, checked, entries_of, run
+from affectkit.stages.observed import REACH, Observed, smoothed_within
+from affectkit.stages.row_counts import score_notices, seen_in
+from affectkit.stages.smooth import Choice, Smoothing
+from affectkit.stages.train import load_heads, read_report, sequences, stored_task
+from affectkit.store import Artifact, Cache, Features, predictions_schema
+from affectkit.tables.predictions import split_in
+from affectkit.tables.timeline import Rows, TimeTable, at_rate, read_times, regular
+from affectkit.tasks import Task
+from affectkit.types import Bools, FeatureSequence, Floats, without_face
 
 VERSION = 2
 _AT_ONCE = 64
@@ -33,7 +54,7 @@ def predict(
     from before, which has not seen them, so that fusing and scoring on val stay honest.
 
     `at` is a table of the rows to predict; clips without rows in it are left out, and a notice counts them. Rows
-    farther than the reach from a face or speech have no score, see `_observed`; a notice counts scores. Refuses
+    farther than the reach from a face or speech have no score, see `stages.observed`; a notice counts scores. Refuses
     features that were made by another recipe than those the head was trained on.
     """
     report = read_report(head)
@@ -47,7 +68,7 @@ def predict(
         "upstream": [one.identity for one in features],
         **recipe.resampled,
     }
-    if recipe.smoothing != _smooth.of_head(report):
+    if recipe.smoothing != smooth.of_head(report):
         inputs["smoothing"] = asdict(recipe.smoothing) if recipe.smoothing else None
     shared = [clip for clip in features[0].clips if all(clip in other for other in features[1:])]
 
@@ -89,3 +110,336 @@ def _check_recipe(head: Artifact, features: Sequence[Features]) -> None:
 def _short(identity: str) -> str:
     fingerprint, _, column = identity.partition(":")
     return fingerprint[:12] + (f":{column}" if column else "")
+
+
+NETWORK_VERSION = 2
+LARGEST_BATCH = 32
+_STEPS = 10.0  # a second, at which the share of a clip with speech is counted
+Indices = NDArray[np.int64]
+
+
+def predict_network(
+    cache: Cache, network: Artifact, upstream: Artifact, runtime: Runtime, *,
+    config: PredictConfig | None = None, at: Path | None = None,
+    device: str = "auto", clips: Iterable[str] | None = None, out: Path | None = None,
+) -> Outcome:  # fmt: skip
+    """Scores of every clip of a faces or audio artifact: values, or probabilities for classes.
+
+    Rows are those of the artifact or, for sound, the network's label steps, unless `at` (a table of rows) or the config
+    say others. Units run in one batch shape, filled across clips, so that a clip's scores do not depend on its
+    neighbours. Refuses an artifact that was made by another recipe than the one the network was trained on.
+    """
+    report = read_network_report(network)
+    header = saved.read_header(network.folder)
+    _check_network_recipe(network, upstream)
+    task, weights = header.task, saved.weights_of(network.folder)
+    recipe = RowRecipe.of(task, report, config or PredictConfig(), at)
+    inputs = {
+        "stage": "predict",
+        "version": NETWORK_VERSION,
+        "network": network.stage.fingerprint,
+        "weights": weights.sha256,
+        "upstream": [upstream.stage.fingerprint],
+        **({"decoder": f"pillow-{version('pillow')}"} if header.kind == "image" else {}),
+        **recipe.resampled,
+    }
+    if recipe.smoothing:
+        inputs["smoothing"] = asdict(recipe.smoothing)
+
+    def score(missing: list[str], sink: Sink) -> Iterator[Scored]:
+        sink.say("loading the network")
+        scorer = _Scorer(network.folder, resolve(device), worker_count(runtime))
+        return scorer.clips(upstream, [clip for clip in missing if checked(sink, clip, upstream)], sink)
+
+    chosen = upstream.clips if clips is None else list(clips)
+    return write(
+        cache, network, inputs, recipe, report, [upstream], chosen, score, runtime, out=out,
+        notices=(*about_licence(weights), *_about_windows(header, upstream, chosen)),
+        extra={"config": (config or PredictConfig()).model_dump(mode="json"), "weights": weights.about()},
+    )  # fmt: skip
+
+
+def _about_windows(header: saved.Header, upstream: Artifact, clips: Sequence[str]) -> list[str]:
+    """What is to be known of the windows of a network that hears."""
+    if header.kind != "audio":
+        return []
+    options: Any = validate(plugins.get("networks", header.network).Options, header.options, saved.HEADER)
+    return Lengths.of(upstream, clips).notices(options.windowing)
+
+
+def is_network(artifact: Artifact) -> bool:
+    """Whether it was made by finetune."""
+    return artifact.stage.stage == STAGE
+
+
+def _check_network_recipe(network: Artifact, upstream: Artifact) -> None:
+    wanted, given = network.stage.inputs["upstream"], upstream.stage.fingerprint
+    if given != wanted:
+        raise UsageError(
+            f"{upstream.path} was made by another recipe than what {network.path} was trained on "
+            f"({given[:12]}, not {wanted[:12]}); affectkit cache why-miss says how"
+        )
+
+
+@dataclass(frozen=True)
+class _Part:
+    """The units of one clip, numbers begin..end of those that are scored, and its number in the table of units."""
+
+    clip: int
+    begin: int
+    end: int
+
+
+class _Scorer:
+    """A network on its device."""
+
+    def __init__(self, folder: Path, device: str, workers: int) -> None:
+        from affectkit.learning.image_backbone import fixed_rows
+
+        keep_memory()
+        self._opened = saved.open_network(folder)
+        self._module = self._opened.module.requires_grad_(False).to(device)
+        self._device, self._workers = device, workers
+        self._size = fixed_rows(min(self._opened.network.options.batch_size, LARGEST_BATCH))
+
+    def clips(self, upstream: Artifact, clips: Sequence[str], sink: Sink) -> Iterator[Scored]:
+        """Each clip, NaN where no unit is about a row. A clip with a crop that cannot be read fails."""
+        from affectkit.learning.crop_table import BrokenRow
+
+        left = list(clips)
+        while left:
+            try:
+                for found in self._whole(upstream, left, sink):
+                    yield found
+                    left = left[1:]
+                return
+            except BrokenRow as broken:
+                sink.fail(broken.clip, f"crop of row {broken.row} cannot be read: {broken.cause}")
+                left.remove(broken.clip)
+
+    def _whole(self, upstream: Artifact, clips: Sequence[str], sink: Sink) -> Iterator[Scored]:
+        """The same, all or none."""
+        from affectkit.training.engine import row_means
+
+        network, task = self._opened.network, self._opened.header.task
+        units = network.units(upstream, clips, None, "midpoint", False)
+        order, parts = _by_clip(units)
+        batches = self._scores(units, order)
+        held, at = np.zeros((0, units.targets.shape[1], task.outputs), np.float32), 0
+        for part in parts:
+            while at + len(held) < part.end:
+                held = np.concatenate([held, next(batches)])
+                sink.reach((at + len(held) - part.begin) / (part.end - part.begin))
+            own, held, at = held[: part.end - at], held[part.end - at :], part.end
+            first, last = units.offsets[part.clip : part.clip + 2].tolist()
+            targets = units.targets[order[part.begin : part.end]]
+            found = row_means(_tensor(own), np.where(targets >= 0, targets - first, -1), last - first)
+            rows = _sequence(units.start[first:last], units.end[first:last], np.ones(last - first, bool))
+            clip = clips[part.clip]
+            yield Scored(clip, rows, [found], [_seen(upstream, clip, rows, task.level)])
+
+    def _scores(self, units: Units, order: Indices) -> Iterator[Floats]:
+        """[B,L,K] of the units in order, in batches of one size; the last one is filled with its last unit."""
+        import torch
+
+        from affectkit.learning.image_backbone import arithmetic
+        from affectkit.learning.order import batches
+
+        count = self._opened.header.task.outputs
+        filled = np.append(order, np.repeat(order[-1:], -len(order) % self._size))
+        for number, (_, batch) in enumerate(
+            batches(units, filled, self._size, seed=(), augmented=False, workers=self._workers)
+        ):
+            with arithmetic(torch.device(self._device), "float32"):
+                found = self._module(batch.to(self._device, non_blocking=True))[..., :count].float().cpu().numpy()
+            yield found[: len(order) - number * self._size]
+
+
+def _seen(upstream: Artifact, clip: str, rows: FeatureSequence, level: str) -> FeatureSequence:
+    """What a network reads of a clip: the rows of the crops, or those that it scores of the sound, which are valid
+    where they touch speech (of a clip with one score, its sound in steps)."""
+    start, end = (np.asarray(upstream.column(clip, name), np.float64) for name in ("start", "end"))
+    if upstream.stage.stage == "faces":
+        return _sequence(start, end, np.asarray(upstream.column(clip, "valid"), bool))
+    steps = (np.asarray(rows.start), np.asarray(rows.end))
+    if level == "clip" and len(rows):
+        steps = regular(float(steps[0][0]), float(steps[1][0]), _STEPS)
+    return _sequence(*steps, touches(*steps, np.stack([start, end], axis=1)))
+
+
+def _sequence(start: Floats, end: Floats, valid: Bools) -> FeatureSequence:
+    return FeatureSequence(start, end, np.zeros((len(start), 0)), valid)
+
+
+def _by_clip(units: Units) -> tuple[Indices, list[_Part]]:
+    """The units that are about something, clip by clip, and where those of each clip stand."""
+    about = units.targets.max(axis=1, initial=-1)
+    order = np.flatnonzero(about >= 0)
+    clip = np.searchsorted(units.offsets, about[order], side="right") - 1
+    order, clip = order[np.argsort(clip, kind="stable")], np.sort(clip)
+    bounds = np.searchsorted(clip, np.arange(len(units.clips) + 1))
+    return order, [_Part(number, int(a), int(b)) for number, (a, b) in enumerate(pairwise(bounds))]
+
+
+def _tensor(scores: Floats) -> Any:
+    import torch
+
+    return torch.from_numpy(np.ascontiguousarray(scores))
+
+
+class PredictConfig(Config):
+    """What is computed beyond what the head says. Smoothing acts first, on the raw scores of the features' rows."""
+
+    smooth: Choice | None = Field(
+        None, description="window over the raw scores, or none (default: what train-head chose on validation)"
+    )
+    half_width: float | None = Field(
+        None, ge=0, le=smooth_module.LONGEST, description="seconds that the window reaches to either side"
+    )
+    rate: float | None = Field(
+        None, gt=0, le=1000, description="predictions a second, interpolated (default: one a row of the features)"
+    )
+    reach: float | None = Field(
+        None, ge=0, le=1e6, description="no score farther than this many seconds from a face or speech  [default: 1]"
+    )
+    max_gap: float | None = Field(
+        None, gt=0, description="with --at or --rate: nor farther than this from any row that has a score  "
+        "[default: as far as --reach]"
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, repr=False)
+class RowRecipe:
+    """How raw scores become rows."""
+
+    task: Task
+    smoothing: Smoothing | None
+    table: TimeTable | None
+    rate: float | None
+    max_gap: float | None
+    reach: float | None
+
+    @property
+    def resampled(self) -> dict[str, Any]:
+        """What of the rows enters the fingerprint; nothing for the features' own and the usual reach."""
+        reach = {} if self.reach in (None, REACH) else {"reach": self.reach}
+        if self.table is None and self.rate is None:
+            return reach
+        table = self.table.digest if self.table else None
+        return {"rows": {"table": table, "rate": self.rate, "max_gap": self.max_gap}, **reach}
+
+    @staticmethod
+    def of(task: Task, report: Mapping[str, Any], config: PredictConfig, at: Path | None) -> RowRecipe:
+        """What the report of a head or network says, where the config says nothing else; `at` is a table of rows.
+
+        Raises UsageError for what does not fit together.
+        """
+        if at and config.rate:
+            raise UsageError("--at and --rate both say which rows are wanted: give one of them")
+        if (at or config.rate) and task.level == "clip":
+            raise UsageError(f"--at and --rate are for tasks with scores over time; {task.name} has one score a clip")
+        if config.max_gap and not (at or config.rate):
+            raise UsageError("--max-gap is for --at and --rate: without them, rows are those of the features")
+        if config.reach is not None and task.level == "clip":
+            raise UsageError(f"--reach is for tasks with scores over time; {task.name} has one score a clip")
+        table = read_times(at) if at else None
+        reach = None if task.level == "clip" else REACH if config.reach is None else config.reach
+        return RowRecipe(task, _smoothing(task, report, config), table, config.rate, config.max_gap, reach)
+
+    def rows(self, one: Scored) -> dict[str, Any]:
+        """The columns of a clip."""
+        times, found, observed = self._of_clip(one) if self.reach is None else self._over_time(one, self.reach)
+        scores = smooth_module.predictions(self.task, found)
+        valid = np.isfinite(scores).all(axis=1)
+        return {"start": times[0], "end": times[1], "valid": valid, "observed": observed, "scores": scores}
+
+    def _of_clip(self, one: Scored) -> tuple[Rows, list[Floats], Floats]:
+        """The one row of a clip: no score where nothing was observed."""
+        share = Observed(one.seen).whole
+        return _whole(one.rows), [raw if share else np.full_like(raw, np.nan) for raw in one.raw], np.array([share])
+
+    def _over_time(self, one: Scored, reach: float) -> tuple[Rows, list[Floats], Floats]:
+        """Rows over time: those out of reach have no score, and nothing is carried across them."""
+        seen, middle = Observed(one.seen), one.rows.middle
+        found, stretch = smoothed_within(one.raw, middle, seen, reach, self.smoothing)
+        times = (np.asarray(one.rows.start), np.asarray(one.rows.end))
+        if self.table or self.rate:
+            times = self.table.rows[one.clip] if self.table else at_rate(one.rows, self.rate or 0)
+            middle, given = (times[0] + times[1]) / 2, middle
+            found = smooth_module.moved(found, given, middle, self.max_gap, stretch)
+            found = [np.where(seen.within(middle, reach)[:, None], scores, np.nan) for scores in found]
+        return times, found, seen.share(middle, self.smoothing)
+
+
+@dataclass(frozen=True, repr=False)
+class Scored:
+    """A clip, its rows in time, the raw scores [T,K] of every seed at them, and what they were made from: a sequence an
+    input, of which the valid rows are those with a face or speech."""
+
+    clip: str
+    rows: FeatureSequence
+    raw: Sequence[Floats]
+    seen: Sequence[FeatureSequence]
+
+
+Score = Callable[[list[str], Sink], Iterable[Scored]]
+"""What scores clips, one after another."""
+
+
+def write(
+    cache: Cache, made: Artifact, inputs: dict[str, Any], recipe: RowRecipe, report: Mapping[str, Any],
+    upstream: Sequence[Artifact], clips: Sequence[str], score: Score, runtime: Runtime, *, out: Path | None,
+    notices: tuple[str, ...] = (), extra: dict[str, Any] | None = None,
+) -> Outcome:  # fmt: skip
+    """The predictions of these clips by what was trained (`made`, with its report), current while what `upstream` has
+    of a clip and its split are. A clip's split is that of training, else what the first of `upstream` says of it."""
+    chosen = list(clips)
+    if recipe.table:
+        chosen, more = recipe.table.meets(chosen)
+        notices = (*notices, *more)
+    artifact = cache.create(
+        "predict", made.stage.name, inputs, predictions_schema(list(recipe.task.targets)),
+        upstream=[made.path, *(one.folder for one in upstream)], out=out, extra=extra,
+    )  # fmt: skip
+    table = upstream[0].clip_table()
+    split = {
+        clip: report["splits"].get(clip) or table.get(without_face(clip), {}).get("split") or "" for clip in chosen
+    }
+
+    def compute(missing: list[str], sink: Sink) -> None:
+        for one in score(missing, sink):
+            rows = recipe.rows(one)
+            sink.count(len(rows["start"]))
+            sink.append(rows)
+            is_partial = any(given.status(one.clip) == "partial" for given in upstream)
+            sink.end(one.clip, {"split": split[one.clip]}, "partial" if is_partial else "ok")
+
+    read = {clip: " ".join([*(one.digest(clip) for one in upstream), split[clip]]) for clip in chosen}
+    sources = {clip: sha256(text.encode()).hexdigest() for clip, text in read.items()}
+    entries = entries_of(upstream[0], chosen)
+    seen = seen_in(upstream)
+    done = run(
+        artifact, sources, compute, runtime, what=f"predict {made.stage.name}", unit="rows", entries=entries,
+        tell=lambda counts: score_notices(counts, seen, recipe.reach),
+    )  # fmt: skip
+    return replace(done, notices=(*notices, *done.notices))
+
+
+def _smoothing(task: Task, report: Mapping[str, Any], config: PredictConfig) -> Smoothing | None:
+    own = smooth_module.of_head(report)
+    kind = config.smooth or (own.kind if own else None)
+    smooth_module.agree(kind, config.half_width, task)
+    if config.smooth is None and config.half_width is None:
+        return own
+    if kind is None or kind == "none":
+        return None
+    width = config.half_width if config.half_width is not None else own.half_width if own else None
+    if width is None:
+        raise UsageError(f"--smooth {kind} needs --half-width SECONDS: the head was trained without smoothing")
+    return Smoothing(kind, width) if width else None
+
+
+def _whole(sequence: FeatureSequence) -> Rows:
+    """The one row of a clip."""
+    start, end = np.asarray(sequence.start), np.asarray(sequence.end)
+    return (start[:1], end[-1:]) if len(sequence) else (np.zeros(1), np.zeros(1))

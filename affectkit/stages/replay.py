@@ -9,11 +9,11 @@ from typing import Any
 from affectkit.config import Numerics, Runtime
 from affectkit.errors import UsageError, unknown
 from affectkit.media import MEDIA_SUFFIXES, VIDEO_SUFFIXES
-from affectkit.stages._map import Outcome
 from affectkit.stages.audio import AudioConfig, extract_audio
 from affectkit.stages.embed import EmbedConfig, embed
 from affectkit.stages.faces import FacesConfig, extract_faces
 from affectkit.stages.functionals import FunctionalsConfig, functionals
+from affectkit.stages.map_stage import Outcome
 from affectkit.store import Artifact, Cache, Failure, Features, features, upkeep
 from affectkit.store.kinds import TRAINED, wrong_kind
 from affectkit.types import Clip

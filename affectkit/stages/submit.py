@@ -4,27 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
-from affectkit import submissions
 from affectkit.config import Config
-from affectkit.errors import UsageError, listed
-from affectkit.manifest.frame_rates import frame_rates
+from affectkit.errors import ClipError, UsageError, listed
+from affectkit.media import PacketIndex, scan
 from affectkit.media.sampling import Rate
 from affectkit.metrics import THRESHOLD
-from affectkit.stages import _predictions as tables
-from affectkit.stages import _rows
-from affectkit.stages._submitted_scores import filled, read_at, within
-from affectkit.stages._template_rows import by_template_clip, frame_times, whole_clip_times
-from affectkit.stages.sources import CropTimes
-from affectkit.submissions.check import Check
-from affectkit.submissions.formats import Format
-from affectkit.submissions.template import Template
-from affectkit.types import Floats, Predictions
+from affectkit.tables import predictions as tables
+from affectkit.tables import submissions, timeline
+from affectkit.tables.frame_rates import frame_rates
+from affectkit.tables.sources import CropTimes
+from affectkit.tables.submissions import Check, Format, Template, outside
+from affectkit.tables.timeline import SAME, by_clip, middles, nearest
+from affectkit.types import Bools, Clip, Floats, Predictions
 
 FormatName = Literal["affwild2-va", "affwild2-expr", "affwild2-au", "cexpr", "hume-reaction"]
 
@@ -76,9 +75,9 @@ def submit(
         wanted, beyond = _frames(rows, given, times)
     else:
         _times(config, videos, format)
-        given = _rows.of_clips(given)
+        given = timeline.of_clips(given)
         wanted, beyond = _clips(rows, given), 0
-    scores: Floats = _rows.scores_at(given, wanted)
+    scores: Floats = timeline.scores_at(given, wanted)
     scores, held = filled(scores, wanted, given, config.missing)
     scores, cut = within(scores, rows, config.out_of_range, config.digits)
     restored: Floats = np.empty(scores.shape)
@@ -171,3 +170,117 @@ def _blank(rows: Template, start: Floats, end: Floats) -> Predictions:
     clip = np.array(rows.clips)[rows.codes[order]]
     empty = np.full((len(rows), len(rows.format.columns)), np.nan)
     return Predictions(clip, start[order], end[order], empty, rows.format.columns)
+
+
+def filled(
+    scores: Floats, wanted: Predictions, given: Predictions, missing: Literal["refuse", "hold"]
+) -> tuple[Floats, Bools]:
+    """Scores without a gap, and which rows took the nearest one in time, of two equally near the earlier. Raises
+    UsageError for gaps that may not be filled."""
+    lacking = np.asarray(~np.isfinite(scores).all(axis=1))
+    if not lacking.any():
+        return scores, lacking
+    clips = list(dict.fromkeys(wanted.clip[lacking].tolist()))
+    if missing == "refuse":
+        raise UsageError(
+            f"{int(lacking.sum())} rows of the template are at times without a score, in clips {listed(clips)}: "
+            "--missing hold takes the clip's nearest score in time"
+        )
+    return nearest(scores, wanted, given)
+
+
+def within(
+    scores: Floats, rows: Template, out_of_range: Literal["refuse", "clip"], digits: int
+) -> tuple[Floats, Bools]:
+    """Scores [N,K], clip by clip as `by_template_clip` lays them, within the format's range; and which rows were not.
+
+    Raises UsageError for such rows unless they may be cut.
+    """
+    format = rows.format
+    far = outside(format, scores, digits)
+    if not far.any():
+        return scores, far
+    if out_of_range == "refuse":
+        names = np.array(rows.names, object)[np.concatenate(by_template_clip(rows))][far]
+        worst = scores[far].flat[int(np.argmax(np.abs(scores[far])))]
+        raise UsageError(
+            f"{int(far.sum())} rows have values beyond [{format.low:g}, {format.high:g}] (such as {worst:g}): "
+            f"{listed(names.tolist())}; --out-of-range clip cuts them to the range"
+        )
+    return np.clip(scores, format.low, format.high), far
+
+
+def read_at(wanted: Predictions, given: Predictions, scored: Bools) -> dict[str, Any]:
+    """How many rows were read between the middles of predictions, and how many outside of all of a clip's."""
+    between = beyond = 0
+    places = by_clip(given)
+    for clip, here in by_clip(wanted).items():
+        start, end = given.start[places[clip]], given.end[places[clip]]
+        at, own_times = middles(wanted.start[here], wanted.end[here]), np.sort(middles(start, end))
+        last = len(own_times) - 1
+        near = np.searchsorted(own_times, at).clip(1, max(1, last))
+        gap = np.minimum(np.abs(at - own_times[near - 1]), np.abs(at - own_times[near.clip(0, last)]))
+        far = (at < start.min()) | (at >= end.max())
+        own = (gap <= SAME) | ((last == 0) & ~far)
+        between += int((~own & ~far & scored[here]).sum())
+        beyond += int((~own & far & scored[here]).sum())
+    counts: dict[str, Any] = {"rows_interpolated": between, "rows_beyond_predictions": beyond}
+    return counts | ({"interpolation": timeline.INTERPOLATION} if between else {})
+
+
+Rows = list[NDArray[np.intp]]
+
+
+def by_template_clip(template: Template) -> Rows:
+    """Where the rows of each clip stand in the template, by the place of the clip."""
+    order = np.argsort(template.codes, kind="stable")
+    bounds = np.searchsorted(template.codes[order], np.arange(len(template.clips) + 1))
+    return [order[first:last] for first, last in pairwise(bounds)]
+
+
+def frame_times(template: Template, times: CropTimes) -> tuple[Floats, Floats, int]:
+    """start, end [N] (s) of the template's frames, and how many of them are beyond the end of their video.
+
+    Frames beyond it go on at the video's median rate. Raises UsageError for videos that are not there or unreadable.
+    """
+    if times.source_fps is not None:
+        fps = np.array([times.rate_of(clip) for clip in template.clips], np.float64)[template.codes]
+        return (template.frames - 1) / fps, template.frames / fps, 0
+    start, end = np.zeros(len(template)), np.zeros(len(template))
+    beyond, unknown = 0, []
+    for clip, rows in zip(template.clips, by_template_clip(template), strict=True):
+        try:
+            index = scan(times.video_of(Clip(clip, template.path)))
+        except ClipError as error:
+            unknown.append(f"{clip}: {error}")
+            continue
+        start[rows], end[rows] = display_intervals(index, template.frames[rows] - 1)
+        beyond += int((template.frames[rows] > len(index)).sum())
+    if unknown:
+        raise UsageError(f"{template.path} names videos whose times cannot be read: {listed(unknown)}")
+    return start, end, beyond
+
+
+def whole_clip_times(template: Template, given: Predictions) -> tuple[Floats, Floats]:
+    """start, end [N] of the one prediction of each clip. Raises UsageError where a clip has several: then a frame's
+    time is needed."""
+    places = by_clip(given)
+    several = [clip for clip in template.clips if places[clip].stop - places[clip].start > 1]
+    if several:
+        raise UsageError(
+            f"predictions over time are read when a frame is shown: give --videos DIR, or --fps with the rate of all "
+            f"videos (clips with several predictions: {listed(several)})"
+        )
+    first = np.array([places[clip].start for clip in template.clips], np.intp)[template.codes]
+    return given.start[first], given.end[first]
+
+
+def display_intervals(index: PacketIndex, frames: NDArray[np.int64]) -> tuple[Floats, Floats]:
+    """start, end (s) of frames counted from 0; those beyond the last one go on at the video's median rate."""
+    step = float(index.step * index.tick)
+    bounds = np.append(index.times, index.duration)
+    inside = frames.clip(0, len(index) - 1)
+    late = frames - len(index)
+    start = np.where(late < 0, bounds[inside], index.duration + late * step)
+    end = np.where(late < 0, bounds[inside + 1], index.duration + (late + 1) * step)
+    return start, end

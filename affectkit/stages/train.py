@@ -2,28 +2,223 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import json
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from hashlib import sha256
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+import numpy as np
 from pydantic import Field
 
 from affectkit import plugins, tasks
-from affectkit.config import Config, Runtime, fingerprint, validate
-from affectkit.errors import UsageError
-from affectkit.manifest.alignment import Pooling
-from affectkit.stages import _reports, _smooth, _training_log
-from affectkit.stages._devices import resolve
-from affectkit.stages._labels import Labels
-from affectkit.stages._resumable import fitted
-from affectkit.stages._seeds import REFITTED, Training
-from affectkit.stages._smooth import Choice
-from affectkit.stages._training_data import AuxiliarySource, gather
-from affectkit.stages._unfinished import Unfinished
-from affectkit.store import Artifact, Cache, Features, ancestors
+from affectkit.config import Config, Runtime, canonical_json, fingerprint, validate
+from affectkit.devices import resolve
+from affectkit.errors import UsageError, listed
+from affectkit.plugins import Auxiliary, Epoch, Example, Interrupted, Monitor
+from affectkit.progress import display
+from affectkit.stages import fit_stage, reports, smooth
+from affectkit.stages import smooth as smooth_module
+from affectkit.stages.fit_stage import Partly, Unfinished, collapse, fitted, outcome
+from affectkit.stages.reports import history_of
+from affectkit.stages.smooth import Choice
+from affectkit.store import Artifact, Cache, Features, ancestors, open_features
+from affectkit.store.atomic import write_text
 from affectkit.store.kinds import TRAINED, wrong_kind
+from affectkit.tables import used_clips
+from affectkit.tables.labels import Labels
+from affectkit.tables.timeline import Pooling, align, check_pooling
+from affectkit.tables.used_clips import Used, choose
 from affectkit.tasks import Task
+from affectkit.types import Bools, ClipLabels, FeatureSequence, Floats
+
+if TYPE_CHECKING:
+    pass
+
+
+@dataclass(frozen=True)
+class AuxiliarySource:
+    """Where an auxiliary task comes from: `--aux FEATURES:LABELS:TASK`. Networks take crops or sound for features."""
+
+    features: Features
+    labels: Labels
+    task: Task
+
+    @staticmethod
+    def of(text: str, opened: Callable[[str], Features | Artifact] = open_features) -> AuxiliarySource:
+        """Raises UsageError for anything else."""
+        parts = text.rsplit(":", 2)
+        if len(parts) < 3 or not all(parts):
+            raise UsageError(f"--aux {text} is not FEATURES:LABELS:TASK, such as .affectkit/embed/x-123:va.csv:va")
+        found = opened(parts[0])
+        source = Features(found) if isinstance(found, Artifact) else found
+        return AuxiliarySource(source, Path(parts[1]), tasks.get(parts[2]))
+
+
+@dataclass(frozen=True)
+class Data:
+    """The clips that are used, in order; the split of every clip; what was left out, and what says nothing."""
+
+    train: list[Example]
+    val: list[Example]
+    auxiliary: list[Auxiliary]
+    splits: dict[str, str]
+    warnings: list[str]
+    digest: str
+    cautions: list[str]
+
+    @property
+    def subjects(self) -> str | None:
+        """A digest of who is in which clip; None where no subject is known."""
+        known = {one.clip: one.subject for one in (*self.train, *self.val) if one.subject}
+        return sha256(canonical_json(known).encode()).hexdigest() if known else None
+
+
+def gather(
+    features: Sequence[Features], labels: Labels, task: Task, config: TrainConfig, splits: Path | None,
+    auxiliary: Sequence[AuxiliarySource] = (), *, needs_val: bool = True,
+) -> Data:  # fmt: skip
+    """Examples of the labelled clips that all features have. Raises UsageError, as the readers of the tables do, and
+    for no val clip where they are needed."""
+    check_pooling(config.label_pooling, task)
+    shared = [clip for clip in features[0].clips if all(clip in other for other in features[1:])]
+    used = choose(features[0], shared, labels, task, config, splits, needs_val=needs_val)
+    train, val = (
+        [_example(clip, features, used.labels[clip], task, config, used.subject(clip)) for clip in clips]
+        for clips in (used.train, used.val)
+    )
+    if used.cautions and not any(_is_labelled(one) for one in train):
+        raise UsageError(f"no row of the features of split train has a label: {used.cautions[0]}")
+    along = [_auxiliary(source, used, config) for source in auxiliary]
+    digest = _digest([*train, *val], features, used.splits, list(zip(auxiliary, along, strict=True)))
+    cautions = [*used.cautions, *lines({"train": train, "val": val}, task)]
+    return Data(train, val, along, used.splits, used.warnings, digest, cautions)
+
+
+def _is_labelled(example: Example) -> bool:
+    return example.labels is not None and bool(np.isfinite(example.labels).all(axis=1).any())
+
+
+def sequences(features: Sequence[Features], clip: str) -> tuple[FeatureSequence, ...]:
+    """A clip's inputs."""
+    return tuple(one.sequence(clip) for one in features)
+
+
+def _auxiliary(source: AuxiliarySource, used: Used, config: TrainConfig) -> Auxiliary:
+    known, clips = used_clips.along(source.features, source.labels, source.task, used)
+    pooling = config.label_pooling if source.task.kind == "regression" else "midpoint"
+    update = config.model_copy(update={"label_pooling": pooling})
+    return Auxiliary(
+        source.task, [_example(clip, [source.features], known[clip], source.task, update) for clip in clips]
+    )
+
+
+def _example(
+    clip: str, features: Sequence[Features], labels: ClipLabels, task: Task, config: TrainConfig,
+    subject: str | None = None,
+) -> Example:  # fmt: skip
+    for one in features:
+        one.artifact.check(clip)
+    inputs = sequences(features, clip)
+    if task.level == "clip":
+        return Example(clip, inputs, np.asarray(labels.values[:1]), subject)
+    first = inputs[0]
+    return Example(clip, inputs, align(labels, first.start, first.end, config.label_pooling), subject)
+
+
+def _digest(
+    examples: Sequence[Example], features: Sequence[Features], splits: Mapping[str, str],
+    auxiliary: Sequence[tuple[AuxiliarySource, Auxiliary]],
+) -> str:  # fmt: skip
+    """What is fitted on: clips, their features' digests, splits and labels."""
+    total = sha256()
+    for example in examples:
+        digests = " ".join(one.digest(example.clip) for one in features)
+        total.update(f"{example.clip} {splits[example.clip]} {digests} ".encode())
+        total.update(np.ascontiguousarray(example.labels, "<f8").tobytes())
+    total.update(canonical_json(dict(splits)).encode())  # of all clips: the head stores the table
+    for source, along in auxiliary:
+        total.update(canonical_json([source.task.model_dump(mode="json"), source.features.identity]).encode())
+        for example in along.train:
+            total.update(f"{example.clip} {source.features.digest(example.clip)} ".encode())
+            total.update(np.ascontiguousarray(example.labels, "<f8").tobytes())
+    return total.hexdigest()
+
+
+def lines(splits: Mapping[str, Sequence[Example]], task: Task) -> list[str]:
+    """Clips that are invalid or unlabelled throughout, or whose features never change; rows without a label; classes
+    that a split has no row of; feature dimensions that are constant over the train clips."""
+    examples = [one for some in splits.values() for one in some]
+    found = [
+        f"{what}: {listed(clips)}"
+        for what, clips in (
+            ("no valid row of features (no face or speech) throughout", _blind(examples)),
+            ("no labelled row", [one.clip for one in examples if not _labelled(one).any()]),
+            ("the same features in every row, as of silence or a still", _unchanging(examples)),
+        )
+        if clips
+    ]
+    unlabelled = sum(int((~_labelled(one)).sum()) for one in examples)
+    if unlabelled and task.level == "time":
+        found.append(f"rows without a label: {unlabelled} of {sum(len(_labelled(one)) for one in examples)}")
+    for split, some in splits.items():
+        if some and (missing := _absent(some, task)):
+            found.append(f"split {split} has no row of {listed(missing, 'classes')}")
+    return found + _constant(splits["train"])
+
+
+def _labelled(example: Example) -> Bools:
+    labels = example.labels
+    assert labels is not None
+    return np.asarray(np.isfinite(labels).all(axis=1))
+
+
+def _blind(examples: Sequence[Example]) -> list[str]:
+    return [one.clip for one in examples if not all(np.any(sequence.valid) for sequence in one.inputs)]
+
+
+def _unchanging(examples: Sequence[Example]) -> list[str]:
+    return [one.clip for one in examples if any(_never_changes(number, one) for number in range(len(one.inputs)))]
+
+
+def _never_changes(number: int, example: Example) -> bool:
+    rows = _rows(example, number)
+    return len(rows) > 1 and bool((rows == rows[:1]).all())
+
+
+def _absent(examples: Sequence[Example], task: Task) -> list[str]:
+    """Classes without a labelled row; of labels, those that are never there."""
+    labels = np.concatenate([one.labels[_labelled(one)] for one in examples if one.labels is not None])
+    if task.kind == "multiclass":
+        return [name for number, name in enumerate(task.targets) if not (labels[:, 0] == number).any()]
+    if task.kind == "multilabel":
+        return [name for number, name in enumerate(task.targets) if not (labels[:, number] == 1).any()]
+    return []
+
+
+def _constant(examples: Sequence[Example]) -> list[str]:
+    """Of each input the dimensions in which no train clip differs from another."""
+    found = []
+    for number in range(len(examples[0].inputs)):
+        clips = [rows for one in examples if len(rows := _rows(one, number))]
+        if sum(map(len, clips)) < 2:
+            continue
+        low = np.min([rows.min(axis=0) for rows in clips], axis=0)
+        high = np.max([rows.max(axis=0) for rows in clips], axis=0)
+        count, which = int((low == high).sum()), f" of input {number + 1}" if len(examples[0].inputs) > 1 else ""
+        if count:
+            found.append(f"{count} of {len(low)} feature dimensions{which} are constant over the train clips")
+    return found
+
+
+def _rows(example: Example, number: int) -> Floats:
+    """The valid rows of an input."""
+    sequence = example.inputs[number]
+    return np.asarray(sequence.values)[np.asarray(sequence.valid).astype(bool)]
+
 
 VERSION = 1
 HEAD_FILE = "head.json"
@@ -41,7 +236,7 @@ class TrainConfig(Config):
     split_by: Literal["clip", "subject"] = Field("clip", description="what --val-fraction keeps together")
     val_fraction: float | None = Field(None, gt=0, lt=1, description="validation share where no table says the split")
     smooth: Choice = Field("none", description="window over the raw scores of predictions in time, before softmax")
-    half_width: Annotated[float, Field(ge=0, le=_smooth.LONGEST)] | Literal["auto"] = Field(
+    half_width: Annotated[float, Field(ge=0, le=smooth_module.LONGEST)] | Literal["auto"] = Field(
         "auto", description="seconds that the window reaches to either side (auto: what is best on validation)"
     )
     refit: bool | None = Field(
@@ -67,14 +262,14 @@ def train(
 ) -> Trained:  # fmt: skip
     """Fit a head; its folder holds the weights of every seed, the split table, the history and the feature recipe.
 
-    An interrupted training is gone on with by the same call (`_unfinished`). `needs_val`: raise UsageError where there
+    An interrupted training is gone on with by the same call (`Unfinished`). `needs_val`: raise UsageError where there
     are no val clips. Raises `Stopped` for Ctrl-C where there is a head already.
     """
-    _training_log.check(tensorboard)
+    fit_stage.check(tensorboard)
     task = tasks.get(config.task)
     plugin = plugins.get("heads", config.head)
     options = plugins.parse_options(plugin, config.option, config.head)
-    _smooth.agree(config.smooth, config.half_width, task)
+    smooth_module.agree(config.smooth, config.half_width, task)
     data = gather(features, labels, task, config, splits, auxiliary, needs_val=needs_val)
     can_refit = hasattr(plugin, "refitted")
     if config.refit and not can_refit:
@@ -120,7 +315,7 @@ def read_report(artifact: Artifact) -> dict[str, Any]:
     """What the head says of itself. Raises UsageError when the artifact is no head."""
     if artifact.stage.stage != "train-head":
         raise wrong_kind(artifact.path, artifact.stage.stage, *TRAINED)
-    return _reports.read_report(artifact.path / HEAD_FILE, _reports.TrainedShape)
+    return reports.read_report(artifact.path / HEAD_FILE, reports.TrainedShape)
 
 
 def lineage(artifact: Artifact) -> list[dict[str, Any]]:
@@ -149,3 +344,148 @@ def load_heads(artifact: Artifact, task: Task, *, refitted: bool = False) -> lis
 def stored_task(report: Mapping[str, Any]) -> Task:
     """The task that a head was trained for."""
     return validate(Task, report["task"], "the task of a trained head")
+
+
+HISTORY_FILE = "history.jsonl"
+NOTICES_FILE = "notices.json"
+REFITTED = "refitted"
+"""Folder within a seed's, of the head that was fitted again on train and val clips."""
+
+
+@dataclass(frozen=True, repr=False)
+class Training:
+    """What is trained on what, and how."""
+
+    plugin: Any
+    options: Config
+    task: Task
+    data: Data
+    config: TrainConfig
+    device: str
+    runtime: Runtime
+    state: Unfinished
+    tensorboard: Path | None
+    refit: bool = False
+
+    def run(self, folder: Path) -> dict[str, Any]:
+        """A folder `seed_N` for each seed, and the report on them.
+
+        Raises `Partly` for Ctrl-C: then they are the seeds that are finished or, where none is, the first one's best.
+        """
+        scores: dict[int, float] = {}
+        stopped: dict[str, int] = {}
+        for seed in range(self.config.seed, self.config.seed + self.config.seeds):
+            own = folder / f"seed_{seed}"
+            try:
+                if not self.state.take(own):
+                    self._fit(seed, own)
+                    self.state.keep(seed, own)
+            except KeyboardInterrupt as stop:
+                if scores:
+                    shutil.rmtree(own, ignore_errors=True)
+                    stopped = {"after_seeds": len(scores)}
+                    break
+                if not isinstance(stop, Interrupted):
+                    raise
+                stopped = {"after_epochs": len(stop.history)}
+            scores[seed] = history_of(own / HISTORY_FILE)[-1].best
+            if stopped:
+                break
+        report = self._report(scores, folder, bool(stopped))
+        if stopped:
+            raise Partly(report | {"stopped": stopped})
+        return report
+
+    def _fit(self, seed: int, folder: Path) -> None:
+        """Train one seed and write its folder; on Ctrl-C, its best so far."""
+        head = self.plugin(self.options, self.task)
+        what, seeds = f"train-head {self.config.head}, seed {seed}", self.config.seeds
+        if seeds > 1:
+            what += f" ({seed - self.config.seed + 1} of {seeds})"
+        with (
+            fit_stage.curves(self.tensorboard, seed, self.task.metric) as log,
+            _bar(what, self.runtime) as show,
+        ):
+
+            def monitor(epoch: Epoch) -> None:
+                log(epoch)
+                show(epoch)
+
+            try:
+                history = head.fit(
+                    self.data.train, self.data.val, seed=seed, device=self.device, monitor=monitor,
+                    auxiliary=self.data.auxiliary, state=self.state.training(seed),
+                )  # fmt: skip
+            except Interrupted as stop:
+                _write(folder, head, stop.history)
+                raise
+        _write(folder, head, history)
+        if left_out := list(getattr(head, "notices", ())):
+            write_text(folder / NOTICES_FILE, json.dumps(left_out))
+        if self.refit:
+            again = head.refitted([*self.data.train, *self.data.val], seed=seed, device=self.device)
+            (folder / REFITTED).mkdir()
+            again.save(folder / REFITTED)
+
+    def _report(self, scores: dict[int, float], folder: Path, stopped: bool) -> dict[str, Any]:
+        histories = {str(seed): history_of(folder / f"seed_{seed}" / HISTORY_FILE) for seed in scores}
+        metric = self.task.metric
+        training = {seed: outcome(history, metric, stopped) for seed, history in histories.items()}
+        fallen = {seed: collapse(history, metric) for seed, history in histories.items()}
+        several = len(scores) > 1
+        report: dict[str, Any] = {
+            "task": self.task.model_dump(mode="json"),
+            "val_score": self._val_score(scores),
+            "training": training,
+            "refit": self.refit,
+            "fitted_splits": ["train", "val"] if self.refit else ["train"],
+            "clips": {"train": len(self.data.train), "val": len(self.data.val), "left_out": self.data.warnings},
+            "cautions": [
+                *self.data.warnings,
+                *self.data.cautions,
+                *_notices(folder / f"seed_{next(iter(scores))}"),
+                *(f"seed {seed}: {line}" if several else line for seed, line in fallen.items() if line),
+            ],
+            "splits": self.data.splits,
+        }
+        if self.config.smooth != "none" and not self.data.val:
+            report["smoothing"] = {"kind": self.config.smooth, "half_width": self.config.half_width, "val": {}}
+        elif self.config.smooth != "none":
+            bare = [replace(one, labels=None) for one in self.data.val]
+            heads = [self.plugin.load(folder / f"seed_{seed}", self.task) for seed in scores]
+            raw = [head.predict(bare, device=self.device) for head in heads]
+            chosen = smooth.choose(self.task, self.data.val, raw, self.config.smooth, self.config.half_width)
+            report["smoothing"] = chosen
+        return report
+
+    def _val_score(self, scores: dict[int, float]) -> dict[str, Any]:
+        """Over the seeds; of the heads that were fitted on train clips alone. None where there are no val clips."""
+        if not self.data.val:
+            return {"metric": self.task.metric, "mean": None, "deviation": None, "seeds": {}}
+        values = np.array(list(scores.values()))
+        about = {"mean": float(values.mean()), "deviation": float(values.std()), "seeds": scores}
+        return {"metric": self.task.metric, **about}
+
+
+def _write(folder: Path, head: Any, history: Sequence[Epoch]) -> None:
+    folder.mkdir()
+    head.save(folder)
+    write_text(folder / HISTORY_FILE, "".join(json.dumps(asdict(epoch)) + "\n" for epoch in history))
+
+
+def _notices(folder: Path) -> list[str]:
+    """What a seed's head left out of its training clips."""
+    return reports.lines_of(folder / NOTICES_FILE) if (folder / NOTICES_FILE).exists() else []
+
+
+@contextmanager
+def _bar(what: str, runtime: Runtime) -> Iterator[Monitor]:
+    """A monitor that shows epochs, loss, scores and the time left if none is saved by stopping early."""
+    with display(what, runtime.progress) as shown:
+        shown.show(0.0, "epoch 1")
+
+        def monitor(epoch: Epoch) -> None:
+            scores = f"loss {epoch.loss:.4f}, val {epoch.score:.4f}, best {epoch.best:.4f}"
+            shown.show(epoch.epoch / epoch.epochs, f"epoch {epoch.epoch} of {epoch.epochs}, {scores}")
+
+        yield monitor

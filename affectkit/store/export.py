@@ -40,7 +40,7 @@ def export(artifact: Artifact, to: str, out: Path, clips: Sequence[str] | None =
         raise unknown("format", to, FORMATS)
     chosen = list(clips) if clips is not None else artifact.clips
     if not chosen:
-        artifact.schema  # noqa: B018  (says what a head or a report is)
+        artifact.schema  # noqa: B018
         raise UsageError(f"{artifact.path} holds no clips to export")
     for clip in chosen:
         artifact.clip_rows(clip)

@@ -83,7 +83,7 @@ def is_selection(path: Path) -> bool:
     """Whether a path names a selection of an artifact that exists."""
     if path.suffix != _SUFFIX or path.absolute().parent.name != FOLDER:
         return False
-    return os.path.exists(path.absolute().parent.parent / STAGE_FILE)  # noqa: PTH110  (False for too long a name)
+    return os.path.exists(path.absolute().parent.parent / STAGE_FILE)  # noqa: PTH110
 
 
 def is_artifact(path: Path) -> bool:

@@ -79,7 +79,7 @@ class Table:
     def segment_paths(self) -> list[Path]:
         """data.h5, data.1.h5, ... in the order they were sealed; the names between may be gone, merged into a later."""
         try:
-            names = os.listdir(self.folder)  # noqa: PTH208  (names alone, read at once)
+            names = os.listdir(self.folder)  # noqa: PTH208
         except FileNotFoundError:
             return []
         numbered = {int(match[1] or 0): self.folder / name for name in names if (match := _SEGMENT.fullmatch(name))}

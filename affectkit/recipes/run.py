@@ -1,0 +1,273 @@
+"""Running a plan: each step by its stage, one after the other, every result cached."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from affectkit.config import Config, Runtime
+from affectkit.downloads import offline
+from affectkit.errors import AffectkitError, listed
+from affectkit.progress import part_of
+from affectkit.recipes.at_hand import Media, labels_of
+from affectkit.recipes.check import Plan
+from affectkit.recipes.steps import Ref, Step
+from affectkit.stages.map_stage import Outcome
+from affectkit.store import Artifact, Cache, Failure, Features, NotMade
+from affectkit.store import features as column_of
+from affectkit.store.atomic import explained
+from affectkit.tables.labels import Labels
+from affectkit.types import Clip
+from affectkit.untrusted import parsed_json, read_text
+
+TIMES_FILE = "times.jsonl"
+_OF_CLIPS = ("crops", "sound", "features")
+
+
+@dataclass(frozen=True, repr=False)
+class Made:
+    """What a step made: the artifact, all of it or a selection (or the file), and what the stage said.
+
+    `cached`: nothing of it was computed now.
+    """
+
+    step: Step
+    path: Path
+    artifact: Artifact | None
+    cached: bool
+    seconds: float = 0.0
+    outcome: Outcome | None = None
+    report: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def failed(self) -> tuple[Failure, ...]:
+        """Clips that have no result."""
+        return self.outcome.failed if self.outcome else ()
+
+
+def notes_of(made: Made) -> list[str]:
+    """What the user must know of a step: licences, damage, what was left out."""
+    found = list(made.outcome.notices) if made.outcome else []
+    found += [f"partial: {clip}: {problem}" for clip, problem in (made.outcome.damaged if made.outcome else ())]
+    clips = made.report.get("clips")
+    if isinstance(clips, dict) and "left_out" in clips:
+        found += made.report.get("cautions") or clips["left_out"]
+    for path, absent in made.report.get("partly_missing", {}).items():
+        if absent:
+            found.append(f"{path} has no score for {listed(absent, 'clips')}: fused from the others")
+    if absent := made.report.get("clips_without_prediction"):
+        found.append(f"{listed(absent, 'clips')} labelled, without a prediction: not scored")
+    if absent := made.report.get("clips_without_score"):
+        found.append(f"{listed(absent, 'clips')} predicted without any score: not scored")
+    return found
+
+
+class StepFailed(AffectkitError):
+    """A step could not be done; those before it are cached."""
+
+    def __init__(self, step: Step, cause: AffectkitError) -> None:
+        super().__init__(f"step {step.name} ({step.kind.name}): {cause}")
+
+
+class _Watched(Cache):
+    """A cache that notes whether a whole artifact was made."""
+
+    wrote = False
+
+    def create_whole(self, *arguments: Any, **options: Any) -> Artifact:
+        self.wrote = True
+        return super().create_whole(*arguments, **options)
+
+
+class Session:
+    """What steps share while they run: the cache, the media of data sets, and what the steps before have made."""
+
+    def __init__(
+        self, plan: Plan, media: dict[str, Media], root: Path | None, runtime: Runtime, *,
+        device: str = "auto", folder: Path | None = None, dry: bool = False,
+    ) -> None:  # fmt: skip
+        self.plan = plan
+        self.cache = _Watched(root, dry=dry)
+        self.runtime = runtime
+        self.device = device
+        self.folder = folder or self.cache.root / "run"
+        self.made: dict[str, Made] = {}
+        self._media = media
+
+    def media(self, step: Step) -> list[Clip]:
+        """The clips of the data set that a step begins with."""
+        return self._media[step.places.data].clips
+
+    def artifact(self, ref: Ref) -> Artifact:
+        """What a step has made, of its own clips."""
+        artifact = self.made[ref.step].artifact
+        assert artifact is not None, "a file is no step's input"
+        return artifact
+
+    def features(self, ref: Ref) -> Features:
+        """What a step has made, as features."""
+        return column_of(self.artifact(ref), ref.column)
+
+    def scores(self, name: str) -> Path:
+        """What a step has predicted. Raises NotMade where a dry run finds all of it, but no command has printed it."""
+        made = self.made[name]
+        if self.cache.dry and not made.path.exists():
+            raise NotMade(made.path)
+        return made.path
+
+    def labels(self, step: Step) -> Labels:
+        """Those that the step names."""
+        return labels_of(self.plan, self._media, step, ("labels",), step.places.labels)
+
+    def aux_labels(self, step: Step) -> list[Labels]:
+        """Those of the tasks that are learnt along."""
+        return [
+            labels_of(self.plan, self._media, step, ("aux", str(n), "labels"), one.labels)
+            for n, one in enumerate(step.aux)
+        ]
+
+    def submission(self, step: Step) -> Path:
+        """The file that a step submits."""
+        given = step.settings.get("out")
+        if given is None:
+            return self.folder / f"{step.name}{step.paths['template'].suffix}"
+        by_hand = self.plan.draft.where("steps", step.name, "out").startswith("--set")
+        return Path(given) if by_hand else self.folder / given
+
+    def run(self, step: Step) -> Made:
+        """Run one step, whose inputs have been made. Raises what its stage raises."""
+        self.cache.wrote = False
+        began = time.monotonic()
+        found = step.kind.call(step, self)
+        seconds = time.monotonic() - began
+        if isinstance(found, Outcome):
+            cached = not found.computed and not found.pending
+            made = Made(step, found.path, found.artifact, cached, seconds, found)
+        elif step.kind.makes == "file":
+            made = Made(step, found.path, None, False, seconds, None, found.report)
+        else:
+            made = Made(step, found.artifact.path, found.artifact, not self.cache.wrote, seconds, None, found.report)
+        self.made[step.name] = made
+        return made
+
+    def given(self, step: Step) -> int:
+        """How many clips a step is given."""
+        if step.kind.makes in ("crops", "sound"):
+            return len(self.media(step))
+        own = [set(self.artifact(one).clips) for one in step.inputs if self._has_clips(one)]
+        return len(set.intersection(*own)) if own else len(self.artifact(step.inputs[-1]))
+
+    def _has_clips(self, ref: Ref) -> bool:
+        return self.made[ref.step].step.kind.makes in _OF_CLIPS
+
+
+def run_all(session: Session, say: Callable[[Made], None] = lambda made: None) -> list[Made]:
+    """Run every step of a plan in order. Raises StepFailed at the first that cannot be done; clips that fail do not
+    stop the others."""
+    with explained(session.folder):
+        session.folder.mkdir(parents=True, exist_ok=True)
+    count = len(session.plan.steps)
+    for number, step in enumerate(session.plan.steps.values(), 1):
+        try:
+            with part_of(f"step {number} of {count}"):
+                made = session.run(step)
+        except AffectkitError as error:
+            raise StepFailed(step, error) from error
+        if not made.cached:
+            _note(session.folder / TIMES_FILE, made)
+        say(made)
+    return list(session.made.values())
+
+
+def times_of(folder: Path, made: Made) -> dict[str, float] | None:
+    """Seconds and rows of all that was computed for what a step made, in this run and in those that it goes on from;
+    None where all of it was there before."""
+    total: dict[str, float] | None = None
+    file = folder / TIMES_FILE
+    try:
+        lines = read_text(file, "times of steps", 1 << 26, inside=True).splitlines()
+    except AffectkitError:
+        return None
+    for line in lines:
+        try:
+            entry = _Entry.model_validate(parsed_json(line))
+        except ValueError:  # cut short by a kill
+            continue
+        if entry.step == made.step.name and Path(entry.path).name == _place(made).name:
+            total = total or {"seconds": 0.0, "rows": 0}
+            total = {"seconds": total["seconds"] + entry.seconds, "rows": total["rows"] + entry.rows}
+    return total
+
+
+class _Entry(Config):
+    step: str
+    path: str
+    seconds: float
+    rows: int
+
+
+def _place(made: Made) -> Path:
+    """The artifact's folder, or the file."""
+    return made.artifact.folder if made.artifact is not None else made.path
+
+
+def _note(file: Path, made: Made) -> None:
+    rows = made.outcome.rows if made.outcome else 0
+    entry = {"step": made.step.name, "path": str(_place(made)), "seconds": round(made.seconds, 3), "rows": rows}
+    with explained(file), file.open("a", encoding="utf-8") as notes:
+        notes.write(json.dumps(entry) + "\n")
+
+
+@dataclass(frozen=True)
+class Row:
+    """A step, what it does, and how much of it is there. `is_done`: all of it."""
+
+    step: str
+    stage: str
+    does: str
+    state: str
+    is_done: bool = False
+
+
+def dry_run(session: Session) -> list[Row]:
+    """Every step of the plan, in order. `session` has a dry cache."""
+    rows: dict[str, Row] = {}
+    with offline():
+        for step in session.plan.steps.values():
+            state, is_done = _state(session, step, rows)
+            rows[step.name] = Row(step.name, step.kind.name, step.words, state, is_done)
+    return list(rows.values())
+
+
+def _state(session: Session, step: Step, before: dict[str, Row]) -> tuple[str, bool]:
+    if lacks := session.plan.lacks.get(step.name):
+        return f"needs {', '.join(lacks)}", False
+    if waits := [name for name in step.needs if name not in before or not before[name].is_done]:
+        return f"waits for {', '.join(waits)}", False
+    if step.kind.makes == "file":
+        return f"writes {session.submission(step)}", False
+    try:
+        return _of(session.run(step))
+    except NotMade:
+        if step.kind.makes in ("head", "network", "report") or step.kind.name == "fuse":
+            return "to compute", False
+        count = session.given(step)
+        return f"{count} of {count} clips to compute", False
+    except AffectkitError as error:
+        session.plan.draft.problem(["steps", step.name], f"step {step.name} ({step.kind.name}): {error}")
+        return "cannot run", False
+
+
+def _of(made: Made) -> tuple[str, bool]:
+    if made.outcome is None:
+        return "cached", True
+    pending, failed = len(made.outcome.pending), len(made.outcome.failed)
+    total = pending + failed + made.outcome.cached
+    before = f", {failed} failed before" if failed else ""
+    if pending:
+        return f"{pending} of {total} clips to compute{before}", False
+    return f"cached, {made.outcome.cached} clips{before}", True

@@ -1,0 +1,316 @@
+"""Running a map stage: what is missing is computed clip by clip, what is there is left alone."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from affectkit.config import Runtime
+from affectkit.errors import HostileFile
+from affectkit.progress import Display, display
+from affectkit.stages.row_counts import RowCounts, counted
+from affectkit.store import Artifact, Failure, PartWriter, is_done
+from affectkit.types import without_face
+
+_COMMIT_SECONDS = 1.0
+_COMMIT_BYTES = 32 << 20
+_DAMAGED = "not read: "
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a stage did. `artifact` is the selection of the clips given; `failed` lists every one of them that has no
+    result, with its cause; `damaged` the clips that were computed now, as far as they could be read, and what was wrong
+    with them; `notices` what the user must know of what was used (a licence) and of what the rows hold; `counts` the
+    rows and clips behind such notices; `pending`, with a dry cache, the clips that it would compute."""
+
+    artifact: Artifact
+    computed: int = 0
+    cached: int = 0
+    partial: int = 0
+    failed: tuple[Failure, ...] = ()
+    rows: int = 0
+    seconds: float = 0.0
+    unit: str = "rows"
+    damaged: tuple[tuple[str, str], ...] = ()
+    notices: tuple[str, ...] = ()
+    pending: tuple[str, ...] = ()
+    counts: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def path(self) -> Path:
+        """What the next command takes: the selection, in the artifact's folder."""
+        return self.artifact.path
+
+    @property
+    def folder(self) -> Path:
+        """The artifact's folder."""
+        return self.artifact.folder
+
+    @property
+    def rate(self) -> float:
+        """Rows a second."""
+        return self.rows / self.seconds if self.seconds else 0.0
+
+
+class Sink:
+    """Where a stage's rows go. Small clips share a part; a part is committed about once a second."""
+
+    def __init__(self, artifact: Artifact, sources: Mapping[str, str], counter: Meter) -> None:
+        self._artifact = artifact
+        self._sources = dict(sources)
+        self._meter = counter
+        self._part: PartWriter | None = None
+        self._began = 0.0
+        self.failures: list[Failure] = []
+        self.damaged: list[tuple[str, str]] = []
+        self.computed = 0
+        self.partial = 0
+
+    def count(self, rows: int) -> None:
+        """Rows that were computed, for the progress: they may be appended much later."""
+        self._meter.advance(rows=rows)
+
+    def expect(self, rows: int | None) -> None:
+        """A clip begins that will have about so many rows, for the progress."""
+        self._meter.expect(rows)
+
+    def reach(self, share: float) -> None:
+        """So much of the clip under way is done, where its rows are counted all at once."""
+        self._meter.reach(share)
+
+    def say(self, note: str) -> None:
+        """Something that takes a while before rows come, such as loading a network."""
+        self._meter.say(note)
+
+    def append(self, rows: dict[str, Any]) -> None:
+        """Rows of the clip under way."""
+        if self._part is None:
+            self._part = self._artifact.new_part()
+            self._began = time.monotonic()
+        self._part.append(rows)
+
+    def end(self, clip: str, scalars: dict[str, Any] | None = None, status: str = "ok") -> None:
+        """The clip under way is complete."""
+        part = self._add(clip, clip, scalars, status)
+        self.computed += 1
+        self.partial += status == "partial"
+        self._meter.advance(clips=1)
+        if part.nbytes >= _COMMIT_BYTES or time.monotonic() - self._began >= _COMMIT_SECONDS:
+            self.commit()
+
+    def end_face(self, clip: str, face: int, scalars: dict[str, Any], status: str) -> None:
+        """The rows under way are one face of a clip with several; face 0 comes last and completes the clip."""
+        if face:
+            self._add(f"{clip}#{face}", clip, scalars, status)
+        else:
+            self._sources[f"{clip}#0"] = self._sources[clip]
+            self.end(f"{clip}#0", scalars, status)
+
+    def _add(self, name: str, clip: str, scalars: dict[str, Any] | None, status: str) -> PartWriter:
+        if self._part is None:  # a clip without rows
+            self._part = self._artifact.new_part()
+            self._began = time.monotonic()
+        self._part.end(name, self._sources[clip], scalars, status)
+        return self._part
+
+    def damage(self, clip: str, problem: str) -> None:
+        """The clip is partial, and why."""
+        self.damaged.append((clip, problem))
+
+    def fail(self, clip: str, cause: str) -> None:
+        """The clip has no result; what was appended of it is dropped."""
+        if self._part is not None:
+            self._part.rollback()
+        self.failures.append(Failure(clip, self._sources[clip], cause))
+        self._meter.advance(clips=1, failed=1)
+
+    def refuse(self, clip: str, cause: str) -> None:
+        """The clip has no result since what it would be made from is damaged: it is tried again each time."""
+        self.fail(clip, f"{_DAMAGED}{cause}")
+
+    def commit(self) -> None:
+        """Make the finished clips durable."""
+        if self._part is not None:
+            part, self._part = self._part, None
+            part.commit()
+
+    def discard(self) -> None:
+        """Drop the part under way (after an error)."""
+        if self._part is not None:
+            part, self._part = self._part, None
+            part.discard()
+
+
+def run(
+    artifact: Artifact,
+    sources: Mapping[str, str],
+    compute: Callable[[list[str], Sink], None],
+    runtime: Runtime,
+    *,
+    what: str,
+    unit: str,
+    entries: Mapping[str, dict[str, Any]] | None = None,
+    notices: tuple[str, ...] = (),
+    tell: Callable[[RowCounts], list[str]] | None = None,
+    rows_of: Callable[[str], int] | None = None,
+) -> Outcome:
+    """Compute the clips of `sources` (id -> digest of what it is made from) that are not current, then seal. What comes
+    of it is their selection, whatever else the table holds. A dry artifact is left as it is. `tell` puts what the rows
+    of these clips hold, cached ones included, into notices;
+    `rows_of` says how many rows a clip will have, where that is known at once."""
+    selected = artifact.select(sources, entries or {})
+    missing = pending(artifact, sources, runtime)
+    if artifact.dry:
+        failed = _failed(artifact, sources, missing)
+        cached = len(sources) - len(missing) - len(failed)
+        return Outcome(selected, cached=cached, failed=failed, unit=unit, notices=notices, pending=tuple(missing))
+    total = sum(map(rows_of, missing)) if rows_of is not None else None
+    with meter(what, len(missing), unit, runtime.progress, total) as counter:
+        sink = Sink(artifact, sources, counter)
+        try:
+            if missing:
+                compute(missing, sink)
+            sink.commit()
+        except KeyboardInterrupt:
+            sink.commit()
+            raise
+        finally:
+            sink.discard()
+        artifact.seal(sink.failures)
+    failed = _failed(artifact, sources)
+    counts = {}
+    if tell is not None:
+        lost = {failure.clip for failure in failed}
+        rows = counted(selected, [clip for clip in sources if clip not in lost])
+        notices, counts = (*notices, *tell(rows)), rows.as_dict()
+    return Outcome(
+        selected, sink.computed, len(sources) - sink.computed - len(failed), sink.partial, failed,
+        counter.rows, counter.seconds if missing else 0.0, unit, tuple(sink.damaged), notices, counts=counts,
+    )  # fmt: skip
+
+
+def _failed(artifact: Artifact, sources: Mapping[str, str], pending: Collection[str] = ()) -> tuple[Failure, ...]:
+    """The clips given that are known to fail, but for those that are to be tried again."""
+    known, again = artifact.failed(), set(pending)
+    return tuple(known[key] for key in sources.items() if key in known and key[0] not in again)
+
+
+def pending(artifact: Artifact, sources: Mapping[str, str], runtime: Runtime) -> list[str]:
+    """The clips to compute: not finished from this source, and not known to fail."""
+    finished = artifact.finished()
+    known = {} if runtime.retry_failed else artifact.failed()
+    failed = {key for key, failure in known.items() if not failure.cause.startswith(_DAMAGED)}
+    return [key[0] for key in sources.items() if not is_done(key, finished) and key not in failed]
+
+
+def checked(sink: Sink, clip: str, *upstream: Artifact) -> bool:
+    """Whether the bytes of a clip are what was written; else the clip fails, and says what to do."""
+    try:
+        for one in upstream:
+            one.check(clip)
+    except HostileFile as error:
+        sink.refuse(clip, str(error))
+        return False
+    return True
+
+
+def entries_of(upstream: Artifact, clips: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """What the upstream artifact's clip table says of these clips, to be carried along."""
+    wanted = {without_face(clip) for clip in clips}
+    return {clip: entry for clip, entry in upstream.clip_table().items() if clip in wanted}
+
+
+class Meter:
+    """Counts clips, rows and failures; `rate` is rows a second since the start.
+
+    `clips` in all; `rows` in all, where that is known.
+    """
+
+    def __init__(self, unit: str, clips: int = 0, rows: int | None = None, shown: Display | None = None) -> None:
+        self.unit = unit
+        self.rows = 0
+        self.failed = 0
+        self._clips, self._done = clips, 0
+        self._all_rows = rows
+        self._of_clip: int | None = None  # rows expected of the clip under way
+        self._in_clip = 0
+        self._inside: float | None = None
+        self._shown = shown or Display()
+        self._began = time.monotonic()
+        if clips:
+            self._show()
+
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self._began
+
+    @property
+    def rate(self) -> float:
+        return self.rows / max(self.seconds, 1e-9)
+
+    def expect(self, rows: int | None) -> None:
+        """A clip begins, which will have about so many rows."""
+        self._of_clip, self._in_clip, self._inside = rows, 0, None
+        if rows:
+            self._show()
+
+    def reach(self, share: float) -> None:
+        """So much of the clip under way is done, where its rows come all at once."""
+        self._inside = share
+        self._show()
+
+    def say(self, note: str) -> None:
+        """Something that takes a while and cannot be measured, such as loading a network."""
+        self._shown.say(note)
+
+    def advance(self, rows: int = 0, clips: int = 0, failed: int = 0) -> None:
+        """Add to the counts."""
+        self.rows += rows
+        self.failed += failed
+        self._done += clips
+        self._in_clip += rows
+        if clips:
+            self.expect(None)
+        self._show()
+
+    def _show(self) -> None:
+        self._shown.show(self._share(), self._note())
+
+    def _share(self) -> float | None:
+        """Of the whole: by rows where all are known, else by clips and the rows of the one under way."""
+        if self._all_rows:
+            return min(1.0, self.rows / self._all_rows)
+        if not self._clips:
+            return None
+        inside = self._in_clip / self._of_clip if self._of_clip else self._inside
+        if self._clips == 1 and inside is None and not self._done:
+            return None
+        return min(1.0, (self._done + min(1.0, inside or 0.0)) / self._clips)
+
+    def _note(self) -> str:
+        parts = [f"{self._done:,} of {self._clips:,} clips"] if self._clips != 1 else []
+        total = self._all_rows or (self._of_clip if self._clips == 1 else None)
+        if self.rows or total:
+            parts.append(f"{self.rows:,}" + (f" of about {max(total, self.rows):,}" if total else "") + f" {self.unit}")
+        if self.rows:
+            parts.append(f"{self.rate:,.{0 if self.rate >= 10 else 1}f} {self.unit}/s")
+        if self.failed:
+            parts.append(f"{self.failed:,} failed")
+        return ", ".join(parts) or f"{self._done:,} of {self._clips:,} clips"
+
+
+@contextmanager
+def meter(what: str, clips: int, unit: str, show: bool | None = None, rows: int | None = None) -> Iterator[Meter]:
+    """A `Meter` over so many clips (and rows, where that is known), shown where there are any."""
+    with display(what, show if clips else False) as shown:
+        yield Meter(unit, clips, rows, shown)
+
+
+def with_notices(done: Outcome, notices: Iterable[str]) -> Outcome:
+    """The outcome with more notices."""
+    return replace(done, notices=(*done.notices, *notices))

@@ -1,0 +1,430 @@
+"""What a challenge's file looks like: its header, the names of its rows, and the cells of one.
+
+Aff-Wild2, as the ABAW challenges take it: one row a frame, `video/00001.jpg` first.
+
+`video_left` and `video_right` are two persons of one video.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from affectkit import tasks
+from affectkit.errors import UsageError, listed
+from affectkit.metrics import THRESHOLD
+from affectkit.store.atomic import atomically, explained
+from affectkit.store.upkeep import remove_dead
+from affectkit.tables.csv_text import CsvText, read_text
+from affectkit.tables.ids import clip_id
+from affectkit.tasks import Task
+from affectkit.types import Bools, Floats
+
+Cells = Literal["values", "class", "labels"]
+LONGEST_VIDEO = 10_000_000
+"""Frames; the same limit as for folders of crops."""
+
+_FRAME = re.compile(r"(.+)/([0-9]{1,12})\.(?:jpg|jpeg|png)", re.IGNORECASE)
+
+
+class Place(NamedTuple):
+    """What a row is about: a clip, and a frame of it counted from 1 (0: the whole clip)."""
+
+    clip: str
+    frame: int
+
+
+@dataclass(frozen=True)
+class Format:
+    """The file of one challenge.
+
+    `key` names the first column; `place` reads what stands in it, None for what is no row's name. `cells`: "values" are
+    the scores themselves, within [low, high]; "class" is one number, the place of the class among the columns; "labels"
+    are 0 or 1 a column.
+    """
+
+    name: str
+    task_name: str
+    key: str
+    place: Callable[[str], Place | None]
+    example: str
+    cells: Cells
+    frames: bool = True
+    low: float = 0.0
+    high: float = 1.0
+
+    @property
+    def task(self) -> Task:
+        """The task that is submitted."""
+        return tasks.BUILT_IN[self.task_name]
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns after the key: the task's targets, in its order."""
+        return self.task.targets
+
+    @property
+    def header(self) -> str:
+        """The first line."""
+        return ",".join((self.key, *self.columns))
+
+    @property
+    def width(self) -> int:
+        """Cells of a row, the key among them."""
+        return 2 if self.cells == "class" else 1 + len(self.columns)
+
+
+def frame_of(name: str) -> Place | None:
+    """The frame that `video/00001.jpg` names; the first one is 1.
+
+    >>> frame_of("day1/anna_left/00012.jpg")
+    Place(clip='day1/anna_left', frame=12)
+    >>> frame_of("anna/00000.jpg") is None
+    True
+    """
+    found = _FRAME.fullmatch(name)
+    if found is None or not 1 <= int(found[2]) <= LONGEST_VIDEO:
+        return None
+    return Place(found[1], int(found[2]))
+
+
+def clip_of(name: str) -> Place | None:
+    """The clip that an id names, which may stand in brackets.
+
+    >>> clip_of("[12345]")
+    Place(clip='12345', frame=0)
+    """
+    inner = name[1:-1].strip() if name.startswith("[") and name.endswith("]") else name
+    return Place(inner, 0) if inner else None
+
+
+def spelled(clip: str) -> str:
+    """The one spelling of a clip's id, as in every table. Raises UsageError."""
+    return clip_id(clip)
+
+
+_KEY, _EXAMPLE = "image_location", "video1/00001.jpg"
+
+VALENCE_AROUSAL = Format("affwild2-va", "va", _KEY, frame_of, _EXAMPLE, "values", low=-1.0)
+EXPRESSIONS = Format("affwild2-expr", "expr", _KEY, frame_of, _EXAMPLE, "class")
+ACTION_UNITS = Format("affwild2-au", "au", _KEY, frame_of, _EXAMPLE, "labels")
+
+
+COMPOUNDS = Format("cexpr", "compound", "image_location", frame_of, "video1/00001.jpg", "class")
+
+
+REACTIONS = Format("hume-reaction", "eri", "File_ID", clip_of, "[12345]", "values", frames=False)
+
+
+@dataclass(frozen=True, repr=False)
+class Template:
+    """The rows of a template, N of them: `names` as they are written; `clips`, the distinct ones in order of
+    appearance; `codes` [N], each row's place in `clips`; `frames` [N], counted from 1 (0: the whole clip)."""
+
+    path: Path
+    format: Format
+    names: tuple[str, ...]
+    clips: tuple[str, ...]
+    codes: NDArray[np.intp]
+    frames: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+
+def read_template(path: Path, format: Format) -> Template:
+    """A template's rows; of its other columns only the names count, values in them do not.
+
+    A byte-order mark, CRLF, quotes and blank lines are tolerated. Raises UsageError: the header of another format, no
+    rows, names that are none, a row twice.
+    """
+    lines = check_header(path, format)
+    names, places, strange = [], [], []
+    for line, cells in lines.rows():
+        name = cells[0].strip()
+        place = None if "," in name or '"' in name else format.place(name)  # it is written without quotes
+        if place is None:
+            strange.append(f"'{name}' on line {line}")
+        else:
+            names.append(name)
+            places.append(place)
+    if strange:
+        raise UsageError(f"{path} has rows whose names are not like {format.example}: {listed(strange)}")
+    if not names:
+        raise UsageError(f"{path} has no rows below its header: a template names every row that is wanted")
+    given = dict.fromkeys(place.clip for place in places)
+    spelling = {name: spelled(name) for name in given}
+    clips = tuple(dict.fromkeys(spelling.values()))
+    number = {clip: code for code, clip in enumerate(clips)}
+    codes = np.array([number[spelling[place.clip]] for place in places], np.intp)
+    frames = np.array([place.frame for place in places], np.int64)
+    _check_once(path, names, codes, frames)
+    return Template(path, format, tuple(names), clips, codes, frames)
+
+
+def check_header(path: Path, format: Format) -> Lines:
+    """The lines of a file that begins as a template does. Raises UsageError: the header of another format."""
+    lines = read_lines(path)
+    found = [name.casefold() for name in lines.header]
+    wanted = [name.casefold() for name in (format.key, *format.columns)]
+    if found not in (wanted, wanted[:1]):
+        raise UsageError(
+            f"{lines.path} has the columns {', '.join(lines.header)[:200]}; a template of {format.name} has "
+            f"{format.header} (or {format.key} alone)"
+        )
+    return lines
+
+
+def _check_once(path: Path, names: list[str], codes: NDArray[np.intp], frames: NDArray[np.int64]) -> None:
+    _, first = np.unique(codes * (LONGEST_VIDEO + 1) + frames, return_index=True)
+    if len(first) < len(names):
+        again = np.setdiff1d(np.arange(len(names)), first)
+        raise UsageError(f"{path} names rows more than once: {listed([names[row] for row in again])}")
+
+
+BOM = "\ufeff"
+
+
+@dataclass(frozen=True, repr=False)
+class Lines:
+    """A file's text: `first` is its header line as it stands, without the line's end; `header` the names in it."""
+
+    path: Path
+    header: tuple[str, ...]
+    first: str
+    marked: bool
+    body: str
+    body_line: int
+    quotes: int
+
+    def rows(self) -> Iterator[tuple[int, list[str]]]:
+        """(line, cells) of every row that is not blank. Raises UsageError for quotes that do not match."""
+        reader = csv.reader(io.StringIO(self.body, newline=""), skipinitialspace=True, strict=True)
+        line = self.body_line
+        try:
+            for cells in reader:
+                if cells and (cells[0] or any(cell.strip() for cell in cells)):
+                    yield line, cells
+                line = self.body_line + reader.line_num
+        except csv.Error as error:
+            raise UsageError(f"{self.path}:{line}: {error} (quotes do not match?)") from None
+
+
+def read_lines(path: Path) -> Lines:
+    """A file as text. Raises UsageError: missing, not a regular file, too large, not UTF-8, empty."""
+    source: CsvText = read_text(path)
+    try:
+        head, body = source.raw[: source.body].decode(), source.raw[source.body :].decode()
+    except UnicodeDecodeError:
+        raise UsageError(f"{path}: not UTF-8 text; save the table as UTF-8") from None
+    marked = head.startswith(BOM)
+    first = head.removeprefix(BOM).rstrip("\r\n").splitlines()[-1]
+    return Lines(path, source.header, first, marked, body, source.body_line, source.raw.count(b'"'))
+
+
+def read_submission(path: Path, format: Format) -> tuple[Template, Floats]:
+    """The rows of a file, and their scores [N,K]: values as printed, 0 and 1 for labels, 1 for the class named.
+
+    Raises UsageError for a file with anything wrong in it.
+    """
+    rows = read_template(path, format)
+    found = check(path, rows)
+    if not found.good:
+        raise UsageError(f"{path} is no {format.name} submission: {'; '.join(map(str, found.problems))}")
+    return rows, found.scores
+
+
+_AT_ONCE = 1 << 16
+
+
+def write_submission(
+    path: Path, template: Template, scores: Floats, *, digits: int = 6, threshold: float = THRESHOLD
+) -> None:
+    """Write scores [N,K], a row for each of the template's. Values get `digits` decimals; classes are the place of the
+    highest score; labels are 1 from `threshold` on.
+
+    Raises ValueError for scores that are not finite or, as they would be printed, out of the format's range.
+    """
+    format = template.format
+    if scores.shape != (len(template), len(format.columns)):
+        raise ValueError(f"scores are [{len(template)},{len(format.columns)}], not {list(scores.shape)}")
+    if not np.isfinite(scores).all():
+        raise ValueError("a score is not finite")
+    if outside(format, scores, digits).any():
+        raise ValueError(f"a score is beyond [{format.low:g}, {format.high:g}]")
+    with explained(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    remove_dead(path)
+    with atomically(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        file.write(format.header + "\n")
+        for first in range(0, len(template), _AT_ONCE):
+            part = slice(first, first + _AT_ONCE)
+            rows = zip(template.names[part], _cells(format, scores[part], digits, threshold), strict=True)
+            file.writelines(f"{name},{cells}\n" for name, cells in rows)
+
+
+def outside(format: Format, scores: Floats, digits: int) -> Bools:
+    """[N] rows with a value that would be printed out of range; classes and labels have no range of their own."""
+    if format.cells != "values":
+        return np.zeros(len(scores), bool)
+    printed = np.round(scores, digits)
+    return np.asarray(((printed < format.low) | (printed > format.high)).any(axis=1))
+
+
+def _cells(format: Format, scores: Floats, digits: int, threshold: float) -> Iterator[str]:
+    if format.cells == "class":
+        yield from (str(place) for place in scores.argmax(axis=1).tolist())
+    elif format.cells == "labels":
+        yield from (",".join("1" if there else "0" for there in row) for row in (scores >= threshold).tolist())
+    else:
+        printed = np.round(np.asarray(scores, np.float64), digits) + 0.0  # no -0.000000
+        yield from (",".join(f"{value:.{digits}f}" for value in row) for row in printed.tolist())
+
+
+_EXAMPLES = 3
+_WHOLE = re.compile(r"[0-9]{1,3}")
+_NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?|[+-]?(?:nan|inf(?:inity)?)", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something that is wrong, how often, and the first examples."""
+
+    what: str
+    count: int
+    first: tuple[str, ...]
+
+    def __str__(self) -> str:
+        more = ", ..." if self.count > len(self.first) else ""
+        return f"{self.what}: {self.count} ({', '.join(self.first)}{more})"
+
+
+@dataclass(frozen=True, repr=False)
+class Check:
+    """What was found in a file: its rows' names and scores [N,K] as far as they could be read (NaN elsewhere)."""
+
+    rows: int
+    names: tuple[str, ...]
+    scores: Floats
+    problems: tuple[Problem, ...]
+
+    @property
+    def good(self) -> bool:
+        """Whether nothing is wrong."""
+        return not self.problems
+
+
+class _Tally:
+    """Problems by kind, in order of appearance."""
+
+    def __init__(self) -> None:
+        self._count: dict[str, int] = {}
+        self._first: dict[str, list[str]] = {}
+
+    def add(self, what: str, example: str, count: int = 1) -> None:
+        self._count[what] = self._count.get(what, 0) + count
+        first = self._first.setdefault(what, [])
+        if len(first) < _EXAMPLES:
+            first.append(example)
+
+    def problems(self) -> tuple[Problem, ...]:
+        return tuple(Problem(what, count, tuple(self._first[what])) for what, count in self._count.items())
+
+
+def check(path: Path, template: Template) -> Check:
+    """Everything that is wrong with a file: header, rows and their order, types and ranges of the cells.
+
+    CRLF and blank lines are no problem, a byte-order mark and quotes are. Raises UsageError where the file cannot be
+    read as text at all.
+    """
+    lines, tally = read_lines(path), _Tally()
+    format = template.format
+    _check_header(lines, format, tally)
+    names, scores = [], []
+    for line, cells in lines.rows():
+        names.append(cells[0].strip())
+        scores.append(_row(format, cells, line, tally))
+    _check_names(names, template, tally)
+    found = np.array(scores, np.float64).reshape(len(scores), len(format.columns))
+    return Check(len(names), tuple(names), found, tally.problems())
+
+
+def _check_header(lines: Lines, format: Format, tally: _Tally) -> None:
+    if lines.marked:
+        tally.add("byte-order mark before the header", "save the file as plain UTF-8")
+    if lines.quotes:
+        tally.add("quote characters", "cells and header are written plainly", lines.quotes)
+    if ",".join(lines.header) != format.header:
+        tally.add("another header", f"'{lines.first[:200]}' instead of '{format.header}'")
+    elif lines.first.replace('"', "") != format.header:
+        tally.add("spaces in the header", f"'{lines.first[:200]}'")
+
+
+def _row(format: Format, cells: list[str], line: int, tally: _Tally) -> list[float]:
+    """The scores [K] of a row: values, 0 and 1, or 1 for the class that is named."""
+    count = len(format.columns)
+    if len(cells) != format.width:
+        tally.add("rows with another number of cells", f"{len(cells)} instead of {format.width} on line {line}")
+        return [math.nan] * count
+    if format.cells == "values":
+        return [_value(format, cell.strip(), line, tally) for cell in cells[1:]]
+    highest = count - 1 if format.cells == "class" else 1
+    numbers = [_whole(cell.strip(), highest, line, tally) for cell in cells[1:]]
+    if format.cells == "labels" or math.isnan(numbers[0]):
+        return numbers if format.cells == "labels" else [math.nan] * count
+    return [float(place == numbers[0]) for place in range(count)]
+
+
+def _value(format: Format, cell: str, line: int, tally: _Tally) -> float:
+    where = f"{cell or 'nothing'} on line {line}"
+    if not _NUMBER.fullmatch(cell):
+        tally.add("cells that are no number", where)
+        return math.nan
+    value = float(cell)
+    if not math.isfinite(value):
+        tally.add("cells that are NaN or infinite", where)
+        return math.nan
+    if not format.low <= value <= format.high:
+        tally.add(f"values beyond [{format.low:g}, {format.high:g}]", where)
+    return value
+
+
+def _whole(cell: str, highest: int, line: int, tally: _Tally) -> float:
+    if not _WHOLE.fullmatch(cell) or int(cell) > highest:
+        tally.add(f"cells that are no whole number from 0 to {highest}", f"{cell or 'nothing'} on line {line}")
+        return math.nan
+    return float(int(cell))
+
+
+def _check_names(names: list[str], template: Template, tally: _Tally) -> None:
+    if tuple(names) == template.names:
+        return
+    wanted, seen = dict.fromkeys(template.names), set()
+    for name in names:
+        if name in seen:
+            tally.add("rows that are there twice", name)
+        elif name not in wanted:
+            tally.add("rows that the template does not have", name or "without a name")
+        seen.add(name)
+    for name in wanted:
+        if name not in seen:
+            tally.add("rows that are missing", name)
+    given = [name for name in dict.fromkeys(names) if name in wanted]
+    ordered = [name for name in wanted if name in seen]
+    for here, there in zip(given, ordered, strict=True):
+        if here != there:
+            tally.add("rows in another order than the template's", f"{here} where {there} is next")
+
+
+FORMATS: dict[str, Format] = {
+    one.name: one for one in (VALENCE_AROUSAL, EXPRESSIONS, ACTION_UNITS, COMPOUNDS, REACTIONS)
+}
