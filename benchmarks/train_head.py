@@ -31,6 +31,7 @@ from affectkit.learning import windows as windows_module
 from affectkit.learning.features import Table, labelled
 from affectkit.plugins import Example
 from affectkit.training import loop
+from affectkit.training import optimise as optimising
 from affectkit.training.resume import Run
 from affectkit.types import FeatureSequence
 
@@ -89,11 +90,11 @@ class Training:
         head = plugin(self.options, TASK)
         torch.manual_seed(0)
         self.network = head.network(table.dim, TASK.outputs).to(device)
-        self.data = windows_module.WindowTable(table, windows, device)
+        self.data = optimising.WindowTable(table, windows, device)
         self.device, self.rng = device, np.random.default_rng(0)
         self.optimiser = loop.optimiser(self.network.parameters(), self.options)
         self.loss = plugin_loss(head, table, device)
-        self.objective = windows_module.Objective(self.data, self.loss, slice(None))
+        self.objective = optimising.Objective(self.data, self.loss, slice(None))
 
     def batches(self) -> list[np.ndarray]:
         return windows_module.shuffled(self.data.windows.lengths, self.options.batch_size, self.rng)
@@ -102,7 +103,7 @@ class Training:
         """As `optimise` trains it."""
         run = Run(self.network, self.optimiser, self.rng, self.device)
         batches = self.batches()
-        windows_module._pass(run, [self.objective], [batches], [1e-3] * len(batches), self.options)
+        optimising._pass(run, [self.objective], [batches], [1e-3] * len(batches), self.options)
         self.wait()
 
     def gather(self) -> None:
@@ -119,7 +120,7 @@ class Training:
         for values, labels in batches:
             x, truth = (one.to(self.device, non_blocking=True) for one in (values, labels))
             mask = torch.ones(x.shape[:2], dtype=torch.bool, device=self.device)
-            total += windows_module._step(run, self.loss(self.network(x, mask), truth), self.options)
+            total += optimising._step(run, self.loss(self.network(x, mask), truth), self.options)
         float(total)
         self.wait()
 
@@ -127,7 +128,7 @@ class Training:
         """Of one epoch's time, what does not go into batches."""
         taken, plain = 0.0, self.data.batch
 
-        def timed(which: np.ndarray) -> windows_module.Batch:
+        def timed(which: np.ndarray) -> optimising.Batch:
             nonlocal taken
             began = time.perf_counter()
             batch = plain(which)

@@ -244,7 +244,7 @@ def constant_report(task: Task, truth: Floats) -> dict[str, Any]:
     [N,1]).
 
     >>> from affectkit import tasks
-    >>> report(tasks.get("va"), np.array([[0.0, 1.0], [1.0, 0.0]]))["scores"]["ccc"]
+    >>> constant_report(tasks.get("va"), np.array([[0.0, 1.0], [1.0, 0.0]]))["scores"]["ccc"]
     0.0
     """
     what, value = _value(task, truth)
