@@ -15,8 +15,8 @@ import pytest
 from conftest import Command, child_environment
 from stage_factory import face_clips
 
-from affectkit.cli import CLIPS_KEPT
 from affectkit.cli._interrupt import Signals, Terminated, interrupts_kept
+from affectkit.stages.stage import CLIPS_KEPT
 from affectkit.store import Artifact
 
 FACES = ["extract", "faces", "clips", "--detector", "centerface", "--size", "32", "--device", "cpu", "--fps", "native"]
