@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from affectkit.errors import UsageError
 from affectkit.tables.csv_text import NOT_A_NUMBER, CsvText, read_text
-from affectkit.tables.ids import clip_id, split_name
+from affectkit.tables.ids import clip_id, of_width, split_name
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -238,7 +238,7 @@ class SmallTable:
                 name = clip_id(bare(cells[place]))
             except UsageError as error:
                 raise self.error(line, str(error)) from None
-            name = name.zfill(width) if name.isdecimal() else name
+            name = of_width(name, width)
             first = found.setdefault(name, line)
             if first != line:
                 raise self.error(line, f"clip '{name}' is on line {first} already; keep one")

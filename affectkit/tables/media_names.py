@@ -12,7 +12,18 @@ from pathlib import Path
 from affectkit.errors import UsageError
 from affectkit.tables.ids import LONGEST_ID, clip_id
 
+PERSONS = {"_left": "left", "_right": "right"}
+"""What Aff-Wild2 puts behind a video's name for the second person in it, and the face rule that it means."""
 _SHORT = 200  # bytes that are kept of a name that is too long
+
+
+def video_names(clip: str) -> list[str]:
+    """The names of videos that a clip may be in: its own, then that without Aff-Wild2's `_left` or `_right`.
+
+    >>> video_names("day1/anna_left")
+    ['day1/anna_left', 'day1/anna']
+    """
+    return [clip, *(clip.removesuffix(suffix) for suffix in PERSONS if clip.endswith(suffix))]
 
 
 def file_named(root: Path, name: str, suffixes: Collection[str]) -> Path | None:

@@ -23,8 +23,8 @@ from affectkit.tables.crops import crop_frames, is_crop_name
 from affectkit.tables.csv import CsvTable, read_table
 from affectkit.tables.frame_rates import FrameRates, Rates, common_rate, rate_of
 from affectkit.tables.ids import split_name
-from affectkit.tables.media_names import file_named, id_of
-from affectkit.types import Clip, without_face
+from affectkit.tables.media_names import file_named, id_of, video_names
+from affectkit.types import Clip, is_face
 
 
 def sources(
@@ -220,9 +220,6 @@ def _times(table: CsvTable, column: str) -> list[float | None]:
     return [float(value) if np.isfinite(value) else None for value in cells]
 
 
-_PERSONS = ("_left", "_right")
-
-
 @dataclass(frozen=True)
 class CropTimes:
     """Where the times of numbered frames come from: the video of each clip, or a rate that is assumed, for all clips
@@ -259,7 +256,7 @@ class CropTimes:
     def video_of(self, clip: Clip) -> Path:
         """The clip's video: its id, without Aff-Wild2's `_left` or `_right`, and a video suffix. Raises ClipError."""
         assert self.videos is not None
-        names = [clip.id, *(clip.id.removesuffix(person) for person in _PERSONS if clip.id.endswith(person))]
+        names = video_names(clip.id)
         for name in names:
             if (path := file_named(self.videos, name, VIDEO_SUFFIXES)) is not None:
                 return path
@@ -280,7 +277,7 @@ def clips_of(
             raise UsageError(f"{item} holds {noun}, made by {command}; needed are media: files, a folder or a manifest")
     clips = sources(items, media_suffixes=suffixes, allow_outside=allow_outside)
     for clip in clips:
-        if without_face(clip.id) != clip.id:
+        if is_face(clip.id):
             raise UsageError(
                 f"clip id '{clip.id}' ({clip.path}) ends in # and a number, as --face all names the faces of a clip: "
                 "rename the file, or give it another id in a manifest CSV"
