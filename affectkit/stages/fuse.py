@@ -23,13 +23,14 @@ from affectkit.stages import fusion_cautions
 from affectkit.stages.fusion_cautions import BEST_SINGLE, FUSED, Make, compare, cross_fitted
 from affectkit.stages.gating import Gate, Gated
 from affectkit.stages.reports import FusionShape, report_at_hand
-from affectkit.stages.scoring import By, clusters
+from affectkit.stages.scoring import clusters
 from affectkit.store import Artifact, Cache, predictions_schema, write_table
 from affectkit.store.atomic import write_text
 from affectkit.tables import predictions
 from affectkit.tables import timeline as rows
 from affectkit.tables.label_doubts import constant_targets, doubts
 from affectkit.tables.labels import Labels, identity, read
+from affectkit.tables.subjects import By
 from affectkit.tables.timeline import by_clip
 from affectkit.tasks import Task
 from affectkit.types import Bools, ClipLabels, Floats, Predictions

@@ -18,10 +18,10 @@ from affectkit.store import Artifact, is_artifact, open_artifact
 from affectkit.store.kinds import PREDICTIONS, wrong_kind
 from affectkit.tables.csv import CsvTable, read_table
 from affectkit.tables.ids import split_name
-from affectkit.tables.splits import read_splits
+from affectkit.tables.splits import split_in, split_table
 from affectkit.tables.timeline import Pooling, align, by_clip
 from affectkit.tasks import Task
-from affectkit.types import ClipLabels, Floats, Predictions, without_face
+from affectkit.types import ClipLabels, Floats, Predictions
 
 _ROUNDED = 0.05
 
@@ -219,16 +219,6 @@ def with_splits(predictions: Predictions, labels: Mapping[str, ClipLabels], spli
         return predictions
     split = np.array([split_in(table, clip) for clip in predictions.clip.tolist()], np.str_)
     return replace(predictions, split=split)
-
-
-def split_table(labels: Mapping[str, ClipLabels], splits: Path | None) -> dict[str, str]:
-    """The splits of a file, else those that the labels give."""
-    return read_splits(splits) if splits else {clip: entry.split for clip, entry in labels.items() if entry.split}
-
-
-def split_in(table: Mapping[str, str], clip: str) -> str:
-    """A clip's split; a face `name#1` is in the split of `name` unless listed itself."""
-    return table.get(clip) or table.get(without_face(clip)) or ""
 
 
 def _joined(parts: list[tuple[str, dict[str, Any]]], name: str) -> Floats:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -23,6 +23,7 @@ from affectkit.store import Artifact, Features
 from affectkit.tables.label_doubts import constant_targets, doubts
 from affectkit.tables.labels import Labels, match_labels, read
 from affectkit.tables.splits import SplitRequest, resolve_splits
+from affectkit.tables.subjects import By, Subjects
 from affectkit.tasks import Task
 from affectkit.types import ClipLabels, without_face
 
@@ -33,7 +34,7 @@ class SplitOptions(Protocol):
     @property
     def seed(self) -> int: ...
     @property
-    def split_by(self) -> Literal["clip", "subject"]: ...
+    def split_by(self) -> By: ...
     @property
     def val_fraction(self) -> float | None: ...
 
@@ -51,12 +52,12 @@ class Used:
     held_out: frozenset[str]
     held_out_subjects: frozenset[str]
     features: Features
-    subjects: dict[str, str]
+    subjects: Subjects
     cautions: tuple[str, ...] = ()
 
     def subject(self, clip: str) -> str | None:
         """Who is seen or heard in a clip, where a table says so."""
-        return self.subjects.get(without_face(clip))
+        return self.subjects.of(clip)
 
 
 def choose(
@@ -76,11 +77,11 @@ def choose(
     for name, clips in chosen.items():
         if not clips and (needs_val or name == "train"):
             raise UsageError(f"no labelled clip with {what} has split '{name}'")
-    subjects = _subjects(known, table)
+    subjects = Subjects.named(known, table)
     held_out = {without_face(clip) for clip, name in split.items() if name != "train"}
     return Used(
         known, chosen["train"], chosen["val"], split, notes + match.warnings, frozenset(held_out),
-        frozenset(subjects[clip] for clip in held_out if clip in subjects),
+        frozenset().union(*map(subjects.everybody, held_out)),
         features, subjects, tuple(_cautions(task, known, chosen, features)),
     )  # fmt: skip
 
@@ -108,7 +109,7 @@ def along(features: Features, labels: Labels, task: Task, used: Used) -> tuple[d
     """Labels of an auxiliary task, and the clips that it may be learnt from: none that is held out, under whatever
     name, nor anybody seen there. Raises UsageError where there is none."""
     known = read(labels, task)
-    subjects = _subjects(known, features.clip_table())
+    subjects = Subjects.named(known, features.clip_table())
     has_splits = any(entry.split for entry in known.values())
     held_out = {recording(used.features, clip) for clip, name in used.splits.items() if name != "train"}
     clips = [
@@ -128,14 +129,9 @@ def along(features: Features, labels: Labels, task: Task, used: Used) -> tuple[d
     return known, clips
 
 
-def _is_free(clip: str, subjects: Mapping[str, str], used: Used) -> bool:
-    name = without_face(clip)
-    return name not in used.held_out and subjects.get(name) not in used.held_out_subjects
-
-
-def _subjects(labels: Mapping[str, ClipLabels], table: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
-    found = {without_face(clip): entry["subject"] for clip, entry in table.items() if entry.get("subject")}
-    return found | {without_face(clip): entry.subject for clip, entry in labels.items() if entry.subject}
+def _is_free(clip: str, subjects: Subjects, used: Used) -> bool:
+    """Whether neither a clip nor anybody in it is held out."""
+    return without_face(clip) not in used.held_out and not subjects.everybody(clip) & used.held_out_subjects
 
 
 SILENT = 2.0**-12
