@@ -12,7 +12,8 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 from affectkit.functionals.extremes import consecutive, extremes
 from affectkit.functionals.fits import FITTED, Matrix, fit
 from affectkit.functionals.names import FUNCTIONALS, Functional
-from affectkit.functionals.windows import Indices, Windows, windows
+from affectkit.functionals.windows import Windows, windows
+from affectkit.moments import Indices
 from affectkit.types import Bools, Floats
 
 _BLOCK = 1 << 19  # numbers that are worked on together

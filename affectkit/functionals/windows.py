@@ -6,16 +6,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
+from affectkit.moments import TICK, Indices
 from affectkit.types import Floats
 
-TICK = 1e-6
-"""Times closer than this (s) are equal: presentation times are rational, windows begin at multiples of a float."""
-
 _MOST = 10_000_000
-
-Indices = NDArray[np.intp]
 
 
 @dataclass(frozen=True, repr=False)

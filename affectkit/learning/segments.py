@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from affectkit.errors import UsageError
 from affectkit.functionals import Functional, Windows, functionals, windows
-from affectkit.functionals.windows import TICK
 from affectkit.learning.features import Table, gather
 from affectkit.learning.windows import Indices
+from affectkit.moments import TICK
 from affectkit.plugins import Example
 from affectkit.tasks import Task
 from affectkit.types import Bools, FeatureSequence, Floats

@@ -37,7 +37,7 @@ from affectkit.store.atomic import write_text
 from affectkit.store.kinds import wrong_kind
 from affectkit.tables import used_clips
 from affectkit.tables.labels import Labels
-from affectkit.tables.timeline import Pooling, check_pooling
+from affectkit.tables.pooling import Pooling, check_pooling
 from affectkit.tables.used_clips import Used
 from affectkit.tasks import Task
 from affectkit.types import ClipLabels

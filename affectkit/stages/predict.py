@@ -34,8 +34,8 @@ from affectkit.stages.row_counts import score_notices, seen_in
 from affectkit.stages.smooth import Choice, Smoothing
 from affectkit.stages.train import load_heads, read_report, sequences, stored_task
 from affectkit.store import Artifact, Cache, Features, predictions_schema
+from affectkit.tables.row_times import Rows, TimeTable, at_rate, read_times, regular
 from affectkit.tables.splits import split_in
-from affectkit.tables.timeline import Rows, TimeTable, at_rate, read_times, regular
 from affectkit.tasks import Task
 from affectkit.types import Bools, FeatureSequence, Floats, without_face
 

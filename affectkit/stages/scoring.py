@@ -25,9 +25,10 @@ from affectkit.errors import UsageError
 from affectkit.tables import predictions as tables
 from affectkit.tables import timeline
 from affectkit.tables.label_doubts import constant_targets, doubts
+from affectkit.tables.pooling import Pooling, check_pooling
 from affectkit.tables.splits import split_in, split_table
 from affectkit.tables.subjects import By, Subjects
-from affectkit.tables.timeline import Pooling, by_clip, check_pooling, nearest
+from affectkit.tables.timeline import by_clip, nearest_scores
 from affectkit.tasks import Task
 from affectkit.types import ClipLabels, Floats, Predictions
 
@@ -103,7 +104,7 @@ def gather(
     labelled = np.asarray(np.isfinite(truth).all(axis=1))
     held = np.zeros(len(rows), bool)
     if config.missing == "hold":
-        filled = [nearest(one, rows, own) for one, own in zip(scores, ready, strict=True)]
+        filled = [nearest_scores(one, rows, own) for one, own in zip(scores, ready, strict=True)]
         scores, held = np.stack([one for one, _ in filled]), np.any([own for _, own in filled], axis=0)
     predicted = np.asarray(np.isfinite(scores).all(axis=(0, 2)))
     used = labelled & predicted

@@ -17,12 +17,13 @@ from affectkit.errors import ClipError, UsageError, listed
 from affectkit.media import PacketIndex, scan
 from affectkit.media.sampling import Rate
 from affectkit.metrics import THRESHOLD
+from affectkit.moments import TICK, middles, nearest
 from affectkit.tables import predictions as tables
 from affectkit.tables import submissions, timeline
 from affectkit.tables.frame_rates import frame_rates
 from affectkit.tables.sources import CropTimes
 from affectkit.tables.submissions import Check, Format, Template, outside
-from affectkit.tables.timeline import SAME, by_clip, middles, nearest
+from affectkit.tables.timeline import by_clip, nearest_scores
 from affectkit.types import Bools, Clip, Floats, Predictions
 
 FormatName = Literal["affwild2-va", "affwild2-expr", "affwild2-au", "cexpr", "hume-reaction"]
@@ -186,7 +187,7 @@ def filled(
             f"{int(lacking.sum())} rows of the template are at times without a score, in clips {listed(clips)}: "
             "--missing hold takes the clip's nearest score in time"
         )
-    return nearest(scores, wanted, given)
+    return nearest_scores(scores, wanted, given)
 
 
 def within(
@@ -217,11 +218,9 @@ def read_at(wanted: Predictions, given: Predictions, scored: Bools) -> dict[str,
     for clip, here in by_clip(wanted).items():
         start, end = given.start[places[clip]], given.end[places[clip]]
         at, own_times = middles(wanted.start[here], wanted.end[here]), np.sort(middles(start, end))
-        last = len(own_times) - 1
-        near = np.searchsorted(own_times, at).clip(1, max(1, last))
-        gap = np.minimum(np.abs(at - own_times[near - 1]), np.abs(at - own_times[near.clip(0, last)]))
+        gap = np.abs(at - own_times[nearest(own_times, at)])
         far = (at < start.min()) | (at >= end.max())
-        own = (gap <= SAME) | ((last == 0) & ~far)
+        own = (gap <= TICK) | ((len(own_times) == 1) & ~far)
         between += int((~own & ~far & scored[here]).sum())
         beyond += int((~own & far & scored[here]).sum())
     counts: dict[str, Any] = {"rows_interpolated": between, "rows_beyond_predictions": beyond}

@@ -30,7 +30,7 @@ from affectkit.store.atomic import write_text
 from affectkit.store.kinds import TRAINED, wrong_kind
 from affectkit.tables import used_clips
 from affectkit.tables.labels import Labels
-from affectkit.tables.timeline import Pooling, align, check_pooling
+from affectkit.tables.pooling import Pooling, align, check_pooling
 from affectkit.tables.used_clips import Used, choose
 from affectkit.tasks import Task
 from affectkit.types import Bools, ClipLabels, FeatureSequence, Floats

@@ -18,8 +18,9 @@ from affectkit.store import Artifact, is_artifact, open_artifact
 from affectkit.store.kinds import PREDICTIONS, wrong_kind
 from affectkit.tables.csv import CsvTable, read_table
 from affectkit.tables.ids import split_name
+from affectkit.tables.pooling import Pooling, align
 from affectkit.tables.splits import split_in, split_table
-from affectkit.tables.timeline import Pooling, align, by_clip
+from affectkit.tables.timeline import by_clip
 from affectkit.tasks import Task
 from affectkit.types import ClipLabels, Floats, Predictions
 
