@@ -13,7 +13,7 @@ from conftest import Command
 from affectkit import metrics, tasks
 from affectkit.errors import UsageError
 from affectkit.store import Artifact, Cache, features_schema
-from affectkit.tables.labels import read_labels
+from affectkit.tables.label_tables import read_labels
 from affectkit.tables.predictions import load
 from affectkit.tables.splits import deal
 from affectkit.tables.subjects import Subjects

@@ -19,9 +19,11 @@ from affectkit.errors import ClipError, UsageError
 from affectkit.tables.crops import crop_frames
 from affectkit.tables.csv import read_table
 from affectkit.tables.ids import clip_id, split_name
-from affectkit.tables.labels import match_labels, read_labels
+from affectkit.tables.label_tables import read_labels
+from affectkit.tables.labels import match_labels
+from affectkit.tables.manifests import read_manifest
 from affectkit.tables.predictions import read_predictions, write_predictions
-from affectkit.tables.sources import read_manifest, sources
+from affectkit.tables.sources import sources
 from affectkit.tables.splits import SplitRequest, read_splits, resolve_splits
 from affectkit.tasks import Task
 from affectkit.types import ClipLabels, Predictions

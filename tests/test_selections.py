@@ -27,7 +27,7 @@ from affectkit.store.features import names_features
 from affectkit.store.selection import Selection
 from affectkit.store.table import Table
 from affectkit.store.upkeep import verify
-from affectkit.tables.sources import CropTimes
+from affectkit.tables.crop_times import CropTimes
 
 RUNTIME = Runtime(workers=1, progress=False)
 CPU = Numerics(device="cpu", batch_size=4)

@@ -19,8 +19,8 @@ from affectkit.stages.evaluate import EvaluateConfig, evaluate
 from affectkit.stages.submit import FormatName, SubmitConfig, check, submit, submitted
 from affectkit.store import Cache, predictions_schema, write_table
 from affectkit.store.atomic import _is_the_systems
+from affectkit.tables.crop_times import CropTimes
 from affectkit.tables.predictions import records, write_predictions
-from affectkit.tables.sources import CropTimes
 from affectkit.tables.submissions import FORMATS
 from affectkit.types import Predictions
 

@@ -16,9 +16,9 @@ from affectkit.stages.embed import EmbedConfig
 from affectkit.stages.embed import embed as run_embed
 from affectkit.stages.faces import FacesConfig, extract_faces
 from affectkit.store import Cache, open_artifact
+from affectkit.tables.crop_times import CropTimes
 from affectkit.tables.frame_rates import frame_rates
 from affectkit.tables.labels import MediaChoice
-from affectkit.tables.sources import CropTimes
 
 SourceArgument = Annotated[
     list[str] | None,

@@ -13,7 +13,7 @@ from affectkit.datasets._media import Media, MediaOptions
 from affectkit.datasets._values import served
 from affectkit.errors import UsageError
 from affectkit.plugins import RawLabels
-from affectkit.tables.labels import read_labels
+from affectkit.tables.label_tables import read_labels
 from affectkit.tasks import BUILT_IN, Task
 from affectkit.types import Clip, ClipLabels
 

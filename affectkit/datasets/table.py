@@ -17,7 +17,7 @@ from affectkit.errors import UsageError
 from affectkit.plugins import RawLabels
 from affectkit.tables.csv import CsvTable, read_table
 from affectkit.tables.ids import split_name
-from affectkit.tables.labels import labels_of, of_clip
+from affectkit.tables.label_tables import labels_of, of_clip
 from affectkit.tasks import Task
 from affectkit.types import Clip, ClipLabels
 

@@ -19,7 +19,8 @@ from affectkit.stages.audio import AudioConfig
 from affectkit.stages.evaluate import EvaluateConfig
 from affectkit.stages.submit import SubmitConfig
 from affectkit.tables import submissions
-from affectkit.tables.labels import DatasetLabels, Labels, check_labels
+from affectkit.tables.label_tables import check_labels
+from affectkit.tables.labels import DatasetLabels, Labels
 from affectkit.tables.sources import are_crops
 from affectkit.tasks import Task
 from affectkit.types import Clip, ClipLabels

@@ -33,8 +33,8 @@ from affectkit.stages.train import AuxiliarySource, TrainConfig, train
 from affectkit.store import Features
 from affectkit.store import features as column_of
 from affectkit.store.atomic import explained
+from affectkit.tables.crop_times import CropTimes
 from affectkit.tables.frame_rates import frame_rates
-from affectkit.tables.sources import CropTimes
 
 if TYPE_CHECKING:
     from affectkit.recipes.run import Session

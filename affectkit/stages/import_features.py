@@ -18,10 +18,11 @@ from affectkit.stages.map_stage import Outcome, Sink, run
 from affectkit.stages.row_counts import row_notices
 from affectkit.stages.submit import display_intervals
 from affectkit.store import Cache, features_schema
+from affectkit.tables.crop_times import CropTimes
 from affectkit.tables.feature_files import SUFFIXES, TIMES, FeatureFile, Layout, Style, read_features
 from affectkit.tables.frame_numbers import FrameNumbers
 from affectkit.tables.frame_rates import frame_rates
-from affectkit.tables.sources import CropTimes, clip_entries, media_sources, sound_sources
+from affectkit.tables.source_digests import clip_entries, media_sources, sound_sources
 from affectkit.tables.sources import sources as listed_sources
 from affectkit.tables.submissions import LONGEST_VIDEO
 from affectkit.types import Clip, Floats

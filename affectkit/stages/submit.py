@@ -19,10 +19,11 @@ from affectkit.media.sampling import Rate
 from affectkit.metrics import THRESHOLD
 from affectkit.moments import TICK, middles, nearest
 from affectkit.tables import predictions as tables
-from affectkit.tables import submissions, timeline
+from affectkit.tables import submission_checks, submissions, timeline
+from affectkit.tables.crop_times import CropTimes
 from affectkit.tables.frame_rates import frame_rates
-from affectkit.tables.sources import CropTimes
-from affectkit.tables.submissions import Check, Format, Template, outside
+from affectkit.tables.submission_checks import Check
+from affectkit.tables.submissions import Format, Template, outside
 from affectkit.tables.timeline import by_clip, nearest_scores
 from affectkit.types import Bools, Clip, Floats, Predictions
 
@@ -95,7 +96,7 @@ def submit(
 
 def check(path: Path, template: Path, format: FormatName) -> Check:
     """What is wrong with a file made elsewhere. Raises UsageError where it or the template cannot be read."""
-    return submissions.check(path, submissions.read_template(template, submissions.FORMATS[format]))
+    return submission_checks.check(path, submissions.read_template(template, submissions.FORMATS[format]))
 
 
 def submitted(path: Path, format: FormatName, times: CropTimes | None = None) -> Predictions:
@@ -103,7 +104,7 @@ def submitted(path: Path, format: FormatName, times: CropTimes | None = None) ->
 
     `times`: where the intervals of frames come from. Raises UsageError for a file with anything wrong in it.
     """
-    rows, scores = submissions.read_submission(path, submissions.FORMATS[format])
+    rows, scores = submission_checks.read_submission(path, submissions.FORMATS[format])
     start: Floats = np.zeros(len(rows))
     end: Floats = np.full(len(rows), np.inf)
     if rows.format.frames:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from affectkit.digests import sha256_file
+from affectkit.digests import sha256_file, sha256_lines
 from affectkit.errors import UsageError
 from affectkit.store import Artifact, is_artifact, open_artifact
 from affectkit.store.kinds import PREDICTIONS, wrong_kind
@@ -172,7 +172,7 @@ def identity(path: Path) -> str:
         except OSError as error:
             raise UsageError(f"cannot read {path}: {error.strerror or error}") from None
     artifact = open_artifact(path)
-    return _hashed([artifact.stage.fingerprint, *(f"{clip} {artifact.digest(clip)}" for clip in artifact.clips)])
+    return sha256_lines([artifact.stage.fingerprint, *(f"{clip} {artifact.digest(clip)}" for clip in artifact.clips)])
 
 
 def records(predictions: Predictions) -> Iterator[tuple[str, str, dict[str, Any]]]:
@@ -224,10 +224,6 @@ def with_splits(predictions: Predictions, labels: Mapping[str, ClipLabels], spli
 
 def _joined(parts: list[tuple[str, dict[str, Any]]], name: str) -> Floats:
     return np.concatenate([record[name] for _, record in parts]) if parts else np.zeros(0)
-
-
-def _hashed(texts: list[str]) -> str:
-    return sha256("\n".join(texts).encode()).hexdigest()
 
 
 def artifact_paths(paths: Sequence[Path]) -> list[Path]:
