@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from affectkit.errors import UsageError
-from affectkit.tables.submissions import Format, Lines, Template, read_lines, read_template
+from affectkit.tables.csv_text import CsvText, read_text
+from affectkit.tables.submissions import Format, Template, read_template
 from affectkit.types import Floats
 
 
@@ -20,10 +21,10 @@ def read_submission(path: Path, format: Format) -> tuple[Template, Floats]:
     Raises UsageError for a file with anything wrong in it.
     """
     rows = read_template(path, format)
-    found = check(path, rows)
-    if not found.good:
-        raise UsageError(f"{path} is no {format.name} submission: {'; '.join(map(str, found.problems))}")
-    return rows, found.scores
+    checked = check(path, rows)
+    if not checked.good:
+        raise UsageError(f"{path} is no {format.name} submission: {'; '.join(map(str, checked.problems))}")
+    return rows, checked.scores
 
 
 _EXAMPLES = 3
@@ -50,7 +51,7 @@ class Problem:
 
 @dataclass(frozen=True, repr=False)
 class Check:
-    """What was found in a file: its rows' names and scores [N,K] as far as they could be read (NaN elsewhere)."""
+    """What a file has: its rows' names and scores [N,K] as far as they could be read (NaN elsewhere)."""
 
     rows: int
     names: tuple[str, ...]
@@ -86,27 +87,27 @@ def check(path: Path, template: Template) -> Check:
     CRLF and blank lines are no problem, a byte-order mark and quotes are. Raises UsageError where the file cannot be
     read as text at all.
     """
-    lines, tally = read_lines(path), _Tally()
+    text, tally = read_text(path), _Tally()
     format = template.format
-    _check_header(lines, format, tally)
+    _check_header(text, format, tally)
     names, scores = [], []
-    for line, cells in lines.rows():
+    for line, cells in text.rows():
         names.append(cells[0].strip())
         scores.append(_row(format, cells, line, tally))
     _check_names(names, template, tally)
-    found = np.array(scores, np.float64).reshape(len(scores), len(format.columns))
-    return Check(len(names), tuple(names), found, tally.problems())
+    values = np.array(scores, np.float64).reshape(len(scores), len(format.columns))
+    return Check(len(names), tuple(names), values, tally.problems())
 
 
-def _check_header(lines: Lines, format: Format, tally: _Tally) -> None:
-    if lines.marked:
+def _check_header(text: CsvText, format: Format, tally: _Tally) -> None:
+    if text.has_mark:
         tally.add("byte-order mark before the header", "save the file as plain UTF-8")
-    if lines.quotes:
-        tally.add("quote characters", "cells and header are written plainly", lines.quotes)
-    if ",".join(lines.header) != format.header:
-        tally.add("another header", f"'{lines.first[:200]}' instead of '{format.header}'")
-    elif lines.first.replace('"', "") != format.header:
-        tally.add("spaces in the header", f"'{lines.first[:200]}'")
+    if quotes := text.raw.count(b'"'):
+        tally.add("quote characters", "cells and header are written plainly", quotes)
+    if ",".join(text.header) != format.header:
+        tally.add("another header", f"'{text.header_line[:200]}' instead of '{format.header}'")
+    elif text.header_line.replace('"', "") != format.header:
+        tally.add("spaces in the header", f"'{text.header_line[:200]}'")
 
 
 def _row(format: Format, cells: list[str], line: int, tally: _Tally) -> list[float]:
@@ -158,8 +159,8 @@ def _check_names(names: list[str], template: Template, tally: _Tally) -> None:
     for name in wanted:
         if name not in seen:
             tally.add("rows that are missing", name)
-    given = [name for name in dict.fromkeys(names) if name in wanted]
+    written = [name for name in dict.fromkeys(names) if name in wanted]
     ordered = [name for name in wanted if name in seen]
-    for here, there in zip(given, ordered, strict=True):
-        if here != there:
-            tally.add("rows in another order than the template's", f"{here} where {there} is next")
+    for name, expected in zip(written, ordered, strict=True):
+        if name != expected:
+            tally.add("rows in another order than the template's", f"{name} where {expected} is next")

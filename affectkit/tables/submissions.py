@@ -1,14 +1,11 @@
-"""What a challenge's file looks like: its header, the names of its rows, and the cells of one.
+"""The files that challenges take: their header, the names of their rows, and the cells of one.
 
-Aff-Wild2, as the ABAW challenges take it: one row a frame, `video/00001.jpg` first.
-
+Aff-Wild2, as the ABAW challenges take it: one row a frame, `video/00001.jpg` first;
 `video_left` and `video_right` are two persons of one video.
 """
 
 from __future__ import annotations
 
-import csv
-import io
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -23,14 +20,13 @@ from affectkit.errors import UsageError, listed
 from affectkit.metrics import THRESHOLD
 from affectkit.store.atomic import atomically, explained
 from affectkit.store.upkeep import remove_dead
+from affectkit.tables.crops import MOST_FRAMES
 from affectkit.tables.csv_text import CsvText, read_text
 from affectkit.tables.ids import clip_id
 from affectkit.tasks import Task
 from affectkit.types import Bools, Floats
 
 Cells = Literal["values", "class", "labels"]
-LONGEST_VIDEO = 10_000_000
-"""Frames; the same limit as for folders of crops."""
 
 _FRAME = re.compile(r"(.+)/([0-9]{1,12})\.(?:jpg|jpeg|png)", re.IGNORECASE)
 
@@ -90,10 +86,10 @@ def frame_of(name: str) -> Place | None:
     >>> frame_of("anna/00000.jpg") is None
     True
     """
-    found = _FRAME.fullmatch(name)
-    if found is None or not 1 <= int(found[2]) <= LONGEST_VIDEO:
+    match = _FRAME.fullmatch(name)
+    if match is None or not 1 <= int(match[2]) <= MOST_FRAMES:
         return None
-    return Place(found[1], int(found[2]))
+    return Place(match[1], int(match[2]))
 
 
 def clip_of(name: str) -> Place | None:
@@ -106,22 +102,17 @@ def clip_of(name: str) -> Place | None:
     return Place(inner, 0) if inner else None
 
 
-def spelled(clip: str) -> str:
-    """The one spelling of a clip's id, as in every table. Raises UsageError."""
-    return clip_id(clip)
-
-
 _KEY, _EXAMPLE = "image_location", "video1/00001.jpg"
-
-VALENCE_AROUSAL = Format("affwild2-va", "va", _KEY, frame_of, _EXAMPLE, "values", low=-1.0)
-EXPRESSIONS = Format("affwild2-expr", "expr", _KEY, frame_of, _EXAMPLE, "class")
-ACTION_UNITS = Format("affwild2-au", "au", _KEY, frame_of, _EXAMPLE, "labels")
-
-
-COMPOUNDS = Format("cexpr", "compound", "image_location", frame_of, "video1/00001.jpg", "class")
-
-
-REACTIONS = Format("hume-reaction", "eri", "File_ID", clip_of, "[12345]", "values", frames=False)
+FORMATS: dict[str, Format] = {
+    format.name: format
+    for format in (
+        Format("affwild2-va", "va", _KEY, frame_of, _EXAMPLE, "values", low=-1.0),
+        Format("affwild2-expr", "expr", _KEY, frame_of, _EXAMPLE, "class"),
+        Format("affwild2-au", "au", _KEY, frame_of, _EXAMPLE, "labels"),
+        Format("cexpr", "compound", _KEY, frame_of, _EXAMPLE, "class"),
+        Format("hume-reaction", "eri", "File_ID", clip_of, "[12345]", "values", frames=False),
+    )
+}
 
 
 @dataclass(frozen=True, repr=False)
@@ -146,9 +137,9 @@ def read_template(path: Path, format: Format) -> Template:
     A byte-order mark, CRLF, quotes and blank lines are tolerated. Raises UsageError: the header of another format, no
     rows, names that are none, a row twice.
     """
-    lines = check_header(path, format)
+    text = check_header(path, format)
     names, places, strange = [], [], []
-    for line, cells in lines.rows():
+    for line, cells in text.rows():
         name = cells[0].strip()
         place = None if "," in name or '"' in name else format.place(name)  # it is written without quotes
         if place is None:
@@ -160,8 +151,7 @@ def read_template(path: Path, format: Format) -> Template:
         raise UsageError(f"{path} has rows whose names are not like {format.example}: {listed(strange)}")
     if not names:
         raise UsageError(f"{path} has no rows below its header: a template names every row that is wanted")
-    given = dict.fromkeys(place.clip for place in places)
-    spelling = {name: spelled(name) for name in given}
+    spelling = {name: clip_id(name) for name in dict.fromkeys(place.clip for place in places)}
     clips = tuple(dict.fromkeys(spelling.values()))
     number = {clip: code for code, clip in enumerate(clips)}
     codes = np.array([number[spelling[place.clip]] for place in places], np.intp)
@@ -170,64 +160,24 @@ def read_template(path: Path, format: Format) -> Template:
     return Template(path, format, tuple(names), clips, codes, frames)
 
 
-def check_header(path: Path, format: Format) -> Lines:
-    """The lines of a file that begins as a template does. Raises UsageError: the header of another format."""
-    lines = read_lines(path)
-    found = [name.casefold() for name in lines.header]
+def check_header(path: Path, format: Format) -> CsvText:
+    """The text of a file that begins as a template does. Raises UsageError: the header of another format."""
+    text = read_text(path)
+    columns = [name.casefold() for name in text.header]
     wanted = [name.casefold() for name in (format.key, *format.columns)]
-    if found not in (wanted, wanted[:1]):
+    if columns not in (wanted, wanted[:1]):
         raise UsageError(
-            f"{lines.path} has the columns {', '.join(lines.header)[:200]}; a template of {format.name} has "
+            f"{path} has the columns {', '.join(text.header)[:200]}; a template of {format.name} has "
             f"{format.header} (or {format.key} alone)"
         )
-    return lines
+    return text
 
 
 def _check_once(path: Path, names: list[str], codes: NDArray[np.intp], frames: NDArray[np.int64]) -> None:
-    _, first = np.unique(codes * (LONGEST_VIDEO + 1) + frames, return_index=True)
+    _, first = np.unique(codes * (MOST_FRAMES + 1) + frames, return_index=True)
     if len(first) < len(names):
         again = np.setdiff1d(np.arange(len(names)), first)
         raise UsageError(f"{path} names rows more than once: {listed([names[row] for row in again])}")
-
-
-BOM = "\ufeff"
-
-
-@dataclass(frozen=True, repr=False)
-class Lines:
-    """A file's text: `first` is its header line as it stands, without the line's end; `header` the names in it."""
-
-    path: Path
-    header: tuple[str, ...]
-    first: str
-    marked: bool
-    body: str
-    body_line: int
-    quotes: int
-
-    def rows(self) -> Iterator[tuple[int, list[str]]]:
-        """(line, cells) of every row that is not blank. Raises UsageError for quotes that do not match."""
-        reader = csv.reader(io.StringIO(self.body, newline=""), skipinitialspace=True, strict=True)
-        line = self.body_line
-        try:
-            for cells in reader:
-                if cells and (cells[0] or any(cell.strip() for cell in cells)):
-                    yield line, cells
-                line = self.body_line + reader.line_num
-        except csv.Error as error:
-            raise UsageError(f"{self.path}:{line}: {error} (quotes do not match?)") from None
-
-
-def read_lines(path: Path) -> Lines:
-    """A file as text. Raises UsageError: missing, not a regular file, too large, not UTF-8, empty."""
-    source: CsvText = read_text(path)
-    try:
-        head, body = source.raw[: source.body].decode(), source.raw[source.body :].decode()
-    except UnicodeDecodeError:
-        raise UsageError(f"{path}: not UTF-8 text; save the table as UTF-8") from None
-    marked = head.startswith(BOM)
-    first = head.removeprefix(BOM).rstrip("\r\n").splitlines()[-1]
-    return Lines(path, source.header, first, marked, body, source.body_line, source.raw.count(b'"'))
 
 
 _AT_ONCE = 1 << 16
@@ -271,12 +221,7 @@ def _cells(format: Format, scores: Floats, digits: int, threshold: float) -> Ite
     if format.cells == "class":
         yield from (str(place) for place in scores.argmax(axis=1).tolist())
     elif format.cells == "labels":
-        yield from (",".join("1" if there else "0" for there in row) for row in (scores >= threshold).tolist())
+        yield from (",".join("1" if is_set else "0" for is_set in row) for row in (scores >= threshold).tolist())
     else:
         printed = np.round(np.asarray(scores, np.float64), digits) + 0.0  # no -0.000000
         yield from (",".join(f"{value:.{digits}f}" for value in row) for row in printed.tolist())
-
-
-FORMATS: dict[str, Format] = {
-    one.name: one for one in (VALENCE_AROUSAL, EXPRESSIONS, ACTION_UNITS, COMPOUNDS, REACTIONS)
-}
