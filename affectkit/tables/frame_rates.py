@@ -59,13 +59,13 @@ class FrameRates:
 Rates = float | FrameRates
 
 
-def frame_rates(given: float | str | Path, option: str = "--fps") -> Rates:
+def frame_rates(fps: float | str | Path, option: str = "--fps") -> Rates:
     """A rate, or the table of a path: columns `clip` and `fps`, a row a clip. Raises UsageError, which names the
     `option`, for anything else."""
     try:
-        rate = float(str(given))
+        rate = float(str(fps))
     except ValueError:
-        return _read(Path(str(given)), option)
+        return _read(Path(str(fps)), option)
     if not 0 < rate <= HIGHEST_RATE:
         raise UsageError(f"{option} {rate:g} is not a rate: {_ACCEPTED}, or a table clip,fps")
     return rate

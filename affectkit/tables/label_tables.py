@@ -6,19 +6,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from affectkit.tables.csv import CsvTable, Words, read_table
 from affectkit.tables.csv_text import NOT_A_NUMBER, read_text
 from affectkit.tables.ids import split_name
+from affectkit.tables.intervals import spans, touching
 from affectkit.tasks import Task
 from affectkit.types import ClipLabels, Floats
-
-Times = NDArray[np.float64]
-
-
-_TOUCHING = 1e-3
-
 
 _OPTIONAL = ("start", "end", "split", "subject")
 
@@ -62,13 +56,13 @@ def labels_of(table: CsvTable, task: Task) -> dict[str, ClipLabels]:
         start, end = np.zeros(len(table)), np.full(len(table), np.inf)
     clips = table.clips()
     order = np.lexsort((start, clips.codes))
-    code, start, end, values = clips.codes[order], start[order], end[order], values[order]
-    _trim_touching(table, clips, order, start, end)
+    start, end, values = start[order], end[order], values[order]
+    rounded = touching(table, clips, order, start, end, "labels")
+    end[rounded] = start[rounded + 1]
     splits, subjects = of_clip(table, "split", clips, split_name), of_clip(table, "subject", clips, str)
-    bounds = np.searchsorted(code, np.arange(len(clips.values) + 1))
     return {
-        name: ClipLabels(start[a:b], end[a:b], values[a:b], splits.get(name), subjects.get(name))
-        for name, a, b in zip(clips.values, bounds[:-1], bounds[1:], strict=True)
+        name: ClipLabels(start[rows], end[rows], values[rows], splits.get(name), subjects.get(name))
+        for name, rows in spans(clips, order).items()
     }
 
 
@@ -123,21 +117,6 @@ def _class_index(text: str, task: Task) -> float | None:
     if number in task.invalid or np.isnan(number):
         return np.nan
     return number if number in range(task.outputs) else None
-
-
-def _trim_touching(table: CsvTable, clips: Words, order: NDArray[np.intp], start: Times, end: Times) -> None:
-    """End intervals (sorted by clip and time, `order` their rows in the table) where the next one begins; raises
-    UsageError for real overlaps."""
-    follows = np.flatnonzero((end[:-1] > start[1:]) & (clips.codes[order[:-1]] == clips.codes[order[1:]]))
-    overlap = end[follows] - start[follows + 1]
-    shorter = np.minimum(end[follows] - start[follows], end[follows + 1] - start[follows + 1])
-    bad = overlap > np.minimum(_TOUCHING, shorter / 2)
-    if bad.any():
-        place = follows[np.argmax(bad)]
-        first, second = sorted(order[place : place + 2].tolist())
-        where = f"the other is on line {table.line(first)}"
-        raise table.error(second, f"clip '{clips[first]}' has two labels for one time ({where})")
-    end[follows] = start[follows + 1]
 
 
 def of_clip(table: CsvTable, column: str, clips: Words, parse: Callable[[str], str]) -> Mapping[str, str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -67,34 +66,6 @@ def read_predictions(path: Path, task: Task) -> Predictions:
     return Predictions(clip[order], start[order], end[order], scores[order], task.targets, split[order], share[order])
 
 
-def write_predictions(predictions: Predictions, path: Path) -> None:
-    """Write predictions as CSV, whole or not at all, numbers with all their digits.
-
-    Times are left out if every row is for a whole clip, the split if no row has one, what was observed if that is not
-    known of any. Raises UsageError if the file
-    cannot be written.
-    """
-    import pandas as pd
-
-    columns: dict[str, object] = {"clip": predictions.clip}
-    if (predictions.start != 0).any() or np.isfinite(predictions.end).any():
-        columns |= {"start": predictions.start, "end": np.where(np.isfinite(predictions.end), predictions.end, np.nan)}
-    if (predictions.split != "").any():
-        columns["split"] = predictions.split
-    columns |= {name: predictions.scores[:, place] for place, name in enumerate(predictions.columns)}
-    if np.isfinite(predictions.observed).any():
-        columns["observed"] = predictions.observed
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        pd.DataFrame(columns).to_csv(part, index=False, lineterminator="\n")
-        part.replace(path)
-    except OSError as error:
-        raise UsageError(f"cannot write {path}: {error.strerror or error}") from None
-    finally:
-        with suppress(OSError):
-            part.unlink()
-
-
 def _is_valid(text: str) -> str:
     """0 or 1; an empty cell is 1. Raises UsageError."""
     word = {"": "1", "true": "1", "1.0": "1", "false": "0", "0.0": "0"}.get(text.lower(), text)
@@ -105,12 +76,12 @@ def _is_valid(text: str) -> str:
 
 def _shares(table: CsvTable) -> Floats:
     """The column `observed`; NaN without it. Raises UsageError."""
-    given = table.numbers.get("observed", np.full(len(table), np.nan))
-    if (bad := (given < 0) | (given > 1)).any():
+    shares = table.numbers.get("observed", np.full(len(table), np.nan))
+    if (bad := (shares < 0) | (shares > 1)).any():
         row = int(np.argmax(bad))
-        raise table.error(row, f"observed is {given[row]:g}, needed is a share from 0 to 1: rename the column if it "
+        raise table.error(row, f"observed is {shares[row]:g}, needed is a share from 0 to 1: rename the column if it "
                                "says something else")  # fmt: skip
-    return given
+    return shares
 
 
 def _check_scores(table: CsvTable, task: Task, scores: Floats) -> None:
@@ -120,7 +91,7 @@ def _check_scores(table: CsvTable, task: Task, scores: Floats) -> None:
         bad |= (scores < 0) | (scores > 1)
         needed = "a probability from 0 to 1 (scores before softmax or sigmoid are not)"
     if bad.any():
-        row, column = (int(place) for place in np.argwhere(bad)[0])
+        row, column = np.argwhere(bad)[0].tolist()
         raise table.error(row, f"{task.targets[column]} is {scores[row, column]:g}, needed is {needed}")
     if task.kind == "multiclass":
         total = scores.sum(axis=1)
@@ -192,11 +163,11 @@ def records(predictions: Predictions) -> Iterator[tuple[str, str, dict[str, Any]
 
 def ends(sets: Sequence[Predictions]) -> dict[str, float]:
     """When each clip's rows end (s), in any of the sets."""
-    found: dict[str, float] = {}
-    for one in sets:
-        for clip, rows in by_clip(one).items():
-            found[clip] = max(found.get(clip, 0.0), float(one.end[rows].max()))
-    return found
+    ends_by_clip: dict[str, float] = {}
+    for predictions in sets:
+        for clip, rows in by_clip(predictions).items():
+            ends_by_clip[clip] = max(ends_by_clip.get(clip, 0.0), float(predictions.end[rows].max()))
+    return ends_by_clip
 
 
 def truth(
@@ -213,8 +184,8 @@ def truth(
 
 
 def with_splits(predictions: Predictions, labels: Mapping[str, ClipLabels], splits: Path | None) -> Predictions:
-    """The same predictions with the split of each clip by the first table that names any, as in training: the splits
-    file, the labels, else what the predictions say themselves."""
+    """Predictions with the split of each clip by the first table that names any, as in training: the splits file, the
+    labels, else what the predictions say themselves."""
     table = split_table(labels, splits)
     if not table:
         return predictions
@@ -227,7 +198,7 @@ def _joined(parts: list[tuple[str, dict[str, Any]]], name: str) -> Floats:
 
 
 def artifact_paths(paths: Sequence[Path]) -> list[Path]:
-    """Those of the prediction sets that are artifacts, for the upstream record."""
+    """The paths of prediction sets that are artifacts, for the upstream record."""
     return [Artifact(path).path for path in paths if _names_artifact(path)]
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 
 from affectkit.errors import UsageError, listed
 from affectkit.tables.csv import read_table
+from affectkit.tables.intervals import spans
 from affectkit.types import FeatureSequence, Floats
 
 Rows = tuple[Floats, Floats]  # start, end [R] (s)
@@ -63,9 +63,8 @@ def read_times(path: Path) -> TimeTable:
         raise table.error(int(np.argmax(endless)), "a row to predict needs a start and an end in seconds")
     clips = table.clips()
     order = np.lexsort((end, start, clips.codes))
-    bounds = np.searchsorted(clips.codes[order], np.arange(len(clips.values) + 1))
-    parts = (order[a:b] for a, b in pairwise(bounds))
-    return TimeTable(path, {name: (start[part], end[part]) for name, part in zip(clips.values, parts, strict=True)})
+    start, end = start[order], end[order]
+    return TimeTable(path, {name: (start[rows], end[rows]) for name, rows in spans(clips, order).items()})
 
 
 def at_rate(sequence: FeatureSequence, fps: float) -> Rows:

@@ -36,15 +36,15 @@ def sources(
     `clip_id` refuses, a directory or a command without clips.
     """
     suffixes = frozenset(suffix.lower() for suffix in media_suffixes)
-    found: dict[str, Clip] = {}
+    clips: dict[str, Clip] = {}
     for item in _expand(items, stdin):
         for clip in _clips_of(item, suffixes, allow_outside):
-            first = found.setdefault(clip.id, clip)
+            first = clips.setdefault(clip.id, clip)
             if first is not clip and not _same(first, clip):
                 raise UsageError(_clash(first, clip))
-    if not found:
+    if not clips:
         raise UsageError("no clips given: name media files, a directory, a manifest CSV, or - for paths on stdin")
-    return list(found.values())
+    return list(clips.values())
 
 
 def _expand(items: Iterable[str], stdin: TextIO | None) -> Iterator[str]:
@@ -132,14 +132,14 @@ def _same(first: Clip, second: Clip) -> bool:
 
 
 def _clash(first: Clip, second: Clip) -> str:
-    given = f"clip '{first.id}' has two contents"
+    clash = f"clip '{first.id}' has two contents"
     if first.path == second.path:
-        return f"{given}: {first.path} with different times, split, subject or face rule; give each part its own id"
+        return f"{clash}: {first.path} with different times, split, subject or face rule; give each part its own id"
     if first.path.parent == second.path.parent:
         what_to_do = "give the one that is meant, rename one of them,"
     else:
         what_to_do = "give their common directory,"
-    return f"{given}: {first.path} and {second.path}; {what_to_do} or ids of your own in a manifest CSV"
+    return f"{clash}: {first.path} and {second.path}; {what_to_do} or ids of your own in a manifest CSV"
 
 
 def clips_of(

@@ -59,37 +59,37 @@ def choose(
     """The labelled clips among `shared`, those that all inputs have. Raises UsageError, as the readers of the tables
     do, for a split without clips (val: where it is needed), and for a clip that is in two splits under two names."""
     notes: list[str] = []
-    known = read(labels, task, notes)
-    match = match_labels(shared, known)
+    by_clip = read(labels, task, notes)
+    match = match_labels(shared, by_clip)
     table = features.clip_table()
     request = SplitRequest(splits, options.val_fraction, options.split_by, options.seed)
-    split = resolve_splits(shared, known, table, request)
+    split = resolve_splits(shared, by_clip, table, request)
     refuse(features, split, what)
     chosen = {name: [clip for clip in match.clips if split.get(clip) == name] for name in ("train", "val")}
     for name, clips in chosen.items():
         if not clips and (needs_val or name == "train"):
             raise UsageError(f"no labelled clip with {what} has split '{name}'")
-    subjects = Subjects.named(known, table)
+    subjects = Subjects.named(by_clip, table)
     held_out = {without_face(clip) for clip, name in split.items() if name != "train"}
     return Used(
-        known, chosen["train"], chosen["val"], split, notes + match.warnings, frozenset(held_out),
+        by_clip, chosen["train"], chosen["val"], split, notes + match.warnings, frozenset(held_out),
         frozenset().union(*map(subjects.everybody, held_out)),
-        features, subjects, tuple(_cautions(task, known, chosen, features)),
+        features, subjects, tuple(_cautions(task, by_clip, chosen, features)),
     )  # fmt: skip
 
 
 def _cautions(
-    task: Task, known: Mapping[str, ClipLabels], chosen: Mapping[str, list[str]], features: Features
+    task: Task, labels: Mapping[str, ClipLabels], chosen: Mapping[str, list[str]], features: Features
 ) -> list[str]:
     """What speaks against the labels of the chosen clips being what they are taken for."""
-    used = {clip: known[clip] for clips in chosen.values() for clip in clips}
+    used = {clip: labels[clip] for clips in chosen.values() for clip in clips}
     ends = {clip: _end(features, clip) for clip in used} if task.level == "time" else {}
-    found = doubts(task, used, ends)
+    cautions = doubts(task, used, ends)
     for split, clips in chosen.items():
-        constant = constant_targets(task, np.concatenate([known[clip].values for clip in clips])) if clips else ()
+        constant = constant_targets(task, np.concatenate([labels[clip].values for clip in clips])) if clips else ()
         if constant:
-            found.append(f"labels of split {split} are constant: {', '.join(constant)}")
-    return found
+            cautions.append(f"labels of split {split} are constant: {', '.join(constant)}")
+    return cautions
 
 
 def _end(features: Features, clip: str) -> float:
@@ -100,25 +100,25 @@ def _end(features: Features, clip: str) -> float:
 def along(features: Features, labels: Labels, task: Task, used: Used) -> tuple[dict[str, ClipLabels], list[str]]:
     """Labels of an auxiliary task, and the clips that it may be learnt from: none that is held out, under whatever
     name, nor anybody seen there. Raises UsageError where there is none."""
-    known = read(labels, task)
-    subjects = Subjects.named(known, features.clip_table())
-    has_splits = any(entry.split for entry in known.values())
+    by_clip = read(labels, task)
+    subjects = Subjects.named(by_clip, features.clip_table())
+    has_splits = any(entry.split for entry in by_clip.values())
     held_out = {recording(used.features, clip) for clip, name in used.splits.items() if name != "train"}
     clips = [
         clip
-        for clip in match_labels(features.clips, known).clips
-        if (known[clip].split == "train" or not has_splits)
+        for clip in match_labels(features.clips, by_clip).clips
+        if (by_clip[clip].split == "train" or not has_splits)
         and _is_free(clip, subjects, used)
         and (recording(features, clip) or clip) not in held_out
     ]
-    if left := sorted(set(features.clips) & set(known) - set(clips)):
+    if left := sorted(set(features.clips) & set(by_clip) - set(clips)):
         used.warnings.append(f"left out of task {task.name}, held out here or not in its split train: {listed(left)}")
     if not clips:
         raise UsageError(
             f"no clip of {features.path} is left to learn task {task.name} from: those of "
             f"{labels} are held out here, or not in its split train"
         )
-    return known, clips
+    return by_clip, clips
 
 
 def _is_free(clip: str, subjects: Subjects, used: Used) -> bool:
