@@ -32,7 +32,7 @@ class MediaOptions(Config):
     )
 
 
-class Media:
+class MediaFolders:
     """The videos and folders of crops, by name. Nothing is looked for before it is asked for.
 
     `crops`: the folder that folders of crops lie in, with `prefer` it is what auto means where it is there. `digits`:

@@ -15,7 +15,7 @@ _MOST = 10_000_000
 
 
 @dataclass(frozen=True, repr=False)
-class Windows:
+class RowWindows:
     """start, end [W] (s) and the rows [first, last) [W] that belong to each, as indices into rows in time order."""
 
     start: Floats
@@ -27,7 +27,7 @@ class Windows:
         return len(self.start)
 
 
-def windows(start: Floats, end: Floats, window: float | Literal["clip"], hop: float | None = None) -> Windows:
+def windows(start: Floats, end: Floats, window: float | Literal["clip"], hop: float | None = None) -> RowWindows:
     """Windows over rows from `start` to `end` [T] (s), whose middles do not decrease.
 
     Window k begins `k * hop` seconds after the first row does and holds the rows whose middle is in
@@ -44,15 +44,15 @@ def windows(start: Floats, end: Floats, window: float | Literal["clip"], hop: fl
     """
     if not len(start):
         none = np.zeros(0, np.intp)
-        return Windows(np.zeros(0), np.zeros(0), none, none)
+        return RowWindows(np.zeros(0), np.zeros(0), none, none)
     begin, finish = float(np.min(start)), float(np.max(end))
     if window == "clip":
-        return Windows(np.array([begin]), np.array([finish]), np.array([0]), np.array([len(start)]))
+        return RowWindows(np.array([begin]), np.array([finish]), np.array([0]), np.array([len(start)]))
     middle = (np.asarray(start, np.float64) + np.asarray(end, np.float64)) / 2
     begins = begin + _starts(float(middle[-1]) - begin, float(window), window / 2 if hop is None else float(hop))
     first = np.searchsorted(middle, begins - TICK)
     last = np.searchsorted(middle, begins + window - TICK)
-    return Windows(begins, np.minimum(begins + window, finish), first, last)
+    return RowWindows(begins, np.minimum(begins + window, finish), first, last)
 
 
 def _starts(reach: float, window: float, hop: float) -> Floats:

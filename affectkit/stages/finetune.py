@@ -121,7 +121,7 @@ def check_upstream(artifact: Artifact, kind: str, network: str) -> None:
 
 def _along(source: AuxiliarySource, used: Used, task: Task, config: FinetuneConfig) -> Along:
     """A network with one score a clip learns from labels over time as one label a clip."""
-    known, clips = used_clips.along(source.features, source.labels, source.task, used)
+    known, clips = used_clips.auxiliary_clips(source.features, source.labels, source.task, used)
     own = source.task
     if task.level == "clip" and own.level == "time":
         from affectkit.learning.features import of_clip

@@ -20,7 +20,7 @@ from affectkit.stages.submit import display_intervals
 from affectkit.store import Cache, features_schema
 from affectkit.tables.crop_times import CropTimes
 from affectkit.tables.crops import MOST_FRAMES
-from affectkit.tables.feature_files import SUFFIXES, TIMES, FeatureFile, Layout, Style, read_features
+from affectkit.tables.feature_files import SUFFIXES, TIMES, FeatureFile, FileLayout, Style, read_features
 from affectkit.tables.frame_numbers import FrameNumbers
 from affectkit.tables.frame_rates import frame_rates
 from affectkit.tables.source_digests import clip_entries, media_sources, sound_sources
@@ -54,9 +54,9 @@ class ImportConfig(Config):
     dtype: Literal["float32", "float16"] = Field("float32", description="how features are stored")
 
     @property
-    def layout(self) -> Layout:
+    def layout(self) -> FileLayout:
         """How a file is laid out."""
-        return Layout(self.style, self.valid, tuple(self.leave_out), self.array)
+        return FileLayout(self.style, self.valid, tuple(self.leave_out), self.array)
 
     def recorded(self, times: CropTimes) -> dict[str, Any]:
         """The fields as the fingerprint takes them: rates of a table enter clip by clip."""

@@ -108,7 +108,7 @@ def sequences(features: Sequence[Features], clip: str) -> tuple[FeatureSequence,
 
 
 def _auxiliary(source: AuxiliarySource, used: Used, config: TrainConfig) -> Auxiliary:
-    known, clips = used_clips.along(source.features, source.labels, source.task, used)
+    known, clips = used_clips.auxiliary_clips(source.features, source.labels, source.task, used)
     pooling = config.label_pooling if source.task.kind == "regression" else "midpoint"
     update = config.model_copy(update={"label_pooling": pooling})
     return Auxiliary(

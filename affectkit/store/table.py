@@ -33,7 +33,7 @@ _SEGMENT = re.compile(r"data(?:\.([1-9][0-9]{0,8}))?\.h5")
 _PATIENCE = 30.0  # seconds in which segments may be merged under a reader again and again
 
 
-class Table:
+class StoredTable:
     """All rows of an artifact. A `dry` one is only looked at."""
 
     def __init__(self, folder: Path, *, dry: bool = False) -> None:

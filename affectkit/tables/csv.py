@@ -120,12 +120,12 @@ def read_table(
     ambiguous columns, a row with too many or too few cells, text where a number is needed.
     """
     source = read_text(path)
-    places = source.find(what, [*text, *numbers], frozenset(optional))
-    numeric = [places[name] for name in numbers if name in places]
-    wording = [places[name] for name in text if name in places]
+    columns = source.find(what, [*text, *numbers], frozenset(optional))
+    numeric = [columns[name] for name in numbers if name in columns]
+    wording = [columns[name] for name in text if name in columns]
     frame = parse(source, wording, numeric)
-    words = {name: _words(frame[str(places[name])]) for name in text if name in places}
-    values = {name: frame[str(places[name])].to_numpy(np.float64) for name in numbers if name in places}
+    words = {name: _words(frame[str(columns[name])]) for name in text if name in columns}
+    values = {name: frame[str(columns[name])].to_numpy(np.float64) for name in numbers if name in columns}
     keep = _filled(len(frame), words, values)
     # pandas passes over cells that are missing at the end of a line. In plain files, commas count the cells.
     commas = source.raw.count(b",", source.body)
@@ -254,9 +254,9 @@ class SmallTable:
                 raise self.error(line, str(error)) from None
         return splits
 
-    def numbers(self, places: Sequence[int]) -> list[list[float]]:
+    def numbers(self, columns: Sequence[int]) -> list[list[float]]:
         """[N,K] finite numbers; an empty cell is NaN."""
-        return [[self._number(line, place, cells[place].strip()) for place in places] for line, cells in self.rows]
+        return [[self._number(line, column, cells[column].strip()) for column in columns] for line, cells in self.rows]
 
     def _number(self, line: int, place: int, cell: str) -> float:
         if cell in NOT_A_NUMBER:

@@ -110,11 +110,11 @@ class CsvText:
                 raise UsageError(f"{where}: {', '.join(self.header[place] for place in (*words, *numbers))} are empty")
 
     def _place(self, name: str) -> int | None:
-        exact = [place for place, given in enumerate(self.header) if given == name]
-        places = exact or [place for place, given in enumerate(self.header) if given.casefold() == name.casefold()]
-        if len(places) > 1:
-            raise UsageError(f"{self.path}: {len(places)} columns are called {name}; keep one")
-        return places[0] if places else None
+        exact = [place for place, title in enumerate(self.header) if title == name]
+        alike = exact or [place for place, title in enumerate(self.header) if title.casefold() == name.casefold()]
+        if len(alike) > 1:
+            raise UsageError(f"{self.path}: {len(alike)} columns are called {name}; keep one")
+        return alike[0] if alike else None
 
     def _hint(self) -> str:
         """What to say when the columns do not fit because the file is separated by something else."""
@@ -146,7 +146,7 @@ def _bytes(path: Path) -> bytes:
             size += len(block)
             ends = [place for mark in (b"\n", b"\r") if (place := block.find(mark)) >= 0]
             if begun + min(ends, default=len(block)) > LONGEST_LINE:
-                line = 1 + sum(one.count(b"\n") or one.count(b"\r") for one in blocks)
+                line = 1 + sum(earlier.count(b"\n") or earlier.count(b"\r") for earlier in blocks)
                 raise UsageError(f"{path}:{line}: a line of more than {LONGEST_LINE >> 20} MiB; a CSV table is needed")
             if size > LARGEST_FILE:
                 raise UsageError(f"{path} is larger than {LARGEST_FILE >> 30} GiB, too large for a CSV table")

@@ -86,7 +86,7 @@ class DatasetChoice(Config):
     root: Path | None = Field(None, description="where the data set lies")
     dataset_option: list[str] = Field([], description="an option of the data set's reader, key=value (repeatable)")
 
-    def given(self) -> DatasetLabels | None:
+    def data_set(self) -> DatasetLabels | None:
         """The data set, if there is one. Raises UsageError where half of it is said."""
         if self.dataset is not None and self.root is not None:
             return DatasetLabels(self.dataset, self.root, tuple(self.dataset_option))
@@ -102,7 +102,7 @@ class MediaChoice(DatasetChoice):
 
     def clips(self, sources: Sequence[str], suffixes: Collection[str]) -> list[Clip]:
         """The media of SOURCE arguments or of the data set. Raises UsageError for both and for none."""
-        dataset = self.given()
+        dataset = self.data_set()
         if (dataset is None) == (not sources):
             raise UsageError("media come from SOURCE arguments, or from --dataset NAME --root DIR: give one of them")
         if dataset is not None:
@@ -117,7 +117,7 @@ class LabelChoice(DatasetChoice):
 
     def source(self) -> Labels:
         """The table of labels, or the data set that has them. Raises UsageError for both and for neither."""
-        dataset = self.given()
+        dataset = self.data_set()
         if (dataset is None) == (self.labels is None):
             raise UsageError("labels come from --labels CSV, or from --dataset NAME --root DIR: give one of them")
         return self.labels or dataset  # type: ignore[return-value]

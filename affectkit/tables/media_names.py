@@ -33,13 +33,13 @@ def file_named(root: Path, name: str, suffixes: Collection[str]) -> Path | None:
     folders = [root]
     for part in above:
         folders = [
-            folder / one for folder in folders for one in _listed(folder).get(part, ()) if (folder / one).is_dir()
+            folder / entry for folder in folders for entry in _listed(folder).get(part, ()) if (folder / entry).is_dir()
         ]
     files = [
-        (Path(one).suffix.lower(), folder / one)
+        (Path(entry).suffix.lower(), folder / entry)
         for folder in folders
         for suffix in suffixes
-        for one in _listed(folder).get(f"{last}{suffix}", ())
+        for entry in _listed(folder).get(f"{last}{suffix}", ())
     ]
     return next((path for _, path in sorted(files) if path.is_file()), None)
 
@@ -56,7 +56,7 @@ def id_of(name: str) -> str:
     except UsageError:
         pass
     normal = unicodedata.normalize("NFC", name.strip())
-    plain = "".join(one if _is_plain(one) else _escaped(one) for one in normal)
+    plain = "".join(character if _is_plain(character) else _escaped(character) for character in normal)
     if len(plain.encode()) > LONGEST_ID:
         begin = plain.encode()[:_SHORT].decode(errors="ignore")
         plain = f"{begin}~{sha256(os.fsencode(name)).hexdigest()[:16]}"

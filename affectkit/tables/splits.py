@@ -176,7 +176,7 @@ def _kind(labels: Sequence[ClipLabels], task: Task) -> int:
     """The class that most rows have; 0 for tasks without classes."""
     if task.kind != "multiclass":
         return 0
-    values = np.concatenate([one.values[:, 0] for one in labels])
+    values = np.concatenate([of_clip.values[:, 0] for of_clip in labels])
     values = values[np.isfinite(values)].astype(int)
     return int(np.bincount(values).argmax()) if len(values) else -1
 

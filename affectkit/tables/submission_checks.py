@@ -37,7 +37,7 @@ _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?|[+-
 
 
 @dataclass(frozen=True)
-class Problem:
+class Fault:
     """Something that is wrong, how often, and the first examples."""
 
     what: str
@@ -56,7 +56,7 @@ class Check:
     rows: int
     names: tuple[str, ...]
     scores: Floats
-    problems: tuple[Problem, ...]
+    problems: tuple[Fault, ...]
 
     @property
     def good(self) -> bool:
@@ -77,8 +77,8 @@ class _Tally:
         if len(first) < _EXAMPLES:
             first.append(example)
 
-    def problems(self) -> tuple[Problem, ...]:
-        return tuple(Problem(what, count, tuple(self._first[what])) for what, count in self._count.items())
+    def problems(self) -> tuple[Fault, ...]:
+        return tuple(Fault(what, count, tuple(self._first[what])) for what, count in self._count.items())
 
 
 def check(path: Path, template: Template) -> Check:

@@ -31,7 +31,7 @@ Cells = Literal["values", "class", "labels"]
 _FRAME = re.compile(r"(.+)/([0-9]{1,12})\.(?:jpg|jpeg|png)", re.IGNORECASE)
 
 
-class Place(NamedTuple):
+class RowName(NamedTuple):
     """What a row is about: a clip, and a frame of it counted from 1 (0: the whole clip)."""
 
     clip: str
@@ -50,7 +50,7 @@ class Format:
     name: str
     task_name: str
     key: str
-    place: Callable[[str], Place | None]
+    place: Callable[[str], RowName | None]
     example: str
     cells: Cells
     frames: bool = True
@@ -78,28 +78,28 @@ class Format:
         return 2 if self.cells == "class" else 1 + len(self.columns)
 
 
-def frame_of(name: str) -> Place | None:
+def frame_of(name: str) -> RowName | None:
     """The frame that `video/00001.jpg` names; the first one is 1.
 
     >>> frame_of("day1/anna_left/00012.jpg")
-    Place(clip='day1/anna_left', frame=12)
+    RowName(clip='day1/anna_left', frame=12)
     >>> frame_of("anna/00000.jpg") is None
     True
     """
     match = _FRAME.fullmatch(name)
     if match is None or not 1 <= int(match[2]) <= MOST_FRAMES:
         return None
-    return Place(match[1], int(match[2]))
+    return RowName(match[1], int(match[2]))
 
 
-def clip_of(name: str) -> Place | None:
+def clip_of(name: str) -> RowName | None:
     """The clip that an id names, which may stand in brackets.
 
     >>> clip_of("[12345]")
-    Place(clip='12345', frame=0)
+    RowName(clip='12345', frame=0)
     """
     inner = name[1:-1].strip() if name.startswith("[") and name.endswith("]") else name
-    return Place(inner, 0) if inner else None
+    return RowName(inner, 0) if inner else None
 
 
 _KEY, _EXAMPLE = "image_location", "video1/00001.jpg"
@@ -138,24 +138,24 @@ def read_template(path: Path, format: Format) -> Template:
     rows, names that are none, a row twice.
     """
     text = check_header(path, format)
-    names, places, strange = [], [], []
+    names, rows, strange = [], [], []
     for line, cells in text.rows():
         name = cells[0].strip()
-        place = None if "," in name or '"' in name else format.place(name)  # it is written without quotes
-        if place is None:
+        row = None if "," in name or '"' in name else format.place(name)  # it is written without quotes
+        if row is None:
             strange.append(f"'{name}' on line {line}")
         else:
             names.append(name)
-            places.append(place)
+            rows.append(row)
     if strange:
         raise UsageError(f"{path} has rows whose names are not like {format.example}: {listed(strange)}")
     if not names:
         raise UsageError(f"{path} has no rows below its header: a template names every row that is wanted")
-    spelling = {name: clip_id(name) for name in dict.fromkeys(place.clip for place in places)}
+    spelling = {name: clip_id(name) for name in dict.fromkeys(row.clip for row in rows)}
     clips = tuple(dict.fromkeys(spelling.values()))
     number = {clip: code for code, clip in enumerate(clips)}
-    codes = np.array([number[spelling[place.clip]] for place in places], np.intp)
-    frames = np.array([place.frame for place in places], np.int64)
+    codes = np.array([number[spelling[row.clip]] for row in rows], np.intp)
+    frames = np.array([row.frame for row in rows], np.int64)
     _check_once(path, names, codes, frames)
     return Template(path, format, tuple(names), clips, codes, frames)
 

@@ -38,7 +38,7 @@ def densest(sets: Sequence[Predictions]) -> Predictions:
 
     Raises UsageError where several sets have no clip in common.
     """
-    rows_of = [by_clip(one) for one in sets]
+    rows_of = [by_clip(predictions) for predictions in sets]
     if not set(rows_of[0]).intersection(*rows_of):
         raise UsageError("the prediction sets have no clip in common")
     parts = []

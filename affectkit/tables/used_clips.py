@@ -97,7 +97,9 @@ def _end(features: Features, clip: str) -> float:
     return float(np.max(features.artifact.column(clip, "end"), initial=-np.inf))
 
 
-def along(features: Features, labels: Labels, task: Task, used: Used) -> tuple[dict[str, ClipLabels], list[str]]:
+def auxiliary_clips(
+    features: Features, labels: Labels, task: Task, used: Used
+) -> tuple[dict[str, ClipLabels], list[str]]:
     """Labels of an auxiliary task, and the clips that it may be learnt from: none that is held out, under whatever
     name, nor anybody seen there. Raises UsageError where there is none."""
     by_clip = read(labels, task)
