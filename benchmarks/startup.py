@@ -23,7 +23,8 @@ from affectkit.config import Numerics, Runtime
 from affectkit.stages.embed import EmbedConfig, embed
 from affectkit.stages.faces import FacesConfig, extract_faces
 from affectkit.store import Artifact, Cache, open_artifact
-from affectkit.tables.sources import clip_entries, clips_of, media_sources
+from affectkit.tables.source_digests import clip_entries, media_sources
+from affectkit.tables.sources import clips_of
 from affectkit.types import Clip
 
 ROWS = 5

@@ -26,7 +26,7 @@ from affectkit.stages.faces import FacesConfig, extract_faces
 from affectkit.stages.train import TrainConfig, train
 from affectkit.store import Artifact, Cache, Features
 from affectkit.store.atomic import TEMPORARY
-from affectkit.tables.sources import CropTimes
+from affectkit.tables.crop_times import CropTimes
 
 FACES = ["extract", "faces", "--detector", "centerface", "--size", "32", "--device", "cpu", "--fps", "native"]
 Run = subprocess.CompletedProcess[str]

@@ -23,9 +23,9 @@ from affectkit.media import Sampling, VideoReader
 from affectkit.stages.faces import FacesConfig, extract_faces
 from affectkit.store import Artifact, Cache
 from affectkit.tables.crops import crop_frames
-from affectkit.tables.labels import read_labels
+from affectkit.tables.label_tables import read_labels
+from affectkit.tables.pooling import align
 from affectkit.tables.splits import SplitRequest, resolve_splits
-from affectkit.tables.timeline import align
 from affectkit.tasks import Task
 from affectkit.types import ClipLabels
 

@@ -20,7 +20,7 @@ from affectkit.stages.embed import EmbedConfig, embed
 from affectkit.stages.faces import FacesConfig, extract_faces
 from affectkit.stages.map_stage import Outcome
 from affectkit.store import Artifact, Cache
-from affectkit.tables.sources import CropTimes
+from affectkit.tables.crop_times import CropTimes
 from affectkit.tracks import decode_crop
 
 RUNTIME = Runtime(workers=1, progress=False)

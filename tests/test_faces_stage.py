@@ -21,8 +21,9 @@ from affectkit.errors import UsageError
 from affectkit.stages.faces import FacesConfig, extract_faces
 from affectkit.stages.map_stage import Outcome
 from affectkit.store import Artifact, Cache
+from affectkit.tables.crop_times import CropTimes
 from affectkit.tables.frame_rates import frame_rates
-from affectkit.tables.sources import CropTimes, clips_of
+from affectkit.tables.sources import clips_of
 from affectkit.tracks import decode_crop, iou
 
 RUNTIME = Runtime(workers=1, progress=False)

@@ -644,7 +644,7 @@ def test_windows_cover_every_row_of_their_own_clip(steps, stride):
 
 
 def test_windows_can_be_chosen():
-    windows = windows_module.slide(np.array([0, 5, 7]), steps=4, stride=2)
+    windows = windows_module.slide(np.array([0, 5, 7]), steps=4, hop=2)
     marks = np.zeros(7, bool)
     marks[[0, 6]] = True
     assert windows.any(marks).tolist() == [True, False, True]

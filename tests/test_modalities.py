@@ -30,7 +30,7 @@ from affectkit.stages.predict import predict
 from affectkit.stages.replay import replay
 from affectkit.stages.train import TrainConfig, train
 from affectkit.store import Artifact, Cache, Features
-from affectkit.tables.sources import CropTimes
+from affectkit.tables.crop_times import CropTimes
 from affectkit.tasks import Task
 from affectkit.types import FeatureSequence
 

@@ -18,7 +18,8 @@ from tuned_networks import SMALL, finetune
 from affectkit.config import Numerics, Runtime
 from affectkit.errors import UsageError
 from affectkit.learning import saved
-from affectkit.smoothing import interpolate, smooth
+from affectkit.moments import interpolate
+from affectkit.smoothing import smooth
 from affectkit.stages.embed import EmbedConfig, embed
 from affectkit.stages.map_stage import Outcome
 from affectkit.stages.predict import PredictConfig, predict_network

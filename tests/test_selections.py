@@ -25,9 +25,9 @@ from affectkit.store import Artifact, Cache, Failure, Features, open_artifact, o
 from affectkit.store.export import export
 from affectkit.store.features import names_features
 from affectkit.store.selection import Selection
-from affectkit.store.table import Table
+from affectkit.store.table import StoredTable
 from affectkit.store.upkeep import verify
-from affectkit.tables.sources import CropTimes
+from affectkit.tables.crop_times import CropTimes
 
 RUNTIME = Runtime(workers=1, progress=False)
 CPU = Numerics(device="cpu", batch_size=4)
@@ -359,7 +359,7 @@ def test_a_cache_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.Monk
     there = table.select({"a": "sa"}, {"a": told["a"]})
     whole = open_artifact(table.path)
     monkeypatch.setattr(
-        Table, "keep", lambda *_: (_ for _ in ()).throw(AffectkitError(f"{table.path} cannot be written"))
+        StoredTable, "keep", lambda *_: (_ for _ in ()).throw(AffectkitError(f"{table.path} cannot be written"))
     )
     assert whole.select({"a": "sa"}, {"a": told["a"]}).path == there.path
     with pytest.raises(AffectkitError, match="cannot be written; a selection of 1 clips must be written there"):

@@ -15,8 +15,9 @@ from stage_calls import evaluate
 
 from affectkit.config import Runtime
 from affectkit.errors import UsageError
+from affectkit.moments import interpolate
 from affectkit.plugins import Example
-from affectkit.smoothing import Kind, interpolate, smooth
+from affectkit.smoothing import Kind, smooth
 from affectkit.stages.evaluate import EvaluateConfig
 from affectkit.stages.predict import PredictConfig, predict
 from affectkit.stages.train import TrainConfig, Trained, load_heads, stored_task, train

@@ -25,7 +25,7 @@ from affectkit.stages.predict import predict
 from affectkit.stages.replay import replay
 from affectkit.stages.train import TrainConfig, Trained, load_heads, stored_task, train
 from affectkit.store import Artifact, Cache, Features
-from affectkit.tables.sources import CropTimes
+from affectkit.tables.crop_times import CropTimes
 
 RUNTIME = Runtime(workers=1, progress=False)
 FPS, ROWS = 5, 20

@@ -15,7 +15,8 @@ from affectkit.errors import AffectkitError
 from affectkit.recipes._settings import chosen, places_in
 from affectkit.recipes.check import Plan, root_option
 from affectkit.recipes.steps import DataSet, Step, files_of
-from affectkit.tables.labels import DatasetLabels, Labels, check_labels
+from affectkit.tables.label_tables import check_labels
+from affectkit.tables.labels import DatasetLabels, Labels
 from affectkit.tasks import Task
 from affectkit.types import Clip, ClipLabels
 from affectkit.weights import WeightsFile

@@ -27,7 +27,8 @@ from affectkit.stages.embed import WINDOW, EmbedConfig
 from affectkit.stages.faces import FacesConfig, extract_faces
 from affectkit.stages.functionals import FunctionalsConfig
 from affectkit.store import Artifact, Cache
-from affectkit.tables.sources import CropTimes, clips_of
+from affectkit.tables.crop_times import CropTimes
+from affectkit.tables.sources import clips_of
 from affectkit.tasks import Task
 from affectkit.types import FeatureSequence
 

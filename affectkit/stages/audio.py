@@ -25,7 +25,8 @@ from affectkit.stages.map_stage import Outcome, Sink, run, with_notices
 from affectkit.stages.row_counts import sound_notices
 from affectkit.stages.stage import CLIPS_KEPT, Context, Need, Result, Stage
 from affectkit.store import Cache, waveforms_schema
-from affectkit.tables.sources import are_crops, clip_entries, sound_sources
+from affectkit.tables.source_digests import clip_entries, sound_sources
+from affectkit.tables.sources import are_crops
 from affectkit.types import Clip, Floats, Openings
 
 VERSION = 1

@@ -28,6 +28,7 @@ from affectkit.store.atomic import write_text
 from affectkit.tables import predictions, timeline
 from affectkit.tables.labels import Labels, identity, read
 from affectkit.tables.splits import SplitRequest, deal, resolve_splits
+from affectkit.tables.subjects import Subjects
 from affectkit.tasks import Task
 from affectkit.types import ClipLabels, Predictions
 
@@ -133,9 +134,8 @@ def _folds(
         given = resolve_splits(shared, known, table, SplitRequest(splits))
         held_out = {clip for clip, split in given.items() if split == "test"}
     clips = [clip for clip in shared if clip not in held_out]
-    subjects = {name: str(entry["subject"]) for name, entry in table.items() if entry.get("subject")}
-    subjects |= {name: entry.subject for name, entry in known.items() if entry.subject}
-    return deal(clips, {clip: known[clip] for clip in clips}, task, folds, config.split_by, subjects, config.seed)
+    used = {clip: known[clip] for clip in clips}
+    return deal(clips, used, task, folds, config.split_by, Subjects.named(known, table), config.seed)
 
 
 def _one(

@@ -45,10 +45,12 @@ from affectkit.stages.row_counts import face_notices
 from affectkit.stages.stage import CLIPS_KEPT, Context, Result, Stage
 from affectkit.store import Artifact, Cache, faces_schema
 from affectkit.store.atomic import explained
+from affectkit.tables.crop_times import CropTimes
 from affectkit.tables.crops import crop_frames
 from affectkit.tables.frame_numbers import FrameNumbers
 from affectkit.tables.frame_rates import FrameRates, Rates, frame_rates
-from affectkit.tables.sources import CropTimes, are_crops, clip_entries, crop_sources, media_sources
+from affectkit.tables.source_digests import clip_entries, crop_sources, media_sources
+from affectkit.tables.sources import are_crops
 from affectkit.tracks import (
     CropConfig,
     FaceRule,

@@ -26,13 +26,14 @@ from affectkit.stages.fusion_cautions import BEST_SINGLE, FUSED, Make, compare, 
 from affectkit.stages.gating import Gate, Gated
 from affectkit.stages.inputs import artifacts, labels, splits
 from affectkit.stages.reports import FusionShape
-from affectkit.stages.scoring import By, clusters
+from affectkit.stages.scoring import clusters
 from affectkit.stages.stage import Result, Table
 from affectkit.store import Schema, predictions_schema, write_table
 from affectkit.tables import predictions
 from affectkit.tables import timeline as rows
 from affectkit.tables.label_doubts import constant_targets, doubts
 from affectkit.tables.labels import Labels, identity, read
+from affectkit.tables.subjects import By
 from affectkit.tables.timeline import by_clip
 from affectkit.tasks import Task
 from affectkit.types import Bools, ClipLabels, Floats, Predictions

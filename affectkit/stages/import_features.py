@@ -23,13 +23,14 @@ from affectkit.stages.row_counts import row_notices
 from affectkit.stages.stage import CLIPS_KEPT, Context, Result, Stage
 from affectkit.stages.submit import display_intervals
 from affectkit.store import Cache, features_schema
-from affectkit.tables.feature_files import SUFFIXES, TIMES, FeatureFile, Layout, Style, read_features
+from affectkit.tables.crop_times import CropTimes
+from affectkit.tables.crops import MOST_FRAMES
+from affectkit.tables.feature_files import SUFFIXES, TIMES, FeatureFile, FileLayout, Style, read_features
 from affectkit.tables.frame_numbers import FrameNumbers
 from affectkit.tables.frame_rates import frame_rates
 from affectkit.tables.ids import ClipChoice, choose
-from affectkit.tables.sources import CropTimes, clip_entries, media_sources, sound_sources
+from affectkit.tables.source_digests import clip_entries, media_sources, sound_sources
 from affectkit.tables.sources import sources as listed_sources
-from affectkit.tables.submissions import LONGEST_VIDEO
 from affectkit.types import Clip, Floats
 
 VERSION = 1
@@ -59,9 +60,9 @@ class ImportConfig(Config):
     dtype: Literal["float32", "float16"] = Field("float32", description="how features are stored")
 
     @property
-    def layout(self) -> Layout:
+    def layout(self) -> FileLayout:
         """How a file is laid out."""
-        return Layout(self.style, self.valid, tuple(self.leave_out), self.array)
+        return FileLayout(self.style, self.valid, tuple(self.leave_out), self.array)
 
     def recorded(self, times: CropTimes) -> dict[str, Any]:
         """The fields as the fingerprint takes them: rates of a table enter clip by clip."""
@@ -300,8 +301,8 @@ def _spread(one: FeatureFile, number: Floats, first_frame: int) -> FeatureFile:
         raise ClipError(f"frame is a whole number, {first_frame} or more")
     if len(np.unique(number)) < len(number):
         raise ClipError("two rows are of one frame (of two persons?)")
-    frames = int(min(number.max() - first_frame, LONGEST_VIDEO)) + 1
-    if frames > LONGEST_VIDEO or frames * one.values.shape[1] * 8 > _LARGEST:
+    frames = int(min(number.max() - first_frame, MOST_FRAMES)) + 1
+    if frames > MOST_FRAMES or frames * one.values.shape[1] * 8 > _LARGEST:
         raise ClipError(f"frame {number.max():g} is too high")
     places = number.astype(np.intp) - first_frame
     values = np.full((frames, one.values.shape[1]), np.nan)

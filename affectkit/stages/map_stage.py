@@ -14,7 +14,7 @@ from affectkit.errors import HostileFile
 from affectkit.progress import Display, display
 from affectkit.stages.row_counts import RowCounts, counted
 from affectkit.store import Artifact, Failure, PartWriter, is_done
-from affectkit.types import without_face
+from affectkit.types import face_id, without_face
 
 _COMMIT_SECONDS = 1.0
 _COMMIT_BYTES = 32 << 20
@@ -106,10 +106,11 @@ class Sink:
     def end_face(self, clip: str, face: int, scalars: dict[str, Any], status: str) -> None:
         """The rows under way are one face of a clip with several; face 0 comes last and completes the clip."""
         if face:
-            self._add(f"{clip}#{face}", clip, scalars, status)
+            self._add(face_id(clip, face), clip, scalars, status)
         else:
-            self._sources[f"{clip}#0"] = self._sources[clip]
-            self.end(f"{clip}#0", scalars, status)
+            last = face_id(clip, 0)
+            self._sources[last] = self._sources[clip]
+            self.end(last, scalars, status)
 
     def _add(self, name: str, clip: str, scalars: dict[str, Any] | None, status: str) -> PartWriter:
         if self._part is None:  # a clip without rows

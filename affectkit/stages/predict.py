@@ -43,8 +43,8 @@ from affectkit.store import Artifact, Cache, Features, open_artifact, prediction
 from affectkit.store import features as features_of
 from affectkit.store.kinds import STAGE_FILE, TRAINED
 from affectkit.tables.ids import ClipChoice, choose
-from affectkit.tables.predictions import split_in
-from affectkit.tables.timeline import Rows, TimeTable, at_rate, read_times, regular
+from affectkit.tables.row_times import Rows, TimeTable, at_rate, read_times, regular
+from affectkit.tables.splits import split_in
 from affectkit.tasks import Task
 from affectkit.types import Bools, Clip, FeatureSequence, Floats, without_face
 

@@ -30,7 +30,7 @@ from affectkit.store.atomic import write_text
 from affectkit.store.kinds import TRAINED, wrong_kind
 from affectkit.tables import used_clips
 from affectkit.tables.labels import Labels
-from affectkit.tables.timeline import Pooling, align, check_pooling
+from affectkit.tables.pooling import Pooling, align, check_pooling
 from affectkit.tables.used_clips import Used, choose
 from affectkit.tasks import Task
 from affectkit.types import Bools, ClipLabels, FeatureSequence, Floats
@@ -108,7 +108,7 @@ def sequences(features: Sequence[Features], clip: str) -> tuple[FeatureSequence,
 
 
 def _auxiliary(source: AuxiliarySource, used: Used, config: TrainConfig) -> Auxiliary:
-    known, clips = used_clips.along(source.features, source.labels, source.task, used)
+    known, clips = used_clips.auxiliary_clips(source.features, source.labels, source.task, used)
     pooling = config.label_pooling if source.task.kind == "regression" else "midpoint"
     update = config.model_copy(update={"label_pooling": pooling})
     return Auxiliary(
