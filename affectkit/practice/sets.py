@@ -16,7 +16,7 @@ from affectkit.practice.settings import PracticeConfig, planned
 from affectkit.stages.map_stage import meter
 from affectkit.store.atomic import explained, write_text
 
-GENERATOR_VERSION = 3  # bump when a picture, a sound or a label changes
+GENERATOR_VERSION = 4  # bump when a picture, a sound or a label changes
 SETS = ("affwild2", "cexpr", "dfew", "hume-reaction")
 _README = """Practice data of affectkit in the layout of {name}: {about}
 
