@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import Command
+from recipe_factory import SPLITS, write_set
 
 from affectkit import plugins, tasks
 from affectkit.config import Numerics
@@ -70,12 +72,26 @@ def test_links_between_pages_lead_somewhere() -> None:
 def test_the_recipe_on_the_page_has_no_mistake(tmp_path: Path) -> None:
     from affectkit.recipes import check, read
 
-    (text,) = _blocks("recipes.md", "toml")
+    text, _ = _blocks("recipes.md", "toml")
     (tmp_path / "page.toml").write_text(text, encoding="utf-8")
     for tiny in (False, True):
         plan = check.plan(read.read(str(tmp_path / "page.toml"), tiny=tiny))
         assert [str(one) for one in plan.problems] == []
         assert list(plan.steps)[-1] == "submission"
+
+
+def test_the_recipe_over_plain_folders_runs(affectkit: Command, tmp_path: Path) -> None:
+    """As it stands on the page, but for videos instead of which there are folders of crops, and fewer epochs."""
+    _, text = _blocks("recipes.md", "toml")
+    (tmp_path / "page.toml").write_text(text.replace("fps = 5.0", "source_fps = 10.0"), encoding="utf-8")
+    write_set(tmp_path / "data")
+    (tmp_path / "data/cropped_aligned").rename(tmp_path / "clips")
+    (tmp_path / "data/labels.csv").rename(tmp_path / "va.csv")
+    rows = [f"{split}{number},{split}" for split, count in SPLITS.items() for number in range(count)]
+    (tmp_path / "splits.csv").write_text("\n".join(["clip,split", *rows]) + "\n")
+    done = affectkit("run", "page.toml", "--set", "gru.option.epochs=1", "--set", "faces.size=32")
+    assert done.returncode == 0, done.stderr
+    assert "scores: va, split test" in done.stderr
 
 
 @pytest.mark.parametrize("page", sorted((DOCS / "recipes").glob("*.md")), ids=lambda page: page.stem)
