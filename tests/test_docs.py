@@ -91,7 +91,7 @@ def test_the_recipe_over_plain_folders_runs(affectkit: Command, tmp_path: Path) 
     (tmp_path / "splits.csv").write_text("\n".join(["clip,split", *rows]) + "\n")
     done = affectkit("run", "page.toml", "--set", "gru.option.epochs=1", "--set", "faces.size=32")
     assert done.returncode == 0, done.stderr
-    assert "scores: va, split test" in done.stderr
+    assert "va, split test" in done.stderr
 
 
 @pytest.mark.parametrize("page", sorted((DOCS / "recipes").glob("*.md")), ids=lambda page: page.stem)
