@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -46,25 +44,6 @@ class Brightness:
 
 PLUGIN = Brightness
 '''
-
-
-@pytest.fixture
-def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], Path]:
-    """Installs a package of one module with plugins, as pip would leave it."""
-
-    def install(code: str, points: str) -> Path:
-        folder = tmp_path / "site"
-        about = folder / "bright-1.0.dist-info"
-        about.mkdir(parents=True)
-        (folder / "bright.py").write_text(code)
-        (about / "METADATA").write_text("Metadata-Version: 2.1\nName: bright\nVersion: 1.0\n")
-        (about / "entry_points.txt").write_text(points)
-        monkeypatch.syspath_prepend(str(folder))
-        monkeypatch.delitem(sys.modules, "bright", raising=False)
-        importlib.invalidate_caches()
-        return folder
-
-    return install
 
 
 @pytest.mark.parametrize("group", plugins.GROUPS)

@@ -76,6 +76,8 @@ def plugin_of(kind: Kind, table: Mapping[str, Any]) -> tuple[str, type[Any], dic
         return None
     given = table.get("option")
     options = texts(given) if isinstance(given, dict) else {}
+    if group == "backbones" and plugins.is_source(name):
+        return name, plugins.backbone_class(name), options
     if group == "backbones" and name not in plugins.names(group):
         return "timm", plugins.get(group, "timm"), {"model": name, **options}
     return name, plugins.get(group, name), options

@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from affectkit import tasks
+from affectkit import plugins, tasks
 from affectkit.downloads import NOT_NOW, offline
 from affectkit.errors import AffectkitError, require
 from affectkit.recipes._settings import chosen, places_in
@@ -144,8 +144,7 @@ def weights_of(step: Step) -> WeightsFile | None:
     if (found := chosen(step)) is None:
         return None
     plugin, options = found
-    file: WeightsFile = plugin.weights(options, step.setting("weights"))
-    return file
+    return plugins.weights(step.kind.plugin[0], step.plugin, plugin, options, step.setting("weights"))
 
 
 class _Looking:

@@ -159,6 +159,8 @@ def _read_step(
         draft.problem([*key, "stage"], str(unknown("stage", stage, STAGES)))
         return
     kind, table = STAGES[stage], filled(draft.steps[name], roots)
+    if isinstance(source := table.get("backbone"), str) and plugins.is_source(source):
+        table["backbone"] = plugins.absolute(source, draft.folder(*key, "backbone"))
     check_keys(draft, key, table, ("stage", "from", *kind.settings), f"option of {stage}")
     _check_places(draft, key, draft.steps[name])
     sees = check_plugin(draft, key, kind, table)
