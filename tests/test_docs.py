@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -43,7 +44,7 @@ def test_plain_h5py_and_affectkit_read_the_same(tmp_path: Path, monkeypatch: pyt
 
 
 def test_the_example_backbone_keeps_the_contract() -> None:
-    (code,) = _blocks("plugins.md", "python")
+    code, _ = _blocks("plugins.md", "python")
     module: dict = {"__name__": "contrast"}
     exec(code, module)
     plugin = module["PLUGIN"]
@@ -52,6 +53,31 @@ def test_the_example_backbone_keeps_the_contract() -> None:
     images = np.random.default_rng(0).integers(0, 256, (4, 3, 8, 8), dtype=np.uint8)
     np.testing.assert_allclose(model(images), images.std(axis=(2, 3)) / 255, rtol=1e-6)
     assert model(images).shape == (4, plugin.dim)
+
+
+def test_the_examples_are_installed_and_keep_the_contract(
+    affectkit: Command, package: Callable[[str, str], Path], tmp_path: Path
+) -> None:
+    """As packages with entry points; a file is enough as well."""
+    contrast, peaks = _blocks("plugins.md", "python")
+    site = package(contrast, "[affectkit.backbones]\ncontrast = bright\n[affectkit.heads]\npeaks = peaks_package\n")
+    (site / "peaks_package.py").write_text(peaks)
+    (tmp_path / "my_net.py").write_text(contrast)
+    for plugin in ("contrast", "my_net.py:Contrast", "peaks"):
+        done = affectkit("check-plugin", plugin)
+        assert done.returncode == 0, done.stdout
+        assert len(done.stdout.splitlines()) >= 10
+        assert all(line.startswith("ok ") for line in done.stdout.splitlines())
+
+
+def test_the_layers_on_the_page_are_those_that_there_are() -> None:
+    pytest.importorskip("torch")
+    from affectkit.nets import layers
+
+    told = set(re.findall(r"^\| `(\w+)", (DOCS / "plugins.md").read_text(encoding="utf-8"), re.M))
+    there = {name for name, value in vars(layers).items() if getattr(value, "__module__", "") == layers.__name__}
+    assert told == {name for name in there if isinstance(getattr(layers, name), type)}
+    assert all(getattr(layers, name).__doc__ for name in told)
 
 
 def test_the_example_task_is_accepted(tmp_path: Path) -> None:

@@ -39,6 +39,7 @@ COMMANDS = {
     "cache": ("cache", "Look at and look after artifacts.", ""),
     "export": ("cache", "Write an artifact's table to csv, parquet or npz, or its crops to image files.", ""),
     "list": ("workspace", "List plugins, or the options of one.", ""),
+    "check-plugin": ("check_plugin", "Hold a plugin to the contract of its group.", ""),
     "status": ("workspace", "Devices, extras, weights at hand, cache size.", ""),
     "demo": (
         "workspace", "Make a small labelled data set and run the whole pipeline on it, video and audio.",

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -19,7 +19,7 @@ import numpy as np
 
 from affectkit.config import Config
 from affectkit.errors import AffectkitError, ClipError, UsageError
-from affectkit.plugins.protocols import Epoch
+from affectkit.plugins.protocols import Epoch, Monitor
 from affectkit.types import Clip, ClipLabels, Detections
 from affectkit.weights import WeightsFile
 
@@ -49,14 +49,14 @@ class Named:
         raise PluginFault(f"{self}: {what}")
 
     @contextmanager
-    def errors(self, doing: str) -> Iterator[None]:
-        """Make a PluginFault of an error in another package's code."""
+    def errors(self, doing: str, passed: Sequence[BaseException] = ()) -> Iterator[None]:
+        """Make a PluginFault of an error in another package's code, unless it only `passed` through there."""
         try:
             yield
         except (AffectkitError, ClipError, MemoryError):
             raise
         except Exception as error:
-            if self.is_ours:
+            if self.is_ours or any(error is one for one in passed):
                 raise
             frame = traceback.extract_tb(error.__traceback__)[-1]
             text = " ".join(str(error).split())
@@ -115,13 +115,29 @@ class _Checked:
 
     def _call(self, name: str, call: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
         who: Named = self._who
-        with who.errors("a call" if name == "__call__" else name):
+        passed: list[BaseException] = []
+        if "monitor" in named:
+            named["monitor"] = _noting(named["monitor"], passed)
+        with who.errors("a call" if name == "__call__" else name, passed):
             found = call(*arguments, **named)
             if name == "refitted":
                 return _Checked(who, found)
         if check := _RESULTS[who.group].get(name):
             check(who, self._own, found, *arguments)
         return found
+
+
+def _noting(monitor: Monitor, raised: list[BaseException]) -> Monitor:
+    """A monitor that notes what is raised by it, to cut a training short."""
+
+    def noting(epoch: Epoch) -> None:
+        try:
+            monitor(epoch)
+        except BaseException as error:
+            raised.append(error)
+            raise
+
+    return noting
 
 
 def said(value: Any) -> str:
@@ -279,12 +295,24 @@ _METHODS = {
 }
 
 
+def groups_like(plugin: type[Any]) -> list[str]:
+    """The groups whose methods a class has, the one with the most first."""
+    fits = [group for group, names in _METHODS.items() if all(callable(_method(plugin, name)) for name in names)]
+    fits = [group for group in fits if group != "detectors" or not hasattr(plugin, "kind")]  # a backbone sees or hears
+    return sorted(fits, key=lambda group: -len(_METHODS[group]))
+
+
+def _method(plugin: type[Any], name: str) -> Any:
+    """What a class defines under a name; `__call__` only where its instances can be called."""
+    if name == "__call__" and not any(name in vars(one) for one in plugin.__mro__):
+        return None
+    return getattr(plugin, name, None)
+
+
 def check_class(who: Named) -> None:
     """Raises UsageError where a class lacks what every plugin of its group has."""
     plugin = who.plugin
-    lacking = [name for name in _METHODS[who.group] if not callable(getattr(plugin, name, None))]
-    if "__call__" in _METHODS[who.group] and not any("__call__" in vars(one) for one in plugin.__mro__):
-        lacking.append("__call__")  # a class itself can always be called
+    lacking = [name for name in _METHODS[who.group] if not callable(_method(plugin, name))]
     if lacking:
         raise UsageError(f"{who}: {plugin.__name__} has no {', '.join(lacking)}")
     options, version = getattr(plugin, "Options", None), getattr(plugin, "version", None)

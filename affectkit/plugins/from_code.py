@@ -46,12 +46,19 @@ def absolute(name: str, folder: Path = Path()) -> str:
 
 
 def from_file(name: str, group: str = "backbones") -> type[Any]:
-    """The class that `file.py:Class` names; `file.py` means its PLUGIN. Raises UsageError."""
+    """The class that `file.py:Class` names, a plugin of a group. Raises UsageError."""
+    plugin = class_in(name)
+    check_class(Named(group, name, plugin))
+    return plugin
+
+
+def class_in(name: str) -> type[Any]:
+    """Any class that `file.py:Class` names; `file.py` means its PLUGIN. Raises UsageError."""
     meant = _SOURCE.fullmatch(name)
     assert meant is not None
     path, wanted = Path(meant["file"]).expanduser(), meant["plugin"] or "PLUGIN"
     if not path.is_file():
-        raise UsageError(f"{group.removesuffix('s')} {name}: {path} is not a file")
+        raise UsageError(f"{path} is not a file")
     digest = sha256_file(path)
     module_name = f"affectkit_plugin_{re.sub(r'[^0-9A-Za-z]', '_', path.stem)}_{digest[:12]}"
     module = sys.modules.get(module_name)
@@ -72,7 +79,6 @@ def from_file(name: str, group: str = "backbones") -> type[Any]:
         raise unknown(f"class of {path}", wanted, own)
     if not isinstance(plugin, type):
         raise UsageError(f"{path}: {wanted} is not a class")
-    check_class(Named(group, name, plugin))
     _CODE[plugin] = {"code": digest, "class": plugin.__name__}
     return plugin
 

@@ -107,6 +107,25 @@ def _set(tree: dict[str, Any], path: list[str], value: str) -> None:
     tree[leaf] = value
 
 
+def class_of(name: str) -> tuple[type[Any], list[Group]]:
+    """The class that a registered name, a module (`package.module[:Class]`) or `FILE.py[:Class]` means, not judged yet,
+    and the groups that it is registered in. Raises UsageError."""
+    if from_code.is_source(name):
+        return from_code.class_in(name), []
+    groups = [group for group in GROUPS if name in _modules(group)]
+    module, _, wanted = (_modules(groups[0])[name] if groups else name).partition(":")
+    try:
+        plugin = getattr(import_module(module), wanted or "PLUGIN")
+    except Exception as error:  # whatever its top lines raise
+        raise UsageError(
+            f"{name} is no plugin (affectkit list GROUP), no FILE.py[:CLASS], and as a module it cannot be loaded: "
+            f"{type(error).__name__}: {' '.join(str(error).split())}"
+        ) from error
+    if not isinstance(plugin, type):
+        raise UsageError(f"{name}: its {wanted or 'PLUGIN'} is not a class")
+    return plugin, groups
+
+
 def _outside(group: Group, name: str, module: str) -> type[Any]:
     """The plugin of another package, whose mistakes are not ours."""
     try:
