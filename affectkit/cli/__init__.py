@@ -38,7 +38,7 @@ COMMANDS = {
     "submit": ("submit", "Write predictions as the file that a challenge takes, or check one.", ""),
     "cache": ("cache", "Look at and look after artifacts.", ""),
     "export": ("cache", "Write an artifact's table to csv, parquet or npz, or its crops to image files.", ""),
-    "list": ("workspace", "List plugins, or the options of one.", ""),
+    "list": ("workspace", "List plugins, tasks, practice sets and formats, or the options of a plugin.", ""),
     "check-plugin": ("check_plugin", "Hold a plugin to the contract of its group.", ""),
     "status": ("workspace", "Devices, extras, weights at hand, cache size.", ""),
     "demo": (
