@@ -73,6 +73,14 @@ def make_practice(name: str, folder: Path, config: PracticeConfig, runtime: Runt
     return PracticeSet(name, folder, one.ABOUT, plan.clips, files, cached=False)
 
 
+def about(name: str) -> str:
+    """What lies where in a set. Raises KeyError."""
+    if name not in SETS:
+        raise KeyError(name)
+    found: str = import_module(f"affectkit.practice.{name.replace('-', '_')}").ABOUT
+    return found
+
+
 def _readme(name: str, module: Any) -> str:
     """The text for people who open the folder: what the set's module says of itself, below its first line."""
     notes = (module.__doc__ or "").strip().partition("\n\n")[2]

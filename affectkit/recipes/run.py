@@ -14,7 +14,7 @@ from affectkit.config import Config, Numerics, Runtime
 from affectkit.downloads import offline
 from affectkit.errors import AffectkitError, listed
 from affectkit.progress import part_of
-from affectkit.recipes.at_hand import Media, labels_of
+from affectkit.recipes.at_hand import AnyMedia, labels_of
 from affectkit.recipes.check import Plan
 from affectkit.recipes.steps import Ref, Step
 from affectkit.stages import inputs as what
@@ -93,7 +93,7 @@ class Session:
     """What steps share while they run: the cache, the media of data sets, and what the steps before have made."""
 
     def __init__(
-        self, plan: Plan, media: dict[str, Media], root: Path | None, runtime: Runtime, *,
+        self, plan: Plan, media: dict[str, AnyMedia], root: Path | None, runtime: Runtime, *,
         device: str = "auto", folder: Path | None = None, dry: bool = False,
     ) -> None:  # fmt: skip
         self.plan = plan
@@ -106,7 +106,7 @@ class Session:
 
     def media(self, step: Step) -> list[Clip]:
         """The clips of the data set that a step begins with."""
-        return self._media[step.keys.data].clips
+        return self._media[step.keys.data].clips(step.stage.makes)
 
     def artifact(self, ref: Ref) -> Artifact:
         """What a step has made, of its own clips."""

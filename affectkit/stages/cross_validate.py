@@ -104,7 +104,8 @@ def cross_validate(
 def _needs_val(config: TrainConfig, task: Task) -> bool:
     """Whether anything is chosen by validation clips."""
     plugin = plugins.get("heads", config.head)
-    head = plugin(plugins.parse_options(plugin, config.option, config.head), task)
+    options = plugins.parse_options(plugin, config.option, config.head)
+    head = plugins.instance("heads", config.head, plugin, options, task)
     return bool(getattr(head, "selects", True)) or (config.smooth != "none" and config.half_width == "auto")
 
 

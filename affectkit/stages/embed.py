@@ -48,7 +48,9 @@ class EmbedConfig(Config):
     """What is computed; every field is part of the fingerprint."""
 
     backbone: str | None = Field(
-        None, description="a plugin (affectkit list backbones) or any timm model by name; none for a fine-tuned network"
+        None,
+        description="a plugin (affectkit list backbones), any timm model by name, or FILE.py:CLASS; none for a "
+        "fine-tuned network",
     )
     option: list[str] = Field([], description="a backbone option, key=value (repeatable)")
     weights: str = Field("auto", description="auto, a file, random, or what finetune printed")
@@ -122,7 +124,7 @@ def embed(
     """
     name, plugin, options, config = chosen_backbone(config)
     check_upstream(name, plugin, upstream)
-    weights = plugin.weights(options, config.weights)
+    weights = plugins.weights("backbones", name, plugin, options, config.weights)
     inputs = {
         "stage": "embed",
         "version": VERSION,
@@ -147,7 +149,7 @@ def embed(
 
     def create(recorded: dict[str, Any], variant: str) -> Artifact:
         with doing(f"embed {name}", f"loading {name}", runtime.progress):
-            models.append(plugin(options, weights, choices()))
+            models.append(plugins.instance("backbones", name, plugin, options, weights, choices()))
         return cache.create(
             "embed", name, inputs, _schema(models[0], config, upstream), numerics=recorded, upstream=[upstream.folder],
             out=out, variant=variant, extra={"config": config.model_dump(mode="json"), "weights": weights.about()},
@@ -162,7 +164,8 @@ def embed(
     def compute(missing: list[str], sink: Sink) -> None:
         if not models:
             sink.say(f"loading {name}")
-        model = models[0] if models else plugin(options, weights, choices())
+        model = models[0] if models else plugins.instance("backbones", name, plugin, options, weights, choices())
+        _check_schema(name, plugin, _schema(model, config, upstream), artifact)
         send(missing, model, choices().batch_size, sink)
 
     entries = entries_of(upstream, chosen)
@@ -194,7 +197,10 @@ def chosen_backbone(config: EmbedConfig) -> tuple[str, type[Any], Config, EmbedC
                 f"--weights {config.weights} is a fine-tuned network, backbone and all: leave --backbone "
                 f"{config.backbone} out"
             )
-        return *plugins.backbone(config.backbone, config.option), config
+        found = plugins.backbone(config.backbone, config.option)
+        if plugins.is_source(config.backbone):  # what is recorded is run again from any folder
+            config = config.model_copy(update={"backbone": plugins.absolute(config.backbone)})
+        return *found, config
     if not is_network:
         raise UsageError(
             "--backbone is missing (affectkit list backbones); without it, --weights takes what finetune printed"
@@ -242,6 +248,18 @@ def _schema(model: Any, config: EmbedConfig, upstream: Artifact) -> Schema:
         return features_schema(model.dim, config.dtype)
     _check_rate(model, upstream)
     return features_schema(model.outputs, config.dtype, model.names, images=model.images)
+
+
+def _check_schema(name: str, plugin: type[Any], schema: Schema, artifact: Artifact) -> None:
+    """Raises PluginFault where a backbone gives other columns than its table has: it changed, its version did not."""
+    gives, has = ({key: column.shape for key, column in one.columns.items()} for one in (schema, artifact.schema))
+    if gives != has:
+        key = next(key for key in gives.keys() | has.keys() if gives.get(key) != has.get(key))
+        shapes = [list(one[key]) if key in one else "none" for one in (gives, has)]
+        plugins.Named("backbones", name, plugin).refuse(
+            f"it gives {key} {shapes[0]}, and {artifact.folder}, made by its version {plugin.version}, holds "
+            f"{shapes[1]}: bump its version"
+        )
 
 
 def _check_rate(model: plugins.AudioBackbone, audio: Artifact) -> None:

@@ -128,7 +128,7 @@ def extract_faces(
     rules = {clip.id: face_rule(clip.face) if clip.face else config.face for clip in clips}
     plugin = plugins.get("detectors", config.detector)
     options = plugins.parse_options(plugin, config.option, config.detector)
-    weights = plugin.weights(options, config.weights)
+    weights = plugins.weights("detectors", config.detector, plugin, options, config.weights)
     inputs = {
         "stage": "faces",
         "version": VERSION,
@@ -154,7 +154,8 @@ def extract_faces(
 
     def compute(missing: list[str], sink: Sink) -> None:
         sink.say(f"loading {config.detector}")
-        extractor = _Extractor(plugin(options, weights, resolve(device)), config, runtime, artifact.folder)
+        detector = plugins.instance("detectors", config.detector, plugin, options, weights, resolve(device))
+        extractor = _Extractor(detector, config, runtime, artifact.folder)
         extractor.run([listed[clip] for clip in missing], rules, sink)
 
     entries = clip_entries(clips)

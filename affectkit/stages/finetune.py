@@ -205,7 +205,7 @@ def finetune(
     plugin = plugins.get("networks", config.network)
     options = plugins.parse_options(plugin, config.option, config.network)
     data = gather(upstream, labels, task, plugin.kind, config, splits, auxiliary, clips)
-    weights = plugin.weights(options, config.weights)
+    weights = plugins.weights("networks", config.network, plugin, options, config.weights)
     inputs: dict[str, Any] = {
         "stage": NAME,
         "version": VERSION,
@@ -231,7 +231,7 @@ def finetune(
     from affectkit.training.parallel import joined
 
     keep_memory()
-    network = plugin(options, task)
+    network = plugins.instance("networks", config.network, plugin, options, task)
     place = processes.device(resolve(device))
     precision.check(network.options.precision, place)  # before a state that was begun on a GPU is touched
     with joined(processes, resolve(place)) as world:

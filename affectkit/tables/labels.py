@@ -73,7 +73,8 @@ class DatasetLabels:
         plugin = plugins.get("datasets", self.name)
         if not self.root.is_dir():
             raise UsageError(f"--root {no_folder(self.root)}: it is where data set {self.name} lies")
-        return plugin(plugins.parse_options(plugin, self.option, self.name), self.root)
+        options = plugins.parse_options(plugin, self.option, self.name)
+        return plugins.instance("datasets", self.name, plugin, options, self.root)
 
 
 Labels = Path | DatasetLabels
