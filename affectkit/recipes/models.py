@@ -22,12 +22,13 @@ from affectkit.plugins import Example, Outputs
 from affectkit.recipes._settings import chosen
 from affectkit.recipes.check import Plan
 from affectkit.recipes.steps import Ref, Step
-from affectkit.stages.audio import AudioConfig, extract_audio
+from affectkit.stages.audio import AudioConfig, ExtractAudio
 from affectkit.stages.embed import WINDOW, EmbedConfig
-from affectkit.stages.faces import FacesConfig, extract_faces
+from affectkit.stages.faces import ExtractFaces, FacesConfig
 from affectkit.stages.functionals import FunctionalsConfig
+from affectkit.stages.stage import Context
 from affectkit.store import Artifact, Cache
-from affectkit.tables.sources import CropTimes, clips_of
+from affectkit.tables.sources import clips_of
 from affectkit.tasks import Task
 from affectkit.types import FeatureSequence
 
@@ -136,16 +137,17 @@ class _Builder:
         return self._cut[step.name]
 
     def _cut_noise(self, step: Step) -> Artifact:
-        cache, folder = Cache(self._folder / "cache"), self._folder / step.name
-        runtime = Runtime(progress=False)
+        context = Context(Cache(self._folder / "cache"), Runtime(progress=False))
+        folder = self._folder / step.name
         if step.stage.makes == "sound":
             config = step.config(AudioConfig).model_copy(update={"vad": "none", "denoise": "none"})
             _write_sound(folder / "noise.wav", config.sampling_rate)
-            return extract_audio(cache, clips_of([str(folder)], {".wav"}), config, runtime).artifact
+            sound = ExtractAudio.Inputs(media=clips_of([str(folder)], {".wav"}))
+            return ExtractAudio().run(sound, config, context).artifact
         faces = step.config(FacesConfig)
         _write_crops(folder / "noise", faces.size)
-        given = clips_of([str(folder)])
-        return extract_faces(cache, given, faces, runtime, times=CropTimes(source_fps=30.0)).artifact
+        crops = ExtractFaces.Inputs(media=clips_of([str(folder)]), source_fps=30.0)
+        return ExtractFaces().run(crops, faces, context).artifact
 
 
 _BUILD: dict[str, Callable[[_Builder, Step], Model | None]] = {

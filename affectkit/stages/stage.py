@@ -16,11 +16,9 @@ from affectkit.config import Config, Numerics, Runtime
 from affectkit.plugins import Group
 from affectkit.stages import inputs as what
 from affectkit.stages.inputs import Input, Makes
-from affectkit.stages.map_stage import Outcome
 from affectkit.store import Artifact, Cache, Failure
 from affectkit.tasks import Task
 
-CLIPS_KEPT = "finished clips are kept, repeat the command to go on"
 TRAINING = "Training"
 TRAINING_KEPT = "what was trained is kept, repeat the command to go on"
 
@@ -48,28 +46,24 @@ class Table:
 class Result:
     """What a stage made.
 
-    path: what the next command takes; report: what it says of itself; failed: clips without a result, with causes;
-    notices: what the user must know; outcome: of a map stage, its counts; code: the exit code where something is wrong
-    with what was looked at; printed: what is printed in place of the path.
+    path: what the next command takes; cached: whether it was there already, of a map stage how many clips were; report:
+    what it says of itself; failed: clips without a result, with causes; notices: what the user must know; code: the
+    exit code where something is wrong with what was looked at; printed: what is printed in place of the path.
     """
 
     path: Path
     artifact: Artifact | None = None
-    cached: bool = False
+    cached: int = False
     report: Mapping[str, Any] = field(default_factory=dict)
     failed: tuple[Failure, ...] = ()
     notices: tuple[str, ...] = ()
-    outcome: Outcome | None = None
     code: int = 0
     printed: str = ""
 
-    @staticmethod
-    def of(outcome: Outcome, failed: Sequence[Failure] = (), notices: Sequence[str] = ()) -> Result:
-        """That of a map stage, with what failed and was said on the way to what it reads."""
-        return Result(
-            outcome.path, outcome.artifact, not outcome.computed and not outcome.pending, {},
-            (*failed, *outcome.failed), tuple(dict.fromkeys((*notices, *outcome.notices))), outcome,
-        )  # fmt: skip
+    @property
+    def is_cached(self) -> bool:
+        """Whether nothing was computed, and nothing would be."""
+        return bool(self.cached)
 
 
 @dataclass(frozen=True)
