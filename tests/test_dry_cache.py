@@ -12,6 +12,7 @@ from affectkit import downloads
 from affectkit.config import Runtime
 from affectkit.digests import Digests
 from affectkit.errors import UsageError
+from affectkit.stages.catalogue import entries, maker
 from affectkit.stages.map_stage import MapStage, Sink
 from affectkit.stages.stage import Context
 from affectkit.store import Artifact, Cache, Features, NotMade, Schema, features_schema
@@ -94,6 +95,11 @@ def test_missing_and_failed_clips_are_counted_and_left_alone(tmp_path: Path) -> 
     with pytest.raises(AssertionError):
         artifact.new_part()
     assert listing(tmp_path) == before
+
+
+def test_a_stage_is_known_by_the_name_of_its_artifacts() -> None:
+    stages = [stage for entry in entries().values() if isinstance(stage := entry.load(), MapStage)]
+    assert len(stages) >= 6 and all(maker(stage.folder) is stage for stage in stages)
 
 
 def test_digests_are_not_noted(tmp_path: Path) -> None:

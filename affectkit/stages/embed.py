@@ -200,8 +200,7 @@ class Embed(MapStage):
     `affectkit embed "$AUDIO" --backbone deepspectrum -o net=vgg16.tv_in1k -o net.layer=fc2 --window 1 --hop 0.5`
     """
 
-    name = "embed"
-    folder = "embed"
+    name = folder = "embed"
     version = 1
     makes = "features"
     says = "{plugin} on {inputs}"

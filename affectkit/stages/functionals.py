@@ -116,8 +116,7 @@ class SummariseFeatures(MapStage):
     `affectkit functionals "$LAYERS:layer_07" --set sun-audio`
     """
 
-    name = "functionals"
-    folder = "functionals"
+    name = folder = "functionals"
     version = 1
     makes = "features"
     says = "functionals of {inputs} over windows"
@@ -132,6 +131,9 @@ class SummariseFeatures(MapStage):
             "features", help="what embed printed; of several layers one: PATH:layer_07", metavar="FEATURES"
         )
         clips: ClipChoice = clips()
+
+    def dim(self, config: FunctionalsConfig, upstream: int) -> int:
+        return upstream * len(config.names)
 
     def resolve(self, inputs: Inputs, config: FunctionalsConfig) -> Given:
         features = inputs.features if config.column is None else column_of(inputs.features.artifact, config.column)
@@ -166,7 +168,7 @@ class SummariseFeatures(MapStage):
         schema, column, config = given.features.artifact.schema, given.features.column, given.config
         named = schema.names.get(column)
         names = {"values": [f"{functional} {name}" for functional in config.names for name in named]} if named else None
-        return features_schema(schema.columns[column].shape[0] * len(config.names), config.dtype, names)
+        return features_schema(self.dim(config, schema.columns[column].shape[0]), config.dtype, names)
 
     def upstream(self, given: Given) -> list[Path]:
         return [given.features.artifact.folder]

@@ -353,8 +353,7 @@ class ImportFeatures(MapStage):
     `affectkit import embeddings/ --style affwild2 --name mae --videos videos/`
     """
 
-    name = "import"
-    folder = "import"
+    name = folder = "import"
     version = 1
     makes = "features"
     says = "features of {name}"

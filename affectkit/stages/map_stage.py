@@ -65,26 +65,12 @@ class MapStage(Stage):
 
     What is computed is said without a `Context`, so that nothing of how a stage runs can enter a fingerprint.
 
-    folder: the name of its artifacts in the cache, which is the last word of its command; version: raised by hand when
-    rows change.
+    folder: the name of its artifacts in the cache, which is the last word of its command.
     """
 
     folder: ClassVar[str]
-    version: ClassVar[int]
     is_map = True
     kept = "finished clips are kept, repeat the command to go on"
-
-    def resolve(self, inputs: Any, config: Any) -> Any:
-        """What identity and computing need: plugin, options, weights, the clips. Raises UsageError."""
-        raise NotImplementedError
-
-    def called(self, given: Any) -> str:
-        """The name before the fingerprint in the artifact's folder."""
-        raise NotImplementedError
-
-    def identity(self, given: Any) -> dict[str, Any]:
-        """What the fingerprint is made of, beside the stage's name and version."""
-        raise NotImplementedError
 
     def sources(self, given: Any, digests: Digests) -> dict[str, str]:
         """The digest of what each clip's rows are made from: they are current as long as it is the same."""
@@ -102,12 +88,7 @@ class MapStage(Stage):
         """Send the rows of these clips to the sink. Heavy imports are in here."""
         raise NotImplementedError
 
-    def upstream(self, given: Any) -> list[Path]:
-        """The artifacts that it is made from."""
-        return []
-
     def provenance(self, given: Any) -> dict[str, Any]:
-        """What else is kept of how it was made."""
         return {"config": given.config.model_dump(mode="json")}
 
     def asked(self, given: Any, context: Context) -> dict[str, Any]:

@@ -48,6 +48,7 @@ from affectkit.tables.predictions import split_in
 from affectkit.tables.timeline import Rows, TimeTable, at_rate, read_times, regular
 from affectkit.tasks import Task
 from affectkit.types import Bools, Clip, FeatureSequence, Floats, without_face
+from affectkit.weights import WeightsFile
 
 _AT_ONCE = 64
 
@@ -319,7 +320,8 @@ def _whole(sequence: FeatureSequence) -> Rows:
 
 @dataclass(frozen=True, repr=False)
 class Given:
-    """What was trained and its report, what it reads, clips of that with their splits, and how scores become rows."""
+    """What was trained and its report, what it reads, clips of that with their splits, and how scores become rows;
+    `weights` of a network."""
 
     trained: Artifact
     report: Mapping[str, Any]
@@ -328,6 +330,7 @@ class Given:
     config: PredictConfig
     split: Mapping[str, str]
     about: Sequence[str]
+    weights: WeightsFile | None = None
 
     @property
     def upstream(self) -> list[Artifact]:
@@ -354,8 +357,7 @@ class Predict(MapStage):
     `affectkit predict "$FINETUNED" "$FACES" --smooth hamming --half-width 0.5`
     """
 
-    name = "predict"
-    folder = "predict"
+    name = folder = "predict"
     version = 2
     makes = "predictions"
     says = "scores of {inputs}"
@@ -514,24 +516,25 @@ class _PredictByNetwork(Predict):
         _check_network_recipe(network, upstream)
         recipe = RowRecipe.of(header.task, report, config, inputs.at)
         clips = chosen(inputs.clips, upstream)
-        about = (*about_licence(saved.weights_of(network.folder)), *_about_windows(header, upstream, clips))
-        return _given(network, report, [Features(upstream)], recipe, config, clips, about)
+        weights = saved.weights_of(network.folder)
+        about = (*about_licence(weights), *_about_windows(header, upstream, clips))
+        return _given(network, report, [Features(upstream)], recipe, config, clips, about, weights)
 
     def identity(self, given: Given) -> dict[str, Any]:
-        folder, smoothing = given.trained.folder, given.recipe.smoothing
-        is_image = saved.read_header(folder).kind == "image"
+        smoothing, (upstream,) = given.recipe.smoothing, given.upstream
+        assert given.weights is not None
         return {
             "network": given.trained.stage.fingerprint,
-            "weights": saved.weights_of(folder).sha256,
-            "upstream": [each.stage.fingerprint for each in given.upstream],
-            **({"decoder": f"pillow-{version('pillow')}"} if is_image else {}),
+            "weights": given.weights.sha256,
+            "upstream": [upstream.stage.fingerprint],
+            **({"decoder": f"pillow-{version('pillow')}"} if upstream.stage.stage == "faces" else {}),
             **given.recipe.resampled,
             **({"smoothing": asdict(smoothing)} if smoothing else {}),
         }
 
     def provenance(self, given: Given) -> dict[str, Any]:
-        weights = saved.weights_of(given.trained.folder)
-        return {"config": given.config.model_dump(mode="json"), "weights": weights.about()}
+        assert given.weights is not None
+        return {"config": given.config.model_dump(mode="json"), "weights": given.weights.about()}
 
     def scored(self, given: Given, missing: list[str], sink: Sink, context: Context) -> Iterator[Scored]:
         sink.say("loading the network")
@@ -545,7 +548,7 @@ STAGE = Predict
 
 def _given(
     trained: Artifact, report: Mapping[str, Any], features: Sequence[Features], recipe: RowRecipe,
-    config: PredictConfig, clips: Sequence[str], about: Sequence[str] = (),
+    config: PredictConfig, clips: Sequence[str], about: Sequence[str] = (), weights: WeightsFile | None = None,
 ) -> Given:  # fmt: skip
     """Those of the clips that the table of rows has, if there is one, each with its split: that of training, else what
     the first of the features says."""
@@ -554,7 +557,7 @@ def _given(
         about = (*about, *more)
     table = features[0].clip_table()
     split = {clip: report["splits"].get(clip) or table.get(without_face(clip), {}).get("split") or "" for clip in clips}
-    return Given(trained, report, features, recipe, config, split, about)
+    return Given(trained, report, features, recipe, config, split, about, weights)
 
 
 def _is_trained(text: str) -> bool:

@@ -86,12 +86,13 @@ class Nothing(Config):
 class Stage:
     """What every stage has.
 
-    says: what it does, for the plan of a recipe; plugin: the group and the setting that names the plugin which `option`
-    is for; runtime: the settings of `Runtime` that it uses; is_map: whether
-    it works clip by clip; kept: what is kept when it is interrupted.
+    version: raised by hand when results change; says: what it does, for the plan of a recipe; plugin: the group and the
+    setting that names the plugin which `option` is for; runtime: the settings of `Runtime` that it uses; is_map:
+    whether it works clip by clip; kept: what is kept when it is interrupted.
     """
 
     name: ClassVar[str]
+    version: ClassVar[int]
     makes: ClassVar[Makes]
     says: ClassVar[str]
     Config: ClassVar[type[Config]] = Nothing
@@ -106,6 +107,30 @@ class Stage:
     def run(self, inputs: Any, config: Any, context: Context) -> Result:
         """Make the artifact, or take what is there of it; with a dry cache, only look."""
         raise NotImplementedError
+
+    # What `run` of a FitStage or a MapStage is made of.
+
+    def resolve(self, inputs: Any, config: Any) -> Any:
+        """What identity and computing need, checked as far as that costs little. Raises UsageError."""
+        raise NotImplementedError
+
+    def called(self, given: Any) -> str:
+        """The name before the fingerprint in the artifact's folder."""
+        raise NotImplementedError
+
+    def identity(self, given: Any) -> dict[str, Any]:
+        """What the fingerprint is made of, beside the stage's name and version."""
+        raise NotImplementedError
+
+    def upstream(self, given: Any) -> list[Path]:
+        """The artifacts that it is made from."""
+        return []
+
+    def provenance(self, given: Any) -> dict[str, Any]:
+        """What else is kept of how it was made."""
+        return {}
+
+    # What is told of a result.
 
     def lines(self, result: Result) -> Iterator[str | Table]:
         """What is said of a result, for people."""
@@ -136,6 +161,10 @@ class Stage:
     def mistakes(self, config: Mapping[str, Any], inputs: int, plugin: Any) -> Iterator[tuple[str, str]]:
         """(setting, what is wrong) of what no single setting shows, from a table as it is written."""
         yield from ()
+
+    def dim(self, config: Any, upstream: int) -> int:
+        """The dimensions of the features that it makes from features of so many."""
+        return upstream
 
     def weights_matter(self, clips: Sequence[Any]) -> bool:
         """Whether the plugin's weights are needed for these clips."""
