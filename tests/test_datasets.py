@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from dataset_factory import VFR, aff_wild2, aff_wild2_crops, expr_text, va_text, write
 from media_factory import make_clip
+from stage_calls import extract_faces
 from stage_factory import clips_in, portrait
 
 from affectkit import plugins, tasks
@@ -22,7 +23,7 @@ from affectkit.errors import UsageError
 from affectkit.media import Sampling, VideoReader
 from affectkit.plugins import contracts
 from affectkit.plugins.contracts.datasets import OBLIGATIONS
-from affectkit.stages.faces import FacesConfig, extract_faces
+from affectkit.stages.faces import FacesConfig
 from affectkit.store import Artifact, Cache
 from affectkit.tables.crops import crop_frames
 from affectkit.tables.label_tables import read_labels

@@ -10,15 +10,15 @@ from typing import Any
 import numpy as np
 import pytest
 from media_factory import make_clip
+from stage_calls import embed, extract_faces, functionals, predict
 from stage_factory import clips_in, column_bytes, crop_folder, portrait
 from store_tables import SCHEMAS, artifact, as_before, assert_same, record, write
 
 from affectkit.config import Numerics, Runtime
 from affectkit.errors import AffectkitError, HostileFile, UsageError
-from affectkit.stages.embed import EmbedConfig, embed
-from affectkit.stages.faces import FacesConfig, extract_faces
-from affectkit.stages.functionals import FunctionalsConfig, functionals
-from affectkit.stages.predict import predict
+from affectkit.stages.embed import EmbedConfig
+from affectkit.stages.faces import FacesConfig
+from affectkit.stages.functionals import FunctionalsConfig
 from affectkit.stages.replay import replay
 from affectkit.stages.train import TrainConfig, train
 from affectkit.store import Artifact, Cache, Failure, Features, open_artifact, open_features

@@ -151,8 +151,10 @@ class Session:
         done = step.stage.run(self._inputs(step), self._config(step), self._context(step))
         seconds = time.monotonic() - began
         said = tuple(step.stage.lines(done)) if step.stage.makes == "report" else ()
-        cached = done.cached if done.outcome or step.stage.makes == "file" else not self.cache.wrote
-        made = Made(step, done.path, done.artifact, cached, seconds, done.outcome, dict(done.report), said)
+        is_told = step.stage.is_map or step.stage.makes == "file"
+        cached = done.is_cached if is_told else not self.cache.wrote
+        outcome = done if isinstance(done, Outcome) else None
+        made = Made(step, done.path, done.artifact, cached, seconds, outcome, dict(done.report), said)
         self.made[step.name] = made
         return made
 

@@ -20,8 +20,9 @@ import numpy as np
 from affectkit import metrics, plugins, tasks
 from affectkit.config import Runtime, canonical_json
 from affectkit.errors import UsageError, listed
-from affectkit.stages.predict import predict
+from affectkit.stages.predict import Predict, PredictConfig
 from affectkit.stages.reports import FoldsShape, report_at_hand
+from affectkit.stages.stage import Context
 from affectkit.stages.train import TrainConfig, train
 from affectkit.store import Artifact, Cache, Features, predictions_schema, write_table
 from affectkit.store.atomic import write_text
@@ -148,7 +149,8 @@ def _one(
     write_text(table, split_table(fold, number, folds, with_val))
     head = train(cache, features, labels, config, runtime, device=device, splits=table, needs_val=with_val)
     own = sorted(clip for clip, place in fold.items() if place == number)
-    done = predict(cache, head.artifact, features, runtime, device=device, clips=own)
+    inputs = Predict.Inputs(head=head.artifact, inputs=features, clips=own)
+    done = Predict().run(inputs, PredictConfig(), Context(cache, runtime, device))
     return head.report, Artifact(done.path)
 
 
