@@ -18,8 +18,8 @@ from affectkit.learning import windows as windows_module
 from affectkit.learning.features import gather
 from affectkit.learning.normalise import Normaliser
 from affectkit.learning.options import TrainingOptions
-from affectkit.learning.temporal_head import TemporalHead
 from affectkit.plugins import Epoch, Example
+from affectkit.training.temporal_head import TemporalHead
 from affectkit.types import FeatureSequence
 
 torch = pytest.importorskip("torch")

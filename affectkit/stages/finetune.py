@@ -279,19 +279,17 @@ class _Finetuning:
 
     def _train(self, folder: Path | None) -> dict[str, Any]:
         from affectkit.learning import output_layer
+        from affectkit.nets.joints import scale_outputs
         from affectkit.training.engine import objectives
         from affectkit.training.optimise import seeded
 
         network, options, world = self.network, self.network.options, self.world
         units, held = self.data.units(network, self.plugin, self.config.label_pooling)
-        wanted = [options.output, *("auto" for _ in self.data.along)]
-        outputs = [
-            output_layer.choose(output, task, _known(one))
-            for output, task, one in zip(wanted, self.tasks, units, strict=True)
-        ]
+        labels = [_known(one) for one in units]
+        outputs = output_layer.chosen(options.output, self.tasks, labels)
         with seeded(self.config.seed, world.device):
             module = network.build(self.weights, outputs)
-            output_layer.scale(module.output, self.tasks, [_known(one) for one in units])
+            scale_outputs(module.output, self.tasks, labels)
             module = world.joined_norms(module).to(world.device)
             parameters = network.blocks(module)
             learnt = objectives(options, self.tasks, units, world.device)

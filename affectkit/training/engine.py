@@ -1,11 +1,9 @@
 """Training a network whole: epochs of steps, validated, kept and gone on from.
 
-Imports torch: import this module inside functions only.
-
 What an epoch does follows from the seed and its number alone: the order of units, what augments them, what is dropped
 out. A training that is taken up again at the last epoch that was kept goes the same way as one that was never stopped.
 
-One step of the optimiser. Imports torch: import this module inside functions only.
+One step of the optimiser.
 
 A step is about all units of its batches together, in whatever parts and processes they are read: its gradient is that
 of the loss of all of them at once. Most losses are means, and the parts' losses add up by what their labels weigh,

@@ -1,14 +1,11 @@
-"""From examples to a fitted head: tables, normaliser, network, and an objective a task.
-
-Imports torch: import this module inside functions only.
-"""
+"""From examples to a fitted head: tables, normaliser, network, and an objective a task."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from torch import nn
@@ -17,20 +14,47 @@ from affectkit import metrics
 from affectkit.errors import UsageError
 from affectkit.learning import output_layer
 from affectkit.learning.features import Inputs, Table, auxiliary_table, labelled
-from affectkit.learning.temporal_head import Fitted
-from affectkit.learning.windows import Plan, Windows, by_length, plan
-from affectkit.plugins import Auxiliary, Epoch, Example, Interrupted, Monitor
+from affectkit.learning.normalise import Normaliser
+from affectkit.learning.windows import Indices, Plan, Windows, by_length, plan
+from affectkit.nets.joints import scale_outputs
+from affectkit.plugins import Auxiliary, Epoch, Example, Interrupted, Monitor, Outputs
 from affectkit.tasks import Task
 from affectkit.training import losses, optimise
 from affectkit.training.optimise import Objective, WindowTable
 from affectkit.types import Bools
 
 if TYPE_CHECKING:
-    from affectkit.learning.temporal_head import TemporalHead
+    from affectkit.nets.layers import Scorer
+
+
+@dataclass(frozen=True, repr=False)
+class Fitted:
+    """A network with its last activations, the scaling of its D dimensions, its windows, the outputs of each task, the
+    head's own first, and how its inputs become one."""
+
+    network: Scorer
+    normaliser: Normaliser
+    dim: int
+    plan: Plan
+    outputs: list[Outputs]
+    inputs: Inputs
+
+
+class WindowedHead(Protocol):
+    """What is asked of a head that is fitted here; see `TemporalHead`."""
+
+    options: Any
+    task: Task
+    fitted: Fitted | None
+    notices: list[str]
+
+    def build(self, dim: int, outputs: Sequence[Outputs], inputs: Inputs) -> Scorer: ...
+    def windows(self, offsets: Indices, plan: Plan) -> Windows: ...
+    def training_windows(self, windows: Windows, plan: Plan) -> Windows: ...
 
 
 def fit(
-    head: TemporalHead, inputs: Inputs, train: Sequence[Example], val: Sequence[Example], *,
+    head: WindowedHead, inputs: Inputs, train: Sequence[Example], val: Sequence[Example], *,
     seed: int, device: str, monitor: Monitor, auxiliary: Sequence[Auxiliary] = (), state: Path | None = None,
 ) -> tuple[Fitted, list[Epoch]]:  # fmt: skip
     """What the head learns, and the history. Raises UsageError, see `TemporalHead.fit`."""
@@ -44,14 +68,10 @@ def fit(
         table.prepare(normaliser, missing)
     steps = plan(options, head.task.level, [example.inputs[0] for example in train])
     tasks = [head.task, *(one.task for one in auxiliary)]
-    wanted = [options.output, *("auto" for _ in auxiliary)]
-    outputs = [
-        output_layer.choose(output, task, table.labels)
-        for output, task, table in zip(wanted, tasks, tables, strict=True)
-    ]
+    outputs = output_layer.chosen(options.output, tasks, [table.labels for table in tables])
     with optimise.seeded(seed, device) as rng:
         network = head.build(learn.dim, outputs, inputs)
-        output_layer.scale(network.output, tasks, [table.labels for table in tables])
+        scale_outputs(network.output, tasks, [table.labels for table in tables])
         network.to(device)
         objectives = [_objective(head, number, tasks, tables[number], steps, device) for number in range(len(tasks))]
         validate = _scorer(head, network, window_table(head, check, steps, device), check)
@@ -68,7 +88,7 @@ def fit(
 
 
 def sweep(
-    head: TemporalHead, inputs: Inputs, train: Sequence[Example], val: Sequence[Example], *,
+    head: WindowedHead, inputs: Inputs, train: Sequence[Example], val: Sequence[Example], *,
     state: Path | None = None, **how: Any,
 ) -> tuple[Fitted, list[Epoch]]:  # fmt: skip
     """`fit` on each input alone; the one with the best validation score."""
@@ -88,14 +108,14 @@ def sweep(
     return best
 
 
-def window_table(head: TemporalHead, table: Table, steps: Plan, device: str, training: bool = False) -> WindowTable:
+def window_table(head: WindowedHead, table: Table, steps: Plan, device: str, training: bool = False) -> WindowTable:
     """The windows that hold a label; for training, those that the head takes of them."""
     windows, marks = _labelled_windows(head, table, steps)
     windows = windows.where(marks)
     return WindowTable(table, head.training_windows(windows, steps) if training else windows, device)
 
 
-def _labelled_windows(head: TemporalHead, table: Table, steps: Plan) -> tuple[Windows, Bools]:
+def _labelled_windows(head: WindowedHead, table: Table, steps: Plan) -> tuple[Windows, Bools]:
     """All windows [W], and which of them hold a label."""
     windows = head.windows(table.offsets, steps)
     about = windows.clip if table.level == "clip" else windows.target
@@ -103,7 +123,7 @@ def _labelled_windows(head: TemporalHead, table: Table, steps: Plan) -> tuple[Wi
 
 
 def _objective(
-    head: TemporalHead, number: int, tasks: Sequence[Task], table: Table, steps: Plan, device: str
+    head: WindowedHead, number: int, tasks: Sequence[Task], table: Table, steps: Plan, device: str
 ) -> Objective:
     """What is learnt of task `number`; the first is the head's own, and the options of losses are about that one."""
     options, task = head.options, tasks[number]
@@ -120,7 +140,7 @@ def _objective(
     return Objective(seen, loss, slice(first, first + task.outputs), weight)
 
 
-def _scorer(head: TemporalHead, network: nn.Module, held: WindowTable, table: Table) -> Callable[[], float]:
+def _scorer(head: WindowedHead, network: nn.Module, held: WindowTable, table: Table) -> Callable[[], float]:
     """The task's metric on the labelled rows of a split, at the network's present weights."""
     batches = list(by_length(held.windows.lengths))
     truth = table.labels[table.labelled]

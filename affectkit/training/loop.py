@@ -1,8 +1,6 @@
 """Epoch after epoch, until the validation score no longer improves: what training heads and networks share.
 
-Imports torch: import this module inside functions only.
-
-Optimisers, and the learning rate of every step. Imports torch: import this module inside functions only.
+Optimisers, and the learning rate of every step.
 
 Rates follow from the options and from the history alone, so that a training that is taken up again needs no more.
 """

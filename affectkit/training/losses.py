@@ -1,4 +1,4 @@
-"""Training losses over the labelled steps of a batch. Imports torch: import this module inside functions only.
+"""Training losses over the labelled steps of a batch.
 
 A loss takes scores [B,T,K] (values or logits) and labels [B,T,K] (classes: [B,T,1], the index) in which a NaN marks a
 step without a label, padding included, and gives one number. Unlabelled steps weigh 0: no step is cut out by a mask, so

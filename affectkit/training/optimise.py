@@ -1,4 +1,4 @@
-"""The training loop and scoring of windows. Imports torch: import this module inside functions only."""
+"""The training loop and scoring of windows."""
 
 from __future__ import annotations
 

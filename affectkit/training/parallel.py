@@ -1,7 +1,7 @@
 """The processes that train together: one alone, or several that `torchrun` started, a GPU (or a share of the CPU) each.
 
-Imports torch: import this module inside functions only. Every process reads its share of each batch; gradients, loss
-and batch norms (on CUDA) are those of the whole batch. Process 0 is the one that writes and speaks.
+Every process reads its share of each batch; gradients, loss and batch norms (on CUDA) are those of the whole batch.
+Process 0 is the one that writes and speaks.
 """
 
 from __future__ import annotations

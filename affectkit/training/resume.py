@@ -1,4 +1,4 @@
-"""A training that outlives its process. Imports torch: import this module inside functions only.
+"""A training that outlives its process.
 
 The state is one safetensors file that is replaced whole: weights of the last and of the best epoch, the optimiser's
 moments, the generators, and the history as JSON in the file's metadata. It says which training it is of, by a digest of

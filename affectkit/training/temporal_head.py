@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 
@@ -16,14 +16,13 @@ from pydantic import Field, model_validator
 
 from affectkit.config import validate
 from affectkit.errors import HostileFile
-from affectkit.learning import output_layer, saved_head
+from affectkit.learning import saved_head
 from affectkit.learning.features import Inputs, gather
 from affectkit.learning.modalities import Dims
 from affectkit.learning.normalise import Normaliser
 from affectkit.learning.options import TrainingOptions
-from affectkit.learning.output_layer import Outputs
 from affectkit.learning.windows import Indices, Plan, Windows, by_length, slide
-from affectkit.plugins import Auxiliary, Epoch, Example, Monitor
+from affectkit.plugins import Auxiliary, Epoch, Example, Monitor, Outputs
 from affectkit.tasks import Task
 from affectkit.types import Floats
 
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from affectkit.nets.layers import Scorer
+    from affectkit.training.fitting import Fitted
 
 
 class TemporalHeader(saved_head.Header):
@@ -40,7 +40,7 @@ class TemporalHeader(saved_head.Header):
 
     steps: int | None = Field(ge=1)
     stride: int = Field(ge=1)
-    outputs: list[output_layer.Outputs] = Field(min_length=1)
+    outputs: list[Outputs] = Field(min_length=1)
     count: int = Field(1, ge=1, le=1000)
     chosen: int | None = Field(None, ge=0)
     dims: list[Annotated[int, Field(ge=1, le=1 << 20)]] = Field([], max_length=1000)
@@ -127,8 +127,10 @@ class TemporalHead(ABC):
 
     @classmethod
     def load(cls, folder: Path, task: Task) -> Self:
-        """The head that `save` wrote. Raises UsageError or HostileFile, see `_saved.read`."""
+        """The head that `save` wrote. Raises UsageError or HostileFile, see `saved_head.read`."""
         import torch
+
+        from affectkit.training.fitting import Fitted
 
         header, tensors = saved_head.read(folder, TemporalHeader, cls.version, task)
         head = cls(validate(cls.Options, header.options, str(folder / saved_head.HEADER)), task)
@@ -147,14 +149,14 @@ class TemporalHead(ABC):
         head.fitted = Fitted(network, normaliser, header.inputs, plan, header.outputs, inputs)
         return head
 
-    def build(self, dim: int, outputs: Sequence[output_layer.Outputs], inputs: Inputs) -> Scorer:
+    def build(self, dim: int, outputs: Sequence[Outputs], inputs: Inputs) -> Scorer:
         """The whole network: `dim` dimensions in, those of all inputs together; the outputs of all tasks."""
-        from affectkit.nets.joints import LayerWeights
+        from affectkit.nets.joints import LayerWeights, output_layer
         from affectkit.nets.layers import Scorer
 
         layers, count = inputs.layers, sum(one.count for one in outputs)
         network = self.fusion(inputs.dims, count) if inputs.dims else self.network(dim // layers, count)
-        return Scorer(LayerWeights(layers, network) if layers > 1 else network, output_layer.module(outputs))
+        return Scorer(LayerWeights(layers, network) if layers > 1 else network, output_layer(outputs))
 
     def _predict(self, example: Example, fitted: Fitted, device: str) -> Floats:
         from affectkit.training.optimise import WindowTable, scores
@@ -177,16 +179,3 @@ class TemporalHead(ABC):
         if self.fitted is None:
             raise RuntimeError("fit or load the head first")
         return self.fitted
-
-
-@dataclass(frozen=True, repr=False)
-class Fitted:
-    """A network with its last activations, the scaling of its D dimensions, its windows, the outputs of each task, the
-    head's own first, and how its inputs become one."""
-
-    network: Scorer
-    normaliser: Normaliser
-    dim: int
-    plan: Plan
-    outputs: list[Outputs]
-    inputs: Inputs
