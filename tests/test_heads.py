@@ -757,22 +757,26 @@ def test_ratings_on_another_scale_are_learnt():
 
 
 def test_training_stops_early_and_keeps_the_best_weights():
-    from affectkit.training import optimise as optimising
+    from affectkit.training.engine import Training, train
+    from affectkit.training.losses import Goal
+    from affectkit.training.parallel import alone
+    from affectkit.training.window_table import WindowObjective, WindowTable
 
     task, val = tasks.get("va"), iter([0.1, 0.5, 0.3, 0.5, 0.2])
     table = gather(planted(task, 3, 1), task, "hold")
-    data = optimising.WindowTable(table, windows_module.slide(table.offsets, 10, 5), "cpu")
+    data = WindowTable(table, windows_module.slide(table.offsets, 10, 5), "cpu")
     net = make("lstm", task).network(DIM, 2)
     states = []
 
     def monitor(epoch):
         states.append({k: v.clone() for k, v in net.state_dict().items()})
 
-    history = optimising.optimise(
-        net, [optimising.Objective(data, lambda scores, labels: scores.square().mean(), slice(None))],
-        lambda: next(val),
-        options=TrainingOptions(patience=3, epochs=9), metric="ccc", monitor=monitor, rng=np.random.default_rng(0),
-    )  # fmt: skip
+    goal = Goal(task, lambda scores, labels: scores.square().mean(), None, slice(None))
+    objective = WindowObjective(goal, data, 16, np.random.default_rng(0))
+    history = train(Training(
+        net, [list(net.parameters())], [objective], lambda: next(val), objective.steps,
+        TrainingOptions(patience=3, epochs=9), monitor, objective.rng, alone("cpu"), "ccc",
+    ))  # fmt: skip
     assert [epoch.score for epoch in history] == [0.1, 0.5, 0.3, 0.5, 0.2]
     assert [epoch.best for epoch in history] == [0.1, 0.5, 0.5, 0.5, 0.5]
     assert all(torch.equal(value, states[1][name]) for name, value in net.state_dict().items())
@@ -784,7 +788,7 @@ def test_diverging_training_says_so():
     train = planted(task, 6, 1)
     loud = [replace(e, inputs=(sequence(e.inputs[0].values * 1e30),)) for e in train]
     head = make("transformer", task, normalise="none", epochs=3)
-    with pytest.raises(UsageError, match=r"training diverged .*lower option learning_rate=0\.0005"):
+    with pytest.raises(UsageError, match=r"training diverged: lower option learning_rate=0\.0005"):
         head.fit(loud, loud, seed=0, device="cpu", monitor=quiet)
 
 
@@ -800,12 +804,12 @@ def test_learning_rate_warms_up_and_falls_like_a_cosine():
 
 
 def test_padding_is_gathered_as_zeros_without_labels():
-    from affectkit.training import optimise as optimising
+    from affectkit.training.window_table import WindowTable
 
     task = tasks.get("va")
     table = gather(planted(task, 2, 1, steps=(3, 4)) + planted(task, 1, 2, steps=(8, 9)), task, "hold")
     windows = windows_module.slide(table.offsets, 5, 5)
-    batch = optimising.WindowTable(table, windows, "cpu").batch(np.arange(len(windows)))
+    batch = WindowTable(table, windows, "cpu").batch(np.arange(len(windows)))
     assert batch.mask.sum(dim=1).tolist() == [3, 3, 5, 5]
     assert (batch.x[~batch.mask] == 0).all() and batch.labels[~batch.mask].isnan().all()
     np.testing.assert_array_equal(batch.x[3], table.values[9:14])

@@ -280,8 +280,7 @@ class _Finetuning:
     def _train(self, folder: Path | None) -> dict[str, Any]:
         from affectkit.learning import output_layer
         from affectkit.nets.joints import scale_outputs
-        from affectkit.training.engine import objectives
-        from affectkit.training.optimise import seeded
+        from affectkit.training.engine import seeded
 
         network, options, world = self.network, self.network.options, self.world
         units, held = self.data.units(network, self.plugin, self.config.label_pooling)
@@ -292,10 +291,9 @@ class _Finetuning:
             scale_outputs(module.output, self.tasks, labels)
             module = world.joined_norms(module).to(world.device)
             parameters = network.blocks(module)
-            learnt = objectives(options, self.tasks, units, world.device)
             stopped: dict[str, int] = {}
             try:
-                history = self._tune(module, parameters, learnt, held)
+                history = self._tune(module, parameters, units, held)
             except Interrupted as stop:
                 if world.size > 1:  # torchrun passes Ctrl-C on to those who have had it from the terminal
                     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -311,8 +309,8 @@ class _Finetuning:
             raise Partly(report | {"stopped": stopped})
         return report
 
-    def _tune(self, module: Any, parameters: Any, learnt: Any, held: Any) -> list[Epoch]:
-        from affectkit.training.engine import Tuning, tune
+    def _tune(self, module: Any, parameters: Any, units: Sequence[Units], held: Units) -> list[Epoch]:
+        from affectkit.training.tuning import Tuning, tune
 
         first, options, seed = self.world.first, self.network.options, self.config.seed
         show = self.runtime.progress if first else False
@@ -326,8 +324,8 @@ class _Finetuning:
                 shown.epoch(epoch)
 
             tuning = Tuning(
-                module, parameters, learnt, held, options, seed, self.world, worker_count(self.runtime), monitor,
-                shown.step,
+                module, parameters, self.tasks, units, held, options, seed, self.world, worker_count(self.runtime),
+                monitor, shown.step,
             )  # fmt: skip
             return tune(tuning, self.state.training(seed))
 

@@ -61,9 +61,9 @@ class World:
         """Whether all processes have the same."""
         if self.size == 1:
             return True
-        found: list[Any] = [None] * self.size
-        dist.all_gather_object(found, value)
-        return all(one == value for one in found)
+        values: list[Any] = [None] * self.size
+        dist.all_gather_object(values, value)
+        return all(each == value for each in values)
 
     def wrapped(self, module: nn.Module) -> nn.Module:
         """The module with gradients that are averaged over the processes; parameters become those of process 0.

@@ -154,26 +154,26 @@ class TemporalHead(ABC):
         from affectkit.nets.joints import LayerWeights, output_layer
         from affectkit.nets.layers import Scorer
 
-        layers, count = inputs.layers, sum(one.count for one in outputs)
+        layers, count = inputs.layers, sum(each.count for each in outputs)
         network = self.fusion(inputs.dims, count) if inputs.dims else self.network(dim // layers, count)
         return Scorer(LayerWeights(layers, network) if layers > 1 else network, output_layer(outputs))
 
     def _predict(self, example: Example, fitted: Fitted, device: str) -> Floats:
-        from affectkit.training.optimise import WindowTable, scores
+        from affectkit.training.window_table import WindowTable, scores
 
         joined = fitted.inputs.join(replace(example, labels=None))
         table = gather([joined], self.task, self.options.missing, fitted.dim)
         rows = 1 if self.task.level == "clip" else len(example.inputs[0])
-        found = np.full((rows, self.task.outputs), np.nan, np.float32)
+        predicted = np.full((rows, self.task.outputs), np.nan, np.float32)
         if len(table.kept):
             table.prepare(fitted.normaliser, self.options.missing)
             held = WindowTable(table, self.windows(table.offsets, fitted.plan), device)
             raw = scores(fitted.network, held, by_length(held.windows.lengths), self.task.outputs)
             if self.task.level == "clip":
-                found[:] = raw
+                predicted[:] = raw
             else:
-                found[table.kept] = raw[:-1]
-        return found
+                predicted[table.kept] = raw[:-1]
+        return predicted
 
     def _fitted(self) -> Fitted:
         if self.fitted is None:
