@@ -13,11 +13,13 @@ import pytest
 
 from affectkit import metrics, plugins, tasks
 from affectkit.errors import HostileFile, UsageError
-from affectkit.learning import features, output_layer, saved_head
+from affectkit.learning import features, output_layer
 from affectkit.learning import windows as windows_module
 from affectkit.learning.features import gather
 from affectkit.learning.normalise import Normaliser
 from affectkit.learning.options import TrainingOptions
+from affectkit.learning.saved_files import LARGEST_HEADER
+from affectkit.learning.saved_head import FILES
 from affectkit.plugins import Epoch, Example
 from affectkit.training.temporal_head import TemporalHead
 from affectkit.types import FeatureSequence
@@ -298,7 +300,7 @@ def test_loading_for_another_task_is_refused(name, field, value, tmp_path):
 
 @pytest.mark.parametrize("name", HEADS)
 def test_a_missing_head_is_a_usage_error(name, tmp_path):
-    with pytest.raises(UsageError, match=r"no head in .*: head.json is missing"):
+    with pytest.raises(UsageError, match=r"holds no head \(head.json is missing"):
         plugins.get("heads", name).load(tmp_path, tasks.get("va"))
     with pytest.raises(RuntimeError, match="fit or load"):
         make(name, tasks.get("va")).predict([], device="cpu")
@@ -430,31 +432,31 @@ def load(folder):
 
 
 def edit(folder, **changes):
-    path = folder / saved_head.HEADER
+    path = folder / FILES.header
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 
 
 def test_a_pickle_is_not_loaded(saved):
-    torch.save({"x": torch.zeros(1)}, saved / saved_head.TENSORS)
+    torch.save({"x": torch.zeros(1)}, saved / FILES.tensors)
     with pytest.raises(HostileFile, match="not a safetensors file"):
         load(saved)
 
 
 @pytest.mark.parametrize("text", ["", "[1", "{}", "[" * 100_000, "\xff"])
 def test_a_broken_header_is_refused(saved, text):
-    (saved / saved_head.HEADER).write_bytes(text.encode("latin1"))
+    (saved / FILES.header).write_bytes(text.encode("latin1"))
     with pytest.raises(HostileFile, match=r"head\.json"):
         load(saved)
 
 
 def test_a_huge_header_is_not_read(saved):
-    (saved / saved_head.HEADER).write_bytes(b" " * (saved_head.LARGEST_HEADER + 1))
+    (saved / FILES.header).write_bytes(b" " * (LARGEST_HEADER + 1))
     with pytest.raises(HostileFile, match="too large for the header of a head"):
         load(saved)
 
 
 def test_sizes_that_a_header_claims_take_no_memory(saved):
-    options = json.loads((saved / saved_head.HEADER).read_text())["options"]
+    options = json.loads((saved / FILES.header).read_text())["options"]
     edit(saved, options=options | {"hidden": 8192, "layers": 8})  # 17 GB, were they allocated
     with pytest.raises(HostileFile, match=r"does not fit head\.json"):
         load(saved)
@@ -475,12 +477,12 @@ def test_another_version_is_refused(saved):
 def test_missing_tensors_are_refused(saved):
     from safetensors.numpy import load_file, save_file
 
-    tensors = load_file(saved / saved_head.TENSORS)
+    tensors = load_file(saved / FILES.tensors)
     tensors.pop(next(name for name in tensors if name.startswith("network")))
-    save_file(tensors, saved / saved_head.TENSORS)
+    save_file(tensors, saved / FILES.tensors)
     with pytest.raises(HostileFile, match=r"does not fit head\.json"):
         load(saved)
-    (saved / saved_head.TENSORS).unlink()
+    (saved / FILES.tensors).unlink()
     with pytest.raises(UsageError, match=r"head\.safetensors is missing"):
         load(saved)
 

@@ -1,6 +1,6 @@
 """`affectkit finetune`: cached crops or waveforms and labels -> a backbone and its head, trained together.
 
-The folder holds `network.json` and `network.safetensors` (see `plugins.finetuned`), `finetune.json` (what became of it:
+The folder holds `network.json` and `network.safetensors` (see `learning.saved`), `finetune.json` (what became of it:
 scores, clips, units, the split table) and `history.jsonl`. Several GPUs train together where torchrun starts it; then
 process 0 writes, and the artifact names how many there were, since they make the batches larger.
 """

@@ -159,11 +159,11 @@ def predict_network(
     )  # fmt: skip
 
 
-def _about_windows(header: saved.Header, upstream: Artifact, clips: Sequence[str]) -> list[str]:
+def _about_windows(header: saved.NetworkHeader, upstream: Artifact, clips: Sequence[str]) -> list[str]:
     """What is to be known of the windows of a network that hears."""
     if header.kind != "audio":
         return []
-    options: Any = validate(plugins.get("networks", header.network).Options, header.options, saved.HEADER)
+    options: Any = validate(plugins.get("networks", header.network).Options, header.options, saved.FILES.header)
     return Lengths.of(upstream, clips).notices(options.windowing)
 
 

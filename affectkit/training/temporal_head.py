@@ -21,6 +21,8 @@ from affectkit.learning.features import Inputs, gather
 from affectkit.learning.modalities import Dims
 from affectkit.learning.normalise import Normaliser
 from affectkit.learning.options import TrainingOptions
+from affectkit.learning.saved_files import as_torch, state_of
+from affectkit.learning.saved_head import FILES
 from affectkit.learning.windows import Indices, Plan, Windows, by_length, slide
 from affectkit.plugins import Auxiliary, Epoch, Example, Monitor, Outputs
 from affectkit.tasks import Task
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
     from affectkit.training.fitting import Fitted
 
 
-class TemporalHeader(saved_head.Header):
+class TemporalHeader(saved_head.HeadHeader):
     """What a saved head needs to be built again: window and stride in steps, the outputs of each task with the
     activation that "auto" meant, and how many inputs there were, with the one chosen of them, or the dimensions of each
     where they are modalities."""
@@ -122,29 +124,27 @@ class TemporalHead(ABC):
             steps=fitted.plan.steps, stride=fitted.plan.stride, outputs=fitted.outputs,
             count=fitted.inputs.count, chosen=fitted.inputs.chosen, dims=list(fitted.inputs.dims),
         )  # fmt: skip
-        tensors = {name: value.cpu().numpy() for name, value in fitted.network.state_dict().items()}
-        saved_head.write(folder, header, tensors | fitted.normaliser.tensors())
+        FILES.write(folder, header, state_of(fitted.network) | fitted.normaliser.tensors())
 
     @classmethod
     def load(cls, folder: Path, task: Task) -> Self:
-        """The head that `save` wrote. Raises UsageError or HostileFile, see `saved_head.read`."""
+        """The head that `save` wrote. Raises UsageError or HostileFile, see `saved_head`."""
         import torch
 
         from affectkit.training.fitting import Fitted
 
-        header, tensors = saved_head.read(folder, TemporalHeader, cls.version, task)
-        head = cls(validate(cls.Options, header.options, str(folder / saved_head.HEADER)), task)
+        header = saved_head.read_header(folder, TemporalHeader, cls.version, task)
+        tensors = FILES.read_tensors(folder, ("float32",))
+        head = cls(validate(cls.Options, header.options, str(folder / FILES.header)), task)
         inputs = Inputs.again(head.options, header.count, header.chosen, tuple(header.dims))
         normaliser = Normaliser.of(head.options.normalise, tensors, header.inputs, inputs.dims)
         with torch.device("meta"):  # takes no memory, whatever sizes the header claims
             network = head.build(header.inputs, header.outputs, inputs)
-        if any(values.dtype != np.float32 for values in tensors.values()):
-            raise HostileFile(f"{folder / saved_head.TENSORS} holds numbers other than float32")
         try:
-            network.load_state_dict({name: torch.tensor(values) for name, values in tensors.items()}, assign=True)
+            network.load_state_dict(as_torch(tensors), assign=True)
         except RuntimeError as error:
             why = " ".join(str(error).split())
-            raise HostileFile(f"{folder / saved_head.TENSORS} does not fit {saved_head.HEADER}: {why}") from None
+            raise HostileFile(f"{folder / FILES.tensors} does not fit {FILES.header}: {why}") from None
         plan = Plan(header.steps, header.stride)
         head.fitted = Fitted(network, normaliser, header.inputs, plan, header.outputs, inputs)
         return head
