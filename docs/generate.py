@@ -16,7 +16,7 @@ os.environ.pop("GITHUB_ACTIONS", None)
 from typer.testing import CliRunner
 
 from affectkit import weights
-from affectkit.cli import COMMANDS, build_app, load
+from affectkit.cli._app import build_app, commands, load
 
 FOLDER = Path(__file__).parent
 CLI_INTRO = "# Command line\n\nMade from `--help` by `make docs`; do not edit.\n"
@@ -41,7 +41,7 @@ The licences are those that the publishers state; the data that a network was tr
 def cli_paths() -> list[tuple[str, ...]]:
     """Every command path, groups before their commands."""
     found: list[tuple[str, ...]] = [()]
-    for name in COMMANDS:
+    for name in commands():
         found.append((name,))
         found += [(name, inner) for inner in getattr(load(name), "commands", {})]
     return found

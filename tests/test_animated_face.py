@@ -319,7 +319,7 @@ def test_settings_that_make_no_clip_are_refused(tmp_path: Path, settings: dict[s
 
 def test_drawing_loads_nothing_heavy() -> None:
     code = (
-        "import sys; from affectkit.stages import _demo_clips as d; from affectkit.stages import _animated_face as f;"
+        "import sys; from affectkit.practice import demo as d; from affectkit.practice import animated_face as f;"
         "f.render(f.Expression(), f.View(), 64);"
         "heavy = {'torch', 'timm', 'scipy', 'skimage', 'pooch', 'sklearn', 'cv2', 'librosa', 'transformers'};"
         "print(sorted(heavy & set(sys.modules)))"

@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import Command
+from stage_calls import compare, evaluate
 
 from affectkit import bootstrap, metrics, tasks
 from affectkit.errors import UsageError
-from affectkit.stages.compare import CompareConfig, compare
-from affectkit.stages.evaluate import EvaluateConfig, evaluate
+from affectkit.stages.compare import CompareConfig
+from affectkit.stages.evaluate import EvaluateConfig
 from affectkit.store import Cache
 
 VA = tasks.get("va")

@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import Command
+from stage_calls import evaluate
 
 from affectkit import bootstrap, metrics, tasks
 from affectkit.errors import UsageError
-from affectkit.stages.evaluate import EvaluateConfig, evaluate
+from affectkit.stages.evaluate import EvaluateConfig
 from affectkit.stages.scoring import reliability
 from affectkit.store import Cache
 

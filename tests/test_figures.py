@@ -11,13 +11,15 @@ from typing import Any
 import matplotlib
 import numpy as np
 import pytest
+from stage_calls import evaluate, fuse
 
 from affectkit import tasks
 from affectkit.errors import MissingExtra, UsageError
 from affectkit.stages import figures
-from affectkit.stages.evaluate import EvaluateConfig, Evaluation, evaluate
-from affectkit.stages.fuse import FuseConfig, fuse
+from affectkit.stages.evaluate import EvaluateConfig
+from affectkit.stages.fuse import FuseConfig
 from affectkit.stages.scoring import reliability
+from affectkit.stages.stage import Result
 from affectkit.store import Cache
 from affectkit.tasks import Task
 
@@ -57,7 +59,7 @@ def files(folder: Path, task: Task, rows: int = 8) -> tuple[Path, Path]:
     return folder / "given.csv", folder / "labels.csv"
 
 
-def drawn(cache: Cache, folder: Path, name: str, **fields: Any) -> tuple[Evaluation, set[str]]:
+def drawn(cache: Cache, folder: Path, name: str, **fields: Any) -> tuple[Result, set[str]]:
     config = EvaluateConfig(**{"task": name, "figures": True, "draws": 20} | fields)
     done = evaluate(cache, *files(folder, tasks.get(name)), config)
     made = {path.name for path in (done.artifact.path / "figures").iterdir()}

@@ -415,9 +415,9 @@ SLOW = """
 import sys, time
 import torch
 torch.set_num_threads(1)
-from affectkit.training import resume as _resume
+from affectkit.training import resume
 from affectkit.training import engine
-_resume.SECONDS, _resume.SHARE = 0.0, 1e9
+resume.SECONDS, resume.SHARE = 0.0, 1e9
 plain = engine.Trainer.epoch
 def epoch(self):
     print("epoch", len(self.run.history), file=sys.stderr, flush=True)

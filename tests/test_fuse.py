@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import Command
+from stage_calls import fuse
 
 from affectkit import metrics, tasks
 from affectkit.errors import UsageError
-from affectkit.stages.fuse import FuseConfig, fuse
+from affectkit.stages.fuse import FuseConfig
 from affectkit.stages.fusion_cautions import cross_fitted
 from affectkit.stages.gating import best_gate, entropy, gated
 from affectkit.store import Artifact, Cache

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import Command
+from stage_calls import fuse
 from test_fuse import SPLITS, VA, curves, noisy, write
 
 from affectkit import tasks
-from affectkit.stages.fuse import FuseConfig, fuse
+from affectkit.stages.fuse import FuseConfig
 from affectkit.store import Cache
 
 EXPR = tasks.get("expr")

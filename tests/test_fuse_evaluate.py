@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from stage_calls import evaluate, fuse
 
 from affectkit import metrics, tasks
 from affectkit.errors import UsageError
-from affectkit.stages.evaluate import EvaluateConfig, evaluate
-from affectkit.stages.fuse import FuseConfig, fuse
+from affectkit.stages.evaluate import EvaluateConfig
+from affectkit.stages.fuse import FuseConfig
 from affectkit.store import Artifact, Cache
 from affectkit.tables.predictions import read_predictions
 

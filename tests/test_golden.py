@@ -18,7 +18,7 @@ from conftest import Command
 from media_factory import make_audio
 from recipe_factory import RECIPE, write_recipe, write_set
 
-from affectkit.cli import COMMANDS, load
+from affectkit.cli._app import commands, load
 from affectkit.recipes import read
 from affectkit.recipes.check import plan
 from affectkit.store import Cache
@@ -74,7 +74,7 @@ def test_what_fingerprints_are_made_of(
     check("fingerprints.json", _stable(inputs).replace(str(tmp_path), ""))
 
 
-@pytest.mark.parametrize("command", list(COMMANDS))
+@pytest.mark.parametrize("command", list(commands()))
 def test_help(command: str, affectkit: Command) -> None:
     lines = [(command,), *((command, name) for name in _subcommands(command))]
     check(f"help/{command}.txt", "\n".join(affectkit(*line, "--help").stdout for line in lines))
@@ -86,7 +86,7 @@ def test_plan(name: str, tiny: bool) -> None:
     planned = plan(read.read(name, tiny=tiny))
     steps = {
         step.name: {
-            "stage": step.kind.name, "makes": step.kind.makes, "says": step.words, "needs": list(step.needs),
+            "stage": step.stage.name, "makes": step.stage.makes, "says": step.words, "needs": list(step.needs),
             "inputs": [str(one) for one in step.inputs], "settings": step.settings,
         }
         for step in planned.steps.values()

@@ -26,7 +26,7 @@ LIGHT = "affectkit.training.temporal_head"
 # Runs command lines one after the other; says after each what it printed and which packages have been loaded so far.
 PROGRAM = """
 import contextlib, io, json, sys
-from affectkit.cli import build_app
+from affectkit.cli._app import build_app
 
 for line in json.load(sys.stdin):
     line = [told if word == "<last>" else word for word in line]

@@ -15,8 +15,8 @@ import pytest
 from conftest import Command, child_environment
 from stage_factory import face_clips
 
-from affectkit.cli import CLIPS_KEPT
 from affectkit.cli._interrupt import Signals, Terminated, interrupts_kept
+from affectkit.stages.stage import CLIPS_KEPT
 from affectkit.store import Artifact
 
 FACES = ["extract", "faces", "clips", "--detector", "centerface", "--size", "32", "--device", "cpu", "--fps", "native"]
@@ -45,16 +45,16 @@ main()
 """Ctrl-C when so many modules were looked for; the first two are affectkit and affectkit.cli, which import nothing."""
 AT_ROWS = """
 import os, signal, sys
-from affectkit.stages import _map
-number, at, rows, plain = getattr(signal, sys.argv.pop(1)), int(sys.argv.pop(1)), 0, _map.Sink.count
-_map._COMMIT_SECONDS = 0
+from affectkit.stages import map_stage
+number, at, rows, plain = getattr(signal, sys.argv.pop(1)), int(sys.argv.pop(1)), 0, map_stage.Sink.count
+map_stage._COMMIT_SECONDS = 0
 def count(self, more):
     global rows
     plain(self, more)
     rows += more
     if rows == at:
         os.kill(os.getpid(), number)
-_map.Sink.count = count
+map_stage.Sink.count = count
 from affectkit.cli import main
 main()
 """

@@ -272,9 +272,9 @@ def test_gc_removes_what_nobody_goes_on_with(tmp_path: Path, features: Artifact,
 
 SLOW = """
 import sys, time
-from affectkit.training import resume as _resume
+from affectkit.training import resume
 from affectkit.heads.lstm import Lstm
-_resume.SECONDS, _resume.SHARE = 0.0, 1e9
+resume.SECONDS, resume.SHARE = 0.0, 1e9
 plain = Lstm.fit
 def fit(self, *data, seed, monitor, **how):
     def slowly(epoch):

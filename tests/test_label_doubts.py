@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import Command
+from stage_calls import compare, evaluate, fuse
 
 from affectkit import tasks
 from affectkit.config import Runtime
 from affectkit.errors import UsageError
-from affectkit.stages.compare import CompareConfig, compare
-from affectkit.stages.evaluate import EvaluateConfig, evaluate
-from affectkit.stages.fuse import FuseConfig, fuse
+from affectkit.stages.compare import CompareConfig
+from affectkit.stages.evaluate import EvaluateConfig
+from affectkit.stages.fuse import FuseConfig
 from affectkit.stages.import_features import ImportConfig, import_features
 from affectkit.stages.train import TrainConfig, train
 from affectkit.store import Artifact, Cache, features

@@ -13,7 +13,7 @@ import pytest
 from conftest import Command, Here, child_environment
 from stage_factory import face_clips
 
-from affectkit.cli import COMMANDS, load
+from affectkit.cli._app import commands, load
 from affectkit.cli._results import as_line
 from affectkit.store.kinds import MAKES
 from affectkit.store.selection import folder_of
@@ -151,7 +151,7 @@ def test_a_path_that_is_no_artifact(made: tuple[Command, dict[str, str]], name: 
 
 def leaves() -> Iterator[list[str]]:
     """Every command, without arguments."""
-    for name in COMMANDS:
+    for name in commands():
         found = load(name)
         below = getattr(found, "commands", None)
         yield from ([name, one] for one in below) if below else ([name],)

@@ -11,13 +11,14 @@ import pandas as pd
 import pytest
 from conftest import Command
 from numpy.typing import NDArray
+from stage_calls import evaluate, fuse
 
 from affectkit import tasks
 from affectkit.config import Runtime
 from affectkit.errors import UsageError
 from affectkit.smoothing import smooth
-from affectkit.stages.evaluate import EvaluateConfig, evaluate
-from affectkit.stages.fuse import FuseConfig, fuse
+from affectkit.stages.evaluate import EvaluateConfig
+from affectkit.stages.fuse import FuseConfig
 from affectkit.stages.observed import Observed
 from affectkit.stages.predict import PredictConfig, RowRecipe, Scored, predict
 from affectkit.stages.train import TrainConfig, train

@@ -13,7 +13,7 @@ from stage_factory import crop_folder, portrait
 from typer.testing import CliRunner
 
 from affectkit import plugins
-from affectkit.cli import build_app
+from affectkit.cli._app import build_app
 from affectkit.config import Config
 from affectkit.errors import UsageError
 

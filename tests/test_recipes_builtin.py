@@ -36,7 +36,7 @@ def test_it_has_no_mistake(name: str, tiny: bool) -> None:
 @EACH
 @EITHER
 def test_it_ends_with_scores_side_by_side_and_a_submission(name: str, tiny: bool) -> None:
-    stages = {step.kind.name for step in planned(name, tiny).steps.values()}
+    stages = {step.stage.name for step in planned(name, tiny).steps.values()}
     assert {"fuse", "compare", "submit"} <= stages
 
 
@@ -52,7 +52,7 @@ def test_it_says_what_it_is(name: str) -> None:
 @EACH
 def test_every_data_set_is_used(name: str) -> None:
     plan = planned(name)
-    used = {getattr(step.places, key, None) for step in plan.steps.values() for key in ("data", "labels")}
+    used = {getattr(step.keys, key, None) for step in plan.steps.values() for key in ("data", "labels")}
     used |= {along.labels for step in plan.steps.values() for along in step.aux}
     assert set(plan.data) <= used
 
@@ -60,7 +60,7 @@ def test_every_data_set_is_used(name: str) -> None:
 @EACH
 def test_timm_models_are_pinned_by_their_tag(name: str) -> None:
     for step in planned(name).steps.values():
-        if step.kind.plugin is None or step.kind.plugin[0] not in ("backbones", "networks"):
+        if step.stage.plugin is None or step.stage.plugin[0] not in ("backbones", "networks"):
             continue
         backbone = step.settings.get("option", {}).get("backbone", step.plugin)
         if backbone not in (*plugins.names("backbones"), *plugins.names("networks")) and not step.weights_of:

@@ -490,8 +490,8 @@ def test_a_run_that_was_killed_is_gone_on_with(done: Path, place: Path, child: C
 SLOW = """
 import time
 import affectkit.stages.map_stage as m
-from affectkit.training import resume as _resume
-m._COMMIT_SECONDS, _resume.SECONDS, _resume.SHARE = 0, 0.0, 1e9
+from affectkit.training import resume
+m._COMMIT_SECONDS, resume.SECONDS, resume.SHARE = 0, 0.0, 1e9
 end = m.Sink.end
 m.Sink.end = lambda *a, **k: (time.sleep(0.05), end(*a, **k))[1]
 from affectkit.cli import main

@@ -11,11 +11,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from stage_calls import compare, evaluate, fuse
 
 from affectkit.errors import HostileFile, Notice
-from affectkit.stages.compare import CompareConfig, compare
-from affectkit.stages.evaluate import EvaluateConfig, evaluate
-from affectkit.stages.fuse import FuseConfig, fuse
+from affectkit.stages.compare import CompareConfig
+from affectkit.stages.evaluate import EvaluateConfig
+from affectkit.stages.fuse import FuseConfig
 from affectkit.stages.reports import TrainedShape, history_of, read_report
 from affectkit.store import Cache, NotMade
 

@@ -11,12 +11,13 @@ from typing import Any, NamedTuple, get_args
 
 import numpy as np
 import pytest
+from stage_calls import evaluate
 
 from affectkit.config import Runtime
 from affectkit.errors import UsageError
 from affectkit.plugins import Example
 from affectkit.smoothing import Kind, interpolate, smooth
-from affectkit.stages.evaluate import EvaluateConfig, evaluate
+from affectkit.stages.evaluate import EvaluateConfig
 from affectkit.stages.predict import PredictConfig, predict
 from affectkit.stages.train import TrainConfig, Trained, load_heads, stored_task, train
 from affectkit.store import Artifact, Cache, Features, features_schema, write_table

@@ -9,11 +9,11 @@ import sys
 import pytest
 from typer.testing import CliRunner
 
-from affectkit.cli import COMMANDS, build_app, load
+from affectkit.cli._app import build_app, commands, load
 
 LIST_MODULES = """
 import json, sys
-from affectkit.cli import build_app
+from affectkit.cli._app import build_app
 try:
     build_app()({arguments})
 finally:
@@ -29,22 +29,22 @@ def loaded_by(*arguments: str) -> set[str]:
     return set(json.loads(run.stderr.splitlines()[-1]))
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("name", commands())
 def test_summary_is_the_start_of_the_commands_own_help(name: str) -> None:
     first_line = load(name).help.partition("\n")[0]
-    assert first_line.startswith(COMMANDS[name][1].removesuffix("."))
+    assert first_line.startswith(commands()[name].removesuffix("."))
 
 
 def test_root_help_lists_every_command() -> None:
     shown = CliRunner().invoke(build_app(), ["--help"])
     assert shown.exit_code == 0
     words = " ".join(shown.output.split())
-    for name, (_, summary, _) in COMMANDS.items():
+    for name, summary in commands().items():
         assert f"{name} {summary}" in words
 
 
 def test_every_command_answers_to_its_name() -> None:
-    for name in COMMANDS:
+    for name in commands():
         shown = CliRunner().invoke(build_app(), [name, "--help"])
         assert shown.exit_code == 0 and f" {name} " in shown.output, shown.output
 

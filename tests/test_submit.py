@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 from conftest import Command
 from media_factory import make_clip
+from stage_calls import evaluate
 
 from affectkit import metrics, tasks
 from affectkit.errors import AffectkitError, UsageError
 from affectkit.media import scan
-from affectkit.stages.evaluate import EvaluateConfig, evaluate
+from affectkit.stages.evaluate import EvaluateConfig
 from affectkit.stages.submit import FormatName, SubmitConfig, check, submit, submitted
 from affectkit.store import Cache, predictions_schema, write_table
 from affectkit.store.atomic import _is_the_systems

@@ -11,13 +11,14 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 from media_factory import make_clip
+from stage_calls import evaluate
 from stage_factory import clips_in, crop_folder, no_face, portrait
 
 from affectkit.config import Numerics, Runtime
 from affectkit.errors import UsageError
 from affectkit.stages import faces as faces_stage
 from affectkit.stages.embed import EmbedConfig, embed
-from affectkit.stages.evaluate import EvaluateConfig, evaluate
+from affectkit.stages.evaluate import EvaluateConfig
 from affectkit.stages.faces import FacesConfig, extract_faces
 from affectkit.stages.map_stage import Outcome
 from affectkit.stages.predict import predict

@@ -303,9 +303,9 @@ sys.path.insert(0, sys.argv[2])
 from test_heads import planted, make
 from test_training import SMALL
 from affectkit import tasks
-from affectkit.training import resume as _resume
-_resume.SECONDS = 0.0
-_resume.SHARE = 1e9
+from affectkit.training import resume
+resume.SECONDS = 0.0
+resume.SHARE = 1e9
 task = tasks.get("va")
 make("lstm", task, **SMALL | {"epochs": 60}).fit(
     planted(task, 8, 1), planted(task, 3, 2), seed=1, device="cpu", state=Path(sys.argv[1]),

@@ -16,11 +16,18 @@ from pydantic_core import PydanticUndefined
 from affectkit.config import Config, Runtime, validate
 from affectkit.progress import chosen
 
+INPUTS, RUN, OUTPUT = "Inputs", "Run", "Output"
 CacheOption = Annotated[
-    Path | None, typer.Option("--cache", help="cache folder (default: $AFFECTKIT_CACHE or .affectkit)")
+    Path | None,
+    typer.Option(
+        "--cache", help="cache folder (default: $AFFECTKIT_CACHE or .affectkit)", rich_help_panel=OUTPUT,
+    ),
+]  # fmt: skip
+OutOption = Annotated[
+    Path | None, typer.Option("--out", help="name the artifact's folder by hand", rich_help_panel=OUTPUT)
 ]
-OutOption = Annotated[Path | None, typer.Option("--out", help="name the artifact's folder by hand")]
-JsonOption = Annotated[bool, typer.Option("--json", help="print the result as JSON")]
+JsonOption = Annotated[bool, typer.Option("--json", help="print the result as JSON", rich_help_panel=OUTPUT)]
+DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N", rich_help_panel=RUN)]
 ClipsOption = Annotated[
     str | None, typer.Option("--clips", help="only these clips: a file of ids, or a pattern like 'subject1/*'")
 ]
@@ -42,7 +49,7 @@ def with_configs(**models: type[Config]) -> Callable[[Callable[..., None]], Call
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         own = inspect.signature(command, eval_str=True).parameters
-        parameters = [_parameter(*item) for model in models.values() for item in model.model_fields.items()]
+        parameters = [parameter(*item) for model in models.values() for item in model.model_fields.items()]
         parameters += [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for name, p in own.items() if name not in models]
 
         @functools.wraps(command)
@@ -62,7 +69,8 @@ def with_configs(**models: type[Config]) -> Callable[[Callable[..., None]], Call
     return decorate
 
 
-def _parameter(name: str, field: FieldInfo) -> inspect.Parameter:
+def parameter(name: str, field: FieldInfo, panel: str | None = None) -> inspect.Parameter:
+    """A config's field as an option of a panel of the help."""
     annotation = _shell_type(field.annotation)
     default = inspect.Parameter.empty if field.is_required() else field.get_default(call_default_factory=True)
     if default is PydanticUndefined:
@@ -73,7 +81,7 @@ def _parameter(name: str, field: FieldInfo) -> inspect.Parameter:
     flags = [f"--{name.replace('_', '-')}", *(str(flag) for flag in (_SHORT.get(name), also) if flag)]
     if field.annotation in (bool, bool | None):
         flags[0] += f"/--no-{name.replace('_', '-')}"
-    option = typer.Option(*flags, help=field.description)
+    option = typer.Option(*flags, help=field.description, rich_help_panel=panel)
     return inspect.Parameter(
         name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[annotation, option]
     )

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from affectkit.cli import COMMANDS, INTERRUPTED
+from affectkit.cli import INTERRUPTED
 from affectkit.cli._interrupt import Signals, interrupts_kept
 from affectkit.cli._streams import Unwritable, make_writable
 from affectkit.errors import AffectkitError, Notice
@@ -77,9 +77,12 @@ def _explain(error: Any) -> None:
 
 def _kept() -> str:
     """What is kept of the command that was called."""
-    called = next((word for word in sys.argv[1:] if word in COMMANDS), None)
-    kept = COMMANDS[called][2] if called and not {"-h", "--help"} & set(sys.argv) else ""
-    return f"; {kept}" if kept else ""
+    from affectkit.cli._app import commands, kept
+
+    words = sys.argv[1:]
+    called = next((word for word in words if word in commands()), None)
+    text = kept(called, words) if called and not {"-h", "--help"} & set(words) else ""
+    return f"; {text}" if text else ""
 
 
 @contextmanager

@@ -4,24 +4,17 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import re
 import sys
-from collections.abc import Sequence
-from dataclasses import replace
-from fnmatch import fnmatchcase
-from pathlib import Path
 from typing import Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from affectkit.errors import UsageError
 from affectkit.progress import is_wanted
 from affectkit.stages.map_stage import Outcome
-from affectkit.store import Failure
-from affectkit.untrusted import read_text
+from affectkit.stages.stage import Result
 
 SOME_FAILED = 3
 LISTED = 20
@@ -60,47 +53,27 @@ def as_line(result: Any) -> str:
     return _SURROGATE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
-def finish(outcome: Outcome, as_json: bool, earlier: Sequence[Failure] = (), notices: Sequence[str] = ()) -> None:
-    """Print what the next command takes (or JSON); list what failed, and what the user must know, `earlier` and
-    `notices` of the steps before included; exit with 3 if anything failed."""
-    told = tuple(dict.fromkeys((*notices, *outcome.notices)))
-    outcome = replace(outcome, failed=(*earlier, *outcome.failed), notices=told)
-    if as_json:
-        typer.echo(as_line(_as_dict(outcome)))
-    else:
-        typer.echo(str(outcome.path))
-    for notice in outcome.notices:
+def finish(result: Result, as_json: bool) -> None:
+    """Print what the next command takes (or JSON) of a map stage; list what failed, and what the user must know; exit
+    with 3 if anything failed."""
+    outcome = result.outcome
+    assert outcome is not None
+    typer.echo(as_line(_as_dict(result, outcome)) if as_json else str(result.path))
+    for notice in result.notices:
         log(f"note: {notice}")
     for clip, problem in outcome.damaged[:LISTED]:
         log(f"partial: {clip}: {problem}")
-    for failure in outcome.failed[:LISTED]:
+    for failure in result.failed[:LISTED]:
         log(f"failed: {failure.clip}: {failure.cause}")
-    if outcome.failed:
-        count = "1 clip" if len(outcome.failed) == 1 else f"{len(outcome.failed)} clips"
-        more = f", the first {LISTED} are listed" if len(outcome.failed) > LISTED else ""
+    if result.failed:
+        count = "1 clip" if len(result.failed) == 1 else f"{len(result.failed)} clips"
+        more = f", the first {LISTED} are listed" if len(result.failed) > LISTED else ""
         where = outcome.folder / "failures.jsonl"
-        log(f"{count} failed{more}" + (f"; causes are in {where}" if len(outcome.failed) > len(earlier) else ""))
+        log(f"{count} failed{more}" + (f"; causes are in {where}" if outcome.failed else ""))
     if is_wanted():
-        log(_summary(outcome))
-    if outcome.failed:
+        log(_summary(result, outcome))
+    if result.failed:
         raise typer.Exit(SOME_FAILED)
-
-
-def choose(pattern: str | None, known: list[str]) -> list[str] | None:
-    """The clips of `--clips FILE|GLOB` among `known`; None for all. Raises UsageError when none matches."""
-    if pattern is None:
-        return None
-    if os.path.exists(pattern) and not os.path.isdir(pattern):  # noqa: PTH110, PTH112
-        wanted = _lines(Path(pattern))
-        there = set(known)
-        missing = [clip for clip in wanted if clip not in there]
-        if missing:
-            raise UsageError(f"--clips {pattern} names {len(missing)} unknown clips, the first: {missing[0]}")
-        return wanted
-    chosen = [clip for clip in known if fnmatchcase(clip, pattern)]
-    if not chosen:
-        raise UsageError(f"--clips '{pattern}' matches none of {len(known)} clips (and is no file)")
-    return chosen
 
 
 def _width(stream: Any, elsewhere: int) -> int | None:
@@ -119,27 +92,22 @@ def _finite(value: Any) -> Any:
     return [_finite(item) for item in value] if isinstance(value, list | tuple) else value
 
 
-def _lines(path: Path) -> list[str]:
-    text = read_text(path, "--clips, a list of ids, one a line", 1 << 28)
-    return [line.strip() for line in text.splitlines() if line.strip()]
-
-
-def _summary(outcome: Outcome) -> str:
+def _summary(result: Result, outcome: Outcome) -> str:
     partial = f", {outcome.partial} partial" if outcome.partial else ""
     rate = f", {outcome.rate:,.0f} {outcome.unit}/s" if outcome.rows else ""
-    return f"{outcome.computed} clips computed{partial}, {outcome.cached} cached, {len(outcome.failed)} failed{rate}"
+    return f"{outcome.computed} clips computed{partial}, {outcome.cached} cached, {len(result.failed)} failed{rate}"
 
 
-def _as_dict(outcome: Outcome) -> dict[str, Any]:
+def _as_dict(result: Result, outcome: Outcome) -> dict[str, Any]:
     return {
-        "artifact": str(outcome.path),
+        "artifact": str(result.path),
         "folder": str(outcome.folder),
         "computed": outcome.computed,
         "cached": outcome.cached,
         "partial": outcome.partial,
         "damaged": dict(outcome.damaged),
-        "failed": {failure.clip: failure.cause for failure in outcome.failed},
-        "notices": list(outcome.notices),
+        "failed": {failure.clip: failure.cause for failure in result.failed},
+        "notices": list(result.notices),
         **({"counts": dict(outcome.counts)} if outcome.counts else {}),
         "rows": outcome.rows,
         "seconds": round(outcome.seconds, 3),

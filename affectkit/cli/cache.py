@@ -9,11 +9,13 @@ from typing import Annotated, Any
 
 import typer
 
+from affectkit.cli._help import Commands
 from affectkit.cli._options import CacheOption, ClipsOption, JsonOption
-from affectkit.cli._results import SOME_FAILED, as_line, choose, columns, log, print_table
+from affectkit.cli._results import SOME_FAILED, as_line, columns, log, print_table
 from affectkit.errors import AffectkitError
 from affectkit.store import Artifact, Cache, open_artifact, upkeep
 from affectkit.store.export import FORMATS, export
+from affectkit.tables.ids import choose
 
 ArtifactArgument = Annotated[
     Path, typer.Argument(help="what a command printed, or an artifact's folder", metavar="ARTIFACT")
@@ -22,7 +24,7 @@ ArtifactArgument = Annotated[
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    group = typer.Typer(no_args_is_help=True, help="Look at and look after artifacts.")
+    group = Commands(rich_markup_mode=None, no_args_is_help=True, help="Look at and look after artifacts.")
     for name, command in (
         ("ls", ls), ("show", show), ("verify", verify), ("why-miss", why_miss), ("compact", compact), ("gc", gc),
     ):  # fmt: skip

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from affectkit.cli._help import Commands
 from affectkit.cli._options import CacheOption, JsonOption, with_configs
 from affectkit.cli._results import SOME_FAILED, as_line, columns, log
 from affectkit.config import Runtime
@@ -24,7 +25,7 @@ ReaderOption = Annotated[
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    group = typer.Typer(no_args_is_help=True, help="Look over a data set in its own layout.")
+    group = Commands(rich_markup_mode=None, no_args_is_help=True, help="Look over a data set in its own layout.")
     group.command("check")(check)
     group.command("clips")(clips)
     app.add_typer(group, name="dataset")

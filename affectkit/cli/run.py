@@ -8,9 +8,9 @@ from typing import Annotated
 
 import typer
 
-from affectkit.cli._options import CacheOption, JsonOption, with_configs
+from affectkit.cli._help import Commands
+from affectkit.cli._options import CacheOption, DeviceOption, JsonOption, with_configs
 from affectkit.cli._results import LISTED, SOME_FAILED, as_line, columns, log, log_table, print_table
-from affectkit.cli.data import DeviceOption
 from affectkit.config import Runtime
 from affectkit.devices import resolve
 from affectkit.errors import UsageError
@@ -35,7 +35,7 @@ TinyOption = Annotated[bool, typer.Option("--tiny", help="the recipe's own small
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     app.command("run")(run)
-    group = typer.Typer(no_args_is_help=True, help="The built-in recipes: list them, read one.")
+    group = Commands(rich_markup_mode=None, no_args_is_help=True, help="The built-in recipes: list them, read one.")
     group.command("list")(recipe_list)
     group.command("show")(recipe_show)
     app.add_typer(group, name="recipe")
@@ -193,7 +193,7 @@ def _log_table(given: Table) -> None:
 
 def _say(made: Made, place: str, told: set[str]) -> None:
     """A line on a step that is done, and what has not been told of another one."""
-    log(f"{place}, {made.step.name} ({made.step.kind.name}): {_told(made)}")
+    log(f"{place}, {made.step.name} ({made.step.stage.name}): {_told(made)}")
     notes = [note for note in notes_of(made) if note not in told]
     told.update(notes)
     for note in notes[:LISTED]:

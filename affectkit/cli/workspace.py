@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from affectkit import plugins, tasks, weights
+from affectkit.cli._help import Commands
 from affectkit.cli._options import CacheOption, JsonOption
 from affectkit.cli._results import as_line, columns, log, print_table
 from affectkit.errors import UsageError, unknown
@@ -19,7 +20,9 @@ def register(app: typer.Typer) -> None:
     app.command("list")(list_plugins)
     app.command("status")(status)
     app.command("demo")(demo)
-    group = typer.Typer(no_args_is_help=True, help="Weight files: what they are, their licences, fetching them.")
+    group = Commands(
+        rich_markup_mode=None, no_args_is_help=True, help="Weight files: what they are, their licences, fetching them."
+    )
     group.command("ls")(weights_ls)
     group.command("fetch")(weights_fetch)
     app.add_typer(group, name="weights")

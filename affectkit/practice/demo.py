@@ -37,11 +37,12 @@ from affectkit.practice.portable import DECIMALS, settled
 from affectkit.progress import display
 from affectkit.stages.audio import AudioConfig, extract_audio
 from affectkit.stages.embed import EmbedConfig, embed
-from affectkit.stages.evaluate import EvaluateConfig, evaluate
+from affectkit.stages.evaluate import Evaluate, EvaluateConfig
 from affectkit.stages.faces import FacesConfig, extract_faces
-from affectkit.stages.fuse import FuseConfig, fuse
+from affectkit.stages.fuse import Fuse, FuseConfig
 from affectkit.stages.map_stage import Outcome
 from affectkit.stages.predict import predict
+from affectkit.stages.stage import Context
 from affectkit.stages.train import TrainConfig, train
 from affectkit.store import Artifact, Cache, Features
 from affectkit.store.atomic import explained, write_text
@@ -209,11 +210,23 @@ def run_demo(
         head = step(f"train {name}", train, cache, [made], demo.labels, HEADS[name], runtime)
         predictions[name] = step(f"predict {name}", predict, cache, head, [made], runtime)
     paths = [artifact.path for artifact in predictions.values()]
-    predictions["fused"] = step("fuse dwf", fuse, cache, paths, demo.labels, FuseConfig(task="va"))
+    predictions["fused"] = step(
+        "fuse dwf",
+        Fuse().run,
+        Fuse.Inputs(predictions=paths, labels=demo.labels),
+        FuseConfig(task="va"),
+        Context(cache),
+    )
     scores = {}
     for name, artifact in predictions.items():
         scoring = EvaluateConfig(task="va", split="test")
-        step(f"evaluate {name}", evaluate, cache, artifact.path, demo.labels, scoring)
+        step(
+            f"evaluate {name}",
+            Evaluate().run,
+            Evaluate.Inputs(predictions=artifact.path, labels=demo.labels),
+            scoring,
+            Context(cache),
+        )
         scores[name] = step.last.report["scores"]
     return {"notice": NOTICE, "split": "test", "scores": scores, "steps": step.report, "folder": str(folder)}
 

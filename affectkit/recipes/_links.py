@@ -9,7 +9,10 @@ from typing import Any
 from affectkit.errors import unknown
 from affectkit.recipes._lines import Key
 from affectkit.recipes.draft import Draft
-from affectkit.recipes.steps import Kind, Makes, Ref
+from affectkit.recipes.steps import Ref, settings_of
+from affectkit.stages import inputs as what
+from affectkit.stages.inputs import WORDS, Makes
+from affectkit.stages.stage import Stage
 
 
 @dataclass(frozen=True, repr=False)
@@ -20,7 +23,7 @@ class Link:
     """
 
     name: str
-    kind: Kind
+    stage: Stage
     inputs: tuple[Ref, ...]
     others: tuple[tuple[Key, Ref, tuple[Makes, ...]], ...]
     sees: Makes | None = None
@@ -31,7 +34,7 @@ class Link:
         return tuple(dict.fromkeys([*(one.step for one in self.inputs), *(ref.step for _, ref, _ in self.others)]))
 
 
-def link_of(draft: Draft, name: str, kind: Kind, table: Mapping[str, Any], sees: Makes | None) -> Link:
+def link_of(draft: Draft, name: str, stage: Stage, table: Mapping[str, Any], sees: Makes | None) -> Link:
     """The names in a step's table; problems for what is no name."""
     key = ("steps", name)
     given = table.get("from", [])
@@ -42,15 +45,17 @@ def link_of(draft: Draft, name: str, kind: Kind, table: Mapping[str, Any], sees:
     for one in dict.fromkeys(one for one in inputs if inputs.count(one) > 1):
         draft.problem([*key, "from"], f"from names {one} twice")
     others: list[tuple[Key, Ref, tuple[Makes, ...]]] = []
-    if "aux" in kind.settings and isinstance(table.get("aux"), list):
-        for number, along in enumerate(table["aux"]):
-            if isinstance(along, dict) and isinstance(along.get("from"), str):
-                others.append(((*key, "aux", str(number), "from"), Ref.of(along["from"]), kind.along))
-    if isinstance(weights := table.get("weights"), str) and weights.startswith("@"):
+    for needed in stage.inputs:
+        if isinstance(needed, what.Auxiliary) and isinstance(table.get(needed.name), list):
+            for number, along in enumerate(table[needed.name]):
+                if isinstance(along, dict) and isinstance(along.get("from"), str):
+                    others.append(((*key, needed.name, str(number), "from"), Ref.of(along["from"]), needed.makes))
+        elif isinstance(needed, what.Artifacts) and needed.option and isinstance(step := table.get(needed.name), str):
+            others.append(((*key, needed.name), Ref(step), needed.makes))
+    weights = table.get("weights")
+    if isinstance(weights, str) and weights.startswith("@") and "weights" in settings_of(stage):
         others.append(((*key, "weights"), Ref(weights[1:]), ("network",)))
-    if "against" in kind.settings and isinstance(against := table.get("against"), str):
-        others.append(((*key, "against"), Ref(against), ("predictions",)))
-    return Link(name, kind, tuple(inputs), tuple(others), sees)
+    return Link(name, stage, tuple(inputs), tuple(others), sees)
 
 
 def check(draft: Draft, links: Mapping[str, Link]) -> set[str]:
@@ -61,10 +66,10 @@ def check(draft: Draft, links: Mapping[str, Link]) -> set[str]:
         for number, ref in enumerate(link.inputs):
             _known(draft, ("steps", link.name, "from", str(number)), ref)
         for key, ref, wanted in link.others:
-            if _known(draft, key, ref) and ref.step in links and links[ref.step].kind.makes not in wanted:
-                needed = " or ".join(_SAID[one] for one in wanted)
-                draft.problem(key, f"{needed} needed; {ref.step} makes {_SAID[links[ref.step].kind.makes]}")
-        given = [links[one.step].kind.makes for one in link.inputs if one.step in links]
+            if _known(draft, key, ref) and ref.step in links and links[ref.step].stage.makes not in wanted:
+                needed = " or ".join(WORDS[one] for one in wanted)
+                draft.problem(key, f"{needed} needed; {ref.step} makes {WORDS[links[ref.step].stage.makes]}")
+        given = [links[one.step].stage.makes for one in link.inputs if one.step in links]
         if len(given) == len(link.inputs):
             _check_sorts(draft, link, given)
             _check_head(draft, link, links)
@@ -100,12 +105,6 @@ def needed(links: Mapping[str, Link], last: str) -> set[str]:
     return found
 
 
-_SAID: dict[Makes, str] = {
-    "crops": "crops", "sound": "sound", "features": "features", "head": "a head", "network": "a network",
-    "predictions": "predictions", "report": "a report", "file": "a file",
-}  # fmt: skip
-
-
 def _known(draft: Draft, key: Key, ref: Ref) -> bool:
     if ref.step in draft.steps:
         return True
@@ -115,22 +114,22 @@ def _known(draft: Draft, key: Key, ref: Ref) -> bool:
 
 def _check_sorts(draft: Draft, link: Link, given: Sequence[Makes]) -> None:
     key = ("steps", link.name, "from")
-    if not link.kind.accepts(given):
+    if not link.stage.accepts(given):
         pairs = zip(link.inputs, given, strict=True)
-        names = ", ".join(f"{ref} ({_SAID[makes]})" for ref, makes in pairs) or "nothing"
-        draft.problem(key, f"{link.kind.name} takes {link.kind.wants}; given {names}")
+        names = ", ".join(f"{ref} ({WORDS[makes]})" for ref, makes in pairs) or "nothing"
+        draft.problem(key, f"{link.stage.name} takes {link.stage.wants}; given {names}")
         return
     for ref, makes in zip(link.inputs, given, strict=True):
         if ref.column and makes != "features":
-            draft.problem(key, f"only features have outputs to choose from; {ref.step} makes {_SAID[makes]}")
+            draft.problem(key, f"only features have outputs to choose from; {ref.step} makes {WORDS[makes]}")
     if link.sees and given and link.sees != given[0]:
-        draft.problem(key, f"the plugin reads {_SAID[link.sees]}; {link.inputs[0]} makes {_SAID[given[0]]}")
+        draft.problem(key, f"the plugin reads {WORDS[link.sees]}; {link.inputs[0]} makes {WORDS[given[0]]}")
 
 
 def _check_head(draft: Draft, link: Link, links: Mapping[str, Link]) -> None:
     """A head is given as many features as it was trained on."""
     head = links[link.inputs[0].step] if link.inputs else None
-    if head is None or head.kind.makes != "head" or len(link.inputs) == len(head.inputs) + 1:
+    if head is None or head.stage.makes != "head" or len(link.inputs) == len(head.inputs) + 1:
         return
     names = ", ".join(map(str, head.inputs))
     draft.problem(

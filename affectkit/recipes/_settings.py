@@ -14,7 +14,9 @@ from affectkit.config import Config, faults
 from affectkit.errors import AffectkitError, MissingExtra, UsageError, unknown
 from affectkit.recipes._lines import Key
 from affectkit.recipes.draft import Draft, leaves
-from affectkit.recipes.steps import Kind, Makes, Step
+from affectkit.recipes.steps import Step, settings_of
+from affectkit.stages.inputs import Makes
+from affectkit.stages.stage import Stage
 from affectkit.tasks import Task
 
 Roots = Mapping[str, Path]
@@ -46,12 +48,12 @@ def validated(draft: Draft, key: Key, model: type[Config], values: Mapping[str, 
     return None
 
 
-def config(draft: Draft, key: Key, kind: Kind, model: type[Config], table: Mapping[str, Any]) -> Any:
+def config(draft: Draft, key: Key, stage: Stage, model: type[Config], table: Mapping[str, Any]) -> Any:
     """One of a stage's config models from a step's table; None, and problems, where it is wrong."""
     values = {}
     for name, item in model.model_fields.items():
         setting = item.alias or name
-        if setting in table and kind.settings.get(setting) is model:
+        if setting in table and settings_of(stage).get(setting) is model:
             value = options_of(table) if setting == "option" else table[setting]
             is_list = get_origin(item.annotation) is list
             values[setting] = value.split(",") if is_list and isinstance(value, str) else value
@@ -61,15 +63,15 @@ def config(draft: Draft, key: Key, kind: Kind, model: type[Config], table: Mappi
         values["aux"] = [_with_task(draft, key, one) for one in aux]
     if isinstance(weights := values.get("weights"), str) and weights not in _NO_FILE and not weights.startswith("@"):
         values["weights"] = str(draft.folder(*key, "weights") / weights)
-    return validated(draft, key, model, values, f"option of {kind.name}")
+    return validated(draft, key, model, values, f"option of {stage.name}")
 
 
-def plugin_of(kind: Kind, table: Mapping[str, Any]) -> tuple[str, type[Any], dict[str, Any]] | None:
+def plugin_of(stage: Stage, table: Mapping[str, Any]) -> tuple[str, type[Any], dict[str, Any]] | None:
     """The plugin that a step names, and its options as texts; None where it names none. Raises UsageError."""
-    if kind.plugin is None:
+    if stage.plugin is None:
         return None
-    group, setting = kind.plugin
-    fields = next(model.model_fields for model in kind.configs if setting in model.model_fields)
+    group, setting = stage.plugin
+    fields = next(model.model_fields for model in stage.configs if setting in model.model_fields)
     default = None if fields[setting].is_required() else fields[setting].default
     name = table.get(setting, default)
     if not isinstance(name, str):
@@ -83,39 +85,37 @@ def plugin_of(kind: Kind, table: Mapping[str, Any]) -> tuple[str, type[Any], dic
 
 def chosen(step: Step) -> tuple[Any, Config] | None:
     """The plugin of a step that has been checked, and its options; None where it names none."""
-    found = plugin_of(step.kind, step.settings)
+    found = plugin_of(step.stage, step.settings)
     return (found[1], found[1].Options.model_validate(found[2])) if found else None
 
 
-def check_plugin(draft: Draft, key: Key, kind: Kind, table: Mapping[str, Any]) -> Makes | None:
+def check_plugin(draft: Draft, key: Key, stage: Stage, table: Mapping[str, Any]) -> Makes | None:
     """Note what is wrong with a step's task, plugin and the plugin's options; returns what the plugin reads."""
     task = None
     if isinstance(given := table.get("task"), str):
         task = tried(draft, (*key, "task"), lambda: tasks.get(task_name(draft, key, given)))
-    if kind.plugin is None:
+    if stage.plugin is None:
         return None
-    place = (*key, kind.plugin[1])
-    found = tried(draft, place, lambda: plugin_of(kind, table))
+    place = (*key, stage.plugin[1])
+    found = tried(draft, place, lambda: plugin_of(stage, table))
+    for setting, mistake in stage.mistakes(table, _count(table.get("from")), found[1] if found else None):
+        draft.problem((*key, setting) if setting else key, mistake)
     if found is None:
-        if kind.name == "embed" and not str(table.get("weights", "")).startswith("@"):
-            draft.problem(key, 'needs backbone (affectkit list backbones), or weights = "@STEP" of a finetune step')
         return None
     name, plugin, options = found
-    if kind.name == "embed" and str(table.get("weights", "")).startswith("@"):
-        draft.problem(place, f'weights = "{table["weights"]}" brings its own backbone: leave {name} out')
-    if kind.name == "fuse" and not getattr(plugin, "inputs", None) and _count(table.get("from")) < 2:
-        draft.problem((*key, "from"), f"fuse combines two or more predictions; {_count(table.get('from'))} given")
     read = validated(draft, (*key, "option"), plugin.Options, options, f"option of {name}")
     if read is not None:
-        _try_out(draft, place, kind, name, plugin, read, task)
+        _try_out(draft, place, stage, name, plugin, read, task)
     return _SEES.get(getattr(plugin, "kind", ""))
 
 
-def _try_out(draft: Draft, place: Key, kind: Kind, name: str, plugin: Any, options: Config, task: Task | None) -> None:
+def _try_out(
+    draft: Draft, place: Key, stage: Stage, name: str, plugin: Any, options: Config, task: Task | None
+) -> None:
     """Does it take the task? Any name that is no plugin was meant for timm: does timm know it?"""
     if name == "timm":
         tried(draft, place, lambda: plugin.weights(options, "random"))
-    elif task is not None and kind.plugin and kind.plugin[0] in ("heads", "networks", "fusers"):
+    elif task is not None and stage.plugin and stage.plugin[0] in ("heads", "networks", "fusers"):
         tried(draft, place, lambda: plugin(options, task))
 
 

@@ -11,16 +11,11 @@ from typing import Any
 
 from affectkit import tasks
 from affectkit.downloads import NOT_NOW, offline
-from affectkit.errors import AffectkitError, require
+from affectkit.errors import AffectkitError
 from affectkit.recipes._settings import chosen, places_in
 from affectkit.recipes.check import Plan, root_option
-from affectkit.recipes.steps import DataSet, Step
-from affectkit.stages.audio import AudioConfig
-from affectkit.stages.evaluate import EvaluateConfig
-from affectkit.stages.submit import SubmitConfig
-from affectkit.tables import submissions
+from affectkit.recipes.steps import DataSet, Step, files_of
 from affectkit.tables.labels import DatasetLabels, Labels, check_labels
-from affectkit.tables.sources import are_crops
 from affectkit.tasks import Task
 from affectkit.types import Clip, ClipLabels
 from affectkit.weights import WeightsFile
@@ -95,7 +90,7 @@ def look(plan: Plan, *, fetch: bool) -> dict[str, Media]:
     media = {name: Media(data) for name, data in plan.data.items() if data.root is not None}
     looking = _Looking(plan, media)
     for step in plan.steps.values():
-        for check in (looking.data, looking.labels, looking.files, looking.packages):
+        for check in (looking.data, looking.labels, looking.files, looking.needs):
             check(step)
     with nullcontext() if fetch and not plan.problems else offline():
         for step in plan.steps.values():
@@ -111,7 +106,7 @@ def fetch(plan: Plan) -> dict[WeightsFile, list[str]]:
         try:
             file = weights_of(step)
         except AffectkitError as error:
-            setting = step.kind.plugin[1] if step.kind.plugin else "weights"
+            setting = step.stage.plugin[1] if step.stage.plugin else "weights"
             plan.draft.problem(["steps", step.name, setting], str(error), is_missing=True)
             continue
         if file is not None and file.path is not None:
@@ -129,7 +124,7 @@ def labels_of(plan: Plan, media: dict[str, Media], step: Step, key: tuple[str, .
 def weights_of(step: Step) -> WeightsFile | None:
     """The weights that a step's plugin begins with, downloaded where need be and where that may be; None where it has
     none, or takes those of another step. Raises UsageError, MissingExtra."""
-    if step.weights_of or step.kind.plugin is None or step.kind.plugin[0] not in _HAVE_WEIGHTS:
+    if step.weights_of or step.stage.plugin is None or step.stage.plugin[0] not in _HAVE_WEIGHTS:
         return None
     if (found := chosen(step)) is None:
         return None
@@ -145,13 +140,13 @@ class _Looking:
 
     def data(self, step: Step) -> None:
         """Media that a step begins with."""
-        if (name := getattr(step.places, "data", None)) is not None and self._root(step, name):
+        if (name := getattr(step.keys, "data", None)) is not None and self._root(step, name):
             self._tried(step, ("data",), f"data set {name}", lambda: self._media[name].clips)
 
     def labels(self, step: Step) -> None:
         """Label tables: that they are there and of the task."""
         given: list[tuple[tuple[str, ...], str | None, str]] = [
-            (("labels",), getattr(step.places, "labels", None), step.setting("task"))
+            (("labels",), getattr(step.keys, "labels", None), step.setting("task"))
         ]
         given += [(("aux", str(n), "labels"), one.labels, one.task) for n, one in enumerate(step.aux)]
         for key, name, task in given:
@@ -166,41 +161,36 @@ class _Looking:
 
     def files(self, step: Step) -> None:
         """Tables, templates and folders of videos."""
+        kinds = files_of(step.stage)
         for name, path in step.paths.items():
             if places_in(str(path)):  # with a root that is not known
                 continue
-            if name in step.kind.folders:
+            if kinds[name] == "folder":
                 if not path.is_dir():
                     self._missing(step, (name,), f"{name} {path} is not a folder", str(path))
-            elif self._file(step, (name,), path, name) and name == "template":
-                form = submissions.FORMATS[step.config(SubmitConfig).format]
-                self._tried(step, (name,), str(path), lambda: submissions.check_header(path, form))  # noqa: B023
+            else:
+                self._file(step, (name,), path, name)
 
     def weights(self, step: Step) -> None:
         """Files of weights, downloaded where that may be."""
-        if step.kind.name == "extract-faces" and self._are_crops(step):
-            return  # no detector looks at them
-        if step.kind.plugin is not None:
-            key = "weights" if "weights" in step.settings else step.kind.plugin[1]
+        if not self._weights_matter(step):
+            return
+        if step.stage.plugin is not None:
+            key = "weights" if "weights" in step.settings else step.stage.plugin[1]
             self._tried(step, (key,), f"weights of {step.plugin}", lambda: weights_of(step))
 
-    def packages(self, step: Step) -> None:
-        """Packages of extras that only some settings need."""
-        for config in step.configs.values():
-            if isinstance(config, AudioConfig):
-                self._tried(step, ("vad",), f"packages of vad {config.vad}", config.versions)
-            if isinstance(config, EvaluateConfig) and config.figures:
-                self._tried(
-                    step, ("figures",), "matplotlib",
-                    lambda: require("matplotlib", "matplotlib", "figures", "drawing figures"),
-                )  # fmt: skip
+    def needs(self, step: Step) -> None:
+        """What only some settings need: packages of extras, a template of the right form."""
+        there = {name: path for name, path in step.paths.items() if path.is_file()}
+        for need in step.stage.needs(step.config(step.stage.Config), there):
+            self._tried(step, (need.setting,), need.what, need.check)
 
-    def _are_crops(self, step: Step) -> bool:
-        name = step.places.data
+    def _weights_matter(self, step: Step) -> bool:
+        name = getattr(step.keys, "data", None)
         try:
-            return name in self._media and are_crops(self._media[name].clips)
+            return name not in self._media or step.stage.weights_matter(self._media[name].clips)
         except AffectkitError:
-            return False
+            return True
 
     def _root(self, step: Step, name: str) -> bool:
         """Whether a data set's root is known."""

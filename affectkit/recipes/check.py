@@ -26,8 +26,9 @@ from affectkit.recipes._settings import (
 )
 from affectkit.recipes.defaults import inherit
 from affectkit.recipes.draft import Draft, Problem, leaves
-from affectkit.recipes.stages import STAGES
-from affectkit.recipes.steps import DataSet, Kind, Step
+from affectkit.recipes.steps import DataSet, Step, files_of, keys_of, models_of, settings_of
+from affectkit.stages import catalogue
+from affectkit.stages.stage import Stage
 
 _DATA_KEYS = ("dataset", "root", "option")
 
@@ -144,36 +145,38 @@ def _read_step(
     """A step's link, if its stage is known, and the step itself, if nothing is wrong with its settings."""
     key: Key = ("steps", name)
     before = len(draft.problems)
-    stage = draft.steps[name].get("stage")
-    if not isinstance(stage, str):
-        draft.problem(key, f"step {name} needs stage = NAME ({', '.join(STAGES)})")
+    called = draft.steps[name].get("stage")
+    if not isinstance(called, str):
+        draft.problem(key, f"step {name} needs stage = NAME ({', '.join(catalogue.entries())})")
         return
-    if stage not in STAGES:
-        draft.problem([*key, "stage"], str(unknown("stage", stage, STAGES)))
+    if called not in catalogue.entries():
+        draft.problem([*key, "stage"], str(unknown("stage", called, catalogue.entries())))
         return
-    kind, table = STAGES[stage], filled(draft.steps[name], roots)
-    check_keys(draft, key, table, ("stage", "from", *kind.settings), f"option of {stage}")
+    stage, table = catalogue.get(called), filled(draft.steps[name], roots)
+    check_keys(draft, key, table, ("stage", "from", *settings_of(stage)), f"option of {called}")
     _check_places(draft, key, draft.steps[name])
-    sees = check_plugin(draft, key, kind, table)
-    links[name] = link = _links.link_of(draft, name, kind, table, None if _has_weights_of(table) else sees)
-    configs = {model: config(draft, key, kind, model, table) for model in (*kind.configs, kind.places)}
-    _check_others(draft, key, kind, table)
+    sees = check_plugin(draft, key, stage, table)
+    links[name] = link = _links.link_of(draft, name, stage, table, None if _has_weights_of(table) else sees)
+    configs = {model: config(draft, key, stage, model, table) for model in models_of(stage)}
+    _check_others(draft, key, stage, table)
     if len(draft.problems) == before:
-        places = (one for one in (*kind.files, *kind.folders) if isinstance(table.get(one), str))
-        paths = {one: draft.folder(*key, one) / table[one] for one in places}
+        paths = {
+            one: draft.folder(*key, one) / table[one] for one in files_of(stage) if isinstance(table.get(one), str)
+        }
         weights_of = table["weights"][1:] if _has_weights_of(table) else None
-        found[name] = Step(name, kind, link.inputs, link.needs, table, configs, configs[kind.places], paths, weights_of)
+        keys = configs[keys_of(stage)]
+        found[name] = Step(name, stage, link.inputs, link.needs, table, configs, keys, paths, weights_of)
 
 
-def _check_others(draft: Draft, key: Key, kind: Kind, table: Mapping[str, Any]) -> None:
+def _check_others(draft: Draft, key: Key, stage: Stage, table: Mapping[str, Any]) -> None:
     """What no model knows: data sets of the recipe, the tasks of aux, fusers to score beside."""
-    if "data" in kind.settings and isinstance(data := table.get("data"), str) and data not in draft.data:
+    if "data" in settings_of(stage) and isinstance(data := table.get("data"), str) and data not in draft.data:
         draft.problem([*key, "data"], str(unknown("data set", data, draft.data)))
     aux = table.get("aux", [])
     for number, along in enumerate(aux if isinstance(aux, list) else []):
         if isinstance(along, dict) and isinstance(task := along.get("task"), str):
             tried(draft, (*key, "aux", str(number), "task"), lambda: tasks.get(task_name(draft, key, task)))
-    beside = table.get("beside", []) if "beside" in kind.settings else []
+    beside = table.get("beside", []) if "beside" in settings_of(stage) else []
     for other in beside if isinstance(beside, list) else [beside]:
         if isinstance(other, str):
             tried(draft, (*key, "beside"), lambda: plugins.get("fusers", other))  # noqa: B023

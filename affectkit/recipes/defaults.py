@@ -12,22 +12,24 @@ from typing import Any
 from affectkit.errors import unknown
 from affectkit.recipes._lines import Key
 from affectkit.recipes.draft import Draft, leaves
-from affectkit.recipes.stages import STAGES
+from affectkit.recipes.steps import settings_of
+from affectkit.stages import catalogue
 
 
 def inherit(draft: Draft) -> None:
     """Move the defaults into the steps."""
     given, draft.defaults = draft.defaults, {}
-    for stage in [name for name, value in given.items() if name in STAGES and not isinstance(value, dict)]:
+    stages = catalogue.entries()
+    for stage in [name for name, value in given.items() if name in stages and not isinstance(value, dict)]:
         draft.problem(["defaults", stage], f"defaults.{stage} is a table: defaults.{stage}.setting")
         del given[stage]
     common = {key: value for key, value in given.items() if not isinstance(value, dict)}
-    for stage in given.keys() - common.keys() - STAGES.keys():
-        draft.problem(["defaults", stage], str(unknown("stage", stage, STAGES)))
+    for stage in given.keys() - common.keys() - stages.keys():
+        draft.problem(["defaults", stage], str(unknown("stage", stage, stages)))
     known: set[str] = set()
     for name, table in draft.steps.items():
         stage = str(table.get("stage"))
-        settings = STAGES[stage].settings if stage in STAGES else {}
+        settings = settings_of(catalogue.get(stage)) if stage in stages else {}
         known |= settings.keys()
         _fill(draft, table, ("steps", name), given.get(stage, {}), ("defaults", stage))
         _fill(draft, table, ("steps", name), {key: common[key] for key in common if key in settings}, ("defaults",))

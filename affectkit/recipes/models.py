@@ -52,7 +52,7 @@ def models(plan: Plan) -> Iterator[Model]:
     with TemporaryDirectory() as folder:
         builder = _Builder(plan, Path(folder))
         for step in plan.steps.values():
-            build = _BUILD.get(step.kind.name)
+            build = _BUILD.get(step.stage.name)
             if build is None:
                 continue
             try:
@@ -138,7 +138,7 @@ class _Builder:
     def _cut_noise(self, step: Step) -> Artifact:
         cache, folder = Cache(self._folder / "cache"), self._folder / step.name
         runtime = Runtime(progress=False)
-        if step.kind.makes == "sound":
+        if step.stage.makes == "sound":
             config = step.config(AudioConfig).model_copy(update={"vad": "none", "denoise": "none"})
             _write_sound(folder / "noise.wav", config.sampling_rate)
             return extract_audio(cache, clips_of([str(folder)], {".wav"}), config, runtime).artifact

@@ -55,11 +55,11 @@ def _summary(session: Session, made: Sequence[Made]) -> dict[str, Any]:
         "changed": _plain([asdict(one) for one in draft.changed]),
         "until": session.plan.until,
         "roots": {name: str(one.root) for name, one in session.plan.data.items() if one.root},
-        "scores": [_scored(one, session) for one in made if one.step.kind.name in _SCORED],
-        "fusions": [_fusion(one, session, names) for one in made if one.step.kind.name == "fuse"],
+        "scores": [_scored(one, session) for one in made if one.step.stage.makes == "report"],
+        "fusions": [_fusion(one, session, names) for one in made if "held_out" in one.report],
         "steps": (steps := [_step(one, session.folder) for one in made]),
         "seconds": round(sum(step["seconds"] or 0.0 for step in steps), 2),
-        "submissions": {one.step.name: str(one.path) for one in made if one.step.kind.makes == "file"},
+        "submissions": {one.step.name: str(one.path) for one in made if one.step.stage.makes == "file"},
         "notes": {one.step.name: notes for one in made if (notes := notes_of(one))},
         "failed": {one.step.name: {f.clip: f.cause for f in one.failed} for one in made if one.failed},
         "weights": _weights(made),
@@ -72,10 +72,10 @@ def _scored(made: Made, session: Session) -> dict[str, Any]:
     report, names = made.report, [one.step for one in made.step.inputs]
     seen = [] if report["split"] in ("train", "test") else [f"{one}; see held out" for one in _seen(made, session)]
     cautions = [*report["cautions"], *seen]
-    if made.step.kind.name == "compare":
+    if "systems" in made.report:
         systems, reference = report["systems"], names[report["reference"]["place"]]
     else:
-        reference = made.step.places.against
+        reference = made.step.keys.against
         systems = [report | {"differences": report["against"]["differences"]} if reference else report]
     kept = ("scores", "intervals", "differences")
     return {
@@ -114,7 +114,7 @@ def _named(names: dict[str, str], path: str) -> str:
 
 def _seen(made: Made, session: Session) -> list[str]:
     """Inputs that are fusions, which have seen the labels of every validation row."""
-    fitted = [one.step for one in made.step.inputs if session.made[one.step].step.kind.name == "fuse"]
+    fitted = [one.step for one in made.step.inputs if "held_out" in session.made[one.step].report]
     return [f"{', '.join(fitted)}: fitted on these rows, so optimistic"] if fitted else []
 
 
@@ -122,7 +122,7 @@ def _step(made: Made, folder: Path) -> dict[str, Any]:
     """What a step did now; time and rate are those of computing all that it made, where runs in this folder did."""
     spent = times_of(folder, made)
     found: dict[str, Any] = {
-        "step": made.step.name, "stage": made.step.kind.name, "does": made.step.words, "path": str(made.path),
+        "step": made.step.name, "stage": made.step.stage.name, "does": made.step.words, "path": str(made.path),
         "cached": made.cached, "seconds": round(spent["seconds"], 2) if spent else None,
     }  # fmt: skip
     if made.outcome is not None:

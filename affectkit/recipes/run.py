@@ -9,17 +9,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from affectkit.config import Config, Runtime
+from affectkit import tasks
+from affectkit.config import Config, Numerics, Runtime
 from affectkit.downloads import offline
 from affectkit.errors import AffectkitError, listed
 from affectkit.progress import part_of
 from affectkit.recipes.at_hand import Media, labels_of
 from affectkit.recipes.check import Plan
 from affectkit.recipes.steps import Ref, Step
+from affectkit.stages import inputs as what
 from affectkit.stages.map_stage import Outcome
+from affectkit.stages.stage import Context
+from affectkit.stages.train import AuxiliarySource
 from affectkit.store import Artifact, Cache, Failure, Features, NotMade
 from affectkit.store import features as column_of
 from affectkit.store.atomic import explained
+from affectkit.tables.frame_rates import frame_rates
 from affectkit.tables.labels import Labels
 from affectkit.types import Clip
 from affectkit.untrusted import parsed_json, read_text
@@ -70,7 +75,7 @@ class StepFailed(AffectkitError):
     """A step could not be done; those before it are cached."""
 
     def __init__(self, step: Step, cause: AffectkitError) -> None:
-        super().__init__(f"step {step.name} ({step.kind.name}): {cause}")
+        super().__init__(f"step {step.name} ({step.stage.name}): {cause}")
 
 
 class _Watched(Cache):
@@ -100,7 +105,7 @@ class Session:
 
     def media(self, step: Step) -> list[Clip]:
         """The clips of the data set that a step begins with."""
-        return self._media[step.places.data].clips
+        return self._media[step.keys.data].clips
 
     def artifact(self, ref: Ref) -> Artifact:
         """What a step has made, of its own clips."""
@@ -121,7 +126,7 @@ class Session:
 
     def labels(self, step: Step) -> Labels:
         """Those that the step names."""
-        return labels_of(self.plan, self._media, step, ("labels",), step.places.labels)
+        return labels_of(self.plan, self._media, step, ("labels",), step.keys.labels)
 
     def aux_labels(self, step: Step) -> list[Labels]:
         """Those of the tasks that are learnt along."""
@@ -142,27 +147,76 @@ class Session:
         """Run one step, whose inputs have been made. Raises what its stage raises."""
         self.cache.wrote = False
         began = time.monotonic()
-        found = step.kind.call(step, self)
+        done = step.stage.run(self._inputs(step), self._config(step), self._context(step))
         seconds = time.monotonic() - began
-        if isinstance(found, Outcome):
-            cached = not found.computed and not found.pending
-            made = Made(step, found.path, found.artifact, cached, seconds, found)
-        elif step.kind.makes == "file":
-            made = Made(step, found.path, None, False, seconds, None, found.report)
-        else:
-            made = Made(step, found.artifact.path, found.artifact, not self.cache.wrote, seconds, None, found.report)
+        cached = done.cached if done.outcome or step.stage.makes == "file" else not self.cache.wrote
+        made = Made(step, done.path, done.artifact, cached, seconds, done.outcome, dict(done.report))
         self.made[step.name] = made
         return made
 
+    def _inputs(self, step: Step) -> Any:
+        """What a step reads, as its stage takes it."""
+        values: dict[str, Any] = {}
+        refs = list(step.inputs)
+        for position in step.stage.positions:
+            taken, refs = (refs, []) if position.many else (refs[:1], refs[1:])
+            opened = [self._opened(ref) for ref in taken]
+            if opened:
+                values[position.name] = opened if position.many else opened[0]
+        for one in step.stage.inputs:
+            if one not in step.stage.positions and one.in_recipes and not isinstance(one, what.Clips):
+                values[one.name] = self._value(step, one)
+        return step.stage.Inputs(**values)
+
+    def _opened(self, ref: Ref) -> Any:
+        makes = self.made[ref.step].step.stage.makes
+        if makes == "predictions":
+            return self.scores(ref.step)
+        return self.features(ref) if makes == "features" else self.artifact(ref)
+
+    def _value(self, step: Step, one: what.Input) -> Any:
+        if isinstance(one, what.Media):
+            return self.media(step)
+        if isinstance(one, what.Labels):
+            return self.labels(step)
+        if isinstance(one, what.File):
+            return self.submission(step) if one.kind == "made" else step.paths.get(one.name)
+        said = getattr(step.keys, one.name)
+        if isinstance(one, what.Rates) and said is not None:
+            return frame_rates(step.paths[one.name] if isinstance(said, str) else said)
+        if isinstance(one, what.Artifacts):
+            return self.scores(said) if said else None
+        if isinstance(one, what.Auxiliary):
+            return [
+                AuxiliarySource(self._along(Ref.of(along.from_)), labels, tasks.get(along.task))
+                for along, labels in zip(said, self.aux_labels(step), strict=True)
+            ]
+        return said
+
+    def _along(self, ref: Ref) -> Features:
+        makes = self.made[ref.step].step.stage.makes
+        return self.features(ref) if makes == "features" else Features(self.artifact(ref))
+
+    def _config(self, step: Step) -> Config:
+        config = step.config(step.stage.Config)
+        paths = {name: str(path) for name, path in step.paths.items() if name in type(config).model_fields}
+        if step.weights_of:
+            paths["weights"] = str(self.made[step.weights_of].path)
+        return config.model_copy(update=paths)
+
+    def _context(self, step: Step) -> Context:
+        numerics = step.config(Numerics) if step.stage.has_numerics else Numerics()
+        return Context(self.cache, self.runtime, self.device, numerics.model_copy(update={"device": self.device}))
+
     def given(self, step: Step) -> int:
         """How many clips a step is given."""
-        if step.kind.makes in ("crops", "sound"):
+        if step.stage.makes in ("crops", "sound"):
             return len(self.media(step))
         own = [set(self.artifact(one).clips) for one in step.inputs if self._has_clips(one)]
         return len(set.intersection(*own)) if own else len(self.artifact(step.inputs[-1]))
 
     def _has_clips(self, ref: Ref) -> bool:
-        return self.made[ref.step].step.kind.makes in _OF_CLIPS
+        return self.made[ref.step].step.stage.makes in _OF_CLIPS
 
 
 def run_all(session: Session, say: Callable[[Made], None] = lambda made: None) -> list[Made]:
@@ -239,7 +293,7 @@ def dry_run(session: Session) -> list[Row]:
     with offline():
         for step in session.plan.steps.values():
             state, is_done = _state(session, step, rows)
-            rows[step.name] = Row(step.name, step.kind.name, step.words, state, is_done)
+            rows[step.name] = Row(step.name, step.stage.name, step.words, state, is_done)
     return list(rows.values())
 
 
@@ -248,17 +302,17 @@ def _state(session: Session, step: Step, before: dict[str, Row]) -> tuple[str, b
         return f"needs {', '.join(lacks)}", False
     if waits := [name for name in step.needs if name not in before or not before[name].is_done]:
         return f"waits for {', '.join(waits)}", False
-    if step.kind.makes == "file":
+    if step.stage.makes == "file":
         return f"writes {session.submission(step)}", False
     try:
         return _of(session.run(step))
     except NotMade:
-        if step.kind.makes in ("head", "network", "report") or step.kind.name == "fuse":
+        if not step.stage.is_map:
             return "to compute", False
         count = session.given(step)
         return f"{count} of {count} clips to compute", False
     except AffectkitError as error:
-        session.plan.draft.problem(["steps", step.name], f"step {step.name} ({step.kind.name}): {error}")
+        session.plan.draft.problem(["steps", step.name], f"step {step.name} ({step.stage.name}): {error}")
         return "cannot run", False
 
 

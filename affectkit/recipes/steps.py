@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import Any, TypeVar
 
-from pydantic import Field
+from pydantic import Field, create_model
+from pydantic.fields import FieldInfo
 
-from affectkit import plugins
 from affectkit.config import Config
 from affectkit.media.sampling import Rate
+from affectkit.stages import inputs as what
+from affectkit.stages.stage import Stage
 from affectkit.tables.labels import DatasetLabels
 
-if TYPE_CHECKING:
-    from affectkit.recipes.run import Session
-
 C = TypeVar("C", bound=Config)
-Makes = Literal["crops", "sound", "features", "head", "network", "predictions", "report", "file"]
 
 
 @dataclass(frozen=True)
@@ -37,46 +36,6 @@ class Ref:
         return f"{self.step}:{self.column}" if self.column else self.step
 
 
-@dataclass(frozen=True)
-class Slot:
-    """Inputs of one sort that a stage takes one after the other: how many at least, and whether more."""
-
-    makes: tuple[Makes, ...]
-    least: int = 1
-    more: bool = False
-
-
-class Media(Config):
-    """Media of a data set. Its folder comes from --root."""
-
-    data: str = Field(description="a data set of the recipe")
-
-
-class FacesPlaces(Media):
-    """As `extract faces` takes them."""
-
-    videos: str | None = Field(None, description="for folders of crops: the videos their times come from")
-    source_fps: Rate | str | None = Field(
-        None,
-        union_mode="left_to_right",
-        description="for folders of crops: their rate, recorded as assumed, or a table clip,fps",
-    )
-    first_frame: int = Field(1, ge=0, le=1, description="for folders of crops: the number of a clip's first frame")
-
-
-class AudioPlaces(Media):
-    """As `extract audio` takes them."""
-
-    mouth: str | None = Field(None, description="for vad mouth: a CSV of mouth openings")
-
-
-class Labelled(Config):
-    """Labels of a data set of the recipe, or of a table."""
-
-    labels: str = Field(description="a data set of the recipe, or a CSV file")
-    splits: str | None = Field(None, description="CSV clip,split that overrides other splits")
-
-
 class Along(Config):
     """A task that is learnt along."""
 
@@ -85,71 +44,60 @@ class Along(Config):
     task: str = Field(description="the task")
 
 
-class TrainPlaces(Labelled):
-    """As `train-head` and `finetune` take them."""
-
-    aux: list[Along] = Field([], description="tasks to learn along")
-
-
-class ScorePlaces(Labelled):
-    """As `evaluate` takes them."""
-
-    against: str | None = Field(None, description="another step's predictions to compare with")
+_KEYS: dict[type[what.Input], tuple[str, Any]] = {
+    what.Media: ("data", str), what.Labels: ("labels", str), what.Artifacts: ("", str | None),
+    what.File: ("", str | None), what.Rates: ("", Rate | str | None), what.Auxiliary: ("", list[Along]),
+}  # fmt: skip
+"""Of each sort of input its key in a step, where that is not the input's own name, and the type of its value."""
 
 
-class PredictPlaces(Config):
-    """As `predict` takes them."""
+@cache
+def keys_of(stage: Stage) -> type[Config]:
+    """The model of what a step says of its inputs, beside `from`."""
+    fields: dict[str, Any] = {}
+    for one in stage.inputs:
+        if not one.in_recipes or isinstance(one, what.Clips) or one in stage.positions:
+            continue
+        name, kind = ("", one.type) if isinstance(one, what.Value) else _KEYS[type(one)]
+        is_required = (one.is_required and not one.many) or isinstance(one, what.Media)
+        kind = str if is_required and isinstance(one, what.File) else kind
+        default: Any = ... if is_required else [] if one.many else one.default
+        more: dict[str, Any] = {"union_mode": "left_to_right"} if isinstance(one, what.Rates) else {}
+        if isinstance(one, what.Value):
+            more = {"ge": one.least_value, "le": one.most_value}
+        fields[name or one.name] = (kind, Field(default, description=one.help, **more))
+    model: type[Config] = create_model(f"KeysOf{type(stage).__name__}", __base__=Config, **fields)
+    return model
 
-    at: str | None = Field(None, description="CSV clip,start,end: predict its rows")
+
+@cache
+def models_of(stage: Stage) -> tuple[type[Config], ...]:
+    """The models that read a step's settings."""
+    return (*stage.configs, keys_of(stage))
 
 
-class SubmitPlaces(Config):
-    """As `submit` takes them."""
-
-    template: str = Field(description="the organisers' file")
-    videos: str | None = Field(None, description="folder of the videos that give frames their times")
-    out: str | None = Field(None, description="the file to write  [default: in the run's folder]")
-
-
-class Nothing(Config):
-    """A stage without any."""
+@cache
+def settings_of(stage: Stage) -> Mapping[str, type[Config]]:
+    """Every setting, with the model that reads it. The device is the whole run's."""
+    return {
+        item.alias or name: model
+        for model in models_of(stage) for name, item in model.model_fields.items() if name != "device"
+    }  # fmt: skip
 
 
-@dataclass(frozen=True, repr=False)
-class Kind:
-    """A stage, as recipes use it.
+@cache
+def files_of(stage: Stage) -> Mapping[str, str]:
+    """The settings that are paths of what must be there: `file` or `folder`."""
+    inputs = {one.name: one.kind for one in stage.inputs if isinstance(one, what.File) and one.kind != "made"}
+    inputs |= {one.name: "file" for one in stage.inputs if isinstance(one, what.Rates)}
+    config = {name: "file" for name, item in stage.Config.model_fields.items() if is_file(item)}
+    return inputs | config
 
-    configs: its own config models; places: what else it is told; takes: what it may read, one of several rows of slots,
-    which `wants` says in words; `plugin`: the group and the setting that names the plugin which `option` is for;
-    `files` and `folders`: those of its places that must exist; along: what tasks learnt along are read from; `call`
-    runs the stage.
-    """
 
-    name: str
-    makes: Makes
-    configs: tuple[type[Config], ...]
-    call: Callable[[Step, Session], Any]
-    says: str
-    takes: tuple[tuple[Slot, ...], ...] = ((),)
-    wants: str = "no input"
-    places: type[Config] = Nothing
-    plugin: tuple[plugins.Group, str] | None = None
-    files: tuple[str, ...] = ()
-    folders: tuple[str, ...] = ()
-    along: tuple[Makes, ...] = ("features",)
-
-    @property
-    def settings(self) -> dict[str, type[Config]]:
-        """Every setting, with the model that reads it. The device is the whole run's."""
-        models = (*self.configs, self.places)
-        return {
-            item.alias or name: model
-            for model in models for name, item in model.model_fields.items() if name != "device"
-        }  # fmt: skip
-
-    def accepts(self, given: Sequence[Makes]) -> bool:
-        """Whether inputs of these sorts fill one of the rows of slots."""
-        return any(_fills(row, given) for row in self.takes)
+def is_file(item: FieldInfo) -> bool:
+    """Whether a text in a config's field is the path of a file."""
+    extra = item.json_schema_extra
+    return isinstance(extra, dict) and bool(extra.get("is_file"))
 
 
 @dataclass(frozen=True, repr=False)
@@ -157,17 +105,17 @@ class Step:
     """A step that has been checked: `inputs` are those of `from`, `needs` all steps that come first."""
 
     name: str
-    kind: Kind
+    stage: Stage
     inputs: tuple[Ref, ...]
     needs: tuple[str, ...]
     settings: Mapping[str, Any]
     configs: Mapping[type[Config], Config]
-    places: Any
+    keys: Any
     paths: Mapping[str, Path] = field(default_factory=dict)
     weights_of: str | None = None
 
     def __repr__(self) -> str:
-        return f"Step({self.name}: {self.kind.name})"
+        return f"Step({self.name}: {self.stage.name})"
 
     def config(self, model: type[C]) -> C:
         """Its settings for a model."""
@@ -182,21 +130,21 @@ class Step:
     @property
     def aux(self) -> list[Along]:
         """Tasks to learn along."""
-        found: list[Along] = getattr(self.places, "aux", [])
+        found: list[Along] = getattr(self.keys, "aux", [])
         return found
 
     @property
     def plugin(self) -> str:
         """The name of its plugin, given or not; empty where it has none."""
-        return str(self.setting(self.kind.plugin[1]) or "") if self.kind.plugin else ""
+        return str(self.setting(self.stage.plugin[1]) or "") if self.stage.plugin else ""
 
     @property
     def words(self) -> str:
         """What it does, for people."""
-        sources = ", ".join(map(str, self.inputs)) or str(getattr(self.places, "data", ""))
+        sources = ", ".join(map(str, self.inputs)) or str(getattr(self.keys, "data", ""))
         plugin = self.plugin or f"what {self.weights_of} made"
         task, form = self.setting("task"), self.setting("format")
-        return self.kind.says.format(inputs=sources, plugin=plugin, task=task, format=form)
+        return self.stage.says.format(inputs=sources, plugin=plugin, task=task, format=form)
 
 
 @dataclass(frozen=True)
@@ -212,14 +160,3 @@ class DataSet:
         """As the stages take it."""
         assert self.root is not None
         return DatasetLabels(self.dataset, self.root, self.option)
-
-
-def _fills(row: Sequence[Slot], given: Sequence[Makes]) -> bool:
-    at = 0
-    for slot in row:
-        count = 0
-        while at < len(given) and given[at] in slot.makes and (slot.more or count < slot.least):
-            at, count = at + 1, count + 1
-        if count < slot.least:
-            return False
-    return at == len(given)

@@ -1,8 +1,11 @@
-"""`affectkit extract audio`: media -> waveforms, with a row a stretch of speech."""
+"""`affectkit extract audio`: Decode the sound of each clip, and find where there is speech in it.
+
+Media -> waveforms, with a row a stretch of speech.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from importlib.metadata import version
@@ -14,11 +17,13 @@ from pydantic import Field
 
 from affectkit.config import Config, Runtime
 from affectkit.errors import AffectkitError, ClipError, UsageError
-from affectkit.media import Waveform, decoder_version, read_audio
+from affectkit.media import MEDIA_SUFFIXES, Waveform, decoder_version, read_audio
 from affectkit.prefetch import ahead, worker_count
 from affectkit.stages.faces import clip_error
+from affectkit.stages.inputs import file, media
 from affectkit.stages.map_stage import Outcome, Sink, run, with_notices
 from affectkit.stages.row_counts import sound_notices
+from affectkit.stages.stage import CLIPS_KEPT, Context, Need, Result, Stage
 from affectkit.store import Cache, waveforms_schema
 from affectkit.tables.sources import are_crops, clip_entries, sound_sources
 from affectkit.types import Clip, Floats, Openings
@@ -182,3 +187,47 @@ def _write(sink: Sink, clip: str, heard: _Heard) -> None:
         sink.damage(clip, waveform.problem)
     scalars = {"sampling_rate": waveform.sampling_rate, "offset": waveform.offset, "origin": waveform.origin}
     sink.end(clip, scalars, "partial" if waveform.problem else "ok")
+
+
+class ExtractAudio(Stage):
+    """Decode the sound of each clip: mono, at one sampling rate, and where there is speech in it.
+
+    Every stretch of speech is a row, in seconds on the clock of the clip's face rows; without --vad the one row is all
+    of the sound.
+
+    Examples:
+
+    `affectkit extract audio clips/ --vad silero`
+
+    `affectkit extract audio talk.wav --vad energy --top-db 25 --denoise spectral-gate`
+
+    `affectkit extract audio clips/ --vad mouth --mouth openings.csv`
+    """
+
+    name = "extract-audio"
+    makes = "sound"
+    says = "sound of {inputs}"
+    Config = AudioConfig
+    runtime = ("workers", "rehash", "retry_failed")
+    is_map = True
+    kept = CLIPS_KEPT
+
+    @dataclass(frozen=True)
+    class Inputs:
+        """Media, and for one kind of voice activity a table."""
+
+        media: Sequence[Clip] = media(
+            MEDIA_SUFFIXES, help="video or audio files, a folder, a manifest CSV, or - (paths on stdin)"
+        )
+        mouth: Path | None = file("for --vad mouth: a CSV of mouth openings")
+
+    def needs(self, config: AudioConfig, files: Mapping[str, Path]) -> Iterator[Need]:
+        yield Need("vad", f"packages of vad {config.vad}", config.versions)
+
+    def run(self, inputs: Inputs, config: AudioConfig, context: Context) -> Result:
+        return Result.of(extract_audio(
+            context.cache, inputs.media, config, context.runtime, mouth=inputs.mouth, out=context.out
+        ))  # fmt: skip
+
+
+STAGE = ExtractAudio

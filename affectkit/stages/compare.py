@@ -1,12 +1,13 @@
-"""`affectkit compare`: prediction sets side by side, and which differences are beyond noise.
+"""`affectkit compare`: Lay prediction sets side by side and say which differences are beyond noise.
+
+Prediction sets side by side, and which differences are beyond noise.
 
 All sets are scored on the rows that every one of them has, so that none is better for having left out what is hard.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -18,16 +19,14 @@ from affectkit import bootstrap, metrics, tasks
 from affectkit.errors import UsageError
 from affectkit.stages import scoring
 from affectkit.stages.evaluate import intervals
-from affectkit.stages.reports import ComparisonShape, report_at_hand
-from affectkit.stages.scoring import Scored, ScoringConfig, gather
-from affectkit.store import Artifact, Cache
-from affectkit.store.atomic import write_text
+from affectkit.stages.fit_stage import FitStage, Report, Write
+from affectkit.stages.inputs import artifacts, labels, splits
+from affectkit.stages.reports import ComparisonShape
+from affectkit.stages.scoring import Scored, ScoringConfig, gather, interval_header, rows_said
+from affectkit.stages.stage import Result, Table
 from affectkit.tables import predictions as tables
 from affectkit.tables.labels import Labels, identity, read
 from affectkit.tasks import Task
-
-VERSION = 4
-REPORT_FILE = "report.json"
 
 
 class CompareConfig(ScoringConfig):
@@ -40,45 +39,100 @@ class CompareConfig(ScoringConfig):
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """The artifact and what it says: each system's scores and intervals, and its differences to the reference."""
+class Given:
+    """What is laid side by side: the prediction sets, the labels, the task."""
 
-    artifact: Artifact
-    report: dict[str, Any]
+    inputs: Compare.Inputs
+    config: CompareConfig
+    task: Task
+
+    @property
+    def names(self) -> list[str]:
+        """The sets as they were named."""
+        return [str(path) for path in self.inputs.predictions]
 
 
-def compare(
-    cache: Cache, sets: Sequence[Path], labels: Labels, config: CompareConfig, *,
-    splits: Path | None = None, out: Path | None = None,
-) -> Comparison:  # fmt: skip
-    """Score two or more prediction sets on their common rows. Raises UsageError."""
-    if len(sets) < 2:
-        raise UsageError(f"compare takes two or more prediction sets; {len(sets)} given (evaluate scores a single one)")
-    task = tasks.get(config.task)
-    config.checked(task)
-    inputs = {
-        "stage": "compare",
-        "version": VERSION,
-        "config": config.model_dump(mode="json", exclude={"task"}),
-        "task": task.model_dump(mode="json"),
-        "predictions": [tables.identity(path) for path in sets],
-        "names": [str(path) for path in sets],
-        "labels": identity(labels, task),
-        "splits": tables.identity(splits) if splits else None,
-    }
-    found = cache.find("compare", task.name, inputs, out)
-    said = report_at_hand(cache, found, REPORT_FILE, ComparisonShape)
-    if found is not None and said is not None:
-        return Comparison(found, said)
-    known = read(labels, task)
-    scored = gather(task, [tables.load(path, task) for path in sets], known, config, splits)
-    report = _report(task, scored, [str(path) for path in sets], config)
-    artifact = cache.create_whole(
-        "compare", task.name, inputs,
-        lambda folder: write_text(folder / REPORT_FILE, json.dumps(report, indent=1)),
-        upstream=tables.artifact_paths(sets), out=out,
-    )  # fmt: skip
-    return Comparison(artifact, report)
+class Compare(FitStage):
+    """Lay prediction sets side by side and say which differences are beyond noise.
+
+    All are scored on the rows that every set has; differences are drawn clip by clip, the same clips for both.
+
+    Examples:
+
+    `affectkit compare "$VIDEO" "$AUDIO" "$FUSED" --labels va.csv --task va`
+
+    `affectkit compare a.csv b.csv c.csv --labels expr.csv --task expr --reference best --json`
+    """
+
+    name = "compare"
+    makes = "report"
+    says = "{inputs} side by side"
+    version = 4
+    file = "report.json"
+    shape = ComparisonShape
+    Config = CompareConfig
+
+    @dataclass(frozen=True)
+    class Inputs:
+        """The sets, and what they are scored against."""
+
+        predictions: Sequence[Path] = artifacts(
+            "predictions", help="two or more prediction artifacts or CSV files", many=True, least=2
+        )
+        labels: Labels = labels()
+        splits: Path | None = splits()
+
+    def reads_task(self, config: CompareConfig) -> tuple[Task, str]:
+        task = tasks.get(config.task)
+        return task, f"not {task.name}"
+
+    def resolve(self, inputs: Inputs, config: CompareConfig) -> Given:
+        if (count := len(inputs.predictions)) < 2:
+            raise UsageError(f"compare takes two or more prediction sets; {count} given (evaluate scores a single one)")
+        task = tasks.get(config.task)
+        config.checked(task)
+        return Given(inputs, config, task)
+
+    def called(self, given: Given) -> str:
+        return given.task.name
+
+    def identity(self, given: Given) -> dict[str, Any]:
+        inputs = given.inputs
+        return {
+            "config": given.config.model_dump(mode="json", exclude={"task"}),
+            "task": given.task.model_dump(mode="json"),
+            "predictions": [tables.identity(path) for path in inputs.predictions],
+            "names": given.names,
+            "labels": identity(inputs.labels, given.task),
+            "splits": tables.identity(inputs.splits) if inputs.splits else None,
+        }
+
+    def upstream(self, given: Given) -> list[Path]:
+        return tables.artifact_paths(given.inputs.predictions)
+
+    def compute(self, given: Given) -> tuple[Report, Write]:
+        """Every set on the rows that all of them have."""
+        inputs, task = given.inputs, given.task
+        sets = [tables.load(path, task) for path in inputs.predictions]
+        scored = gather(task, sets, read(inputs.labels, task), given.config, inputs.splits)
+        return _report(task, scored, given.names, given.config), lambda folder: None
+
+    def lines(self, result: Result) -> Iterator[str | Table]:
+        report = result.report
+        yield from rows_said(report)
+        marks = [chr(ord("A") + place) if place < 26 else str(place + 1) for place in range(len(report["systems"]))]
+        systems = list(zip(marks, report["systems"], strict=True))
+        yield from (f"{mark}: {system['path']}" for mark, system in systems)
+        reference = marks[report["reference"]["place"]]
+        yield _systems_table(report, systems, reference)
+        yield f"* beyond noise; constant: {report['constant']['what']}"
+        for mark, system in systems:
+            if gap := system.get("differences", {}).get(report["metric"]):
+                yield _verdict(report["metric"], mark, reference, gap)
+        yield from (f"note: {caution}" for caution in report["cautions"])
+
+
+STAGE = Compare
 
 
 def _report(task: Task, scored: Scored, names: Sequence[str], config: CompareConfig) -> dict[str, Any]:
@@ -133,3 +187,31 @@ def _chosen_by_score(config: CompareConfig, systems: int) -> list[str]:
     if config.reference == "first" or systems < 3:
         return []
     return ["the reference was chosen by its score on these rows, which flatters it"]
+
+
+def _systems_table(
+    report: Mapping[str, Any], systems: Sequence[tuple[str, Mapping[str, Any]]], reference: str
+) -> Table:
+    rows: list[tuple[str, ...]] = []
+    for name in report["systems"][0]["scores"]:
+        for mark, system in systems:
+            cells = [_with_interval(system["scores"][name], system["intervals"].get(name), "")]
+            if gap := system.get("differences", {}).get(name):
+                cells.append(_with_interval(gap["difference"], (gap["low"], gap["high"]), "+"))
+                cells.append(f"{gap['p_adjusted']:.3f}{' *' if gap['beyond_noise'] else ''}")
+            rows.append((name if mark == systems[0][0] else "", mark, *cells))
+        rows.append(("", "constant", f"{report['constant']['scores'][name]:.3f}"))
+    return Table(("score", "", f"pooled, {interval_header(report)}", f"less {reference}", "p (Holm)"), tuple(rows))
+
+
+def _verdict(metric: str, mark: str, reference: str, gap: Mapping[str, Any]) -> str:
+    if not gap["beyond_noise"]:
+        return f"{mark} and {reference} cannot be told apart by {metric} (p {gap['p_adjusted']:.3f})"
+    better = (gap["difference"] < 0) == (metric == "mae")
+    word = "better" if better else "worse"
+    return f"{mark} is {word} than {reference} by {metric}, beyond noise (p {gap['p_adjusted']:.3f})"
+
+
+def _with_interval(value: float, bounds: Sequence[float] | None, sign: str) -> str:
+    interval = f" [{bounds[0]:{sign}.3f}, {bounds[1]:{sign}.3f}]" if bounds else ""
+    return f"{value:{sign}.3f}{interval}"

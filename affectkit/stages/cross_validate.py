@@ -1,4 +1,4 @@
-"""`affectkit train-head --folds K`: every labelled clip is predicted by a head that never saw it, nor its subject.
+"""Cross-validation (`train-head --folds K`): every labelled clip is predicted by a head that never saw it.
 
 Fold k is test. Where the head chooses anything by validation (when to stop, an option, the width of smoothing), fold
 k + 1 is val and the others are train; where it does not, all the others are train. Clips that have split test are left

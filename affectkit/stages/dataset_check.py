@@ -1,4 +1,4 @@
-"""`affectkit dataset check`: what a data set holds, and what in it would bias a result, before any training."""
+"""`dataset check`: what a data set holds, and what in it would bias a result, before any training."""
 
 from __future__ import annotations
 

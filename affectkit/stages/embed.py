@@ -1,9 +1,13 @@
-"""`affectkit embed`: crops or waveforms -> a feature sequence a clip, through one backbone, frozen or fine-tuned."""
+"""`affectkit embed`: Run a frozen backbone over cached crops or waveforms and keep the embeddings.
+
+Crops or waveforms -> a feature sequence a clip, through one backbone, frozen or fine-tuned.
+"""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
@@ -20,11 +24,14 @@ from affectkit.progress import doing
 from affectkit.speech.windows import Windowing, whole_clips
 from affectkit.stages import finetuned_backbone
 from affectkit.stages.batches import Lengths, embed_crops, embed_windows
+from affectkit.stages.inputs import artifacts, clips
 from affectkit.stages.map_stage import Outcome, Sink, entries_of, run
 from affectkit.stages.numerics import asked_numerics, recorded_numerics, table_of
 from affectkit.stages.row_counts import SEEN, row_notices
+from affectkit.stages.stage import CLIPS_KEPT, Context, Result, Stage
 from affectkit.store import Artifact, Cache, Schema, features_schema
 from affectkit.store.kinds import wrong_kind
+from affectkit.tables.ids import ClipChoice, choose
 from affectkit.weights import WeightsFile
 
 VERSION = 1
@@ -270,3 +277,56 @@ def _short_enough(audio: Artifact, clips: list[str], sink: Sink) -> list[str]:
         sink.fail(clip, f"{seconds[clip]:.0f} s of sound are more than a window may hold ({LONGEST:g} s): "
                         "give --window SECONDS")  # fmt: skip
     return [clip for clip in clips if seconds[clip] <= LONGEST]
+
+
+class Embed(Stage):
+    """Run a frozen backbone over cached crops or waveforms and keep the embeddings.
+
+    Examples:
+
+    `affectkit embed "$FACES" --backbone resnet50.tv_in1k`
+
+    `affectkit embed "$FACES" --backbone vgg16 -o layer=fc2 --dtype float16`
+
+    `affectkit embed "$FACES" --backbone efficientnet-lite0 --device cuda --precision bfloat16`
+
+    `affectkit embed "$AUDIO" --backbone wav2vec2 -o model=microsoft/wavlm-base -o layers=6,9 --window 4 --hop 2`
+
+    `affectkit embed "$AUDIO" --backbone deepspectrum -o net=vgg16.tv_in1k -o net.layer=fc2 --window 1 --hop 0.5`
+    """
+
+    name = "embed"
+    makes = "features"
+    says = "{plugin} on {inputs}"
+    Config = EmbedConfig
+    plugin = ("backbones", "backbone")
+    runtime = ("workers", "retry_failed")
+    has_numerics = True
+    is_map = True
+    kept = CLIPS_KEPT
+
+    @dataclass(frozen=True)
+    class Inputs:
+        """Crops for a backbone that sees, sound for one that listens."""
+
+        artifact: Artifact = artifacts("crops", "sound", help="what extract faces or extract audio printed")
+        clips: ClipChoice = clips()
+
+    def mistakes(self, config: Mapping[str, Any], inputs: int, plugin: Any) -> Iterator[tuple[str, str]]:
+        is_network = str(config.get("weights", "")).startswith("@")
+        if plugin is None and not is_network:
+            yield "", 'needs backbone (affectkit list backbones), or weights = "@STEP" of a finetune step'
+        if plugin is not None and is_network:
+            yield (
+                "backbone",
+                (f'weights = "{config["weights"]}" brings its own backbone: leave {config.get("backbone")} out'),
+            )
+
+    def run(self, inputs: Inputs, config: EmbedConfig, context: Context) -> Result:
+        chosen = choose(inputs.clips, inputs.artifact.clips)
+        return Result.of(embed(
+            context.cache, inputs.artifact, config, context.numerics, context.runtime, clips=chosen, out=context.out
+        ))  # fmt: skip
+
+
+STAGE = Embed

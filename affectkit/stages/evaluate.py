@@ -1,12 +1,14 @@
-"""`affectkit evaluate`: predictions against labels, on the test clips (else the validation clips).
+"""`affectkit evaluate`: Score predictions against labels.
+
+Predictions against labels, on the test clips (else the validation clips).
 
 Every score comes with how sure it is: an interval from drawing whole clips again and again, never single rows.
 """
 
 from __future__ import annotations
 
-import json
 import math
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,9 +20,20 @@ from affectkit import bootstrap, metrics, tasks
 from affectkit.errors import UsageError, require
 from affectkit.stages import scoring
 from affectkit.stages import scoring as calibration
-from affectkit.stages.reports import EvaluationShape, report_at_hand
-from affectkit.stages.scoring import Scored, ScoringConfig, constants, gather
-from affectkit.store import Artifact, Cache
+from affectkit.stages.fit_stage import FitStage, Report, Write
+from affectkit.stages.inputs import artifacts, labels, splits
+from affectkit.stages.reports import EvaluationShape
+from affectkit.stages.scoring import (
+    Scored,
+    ScoringConfig,
+    constants,
+    gather,
+    interpolation_said,
+    interval_header,
+    interval_said,
+    rows_said,
+)
+from affectkit.stages.stage import Need, Result, Table
 from affectkit.store.atomic import write_text
 from affectkit.tables import predictions as tables
 from affectkit.tables.labels import Labels, identity, read
@@ -28,8 +41,6 @@ from affectkit.tables.timeline import by_clip
 from affectkit.tasks import Task
 from affectkit.types import ClipLabels, Predictions
 
-VERSION = 5
-REPORT_FILE = "report.json"
 CLIPS_FILE = "clips.csv"
 
 
@@ -43,66 +54,128 @@ class EvaluateConfig(ScoringConfig):
 
 
 @dataclass(frozen=True)
-class Evaluation:
-    """The artifact and what it says: scores, intervals, the split, and how many rows counted."""
+class Given:
+    """What is scored: the predictions, the labels, the task."""
 
-    artifact: Artifact
-    report: dict[str, Any]
+    inputs: Evaluate.Inputs
+    config: EvaluateConfig
+    task: Task
 
 
-def evaluate(
-    cache: Cache, predictions: Path, labels: Labels, config: EvaluateConfig, *,
-    splits: Path | None = None, against: Path | None = None, out: Path | None = None,
-) -> Evaluation:  # fmt: skip
-    """Score one prediction set: pooled over all rows and, beside it and labelled so, the mean over clips.
+class Evaluate(FitStage):
+    """Score predictions against labels, on split test if there is one, else on val.
 
-    `against` is another prediction set, compared on the rows that both have a score for. Raises UsageError, and
-    MissingExtra for figures without matplotlib.
+    Every pooled score has an interval, from drawing whole clips with replacement.
+
+    Examples:
+
+    `affectkit evaluate "$FUSED" --labels va.csv --task va --json`
+
+    `affectkit evaluate "$FUSED" --labels va.csv --task va --against "$P" --by subject`
+
+    `affectkit evaluate "$P" --labels expr.csv --task expr --figures --clips 'video1*'`
     """
-    task = tasks.get(config.task)
-    config.checked(task)
-    if config.clips and not config.figures:
-        raise UsageError("--clips says which clips are drawn: give --figures as well")
-    if against and not config.draws:
-        raise UsageError("--against compares by draws: --draws 0 leaves none")
-    inputs = {
-        "stage": "evaluate",
-        "version": VERSION,
-        "config": config.model_dump(mode="json", exclude={"task"}),
-        "task": task.model_dump(mode="json"),
-        "predictions": tables.identity(predictions),
-        "against": tables.identity(against) if against else None,
-        "labels": identity(labels, task),
-        "splits": tables.identity(splits) if splits else None,
-    }
-    found = cache.find("evaluate", task.name, inputs, out)
-    said = report_at_hand(cache, found, REPORT_FILE, EvaluationShape)
-    if found is not None and said is not None:
-        return Evaluation(found, said)
-    if config.figures:
-        require("matplotlib", "matplotlib", "figures", "drawing figures")
-    known = read(labels, task)
-    given = tables.load(predictions, task)
-    scored = gather(task, [given], known, config, splits)
-    report = _report(task, scored, config)
-    if against:
-        report["against"] = _against(task, given, against, known, config, splits, scored.split)
-    each = {} if task.level == "clip" else _each_clip(task, scored)
 
-    def write(folder: Path) -> None:
-        write_text(folder / REPORT_FILE, json.dumps(report, indent=1))
-        if each:
-            write_text(folder / CLIPS_FILE, _clip_table(task, scored, each))
+    name = "evaluate"
+    makes = "report"
+    says = "{inputs} against labels of {task}"
+    version = 5
+    file = "report.json"
+    shape = EvaluationShape
+    Config = EvaluateConfig
+
+    @dataclass(frozen=True)
+    class Inputs:
+        """One prediction set, or two to compare by `against`."""
+
+        predictions: Path = artifacts("predictions", help="a prediction artifact or a CSV file")
+        labels: Labels = labels()
+        splits: Path | None = splits()
+        against: Path | None = artifacts(
+            "predictions", help="another prediction set: the difference to it, with an interval", option=True,
+            default=None,
+        )  # fmt: skip
+
+    def needs(self, config: EvaluateConfig, files: Mapping[str, Path]) -> Iterator[Need]:
         if config.figures:
-            from affectkit.stages import figures as figures_module
+            yield Need("figures", "matplotlib", _require_matplotlib)
 
-            figures_module.draw(folder / "figures", task, scored, report, each, predictions, config.clips)
+    def reads_task(self, config: EvaluateConfig) -> tuple[Task, str]:
+        task = tasks.get(config.task)
+        return task, f"not {task.name}"
 
-    artifact = cache.create_whole(
-        "evaluate", task.name, inputs, write,
-        upstream=tables.artifact_paths([predictions, *([against] if against else [])]), out=out,
-    )  # fmt: skip
-    return Evaluation(artifact, report)
+    def resolve(self, inputs: Inputs, config: EvaluateConfig) -> Given:
+        task = tasks.get(config.task)
+        config.checked(task)
+        if config.clips and not config.figures:
+            raise UsageError("--clips says which clips are drawn: give --figures as well")
+        if inputs.against and not config.draws:
+            raise UsageError("--against compares by draws: --draws 0 leaves none")
+        return Given(inputs, config, task)
+
+    def called(self, given: Given) -> str:
+        return given.task.name
+
+    def identity(self, given: Given) -> dict[str, Any]:
+        inputs = given.inputs
+        return {
+            "config": given.config.model_dump(mode="json", exclude={"task"}),
+            "task": given.task.model_dump(mode="json"),
+            "predictions": tables.identity(inputs.predictions),
+            "against": tables.identity(inputs.against) if inputs.against else None,
+            "labels": identity(inputs.labels, given.task),
+            "splits": tables.identity(inputs.splits) if inputs.splits else None,
+        }
+
+    def upstream(self, given: Given) -> list[Path]:
+        sets = [given.inputs.predictions, *([given.inputs.against] if given.inputs.against else [])]
+        return tables.artifact_paths(sets)
+
+    def compute(self, given: Given) -> tuple[Report, Write]:
+        """Pooled over all rows and, beside it and labelled so, the mean over clips; against another set on the rows
+        that both have a score for."""
+        inputs, config, task = given.inputs, given.config, given.task
+        if config.figures:
+            _require_matplotlib()
+        labels_of_clip = read(inputs.labels, task)
+        predictions = tables.load(inputs.predictions, task)
+        scored = gather(task, [predictions], labels_of_clip, config, inputs.splits)
+        report = _report(task, scored, config)
+        if inputs.against:
+            report["against"] = _against(
+                task, predictions, inputs.against, labels_of_clip, config, inputs.splits, scored.split
+            )
+        each = {} if task.level == "clip" else _each_clip(task, scored)
+
+        def write(folder: Path) -> None:
+            if each:
+                write_text(folder / CLIPS_FILE, _clip_table(task, scored, each))
+            if config.figures:
+                from affectkit.stages.figures import draw
+
+                draw(folder / "figures", task, scored, report, each, inputs.predictions, config.clips)
+
+        return report, write
+
+    def lines(self, result: Result) -> Iterator[str | Table]:
+        report = result.report
+        yield from rows_said(report)
+        yield _scores_table(report)
+        if "calibration" in report:
+            calibration = report["calibration"]
+            yield f"expected calibration error {calibration['ece']:.4f} ({calibration['bins']} bins)"
+        yield from (f"note: {caution}" for caution in report["cautions"])
+        if other := report.get("against"):
+            yield from _difference_said(report, other)
+        if result.artifact is not None and (result.artifact.path / "figures").is_dir():
+            yield f"figures are in {result.artifact.path / 'figures'}"
+
+
+STAGE = Evaluate
+
+
+def _require_matplotlib() -> None:
+    require("matplotlib", "matplotlib", "figures", "drawing figures")
 
 
 def _report(task: Task, scored: Scored, config: ScoringConfig) -> dict[str, Any]:
@@ -198,3 +271,25 @@ def _clip_table(task: Task, scored: Scored, each: dict[str, float]) -> str:
         rows = places[clip].stop - places[clip].start
         writer.writerow([clip, rows, "" if math.isnan(value) else repr(value)])
     return text.getvalue()
+
+
+def _scores_table(report: Mapping[str, Any]) -> Table:
+    rows = []
+    for name, value in report["scores"].items():
+        if not name.startswith("clip-mean/"):
+            per_clip = report["scores"].get(f"clip-mean/{name}")
+            cells = (name, f"{value:.4f}", interval_said(report["intervals"].get(name)))
+            rows.append((*cells, "" if per_clip is None else f"{per_clip:.4f}"))
+    return Table(("score", "pooled", interval_header(report), "mean over clips"), tuple(rows))
+
+
+def _difference_said(report: Mapping[str, Any], other: Mapping[str, Any]) -> Iterator[str | Table]:
+    yield f"against {other['path']}, on {other['rows']} rows of {other['clips']} clips that both have:"
+    yield from (f"note: {each.replace(' of set 2', ' of the other set')}" for each in other.get("cautions", ()))
+    yield from interpolation_said(other)
+    rows = tuple(
+        (name, f"{other['scores'][name]:.4f}", f"{gap['difference']:+.4f}",
+         interval_said((gap["low"], gap["high"]), signed=True), f"{gap['p']:.3f}")
+        for name, gap in other["differences"].items()
+    )  # fmt: skip
+    yield Table(("score", "of the other", "difference", interval_header(report), "p"), rows)

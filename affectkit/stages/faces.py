@@ -1,4 +1,7 @@
-"""`affectkit extract faces`: media -> face tracks with encoded crops."""
+"""`affectkit extract faces`: Find, track and crop the face of each clip.
+
+Media -> face tracks with encoded crops.
+"""
 
 from __future__ import annotations
 
@@ -21,6 +24,7 @@ from affectkit.devices import resolve
 from affectkit.errors import AffectkitError, ClipError, UsageError, no_folder
 from affectkit.media import (
     STILL_SUFFIXES,
+    VIDEO_SUFFIXES,
     Frame,
     Sampling,
     StillReader,
@@ -34,14 +38,16 @@ from affectkit.media import (
 from affectkit.media.sampling import Rate
 from affectkit.plugins import Detector
 from affectkit.prefetch import prefetched, worker_count
+from affectkit.stages.inputs import file, media, rates, value
 from affectkit.stages.map_stage import Outcome, Sink, run, with_notices
 from affectkit.stages.numerics import table_of
 from affectkit.stages.row_counts import face_notices
+from affectkit.stages.stage import CLIPS_KEPT, Context, Result, Stage
 from affectkit.store import Artifact, Cache, faces_schema
 from affectkit.store.atomic import explained
 from affectkit.tables.crops import crop_frames
 from affectkit.tables.frame_numbers import FrameNumbers
-from affectkit.tables.frame_rates import FrameRates, frame_rates
+from affectkit.tables.frame_rates import FrameRates, Rates, frame_rates
 from affectkit.tables.sources import CropTimes, are_crops, clip_entries, crop_sources, media_sources
 from affectkit.tracks import (
     CropConfig,
@@ -452,3 +458,56 @@ def _encoded(path: Path, config: CropConfig) -> bytes:
     out = BytesIO()
     image.save(out, "JPEG", quality=config.quality) if config.format == "jpeg" else image.save(out, "PNG")
     return out.getvalue()
+
+
+class ExtractFaces(Stage):
+    """Find, track and crop the face of each clip.
+
+    Every sampled frame is a row; a frame without a face stays as a row with valid = 0.
+
+    Examples:
+
+    `affectkit extract faces clips/ --detector centerface --fps 5`
+
+    `affectkit extract faces talk.mp4 --frames 32 --face nearest --margin 10px --shape letterbox`
+
+    `affectkit extract faces cropped_aligned/ --videos videos/`
+
+    `affectkit extract faces --dataset affwild2 --root AffWild2/ --fps 5`
+    """
+
+    name = "extract-faces"
+    makes = "crops"
+    says = "faces of {inputs} ({plugin})"
+    Config = FacesConfig
+    plugin = ("detectors", "detector")
+    runtime = ("workers", "rehash", "retry_failed")
+    has_device = True
+    is_map = True
+    kept = CLIPS_KEPT
+
+    @dataclass(frozen=True)
+    class Inputs:
+        """Media, and of folders of crops where their times come from."""
+
+        media: Sequence[Clip] = media(
+            VIDEO_SUFFIXES, help="media files, a folder, folders of crops, a manifest CSV, or - (paths on stdin)"
+        )
+        videos: Path | None = file("for folders of crops: the videos their times come from", kind="folder")
+        source_fps: Rates | None = rates("for folders of crops: their rate, recorded as assumed, or a table clip,fps")
+        first_frame: int = value(
+            int, 1, "for folders of crops: the number of a clip's first frame in file names", least_value=0,
+            most_value=1,
+        )  # fmt: skip
+
+    def weights_matter(self, clips: Sequence[Clip]) -> bool:
+        return not are_crops(clips)
+
+    def run(self, inputs: Inputs, config: FacesConfig, context: Context) -> Result:
+        times = CropTimes(inputs.videos, inputs.source_fps, inputs.first_frame)
+        return Result.of(extract_faces(
+            context.cache, inputs.media, config, context.runtime, device=context.device, times=times, out=context.out
+        ))  # fmt: skip
+
+
+STAGE = ExtractFaces

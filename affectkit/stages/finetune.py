@@ -1,4 +1,6 @@
-"""`affectkit finetune`: cached crops or waveforms and labels -> a backbone and its head, trained together.
+"""`affectkit finetune`: Train a backbone and its head together, on cached crops or waveforms.
+
+Cached crops or waveforms and labels -> a backbone and its head, trained together.
 
 The folder holds `network.json` and `network.safetensors` (see `learning.saved`), `finetune.json` (what became of it:
 scores, clips, units, the split table) and `history.jsonl`. Several GPUs train together where torchrun starts it; then
@@ -9,7 +11,7 @@ from __future__ import annotations
 
 import json
 import signal
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
 from importlib.metadata import version
@@ -29,7 +31,10 @@ from affectkit.plugins import Epoch, Interrupted, Network, Units
 from affectkit.prefetch import worker_count
 from affectkit.stages import fit_stage, reports
 from affectkit.stages.batches import Lengths
-from affectkit.stages.fit_stage import Partly, Unfinished, collapse, fitted, outcome
+from affectkit.stages.embed import notices as about_licence
+from affectkit.stages.fit_stage import Partly, Unfinished, collapse, fitted, outcome, training_said
+from affectkit.stages.inputs import artifacts, auxiliary, file, labels, splits
+from affectkit.stages.stage import TRAINING, TRAINING_KEPT, Context, Result, Stage, Table
 from affectkit.stages.train import AuxiliarySource, Trained, lineage
 from affectkit.stages.tune import watched
 from affectkit.store import Artifact, Cache, Features
@@ -164,7 +169,7 @@ def _digest(upstream: Artifact, used: Used, along: Sequence[Along]) -> str:
 
 
 VERSION = 1
-STAGE = "finetune"
+NAME = "finetune"
 REPORT_FILE = "finetune.json"
 HISTORY_FILE = "history.jsonl"
 _COLUMNS = {"image": "image", "audio": "samples"}
@@ -202,7 +207,7 @@ def finetune(
     data = gather(upstream, labels, task, plugin.kind, config, splits, auxiliary, clips)
     weights = plugin.weights(options, config.weights)
     inputs: dict[str, Any] = {
-        "stage": STAGE,
+        "stage": NAME,
         "version": VERSION,
         "task": task.model_dump(mode="json"),
         "network": plugins.identity(config.network, plugin, options),
@@ -216,8 +221,8 @@ def finetune(
         **({"processes": processes.count} if processes.count > 1 else {}),
         **_short_windows(plugin, options, data),
     }
-    found = cache.find(STAGE, config.network, inputs, out)
-    state = Unfinished(cache.path(STAGE, config.network, inputs, out), fingerprint(inputs))
+    found = cache.find(NAME, config.network, inputs, out)
+    state = Unfinished(cache.path(NAME, config.network, inputs, out), fingerprint(inputs))
     if found is not None:
         if processes.first and not cache.dry:
             state.remove()
@@ -235,7 +240,7 @@ def finetune(
             tuning.follow()
             return Trained(upstream, False, {})  # process 0 has the artifact
         artifact, report = fitted(
-            cache, STAGE, config.network, inputs, tuning.run, REPORT_FILE, state, out=out, upstream=[upstream.path],
+            cache, NAME, config.network, inputs, tuning.run, REPORT_FILE, state, out=out, upstream=[upstream.path],
             extra={
                 "features": [lineage(upstream)], "columns": [_COLUMNS[plugin.kind]],
                 "config": config.model_dump(mode="json"), "weights": weights.about(), "device": place,
@@ -246,8 +251,8 @@ def finetune(
 
 def read_report(artifact: Artifact) -> dict[str, Any]:
     """What became of it. Raises UsageError when the artifact is no fine-tuned network."""
-    if artifact.stage.stage != STAGE:
-        raise wrong_kind(artifact.path, artifact.stage.stage, STAGE)
+    if artifact.stage.stage != NAME:
+        raise wrong_kind(artifact.path, artifact.stage.stage, NAME)
     return reports.read_report(artifact.path / REPORT_FILE, reports.FinetunedShape)
 
 
@@ -379,3 +384,74 @@ def _known(units: Any) -> Any:
 
     labels = units.labels[np.unique(units.targets[units.targets >= 0])]
     return labels[np.isfinite(labels).all(axis=1)]
+
+
+class Finetune(Stage):
+    """Train a backbone and its head together, on cached crops or waveforms: on split train, selected on split val.
+
+    Repeating the command goes on with a training that was interrupted; after Ctrl-C, the best so far can be used.
+    `embed --weights` and `predict` take what is printed. On several GPUs, torchrun starts a process for each.
+
+    Examples:
+
+    `affectkit finetune "$FACES" --labels expr.csv --task expr -o preset=sun -o backbone=tf_efficientnet_b1.in1k`
+
+    `affectkit finetune "$FACES" --labels va.csv --task va -o loss=log-cosh -o unfreeze_epochs=2 -o layer_decay=0.85`
+
+    `affectkit finetune "$FACES" --labels expr.csv --task expr -o batch_size=16 -o accumulate=4 -o precision=bfloat16`
+
+    `affectkit finetune "$SOUND" --labels va.csv --task va --network speech -o trainable_blocks=4`
+
+    `affectkit finetune "$FACES" --labels ce.csv --task compound --network pyramid --aux "$DFEW":va.csv:dfew-va.toml`
+
+    `torchrun --nproc-per-node 4 -m affectkit finetune "$FACES" --labels va.csv --task va`
+    """
+
+    name = "finetune"
+    makes = "network"
+    says = "{plugin}, trained whole for {task} on {inputs}"
+    Config = FinetuneConfig
+    plugin = ("networks", "network")
+    runtime = ("workers",)
+    has_device = True
+    kept = TRAINING_KEPT
+
+    @dataclass(frozen=True)
+    class Inputs:
+        """Crops or sound, and labels."""
+
+        artifact: Artifact = artifacts(
+            "crops", "sound", help="what extract faces printed, or extract audio for a network that listens"
+        )
+        labels: Labels = labels()
+        splits: Path | None = splits()
+        aux: Sequence[AuxiliarySource] = auxiliary("crops", "sound")
+        tensorboard: Path | None = file(
+            "write training curves there for TensorBoard",
+            kind="made",
+            metavar="DIR",
+            in_recipes=False,
+            panel=TRAINING,
+        )
+
+    def run(self, inputs: Inputs, config: FinetuneConfig, context: Context) -> Result:
+        done = finetune(
+            context.cache, inputs.artifact, inputs.labels, config, context.runtime, device=context.device,
+            splits=inputs.splits, out=context.out, tensorboard=inputs.tensorboard, auxiliary=inputs.aux,
+        )  # fmt: skip
+        return Result(done.artifact.path, done.artifact, done.cached, done.report)
+
+    def lines(self, result: Result) -> Iterator[str | Table]:
+        report = result.report
+        yield from training_said(report)
+        yield from (f"note: {notice}" for notice in about_licence(WeightsFile(**report["weights"])))
+        score = report["val_score"]
+        yield f"val {score['metric']} {score['mean']:.4f} after {report['epochs']} epochs"
+
+    def json(self, result: Result) -> dict[str, Any]:
+        told = ("val_score", "epochs", "clips", "units", "parameters", "training", "cautions")
+        about = {name: result.report[name] for name in told if name in result.report}
+        return {"artifact": str(result.path), "cached": result.cached, **about}
+
+
+STAGE = Finetune

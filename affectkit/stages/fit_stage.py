@@ -19,27 +19,115 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from math import isfinite
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from affectkit import metrics
 from affectkit.errors import HostileFile, MissingFile, UsageError, require
 from affectkit.plugins import Epoch, Monitor
-from affectkit.store import Artifact, Cache
+from affectkit.stages.reports import Shape, report_at_hand
+from affectkit.stages.stage import Context, Result, Stage
+from affectkit.store import Artifact, Cache, Schema
 from affectkit.store.atomic import TEMPORARY, explained, fsync, put, require_folder, temporary_name, write_text
 from affectkit.tasks import Metric
 from affectkit.untrusted import read_text
 
 Report = dict[str, Any]
+Write = Callable[[Path], None]
 
 
-class Stopped(KeyboardInterrupt):
+class FitStage(Stage):
+    """A stage whose result depends on all clips at once: its artifact appears whole, under a digest of all it reads.
+
+    version: raised by hand when results change; file, shape: where the report lies, and what it must hold.
+    """
+
+    version: ClassVar[int]
+    file: ClassVar[str]
+    shape: ClassVar[type[Shape]]
+
+    def resolve(self, inputs: Any, config: Any) -> Any:
+        """What identity and computing need, checked as far as that costs nothing. Raises UsageError."""
+        raise NotImplementedError
+
+    def called(self, given: Any) -> str:
+        """The name before the fingerprint in the artifact's folder."""
+        raise NotImplementedError
+
+    def identity(self, given: Any) -> dict[str, Any]:
+        """What the fingerprint is made of, beside the stage's name and version."""
+        raise NotImplementedError
+
+    def compute(self, given: Any) -> tuple[Report, Write]:
+        """The report, and what writes all other files into the artifact's folder. Heavy imports are in here."""
+        raise NotImplementedError
+
+    def table(self, given: Any) -> Schema | None:
+        """The columns of the artifact's table, where it has one."""
+        return None
+
+    def upstream(self, given: Any) -> list[Path]:
+        """The artifacts that it is made from."""
+        return []
+
+    def provenance(self, given: Any) -> dict[str, Any]:
+        """What else is kept of how it was made."""
+        return {}
+
+    def run(self, inputs: Any, config: Any, context: Context) -> Result:
+        """Take the artifact where there is one and its report is whole, else make it."""
+        given = self.resolve(inputs, config)
+        identity = {"stage": self.name, "version": self.version, **self.identity(given)}
+        artifact = context.cache.find(self.name, self.called(given), identity, context.out)
+        report = report_at_hand(context.cache, artifact, self.file, self.shape)
+        if artifact is not None and report is not None:
+            return Result(artifact.path, artifact, True, report)
+        report, write_files = self.compute(given)
+
+        def write(folder: Path) -> None:
+            write_text(folder / self.file, json.dumps(report, indent=1))
+            write_files(folder)
+
+        artifact = context.cache.create_whole(
+            self.name, self.called(given), identity, write, table=self.table(given), upstream=self.upstream(given),
+            out=context.out, extra=self.provenance(given),
+        )  # fmt: skip
+        return Result(artifact.path, artifact, False, report)
+
+
+class KeptInterrupt(KeyboardInterrupt):
+    """Ctrl-C; `lines` say what is kept of the work."""
+
+    lines: tuple[str, ...] = ()
+
+
+class Stopped(KeptInterrupt):
     """Ctrl-C; `best` is an artifact of the best so far, `after` how far training came and goes on from."""
 
     def __init__(self, best: Path, after: str) -> None:
         super().__init__()
         self.best, self.after = best, after
+        self.lines = (
+            f"kept: {after}, which the same command goes on from",
+            f"the best so far, which predict takes, until training is finished: {best}",
+        )
+
+
+class Kept:
+    """Says what is kept where Ctrl-C ends what is done within."""
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+
+    def __enter__(self) -> None:
+        return
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        if isinstance(error, KeyboardInterrupt) and not isinstance(error, KeptInterrupt):
+            interrupted = KeptInterrupt()
+            interrupted.lines = (f"kept: {self._what}",)
+            raise interrupted from error
 
 
 class Partly(KeyboardInterrupt):
@@ -288,3 +376,10 @@ def lines(training: Mapping[str, Mapping[str, Any]]) -> list[str]:
 
 def _number(score: float) -> float | None:
     return float(score) if isfinite(score) else None
+
+
+def training_said(report: Mapping[str, Any]) -> Iterator[str]:
+    """How the training of each seed ended, and what speaks against the head or was left out. A head of before says the
+    latter only."""
+    yield from lines(report.get("training", {}))
+    yield from (f"note: {caution}" for caution in report.get("cautions", report["clips"]["left_out"]))

@@ -1,8 +1,12 @@
-"""`affectkit functionals`: a feature sequence -> one row a window, with what each dimension does in it."""
+"""`affectkit functionals`: Summarise features over windows: means, deviations, extremes, fitted curves.
+
+A feature sequence -> one row a window, with what each dimension does in it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,10 +16,13 @@ from pydantic import Field, model_validator
 from affectkit.config import Config, Runtime
 from affectkit.errors import ClipError, unknown
 from affectkit.functionals import FUNCTIONALS, SETS, Functional, Summary, summaries
+from affectkit.stages.inputs import artifacts, clips
 from affectkit.stages.map_stage import Outcome, Sink, checked, entries_of, run
 from affectkit.stages.row_counts import row_notices, seen_in
-from affectkit.store import Artifact, Cache, features_schema
+from affectkit.stages.stage import CLIPS_KEPT, Context, Result, Stage
+from affectkit.store import Artifact, Cache, Features, features_schema
 from affectkit.store import features as column_of
+from affectkit.tables.ids import ClipChoice, choose
 from affectkit.types import FeatureSequence
 
 VERSION = 1
@@ -142,3 +149,47 @@ def _rows(piece: Summary, dtype: str) -> dict[str, Any]:
 def _name(names: tuple[Functional, ...]) -> str:
     """The set's name, however it was asked for."""
     return next((name for name, members in SETS.items() if members == names), "functionals")
+
+
+class SummariseFeatures(Stage):
+    """Summarise features over windows: means, deviations, extremes, fitted curves.
+
+    Windows begin every hop; the last one ends with the clip. Slope and curvature are per second and per second
+    squared, the offset is the fitted line at the window's start. Invalid rows do not count.
+
+    Examples:
+
+    `affectkit functionals "$FEATURES" --set sun-visual --window 4 --hop 2`
+
+    `affectkit functionals "$FEATURES" --functional mean --functional slope --window clip`
+
+    `affectkit functionals "$LAYERS:layer_07" --set sun-audio`
+    """
+
+    name = "functionals"
+    makes = "features"
+    says = "functionals of {inputs} over windows"
+    Config = FunctionalsConfig
+    runtime = ("retry_failed",)
+    is_map = True
+    kept = CLIPS_KEPT
+
+    @dataclass(frozen=True)
+    class Inputs:
+        """The features; of several layers one."""
+
+        features: Features = artifacts(
+            "features", help="what embed printed; of several layers one: PATH:layer_07", metavar="FEATURES"
+        )
+        clips: ClipChoice = clips()
+
+    def run(self, inputs: Inputs, config: FunctionalsConfig, context: Context) -> Result:
+        features = inputs.features if config.column is None else column_of(inputs.features.artifact, config.column)
+        config = config.model_copy(update={"column": features.column})
+        chosen = choose(inputs.clips, features.clips)
+        return Result.of(functionals(
+            context.cache, features.artifact, config, context.runtime, clips=chosen, out=context.out
+        ))  # fmt: skip
+
+
+STAGE = SummariseFeatures

@@ -1,4 +1,6 @@
-"""`affectkit fuse`: several models' predictions -> one, by weights fitted on the validation clips.
+"""`affectkit fuse`: Combine the predictions of several models.
+
+Several models' predictions -> one, by weights fitted on the validation clips.
 
 Whatever is fitted or chosen is so on labelled rows of the validation split. What the report calls held out was not
 seen by it: the test clips where they have labels, else folds of the validation clips by fusers fitted on the others.
@@ -6,8 +8,7 @@ seen by it: the test clips where they have labels, else folds of the validation 
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,14 +19,16 @@ from pydantic import Field
 
 from affectkit import metrics, plugins, tasks
 from affectkit.config import Config
-from affectkit.errors import UsageError
+from affectkit.errors import UsageError, listed
 from affectkit.stages import fusion_cautions
+from affectkit.stages.fit_stage import FitStage, Report, Write
 from affectkit.stages.fusion_cautions import BEST_SINGLE, FUSED, Make, compare, cross_fitted
 from affectkit.stages.gating import Gate, Gated
-from affectkit.stages.reports import FusionShape, report_at_hand
+from affectkit.stages.inputs import artifacts, labels, splits
+from affectkit.stages.reports import FusionShape
 from affectkit.stages.scoring import By, clusters
-from affectkit.store import Artifact, Cache, predictions_schema, write_table
-from affectkit.store.atomic import write_text
+from affectkit.stages.stage import Result, Table
+from affectkit.store import Schema, predictions_schema, write_table
 from affectkit.tables import predictions
 from affectkit.tables import timeline as rows
 from affectkit.tables.label_doubts import constant_targets, doubts
@@ -34,8 +37,6 @@ from affectkit.tables.timeline import by_clip
 from affectkit.tasks import Task
 from affectkit.types import Bools, ClipLabels, Floats, Predictions
 
-VERSION = 5
-REPORT_FILE = "fuser.json"
 EQUAL = "equal weights"
 
 
@@ -61,12 +62,105 @@ class FuseConfig(Config):
 
 
 @dataclass(frozen=True)
-class Fused:
-    """The artifact, and what was fitted on which rows, with held-out scores and those on the rows it was fitted on."""
+class Given:
+    """What is fused: the sets, and the fuser that is still to be fitted. `columns`: those that the fuser reads where
+    they are not the task's own."""
 
-    artifact: Artifact
-    cached: bool
-    report: dict[str, Any]
+    inputs: Fuse.Inputs
+    config: FuseConfig
+    task: Task
+    make: Make
+    columns: tuple[str, ...]
+    fuser: dict[str, Any]
+
+
+class Fuse(FitStage):
+    """Combine the predictions of several models.
+
+    Weights are fitted on the validation clips only. The scores printed are of the test clips where they have labels,
+    else of folds of the validation clips that were not fitted on; those on the rows fitted on stand beside them.
+
+    Examples:
+
+    `affectkit fuse "$A" "$B" --labels va.csv --task va --method dwf -o draws=2000`
+
+    `affectkit fuse a.csv b.csv c.csv --labels expr.csv --task expr --gate auto --beside nnls --beside stacking`
+
+    `affectkit fuse "$FACES_5FPS" "$SPEECH" --labels va.csv --task va --rate 30`
+    """
+
+    name = "fuse"
+    makes = "predictions"
+    says = "{plugin} of {inputs}"
+    version = 5
+    file = "fuser.json"
+    shape = FusionShape
+    Config = FuseConfig
+    plugin = ("fusers", "method")
+
+    @dataclass(frozen=True)
+    class Inputs:
+        """The sets, and the labels that weights are fitted on."""
+
+        predictions: Sequence[Path] = artifacts(
+            "predictions", help="two or more prediction artifacts or CSV files", many=True
+        )
+        labels: Labels = labels()
+        splits: Path | None = splits()
+
+    def mistakes(self, config: Mapping[str, Any], inputs: int, plugin: Any) -> Iterator[tuple[str, str]]:
+        if not getattr(plugin, "inputs", None) and inputs < 2:
+            yield "from", f"fuse combines two or more predictions; {inputs} given"
+
+    def resolve(self, inputs: Inputs, config: FuseConfig) -> Given:
+        task = tasks.get(config.task)
+        plugin = plugins.get("fusers", config.method)
+        options = plugins.parse_options(plugin, config.option, config.method)
+        make = partial(_make, plugin, options, task, config.gate)
+        columns = _inputs(plugin)
+        if (count := len(inputs.predictions)) < (1 if columns else 2):
+            raise UsageError(f"fuse combines two or more prediction sets; {count} given")
+        return Given(inputs, config, task, make, columns, plugins.identity(config.method, plugin, options))
+
+    def called(self, given: Given) -> str:
+        return given.config.method
+
+    def identity(self, given: Given) -> dict[str, Any]:
+        inputs = given.inputs
+        return {
+            "task": given.task.model_dump(mode="json"),
+            "fuser": given.fuser,
+            "config": given.config.model_dump(mode="json", exclude={"task", "method", "option"}),
+            "predictions": [predictions.identity(path) for path in inputs.predictions],
+            "labels": identity(inputs.labels, given.task),
+            "splits": predictions.identity(inputs.splits) if inputs.splits else None,
+        }
+
+    def table(self, given: Given) -> Schema:
+        return predictions_schema(list(given.task.targets))
+
+    def upstream(self, given: Given) -> list[Path]:
+        return predictions.artifact_paths(given.inputs.predictions)
+
+    def provenance(self, given: Given) -> dict[str, Any]:
+        return {"config": given.config.model_dump(mode="json")}
+
+    def compute(self, given: Given) -> tuple[Report, Write]:
+        """Fit on labelled rows of the validation split and combine all rows. A clip that a model does not have is fused
+        from the others."""
+        inputs = given.inputs
+        fused, report = _fit(
+            given.task, given.make, given.columns, inputs.predictions, inputs.labels, inputs.splits, given.config
+        )
+        return report, lambda folder: write_table(folder, self.table(given), predictions.records(fused))
+
+    def lines(self, result: Result) -> Iterator[str | Table]:
+        report = result.report
+        yield from (f"note: {caution}" for caution in report["cautions"])
+        yield from _scores_said(report)
+
+
+STAGE = Fuse
 
 
 @dataclass(frozen=True, repr=False)
@@ -83,45 +177,6 @@ class _Table:
         known = np.isfinite(self.truth).all(axis=1)
         scored = np.asarray(np.isfinite(self.scores).any(axis=0)).all(axis=1)
         return np.asarray((self.rows.split == split) & known & scored)
-
-
-def fuse(
-    cache: Cache, sets: Sequence[Path], labels: Labels, config: FuseConfig, *,
-    splits: Path | None = None, out: Path | None = None,
-) -> Fused:  # fmt: skip
-    """Fit on labelled rows of the validation split and combine all rows. A clip that a model does not have is fused
-    from the others. Raises UsageError."""
-    task = tasks.get(config.task)
-    plugin = plugins.get("fusers", config.method)
-    options = plugins.parse_options(plugin, config.option, config.method)
-    make = partial(_make, plugin, options, task, config.gate)
-    if len(sets) < (1 if _inputs(plugin) else 2):
-        raise UsageError(f"fuse combines two or more prediction sets; {len(sets)} given")
-    inputs = {
-        "stage": "fuse",
-        "version": VERSION,
-        "task": task.model_dump(mode="json"),
-        "fuser": plugins.identity(config.method, plugin, options),
-        "config": config.model_dump(mode="json", exclude={"task", "method", "option"}),
-        "predictions": [predictions.identity(path) for path in sets],
-        "labels": identity(labels, task),
-        "splits": predictions.identity(splits) if splits else None,
-    }
-    found = cache.find("fuse", config.method, inputs, out)
-    said = report_at_hand(cache, found, REPORT_FILE, FusionShape)
-    if found is not None and said is not None:
-        return Fused(found, True, said)
-    fused, report = _fit(task, make, _inputs(plugin), sets, labels, splits, config)
-
-    def write(folder: Path) -> None:
-        write_text(folder / REPORT_FILE, json.dumps(report, indent=1))
-        write_table(folder, predictions_schema(list(task.targets)), predictions.records(fused))
-
-    artifact = cache.create_whole(
-        "fuse", config.method, inputs, write, table=predictions_schema(list(task.targets)),
-        upstream=predictions.artifact_paths(sets), out=out, extra={"config": config.model_dump(mode="json")},
-    )  # fmt: skip
-    return Fused(artifact, False, report)
 
 
 def _fit(
@@ -264,3 +319,35 @@ def _in_sample(task: Task, table: _Table, fit: Bools, fuser: Any, names: Mapping
 def _absent(one: Predictions, base: Predictions) -> list[str]:
     """Clips that a set has nothing to say of."""
     return sorted(set(base.clip.tolist()) - set(one.clip[one.valid].tolist()))
+
+
+def _scores_said(report: Mapping[str, Any]) -> Iterator[str | Table]:
+    held_out, in_sample = report["held_out"], report["in_sample"]
+    scores = held_out.get("scores", {})
+    where = f" ({held_out['rows']} rows of {held_out['clips']} clips)" if scores else ""
+    yield f"held out: {held_out['how']}{where}"
+    if held_out.get("rows_without_score"):
+        absent = held_out.get("clips_without_score")
+        whole = f", {listed(absent, 'clips')} altogether" if absent else ""
+        yield f"{held_out['rows_without_score']} rows left out, which a set has no score for{whole}"
+    rows = tuple(
+        (name, *(f"{part[name]:.4f}" if name in part else "" for part in (scores, in_sample)))
+        for name in dict.fromkeys([*scores, *in_sample])
+    )
+    yield Table(("", "held out", "where it was fitted (optimistic)"), rows)
+    if "chosen" in (fuser := report["fuser"]):
+        yield f"chosen: {fuser['chosen']} ({fuser['why']})"
+    if fuser.get("shrinkage"):
+        yield f"shrunk: {fuser['shrinkage']:.0%} of the weight is shared alike"
+    if (against := held_out.get("against_best_single")) is not None:
+        yield verdict(against)
+
+
+def verdict(against: dict[str, Any]) -> str:
+    """Whether the fusion is better than the best single model, beyond noise."""
+    if "difference" not in against:
+        return f"fused against the best single model: {'; '.join(against['cautions'])}"
+    gap = f"{against['difference']:+.4f} [{against['low']:+.4f}, {against['high']:+.4f}]"
+    says = "better than the best single model" if against["better"] else "NOT better than the best single model"
+    notes = f" ({'; '.join(against['cautions'])})" if against["cautions"] else ""
+    return f"fused is {says} beyond noise: {gap}, 95 % interval over clips{notes}"

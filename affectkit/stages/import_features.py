@@ -1,4 +1,7 @@
-"""`affectkit import`: features that were made elsewhere, one file a clip -> an artifact like that of `embed`."""
+"""`affectkit import`: Take over features that were made elsewhere, one file a clip.
+
+Features that were made elsewhere, one file a clip -> an artifact like that of `embed`.
+"""
 
 from __future__ import annotations
 
@@ -14,13 +17,16 @@ from affectkit.config import Config, Runtime
 from affectkit.errors import ClipError, UsageError, listed, no_folder
 from affectkit.media import decoder_version, scan
 from affectkit.media.sampling import Rate
+from affectkit.stages.inputs import REQUIRED, clips, file
 from affectkit.stages.map_stage import Outcome, Sink, run
 from affectkit.stages.row_counts import row_notices
+from affectkit.stages.stage import CLIPS_KEPT, Context, Result, Stage
 from affectkit.stages.submit import display_intervals
 from affectkit.store import Cache, features_schema
 from affectkit.tables.feature_files import SUFFIXES, TIMES, FeatureFile, Layout, Style, read_features
 from affectkit.tables.frame_numbers import FrameNumbers
 from affectkit.tables.frame_rates import frame_rates
+from affectkit.tables.ids import ClipChoice, choose
 from affectkit.tables.sources import CropTimes, clip_entries, media_sources, sound_sources
 from affectkit.tables.sources import sources as listed_sources
 from affectkit.tables.submissions import LONGEST_VIDEO
@@ -371,3 +377,48 @@ class Taken:
             for name, clips in self.timed.items()
         ]
         return found + self.numbers.notices()
+
+
+class ImportFeatures(Stage):
+    """Take over features that were made elsewhere, one file a clip.
+
+    A CSV has a header; its columns start and end, or timestamp, say when its rows are, or with --videos or --fps the
+    column frame; all others are features. Rows with an empty or NaN cell are kept as rows that do not count. `.npz` and
+    torch files may hold the times as arrays of those names. Nothing is unpickled.
+
+    Examples:
+
+    `affectkit import openface/ --name openface --valid success --leave-out face_id --leave-out confidence`
+
+    `affectkit import feats/egemaps/ --style muse --name egemaps`
+
+    `affectkit import embeddings/ --style affwild2 --name mae --videos videos/`
+    """
+
+    name = "import"
+    makes = "features"
+    says = "features of {name}"
+    Config = ImportConfig
+    runtime = ("workers", "rehash", "retry_failed")
+    is_map = True
+    kept = CLIPS_KEPT
+
+    @dataclass(frozen=True)
+    class Inputs:
+        """A folder of feature files, and where the times of their rows come from."""
+
+        source: Path = file(
+            "a folder with one file a clip: .csv, .npy, .npz, .pt, .safetensors", kind="folder", default=REQUIRED,
+            position=True,
+        )  # fmt: skip
+        videos: Path | None = file("folder of the videos that give rows their times", kind="folder")
+        clips: ClipChoice = clips()
+
+    def run(self, inputs: Inputs, config: ImportConfig, context: Context) -> Result:
+        chosen = choose(inputs.clips, clips_below(inputs.source)) if inputs.clips is not None else None
+        return Result.of(import_features(
+            context.cache, inputs.source, config, context.runtime, videos=inputs.videos, clips=chosen, out=context.out
+        ))  # fmt: skip
+
+
+STAGE = ImportFeatures

@@ -1,4 +1,7 @@
-"""`affectkit predict`: a head on cached features, at the rows of the features or at any others."""
+"""`affectkit predict`: Predict for every clip of the features given, or for new media in one go.
+
+A head on cached features, at the rows of the features or at any others.
+"""
 
 from __future__ import annotations
 
@@ -26,18 +29,24 @@ from affectkit.stages import smooth
 from affectkit.stages import smooth as smooth_module
 from affectkit.stages.batches import Lengths
 from affectkit.stages.embed import notices as about_licence
-from affectkit.stages.finetune import STAGE
+from affectkit.stages.finetune import NAME as FINETUNE
 from affectkit.stages.finetune import read_report as read_network_report
+from affectkit.stages.inputs import Makes, artifacts, clips, file, value
 from affectkit.stages.map_stage import Outcome, Sink, checked, entries_of, run
 from affectkit.stages.observed import REACH, Observed, smoothed_within
+from affectkit.stages.replay import Replayed, Seen, media_suffixes, replay, replay_upstream
 from affectkit.stages.row_counts import score_notices, seen_in
 from affectkit.stages.smooth import Choice, Smoothing
+from affectkit.stages.stage import CLIPS_KEPT, Context, Result, Stage
 from affectkit.stages.train import load_heads, read_report, sequences, stored_task
-from affectkit.store import Artifact, Cache, Features, predictions_schema
+from affectkit.store import Artifact, Cache, Features, open_artifact, predictions_schema
+from affectkit.store import features as features_of
+from affectkit.store.kinds import STAGE_FILE, TRAINED
+from affectkit.tables.ids import ClipChoice, choose
 from affectkit.tables.predictions import split_in
 from affectkit.tables.timeline import Rows, TimeTable, at_rate, read_times, regular
 from affectkit.tasks import Task
-from affectkit.types import Bools, FeatureSequence, Floats, without_face
+from affectkit.types import Bools, Clip, FeatureSequence, Floats, without_face
 
 VERSION = 2
 _AT_ONCE = 64
@@ -169,7 +178,7 @@ def _about_windows(header: saved.NetworkHeader, upstream: Artifact, clips: Seque
 
 def is_network(artifact: Artifact) -> bool:
     """Whether it was made by finetune."""
-    return artifact.stage.stage == STAGE
+    return artifact.stage.stage == FINETUNE
 
 
 def _check_network_recipe(network: Artifact, upstream: Artifact) -> None:
@@ -443,3 +452,105 @@ def _whole(sequence: FeatureSequence) -> Rows:
     """The one row of a clip."""
     start, end = np.asarray(sequence.start), np.asarray(sequence.end)
     return (start[:1], end[-1:]) if len(sequence) else (np.zeros(1), np.zeros(1))
+
+
+class Predict(Stage):
+    """Predict for every clip of the features given, or for new media in one go.
+
+    Examples:
+
+    `affectkit predict "$HEAD" "$FEATURES"`
+
+    `affectkit predict "$HEAD" new_video.mp4 --json`
+
+    `affectkit predict "$HEAD" "$FEATURES" --at test_frames.csv --smooth hamming --half-width 0.5`
+
+    `affectkit predict "$FINETUNED" "$FACES" --smooth hamming --half-width 0.5`
+    """
+
+    name = "predict"
+    makes = "predictions"
+    says = "scores of {inputs}"
+    Config = PredictConfig
+    runtime = ("workers", "rehash", "retry_failed")
+    has_device = True
+    is_map = True
+    kept = CLIPS_KEPT
+
+    @dataclass(frozen=True)
+    class Inputs:
+        """A head and its features, a network and its crops or sound, or either and media."""
+
+        head: Artifact = artifacts("head", "network", help="what train-head or finetune printed")
+        inputs: Sequence[Features | Artifact | Clip] = artifacts(
+            "features", "crops", "sound", many=True, or_media=True,
+            help="the features (of a fine-tuned network the crops or sound), or media to replay its recipe",
+        )  # fmt: skip
+        at: Path | None = file("CSV clip,start,end (a label table, say): predict its rows, interpolated")
+        clips: ClipChoice = clips()
+        weights: Mapping[str, str] | None = value(
+            Mapping[str, str], None, many=True, metavar="NAME=PATH", in_recipes=False,
+            help="for media: NAME=PATH of a detector or backbone whose weight file has moved",
+        )  # fmt: skip
+
+    def check_positions(self, texts: Mapping[str, Any]) -> None:
+        trained = next((text for text in texts["inputs"] if _is_trained(text)), None)
+        if trained is not None and not _is_trained(texts["head"]):
+            raise UsageError(
+                f"the head comes first, then what it is to predict from: affectkit predict {trained} {texts['head']}"
+            )
+
+    def accepts(self, given: Sequence[Makes]) -> bool:
+        head, *inputs = given or ("",)
+        if head == "network":
+            return len(inputs) == 1 and inputs[0] in ("crops", "sound")
+        return head == "head" and bool(inputs) and set(inputs) == {"features"}
+
+    @property
+    def wants(self) -> str:
+        return "a head and its features, or a network and its crops or sound"
+
+    def run(self, inputs: Inputs, config: PredictConfig, context: Context) -> Result:
+        head, has_media = inputs.head, any(isinstance(each, Clip) for each in inputs.inputs)
+        media_suffixes(head)  # raises for what was not trained
+        if inputs.weights and not has_media:
+            raise UsageError("--weights is for media: features, crops and sound have been made already")
+        if is_network(head) and not has_media and len(inputs.inputs) > 1:
+            count = len(inputs.inputs)
+            raise UsageError(f"{head.path} is a fine-tuned network: it reads one artifact, {count} are given")
+        settings: dict[str, Any] = {"config": config, "at": inputs.at, "device": context.device, "out": context.out}
+        replayed = _replayed(inputs, context) if has_media else None
+        clips = replayed.clips if replayed else _clips_of(inputs.inputs[0])
+        chosen = choose(inputs.clips, clips) or (clips if replayed else None)
+        if is_network(head):
+            upstream = replayed.artifact if isinstance(replayed, Seen) else inputs.inputs[0]
+            assert isinstance(upstream, Artifact)
+            outcome = predict_network(context.cache, head, upstream, context.runtime, clips=chosen, **settings)
+        else:
+            features = replayed.features if isinstance(replayed, Replayed) else list(map(_as_features, inputs.inputs))
+            outcome = predict(context.cache, head, features, context.runtime, clips=chosen, **settings)
+        return Result.of(outcome, *((replayed.failed, replayed.notices) if replayed else ()))
+
+
+STAGE = Predict
+
+
+def _replayed(inputs: Predict.Inputs, context: Context) -> Replayed | Seen:
+    """What the model needs, made from media by its recipe."""
+    media = [each for each in inputs.inputs if isinstance(each, Clip)]
+    again = replay_upstream if is_network(inputs.head) else replay
+    return again(context.cache, inputs.head, media, context.runtime, device=context.device, weights=inputs.weights)
+
+
+def _as_features(each: Any) -> Features:
+    return each if isinstance(each, Features) else features_of(each)
+
+
+def _clips_of(each: Any) -> list[str]:
+    clips: list[str] = each.clips
+    return clips
+
+
+def _is_trained(text: str) -> bool:
+    path = Path(text)
+    return (path / STAGE_FILE).is_file() and open_artifact(path).stage.stage in TRAINED

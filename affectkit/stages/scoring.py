@@ -10,7 +10,7 @@ Shapes: N rows, K classes or labels, B bins of equal width over 0..1.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -21,7 +21,7 @@ from pydantic import Field
 
 from affectkit import metrics
 from affectkit.config import Config
-from affectkit.errors import UsageError
+from affectkit.errors import UsageError, listed
 from affectkit.tables import predictions as tables
 from affectkit.tables import timeline
 from affectkit.tables.label_doubts import constant_targets, doubts
@@ -244,7 +244,7 @@ def constant_report(task: Task, truth: Floats) -> dict[str, Any]:
     [N,1]).
 
     >>> from affectkit import tasks
-    >>> report(tasks.get("va"), np.array([[0.0, 1.0], [1.0, 0.0]]))["scores"]["ccc"]
+    >>> constant_report(tasks.get("va"), np.array([[0.0, 1.0], [1.0, 0.0]]))["scores"]["ccc"]
     0.0
     """
     what, value = _value(task, truth)
@@ -316,3 +316,40 @@ def calibration_report(found: dict[str, Reliability]) -> dict[str, Any]:
         name: {field: getattr(curve, field).tolist() for field in curve._fields} for name, curve in found.items()
     }
     return about
+
+
+def rows_said(report: Mapping[str, Any]) -> Iterator[str]:
+    """How many rows of which clips are scored, and what is left out, line by line."""
+    if absent := report["clips_without_prediction"]:
+        yield f"{listed(absent, 'clips')} labelled, without a prediction: not scored"
+    if unscored := report.get("clips_without_score"):
+        yield f"{listed(unscored, 'clips')} predicted without any score: not scored"
+    dropped = f"{report['rows_without_label']} rows without a label and {report['rows_without_score']} without a score"
+    yield (
+        f"{report['task']}, split {report['split']}: {report['rows']} rows of {report['clips']} clips "
+        f"({dropped} left out); rows of: {report['rows_of']}"
+    )
+    if unobserved := report.get("rows_unobserved"):  # reports of earlier releases do not say
+        yield f"{unobserved} of the rows have a score, but no face or speech: they are within the reach of predict"
+    if held := report.get("rows_held"):
+        yield f"{held} rows without a score of their own: the clip's nearest in time is held"
+    yield from interpolation_said(report)
+
+
+def interpolation_said(counts: Mapping[str, Any]) -> Iterator[str]:
+    """How many rows are read between predictions or beyond them, where there are any."""
+    if counts["rows_interpolated"]:
+        beyond = counts["rows_beyond_predictions"]
+        held = f"; {beyond} lie beyond them and take the nearest" if beyond else ""
+        yield f"{counts['rows_interpolated']} rows read between predictions, {counts['interpolation']}{held}"
+
+
+def interval_said(bounds: Sequence[float] | None, *, signed: bool = False) -> str:
+    """An interval's bounds, or nothing."""
+    sign = "+" if signed else ""
+    return "" if bounds is None else f"{bounds[0]:{sign}.4f} .. {bounds[1]:{sign}.4f}"
+
+
+def interval_header(report: Mapping[str, Any]) -> str:
+    """The level of a report's intervals."""
+    return f"{100 * report['bootstrap']['level']:g} % interval"

@@ -1,4 +1,4 @@
-"""`affectkit status`: devices, extras, weights at hand, cache size."""
+"""What `affectkit status` says: devices, extras, weights at hand, cache size."""
 
 from __future__ import annotations
 

@@ -1,8 +1,11 @@
-"""`affectkit submit`: predictions -> the file that a challenge takes, row for row as its template says."""
+"""`affectkit submit`: Write predictions as the file that a challenge takes, or check one.
+
+Predictions -> the file that a challenge takes, row for row as its template says.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -17,12 +20,16 @@ from affectkit.errors import ClipError, UsageError, listed
 from affectkit.media import PacketIndex, scan
 from affectkit.media.sampling import Rate
 from affectkit.metrics import THRESHOLD
+from affectkit.stages.inputs import REQUIRED, artifacts, file
+from affectkit.stages.stage import Context, Need, Result, Stage, Table
+from affectkit.store.atomic import explained
 from affectkit.tables import predictions as tables
 from affectkit.tables import submissions, timeline
 from affectkit.tables.frame_rates import frame_rates
 from affectkit.tables.sources import CropTimes
 from affectkit.tables.submissions import Check, Format, Template, outside
 from affectkit.tables.timeline import SAME, by_clip, middles, nearest
+from affectkit.tasks import Task
 from affectkit.types import Bools, Clip, Floats, Predictions
 
 FormatName = Literal["affwild2-va", "affwild2-expr", "affwild2-au", "cexpr", "hume-reaction"]
@@ -33,7 +40,7 @@ class SubmitConfig(Config):
 
     format: FormatName = Field(description="the challenge whose file it is")
     fps: Rate | str | None = Field(
-        None, union_mode="left_to_right", json_schema_extra={"also": "--source-fps"},
+        None, union_mode="left_to_right", json_schema_extra={"also": "--source-fps", "is_file": True},
         description="frames a second of all videos, or a table clip,fps, which are then assumed",
     )  # fmt: skip
     missing: Literal["refuse", "hold"] = Field(
@@ -284,3 +291,104 @@ def display_intervals(index: PacketIndex, frames: NDArray[np.int64]) -> tuple[Fl
     start = np.where(late < 0, bounds[inside], index.duration + late * step)
     end = np.where(late < 0, bounds[inside + 1], index.duration + (late + 1) * step)
     return start, end
+
+
+class Submit(Stage):
+    """Write predictions as the file that a challenge takes, or check one.
+
+    A frame gets the scores at the middle of the time that it is shown. Nothing is written where a row of the template
+    has no prediction or a value is out of range (exit 2). --check ends with 3 where the file is wrong.
+
+    Examples:
+
+    `affectkit submit "$P" --format affwild2-va --template va_template.txt --videos videos/ --out va.txt`
+
+    `affectkit submit "$P" --format hume-reaction --template test.csv --out reactions.csv`
+
+    `affectkit submit --check va.txt --format affwild2-va --template va_template.txt`
+    """
+
+    name = "submit"
+    makes = "file"
+    says = "{inputs} as {format}"
+    Config = SubmitConfig
+
+    @dataclass(frozen=True)
+    class Inputs:
+        """Predictions and the organisers' template, or a file to check."""
+
+        template: Path = file("the organisers' file: its rows, in its order, are written", default=REQUIRED)
+        predictions: Path | None = artifacts("predictions", help="a prediction artifact or a CSV file", default=None)
+        out: Path | None = file("the file to write", kind="made")
+        videos: Path | None = file("folder of the videos that give frames their times", kind="folder")
+        check: Path | None = file("instead: say what is wrong with this file, made anywhere", in_recipes=False)
+
+    def task(self, config: SubmitConfig) -> Task:
+        return submissions.FORMATS[config.format].task
+
+    def reads_task(self, config: SubmitConfig) -> tuple[Task, str]:
+        form = submissions.FORMATS[config.format]
+        return form.task, f"format {form.name} takes {form.task.name}"
+
+    def needs(self, config: SubmitConfig, files: Mapping[str, Path]) -> Iterator[Need]:
+        if template := files.get("template"):
+            form = submissions.FORMATS[config.format]
+            yield Need("template", str(template), lambda: submissions.check_header(template, form))
+
+    def run(self, inputs: Inputs, config: SubmitConfig, context: Context) -> Result:
+        if inputs.check is not None:
+            if inputs.predictions is not None or inputs.out is not None or inputs.videos is not None or config.fps:
+                raise UsageError(
+                    "--check looks at a file that is there: give --format and --template with it, nothing else"
+                )
+            return _checked(inputs.check, inputs.template, config)
+        if inputs.predictions is None or inputs.out is None:
+            raise UsageError("submit needs PREDICTIONS and --out FILE (or --check FILE)")
+        with explained(inputs.out.parent):
+            inputs.out.parent.mkdir(parents=True, exist_ok=True)
+        done = submit(inputs.predictions, inputs.template, inputs.out, config, videos=inputs.videos)
+        return Result(done.path, report=done.report, notices=tuple(done.report["notices"]))
+
+    def json(self, result: Result) -> dict[str, Any]:
+        return {"file": str(result.path), **result.report}
+
+    def lines(self, result: Result) -> Iterator[str | Table]:
+        if "problems" in result.report:
+            yield from (f"wrong: {each}" for each in result.notices)
+        else:
+            yield from _written(result.report)
+
+
+def _checked(path: Path, template: Path, config: SubmitConfig) -> Result:
+    """What is wrong with a file made anywhere."""
+    checked = check(path, template, config.format)
+    problems = [{"what": each.what, "count": each.count, "first": list(each.first)} for each in checked.problems]
+    sorts = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+    report = {"format": config.format, "good": checked.good, "rows": checked.rows, "problems": problems}
+    says = f"{checked.rows} rows, {sorts if problems else 'nothing wrong'}"
+    return Result(
+        path, report=report, notices=tuple(map(str, checked.problems)), code=3 if problems else 0, printed=says
+    )
+
+
+def _written(report: Mapping[str, Any]) -> Iterator[str]:
+    yield f"{report['rows']} rows of {report['clips']} clips"
+    if fps := report["assumed_fps"]:
+        yield (
+            f"frames are assumed to come at {fps:g} a second" if isinstance(fps, float) else f"rates are those of {fps}"
+        )
+    yield from (f"note: {notice}" for notice in report["notices"])
+    for name, words in (
+        ("rows_interpolated", f"read between predictions ({report.get('interpolation')})"),
+        ("rows_beyond_predictions", "before the first or after the last prediction: it is held"),
+        ("rows_beyond_video", "beyond the last frame of their video"),
+        ("rows_held", "without a score of their own: the nearest in time is held"),
+        ("rows_cut_to_range", "cut to the format's range"),
+    ):
+        if report[name]:
+            yield f"{report[name]} rows {words}"
+    if report["clips_not_in_template"]:
+        yield f"left out, not in the template: {listed(report['clips_not_in_template'])}"
+
+
+STAGE = Submit

@@ -1,4 +1,4 @@
-"""`affectkit train-head`: cached features and labels -> a head, fitted on train clips and selected on val clips."""
+"""Training a head: Cached features and labels -> a head, fitted on train clips and selected on val clips."""
 
 from __future__ import annotations
 

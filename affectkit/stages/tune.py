@@ -1,4 +1,4 @@
-"""`affectkit train-head --tune`: a head's options, searched on the validation clips.
+"""Tuning (`train-head --tune N`): a head's options, searched on the validation clips.
 
 Every trial is a head fitted as `train-head` fits one, with the first seed only, and scored by its best validation
 score. The study is an SQLite file in the cache, so an interrupted search goes on where it was: each trial is drawn from

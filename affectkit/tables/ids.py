@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import unicodedata
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+from pathlib import Path
 
 from affectkit.errors import UsageError
 from affectkit.types import SPLITS
+from affectkit.untrusted import read_text
 
 LONGEST_ID = 255
 _BREAKS = frozenset({"Cc", "Cs", "Zl", "Zp"})
@@ -71,3 +76,34 @@ def _problem(name: str) -> str | None:
 def _quoted(name: str) -> str:
     shown = name if len(name) <= 80 else name[:77] + "..."
     return ascii(shown) if not shown.isprintable() else f"'{shown}'"
+
+
+ClipChoice = str | Sequence[str] | None
+"""Some clips: a file of ids or a pattern, a list of ids, or None for all."""
+
+
+def choose(clips: ClipChoice, known: Sequence[str]) -> list[str] | None:
+    """The ids that are chosen among `known`; None for all. Raises UsageError for ids that are not among them, and where
+    a pattern matches none."""
+    if clips is None:
+        return None
+    if not isinstance(clips, str):
+        return _among(list(clips), known, "clips")
+    if os.path.exists(clips) and not os.path.isdir(clips):  # noqa: PTH110, PTH112  (a long pattern is no error)
+        return _among(_lines(Path(clips)), known, f"--clips {clips}")
+    chosen = [clip for clip in known if fnmatchcase(clip, clips)]
+    if not chosen:
+        raise UsageError(f"--clips '{clips}' matches none of {len(known)} clips (and is no file)")
+    return chosen
+
+
+def _among(wanted: list[str], known: Sequence[str], source: str) -> list[str]:
+    missing = sorted(set(wanted).difference(known), key=wanted.index)
+    if missing:
+        raise UsageError(f"{source} names {len(missing)} unknown clips, the first: {missing[0]}")
+    return wanted
+
+
+def _lines(path: Path) -> list[str]:
+    text = read_text(path, "--clips, a list of ids, one a line", 1 << 28)
+    return [line.strip() for line in text.splitlines() if line.strip()]

@@ -1,0 +1,133 @@
+"""Commands made from stages: their options, and what is printed of their results."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import typer
+from rich.table import Table as RichTable
+
+from affectkit.cli._inputs import parameters_of, value_of
+from affectkit.cli._options import RUN, CacheOption, DeviceOption, JsonOption, OutOption, parameter
+from affectkit.cli._results import as_line, columns, finish, log, log_table
+from affectkit.config import Config, Numerics, Runtime, validate
+from affectkit.errors import AffectkitError
+from affectkit.learning.processes import NoMemory, Processes
+from affectkit.progress import chosen
+from affectkit.stages.catalogue import Entry
+from affectkit.stages.fit_stage import KeptInterrupt
+from affectkit.stages.stage import Context, Result, Stage, Table
+from affectkit.store import Cache
+
+COMPUTED = "What is computed"
+USAGE, INTERRUPTED = 2, 130
+_PROGRESS = "progress"
+
+
+def command_of(entry: Entry) -> Callable[..., None]:
+    """The function of a stage's command, with the signature that Typer reads."""
+    stage = entry.load()
+
+    def call(**given: Any) -> None:
+        with chosen(given.get(_PROGRESS)):
+            _run(stage, given)
+
+    parameters = list(_parameters(stage))
+    call.__doc__ = inspect.cleandoc(stage.__doc__ or "")
+    call.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    call.__annotations__ = {each.name: each.annotation for each in parameters}
+    return call
+
+
+def _parameters(stage: Stage) -> Iterator[inspect.Parameter]:
+    """Positions first, then options by panel; what must be given before what may be."""
+    inputs = [each for one in stage.inputs for each in parameters_of(one)]
+    options = [parameter(*item, panel=COMPUTED) for item in stage.Config.model_fields.items()]
+    run = [parameter(name, field, panel=RUN) for name, field in _run_fields(stage)]
+    extra = {"cache": CacheOption, "as_json": JsonOption}
+    if stage.makes != "file":
+        extra["out"] = OutOption
+    if stage.has_device:
+        extra["device"] = DeviceOption
+    defaults = {"device": "auto", "as_json": False}
+    run += [
+        inspect.Parameter(
+            name, inspect.Parameter.KEYWORD_ONLY, default=defaults.get(name), annotation=annotation
+        )
+        for name, annotation in extra.items()
+    ]  # fmt: skip
+    yield from sorted([*inputs, *options, *run], key=lambda each: each.default is not inspect.Parameter.empty)
+
+
+def _run_fields(stage: Stage) -> Iterator[tuple[str, Any]]:
+    if stage.has_numerics:
+        yield from Numerics.model_fields.items()
+    for name, item in Runtime.model_fields.items():
+        if name in stage.runtime or (name == _PROGRESS and stage.makes not in ("report", "file")):
+            yield name, item
+
+
+def _run(stage: Stage, given: Mapping[str, Any]) -> None:
+    processes = Processes.here()
+    try:
+        config = _read(stage.Config, given)
+        context = Context(
+            Cache(given["cache"]), _read(Runtime, given), given.get("device", "auto"), _read(Numerics, given),
+            None if stage.makes == "file" else given["out"],
+        )  # fmt: skip
+        stage.check_positions({one.name: given.get(one.name) for one in stage.positions})
+        inputs: dict[str, Any] = {}
+        for one in stage.inputs:
+            inputs[one.name] = value_of(one, given, inputs)
+        result = stage.run(stage.Inputs(**inputs), config, context)
+    except KeptInterrupt as interrupt:
+        for line in interrupt.lines:
+            log(line)
+        raise
+    except KeyboardInterrupt:
+        if processes.first:
+            raise
+        raise SystemExit(INTERRUPTED) from None
+    except AffectkitError as error:
+        if processes.first:
+            raise
+        _say_own(error)
+        raise typer.Exit(USAGE) from None
+    if processes.first:
+        present(stage, result, given["as_json"])
+
+
+def _read(model: type[Config], given: Mapping[str, Any]) -> Any:
+    return validate(model, {name: given[name] for name in model.model_fields if name in given}, "option")
+
+
+def _say_own(error: AffectkitError) -> None:
+    """What is wrong with all processes process 0 says; what is wrong with this one's data or device it says itself."""
+    from affectkit.learning.crop_table import BrokenRow
+
+    if isinstance(error, BrokenRow | NoMemory):
+        log(f"affectkit: {error}")
+
+
+def present(stage: Stage, result: Result, as_json: bool) -> None:
+    """Print a result: the path (or JSON) on stdout, lines for people on stderr; the exit code of what went wrong."""
+    if result.outcome is not None:
+        finish(result, as_json)
+        return
+    for line in stage.lines(result):
+        if isinstance(line, Table):
+            log_table(_drawn(line))
+        else:
+            log(line)
+    typer.echo(as_line(stage.json(result)) if as_json else result.printed or str(result.path))
+    if result.code:
+        raise typer.Exit(result.code)
+
+
+def _drawn(table: Table) -> RichTable:
+    drawn = columns(*table.headers)
+    for row in table.rows:
+        drawn.add_row(*row)
+    return drawn

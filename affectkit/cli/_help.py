@@ -1,0 +1,48 @@
+"""Help read at 80 columns: options in panels, long texts beside or below their option's name, whole examples."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import typer
+from typer.core import TyperCommand
+
+LAST = "Options"
+_COLUMN = 26
+
+
+class PanelCommand(TyperCommand):
+    """A command whose help groups options by `rich_help_panel`, as plain text."""
+
+    def format_help_text(self, ctx: Any, formatter: Any) -> None:
+        """Write what the command does; the lines of an example are not wrapped, so that they can be copied."""
+        before, self.help = self.help, _with_whole_examples(self.help or "")
+        super().format_help_text(ctx, formatter)
+        self.help = before
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Write arguments, then the panels in the order of their first option, then what belongs to none."""
+        panels: dict[str, list[tuple[str, str]]] = {}
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx)
+            if record is not None:
+                is_argument = parameter.param_type_name == "argument"
+                panel = "Arguments" if is_argument else getattr(parameter, "rich_help_panel", None) or LAST
+                panels.setdefault(panel, []).append(record)
+        for panel in sorted(panels, key=lambda each: (each != "Arguments", each == LAST)):
+            with formatter.section(panel):
+                formatter.write_dl(panels[panel], col_max=_COLUMN)
+
+
+class Commands(typer.Typer):
+    """Commands with such help."""
+
+    def command(self, name: str | None = None, **options: Any) -> Any:
+        """As Typer's."""
+        return super().command(name, **{"cls": PanelCommand, **options})
+
+
+def _with_whole_examples(text: str) -> str:
+    paragraphs = inspect.cleandoc(text).split("\n\n")
+    return "\n\n".join(f"\b\n{each.strip('`')}" if each.startswith("`") else each for each in paragraphs)

@@ -1,0 +1,57 @@
+"""Every stage by name, found without importing any: a stage's module says its command in the docstring's first line."""
+
+from __future__ import annotations
+
+import os
+from functools import cache
+from importlib import import_module
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from affectkit.stages.stage import Stage
+
+_MARK = '"""`affectkit '
+_FOLDER = os.path.dirname(__file__)  # noqa: PTH120  (pathlib takes longer to import than all of this)
+
+
+class Entry:
+    """A stage that may not be imported yet: its command, what that does, its module."""
+
+    def __init__(self, command: str, summary: str, module: str) -> None:
+        self.command, self.summary, self.module = command, summary, module
+
+    @property
+    def name(self) -> str:
+        """As recipes have it."""
+        return self.command.replace(" ", "-")
+
+    def load(self) -> Stage:
+        """The stage itself."""
+        return _loaded(self.module)
+
+
+@cache
+def entries() -> dict[str, Entry]:
+    """Every stage by its name in recipes."""
+    stages = [_entry(name) for name in sorted(os.listdir(_FOLDER)) if name.endswith(".py")]  # noqa: PTH208
+    return {stage.name: stage for stage in stages if stage is not None}
+
+
+def get(name: str) -> Stage:
+    """A stage by its name in recipes. Raises KeyError."""
+    return entries()[name].load()
+
+
+@cache
+def _loaded(module: str) -> Stage:
+    stage: Stage = import_module(module).STAGE()
+    return stage
+
+
+def _entry(name: str) -> Entry | None:
+    with open(os.path.join(_FOLDER, name), encoding="utf-8") as text:  # noqa: PTH118, PTH123
+        line = text.readline()
+    if not line.startswith(_MARK):
+        return None
+    command, _, summary = line.removeprefix(_MARK).partition("`: ")
+    return Entry(command, summary.strip().removesuffix('"""'), f"affectkit.stages.{name.removesuffix('.py')}")
