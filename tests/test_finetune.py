@@ -25,7 +25,8 @@ from affectkit.errors import UsageError
 from affectkit.plugins import Epoch, Outputs
 from affectkit.stages.finetune import FinetuneConfig, finetune
 from affectkit.stages.fit_stage import Stopped
-from affectkit.stages.train import AuxiliarySource, Trained
+from affectkit.stages.train import Trained
+from affectkit.stages.training_data import AuxiliarySource
 from affectkit.store import Artifact, Cache, Features
 
 torch = pytest.importorskip("torch")

@@ -15,7 +15,8 @@ from tuning_factory import crops, expr_labels, va_labels
 from affectkit import metrics, tasks
 from affectkit.config import Runtime
 from affectkit.stages.finetune import FinetuneConfig, finetune
-from affectkit.stages.train import AuxiliarySource, Trained
+from affectkit.stages.train import Trained
+from affectkit.stages.training_data import AuxiliarySource
 from affectkit.store import Artifact, Cache, Features
 
 torch = pytest.importorskip("torch")

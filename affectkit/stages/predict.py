@@ -38,7 +38,8 @@ from affectkit.stages.replay import Replayed, Seen, media_suffixes, replay, repl
 from affectkit.stages.row_counts import score_notices, seen_in
 from affectkit.stages.smooth import Choice, Smoothing
 from affectkit.stages.stage import CLIPS_KEPT, Context, Result, Stage
-from affectkit.stages.train import load_heads, read_report, sequences, stored_task
+from affectkit.stages.train import load_heads, read_report, stored_task
+from affectkit.stages.training_data import sequences
 from affectkit.store import Artifact, Cache, Features, open_artifact, predictions_schema
 from affectkit.store import features as features_of
 from affectkit.store.kinds import STAGE_FILE, TRAINED
