@@ -735,11 +735,11 @@ def test_output_follows_the_range_of_the_labels():
     va, rng = tasks.get("va"), np.random.default_rng(0)
     unit = rng.random((9, 2))
     unit[3] = np.nan
-    assert output_layer.choose("auto", va, unit).activation == "sigmoid"
-    assert output_layer.choose("auto", va, unit * 2 - 1).activation == "tanh"
-    assert output_layer.choose("auto", va, unit * 9).activation == "linear"
-    assert output_layer.choose("tanh", va, unit).activation == "tanh"
-    assert output_layer.choose("auto", tasks.get("expr"), unit).activation == "linear"
+    assert output_layer.choose("auto", va, unit) == "sigmoid"
+    assert output_layer.choose("auto", va, unit * 2 - 1) == "tanh"
+    assert output_layer.choose("auto", va, unit * 9) == "linear"
+    assert output_layer.choose("tanh", va, unit) == "tanh"
+    assert output_layer.choose("auto", tasks.get("expr"), unit) == "linear"
     with pytest.raises(UsageError, match="output=sigmoid cannot reach labels from"):
         output_layer.choose("sigmoid", va, unit * 2 - 1)
     with pytest.raises(UsageError, match="scores are logits"):

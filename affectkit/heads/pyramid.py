@@ -29,8 +29,9 @@ from pydantic import Field
 
 from affectkit.learning import pyramid
 from affectkit.learning.options import TrainingOptions
-from affectkit.learning.windows import Indices, Plan, Windows
+from affectkit.learning.windows import Plan, Windows
 from affectkit.training.temporal_head import TemporalHead
+from affectkit.types import Indices
 
 if TYPE_CHECKING:
     from torch import nn

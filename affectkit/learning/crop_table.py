@@ -14,12 +14,10 @@ from affectkit.store.kinds import wrong_kind
 from affectkit.tables.timeline import align
 from affectkit.tasks import Task
 from affectkit.tracks import decode_crop
-from affectkit.types import Bools, ClipLabels, Floats
+from affectkit.types import Bools, ClipLabels, Floats, Indices
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-Indices = NDArray[np.int64]
 
 
 class BrokenRow(UsageError):

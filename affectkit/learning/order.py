@@ -9,18 +9,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from affectkit.errors import UsageError
 from affectkit.plugins import Units
 from affectkit.prefetch import ahead
 from affectkit.tasks import Task
-from affectkit.types import Bools
+from affectkit.types import Bools, Indices
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-Indices = NDArray[np.int64]
 
 
 @dataclass(frozen=True)

@@ -14,27 +14,24 @@ from affectkit.tasks import Task
 from affectkit.types import Floats
 
 
-def choose(option: Output, task: Task, labels: Floats) -> Outputs:
-    """The outputs of a task with the activation meant by `option` for training labels [N,K] (NaN = unlabelled).
+def chosen(option: Output, tasks: Sequence[Task], labels: Sequence[Floats]) -> list[Outputs]:
+    """The outputs of each task by its own training labels; `option` is about the first one, `auto` about others."""
+    return [
+        Outputs(count=task.outputs, activation=choose("auto" if number else option, task, labels[number]))
+        for number, task in enumerate(tasks)
+    ]
+
+
+def choose(option: Output, task: Task, labels: Floats) -> Activation:
+    """The activation meant by `option` for a task's training labels [N,K] (NaN = unlabelled).
 
     auto: sigmoid for regression labels within [0,1], tanh within [-1,1], else linear; classes and labels are linear
     (logits). Raises UsageError for another choice there, and for labels that the activation cannot reach.
 
     >>> from affectkit import tasks
-    >>> choose("auto", tasks.get("va"), np.array([[-0.5, 0.2]])).activation
+    >>> choose("auto", tasks.get("va"), np.array([[-0.5, 0.2]]))
     'tanh'
     """
-    return Outputs(count=task.outputs, activation=_choose(option, task, labels))
-
-
-def chosen(option: Output, tasks: Sequence[Task], labels: Sequence[Floats]) -> list[Outputs]:
-    """The outputs of each task, `choose`n by its own training labels; `option` is about the first one."""
-    options: list[Output] = ["auto"] * len(tasks)
-    options[0] = option
-    return [choose(*each) for each in zip(options, tasks, labels, strict=True)]
-
-
-def _choose(option: Output, task: Task, labels: Floats) -> Activation:
     if task.kind != "regression":
         if option not in ("auto", "linear"):
             raise UsageError(f"option output={option} is for regression; {task.kind} scores are logits (linear)")

@@ -13,8 +13,9 @@ from pydantic import Field, field_validator, model_validator
 
 from affectkit.config import Config
 from affectkit.learning.options import Seconds
-from affectkit.learning.windows import Indices, Plan, Windows, slide
+from affectkit.learning.windows import Plan, Windows, slide
 from affectkit.tasks import Level
+from affectkit.types import Indices
 
 Scale = int | Literal["clip"]
 MOST_SCALES = 32

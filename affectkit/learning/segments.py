@@ -13,10 +13,9 @@ from affectkit.errors import UsageError
 from affectkit.functionals import Functional, Windows, functionals, windows
 from affectkit.functionals.windows import TICK
 from affectkit.learning.features import Table, gather
-from affectkit.learning.windows import Indices
 from affectkit.plugins import Example
 from affectkit.tasks import Task
-from affectkit.types import Bools, FeatureSequence, Floats
+from affectkit.types import Bools, FeatureSequence, Floats, Indices
 
 
 @dataclass(frozen=True, repr=False)

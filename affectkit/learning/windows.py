@@ -8,13 +8,10 @@ from itertools import pairwise
 from typing import Literal, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from affectkit.errors import UsageError
 from affectkit.tasks import Level
-from affectkit.types import Bools, FeatureSequence
-
-Indices = NDArray[np.int64]
+from affectkit.types import Bools, FeatureSequence, Indices
 
 SECONDS_AT_TIME_LEVEL = 4.0  # SUN's best for expressions
 

@@ -23,7 +23,6 @@ from itertools import chain, pairwise
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field
 
 from affectkit.config import Config
@@ -34,15 +33,13 @@ from affectkit.learning.windows import Plan, Windows, plan
 from affectkit.networks.static import Static, StaticOptions, read
 from affectkit.plugins import Outputs, Units
 from affectkit.tasks import Task
-from affectkit.types import Bools, ClipLabels, FeatureSequence, Floats
+from affectkit.types import Bools, ClipLabels, FeatureSequence, Floats, Indices
 from affectkit.weights import WeightsFile
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from affectkit.nets.crop_pyramid import CropPyramid
-
-Indices = NDArray[np.int64]
 RESNET = "resnet18.tv_in1k"
 
 

@@ -24,7 +24,6 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from affectkit.backbones.pdem import Pdem, PdemOptions
@@ -37,7 +36,7 @@ from affectkit.plugins import Outputs, Units
 from affectkit.speech.windows import Windowing, touches
 from affectkit.tables.timeline import align
 from affectkit.tasks import Task
-from affectkit.types import ClipLabels, Floats
+from affectkit.types import ClipLabels, Floats, Indices
 from affectkit.weights import WeightsFile, random
 
 if TYPE_CHECKING:
@@ -193,7 +192,6 @@ class Speech:
         self.sampling_rate = sampling_rate
 
 
-Indices = NDArray[np.int64]
 PLUGIN = Speech
 
 

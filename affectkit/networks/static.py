@@ -20,7 +20,6 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from affectkit import plugins
@@ -31,7 +30,7 @@ from affectkit.learning.options import ImageOptions
 from affectkit.learning.timm_names import LITE0
 from affectkit.plugins import Outputs, Units
 from affectkit.tasks import Task
-from affectkit.types import ClipLabels
+from affectkit.types import ClipLabels, Indices
 from affectkit.weights import WeightsFile
 
 if TYPE_CHECKING:
@@ -39,8 +38,6 @@ if TYPE_CHECKING:
 
     from affectkit.learning.crop_table import CropTable
     from affectkit.nets.static import StaticModule
-
-Indices = NDArray[np.int64]
 EFFICIENTNET = "tf_efficientnet_b1.in1k"
 SUN = {
     "optimiser": "adamw", "weight_decay": 1e-4, "schedule": "cosine", "learning_rate": 5e-3, "warmup_steps": 100,

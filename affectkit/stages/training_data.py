@@ -71,23 +71,15 @@ class AuxiliaryClips:
         return self.source.features.artifact
 
 
-@dataclass(frozen=True)
-class LabelledClips:
-    """The clips that are learnt from and held out, and those of tasks learnt along."""
-
-    used: Used
-    auxiliary: list[AuxiliaryClips]
-
-
 def choose(
     features: Features, shared: list[str], labels: Labels, task: Task, options: DataOptions, splits: Path | None,
     auxiliary: Sequence[AuxiliarySource], what: str = "features", needs_val: bool = True,
-) -> LabelledClips:  # fmt: skip
-    """The labelled clips among `shared`. Raises UsageError, as `used_clips.choose` and the readers of the tables do,
-    and for labels that cannot be pooled in this way."""
+) -> tuple[Used, list[AuxiliaryClips]]:  # fmt: skip
+    """The labelled clips among `shared`, and those of tasks learnt along. Raises UsageError, as `used_clips.choose` and
+    the readers of the tables do, and for labels that cannot be pooled in this way."""
     check_pooling(options.label_pooling, task)
     used = used_clips.choose(features, shared, labels, task, options, splits, what, needs_val)
-    return LabelledClips(used, [_auxiliary(source, used, options) for source in auxiliary])
+    return used, [_auxiliary(source, used, options) for source in auxiliary]
 
 
 def _auxiliary(source: AuxiliarySource, used: Used, options: DataOptions) -> AuxiliaryClips:
@@ -149,8 +141,8 @@ def head_data(
     """Examples of the labelled clips that all features have. Raises UsageError, as the readers of the tables do, and
     for no val clip where they are needed."""
     shared = [clip for clip in features[0].clips if all(clip in other for other in features[1:])]
-    chosen = choose(features[0], shared, labels, task, options, splits, auxiliary, needs_val=needs_val)
-    used, pooling = chosen.used, options.label_pooling
+    used, chosen = choose(features[0], shared, labels, task, options, splits, auxiliary, needs_val=needs_val)
+    pooling = options.label_pooling
     train, val = (
         [_example(clip, features, used.labels[clip], task, pooling, used.subject(clip)) for clip in clips]
         for clips in (used.train, used.val)
@@ -162,7 +154,7 @@ def head_data(
             each.task,
             [_example(clip, [each.source.features], each.labels[clip], each.task, each.pooling) for clip in each.clips],
         )
-        for each in chosen.auxiliary
+        for each in chosen
     ]
     digest = digest_of(
         (_row(example, features, used.splits) for example in (*train, *val)),
@@ -170,7 +162,7 @@ def head_data(
         (
             ([each.task.model_dump(mode="json"), each.source.features.identity],
              [_row(example, [each.source.features]) for example in examples.train])
-            for each, examples in zip(chosen.auxiliary, learnt_along, strict=True)
+            for each, examples in zip(chosen, learnt_along, strict=True)
         ),
     )  # fmt: skip
     doubts = [*used.cautions, *cautions({"train": train, "val": val}, task)]
@@ -248,8 +240,8 @@ def network_data(
     for artifact in (upstream, *(source.features.artifact for source in auxiliary)):
         check_upstream(artifact, kind, network)
     features = Features(upstream, only=None if clips is None else frozenset(clips))
-    chosen = choose(features, features.clips, labels, task, options, splits, auxiliary, UPSTREAM[kind][1])
-    used, learnt_along = chosen.used, [_at_level(each, task) for each in chosen.auxiliary]
+    used, chosen = choose(features, features.clips, labels, task, options, splits, auxiliary, UPSTREAM[kind][1])
+    learnt_along = [_at_level(each, task) for each in chosen]
     digest = digest_of(
         _rows(upstream, [*used.train, *used.val], used.labels),
         used.splits,

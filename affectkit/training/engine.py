@@ -14,14 +14,13 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from affectkit.config import Precision
@@ -34,9 +33,7 @@ from affectkit.training.loop import Ends, Pass
 from affectkit.training.losses import Goal
 from affectkit.training.parallel import World
 from affectkit.training.resume import Run, State, identify
-from affectkit.types import Floats
-
-Indices = NDArray[np.int64]
+from affectkit.types import Floats, Indices
 
 
 class Part(NamedTuple):
@@ -57,10 +54,6 @@ class Objective(ABC):
         """The parts of one step after another, for as long as they are asked for."""
 
     @abstractmethod
-    def glimpse(self) -> Part:
-        """Two units."""
-
-    @abstractmethod
     def scores(self, module: nn.Module, part: Part) -> Tensor:
         """What the module says of a part: [B,L,...], the columns of all tasks."""
 
@@ -77,11 +70,9 @@ class Objective(ABC):
         """Arrays, and what JSON can say, that tell this objective from another one."""
 
 
-class Watch(Protocol):
-    """Told after each step: of which epoch, how many of its steps are done, units in a step, and its loss (reading it
-    waits for the device)."""
-
-    def __call__(self, epoch: int, done: int, steps: int, units: int, loss: Tensor) -> None: ...
+Watch = Callable[[int, int, int, int, Tensor], None]
+"""Told after each step: of which epoch, how many of how many steps are done, units in a step, and its loss (reading it
+waits for the device)."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -180,13 +171,16 @@ class Trainer:
             blocks.open_last(training.module, training.blocks, count)
             blocks.train_mode(training.module)
             if training.world.size > 1:
-                first = training.objectives[0]
-                with unnoticed(training.module):
-                    blocks.close_idle(training.module, first.scores(training.module, first.glimpse()))
+                self._close_idle(training.objectives[0], epoch)
             self._open = count
             self._stepper = Stepper(training, self.run)
         blocks.train_mode(training.module)
         return self._stepper
+
+    def _close_idle(self, objective: Objective, epoch: int) -> None:
+        module = self.training.module
+        with closing(objective.stream(epoch)) as stream, unnoticed(module):
+            blocks.close_idle(module, objective.scores(module, next(stream)[0]))
 
     def _pass(self, stepper: Stepper, epoch: int, rates: Sequence[float]) -> float:
         """One pass over the units of the first objective: its mean loss."""

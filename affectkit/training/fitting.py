@@ -14,7 +14,7 @@ from affectkit import metrics
 from affectkit.learning import output_layer
 from affectkit.learning.features import Inputs, Table, auxiliary_table, labelled
 from affectkit.learning.normalise import Normaliser
-from affectkit.learning.windows import Indices, Plan, Windows, by_length, plan
+from affectkit.learning.windows import Plan, Windows, by_length, plan
 from affectkit.nets.joints import scale_outputs
 from affectkit.plugins import Auxiliary, Epoch, Example, Interrupted, Monitor, Outputs
 from affectkit.tasks import Task
@@ -22,7 +22,7 @@ from affectkit.training import engine, losses
 from affectkit.training.engine import Training
 from affectkit.training.parallel import alone
 from affectkit.training.window_table import WindowObjective, WindowTable, scores
-from affectkit.types import Bools
+from affectkit.types import Bools, Indices
 
 if TYPE_CHECKING:
     from affectkit.nets.layers import Scorer

@@ -23,10 +23,10 @@ from affectkit.learning.normalise import Normaliser
 from affectkit.learning.options import TrainingOptions
 from affectkit.learning.saved_files import as_torch, state_of
 from affectkit.learning.saved_head import FILES
-from affectkit.learning.windows import Indices, Plan, Windows, by_length, slide
+from affectkit.learning.windows import Plan, Windows, by_length, slide
 from affectkit.plugins import Auxiliary, Epoch, Example, Monitor, Outputs
 from affectkit.tasks import Task
-from affectkit.types import Floats
+from affectkit.types import Floats, Indices
 
 if TYPE_CHECKING:
     from torch import nn

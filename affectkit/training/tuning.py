@@ -25,11 +25,11 @@ from affectkit.learning.processes import NoMemory
 from affectkit.plugins import Epoch, Monitor, Units
 from affectkit.tasks import Task
 from affectkit.training import blocks, engine, losses, precision
-from affectkit.training.engine import Indices, Objective, Part, Training, Watch
+from affectkit.training.engine import Objective, Part, Training, Watch
 from affectkit.training.loop import Ends
 from affectkit.training.losses import Goal
 from affectkit.training.parallel import World
-from affectkit.types import Floats
+from affectkit.types import Floats, Indices
 
 PEAK_TO_FIRST, PEAK_TO_LAST = 500, 50  # SUN's: 5e-3 to 1e-5 and 1e-4
 
@@ -125,10 +125,6 @@ class UnitObjective(Objective):
             for step in orders.reshape(len(orders), cut.parts, -1):
                 yield [Part(which, everyone, batch) for everyone, (which, batch) in zip(step, read, strict=False)]
 
-    def glimpse(self) -> Part:
-        which = np.flatnonzero(labelled(self.units))[:2]
-        return Part(which, which, self.units.load(which, None))
-
     def scores(self, module: nn.Module, part: Part) -> Tensor:
         answers: Tensor = module(part.batch.to(self.tuning.world.device, non_blocking=True))
         return answers
@@ -163,23 +159,16 @@ def _score(tuning: Tuning, which: Indices) -> float:
     return metrics.main(task, held.labels[rows], metrics.probabilities(task, raw[rows]))
 
 
+@torch.inference_mode()
 def row_scores(
     network: nn.Module, units: Units, which: Indices, outputs: int, options: TuningOptions, world: World, workers: int
 ) -> Floats:
     """Raw scores [R,outputs] of the rows of the label table that the chosen units are about, NaN for the others: the
     mean of a row's scores, taken on the CPU in the order of the units.
 
-    Each process scores its share of the units. The network is left in eval mode.
+    Each process scores its share of the units, the last of which may stand in for none. The network is left in eval
+    mode.
     """
-    scores = world.gathered(_share(network, units, which, outputs, options, world, workers)).cpu()
-    return engine.row_means(scores[: len(which)], units.targets[which], len(units.labels))
-
-
-@torch.inference_mode()
-def _share(
-    network: nn.Module, units: Units, which: Indices, outputs: int, options: TuningOptions, world: World, workers: int
-) -> Tensor:
-    """Scores [U/P,L,outputs] of this process's share, the last of which are of units that stand in for none."""
     network.eval()
     each = -(-len(which) // world.size)
     of_process = np.resize(which, each * world.size)[world.rank * each : (world.rank + 1) * each]
@@ -187,4 +176,5 @@ def _share(
     for _, batch in batches(units, of_process, options.batch_size, seed=(), augmented=False, workers=workers):
         with precision.forward(options.precision, world.device):
             parts.append(network(batch.to(world.device, non_blocking=True))[..., :outputs].float())
-    return torch.cat(parts)
+    scores = world.gathered(torch.cat(parts)).cpu()
+    return engine.row_means(scores[: len(which)], units.targets[which], len(units.labels))

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from affectkit.learning.features import Table
-from affectkit.learning.windows import Indices, Windows, shuffled
+from affectkit.learning.windows import Windows, shuffled
 from affectkit.training.engine import Objective, Part, RowMeans, mean_of_steps
 from affectkit.training.losses import Goal
-from affectkit.types import Floats
+from affectkit.types import Floats, Indices
 
 
 @dataclass(frozen=True, repr=False)
@@ -110,10 +110,7 @@ class WindowObjective(Objective):
         """One pass over the windows after another."""
         while True:
             for which in shuffled(self.table.windows.lengths, self.batch_size, self.rng):
-                yield [self._part(which)]
-
-    def glimpse(self) -> Part:
-        return self._part(np.arange(min(2, len(self.table.windows))))
+                yield [Part(which, which, self.table.batch(which))]
 
     def scores(self, module: nn.Module, part: Part) -> Tensor:
         answers: Tensor = module(part.batch.x, part.batch.mask)
@@ -135,9 +132,6 @@ class WindowObjective(Objective):
         table, windows = self.table, self.table.windows
         sample = table.values[:: max(1, len(table.values) // 1000)]
         return [table.labels, sample, windows.clip, windows.rows, windows.offsets]
-
-    def _part(self, which: Indices) -> Part:
-        return Part(which, which, self.table.batch(which))
 
 
 @torch.inference_mode()
