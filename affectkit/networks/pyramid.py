@@ -79,11 +79,11 @@ class Pyramid:
 
     def build(self, weights: WeightsFile | None, outputs: Sequence[Outputs]) -> CropPyramid:
         """From uint8 [B,I,3,h,w] to scores [B,1,K]. Raises UsageError for weights that do not fit."""
-        from affectkit.nets import trunk as backbone
+        from affectkit.nets import trunk
         from affectkit.nets.crop_pyramid import CropPyramid
 
         chosen = self.options
-        encoder, self.architecture = backbone.build(
+        encoder, self.architecture = trunk.build(
             chosen.backbone, chosen.input_size, weights, self.architecture, chosen.checkpointing,
             channels_last=chosen.channels_last,
         )  # fmt: skip
@@ -92,9 +92,9 @@ class Pyramid:
 
     def blocks(self, module: CropPyramid) -> list[list[nn.Parameter]]:
         """timm's own groups of the backbone, then the pyramid."""
-        from affectkit.nets import trunk as backbone
+        from affectkit.nets import trunk
 
-        return [*backbone.blocks(module.encoder), list(chain(module.scales.parameters(), module.output.parameters()))]
+        return [*trunk.blocks(module.encoder), list(chain(module.scales.parameters(), module.output.parameters()))]
 
     def units(
         self, upstream: Any, clips: Sequence[str], labels: Mapping[str, ClipLabels] | None, pooling: str, training: bool

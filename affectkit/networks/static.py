@@ -96,11 +96,11 @@ class Static:
 
     def build(self, weights: WeightsFile | None, outputs: Sequence[Outputs]) -> StaticModule:
         """From uint8 [B,1,3,h,w] to scores [B,1,K]. Raises UsageError for weights that do not fit."""
-        from affectkit.nets import trunk as backbone
+        from affectkit.nets import trunk
         from affectkit.nets.static import StaticModule
 
         chosen = self.options
-        encoder, self.architecture = backbone.build(
+        encoder, self.architecture = trunk.build(
             chosen.backbone, chosen.input_size, weights, self.architecture, chosen.checkpointing, chosen.layer,
             imagenet=chosen.pixels == "imagenet", channels_last=chosen.channels_last,
         )  # fmt: skip
@@ -108,9 +108,9 @@ class Static:
 
     def blocks(self, module: StaticModule) -> list[list[nn.Parameter]]:
         """timm's own groups of the backbone, then the layers on it."""
-        from affectkit.nets import trunk as backbone
+        from affectkit.nets import trunk
 
-        return [*backbone.blocks(module.encoder), [*module.neck.parameters(), *module.scores.parameters()]]
+        return [*trunk.blocks(module.encoder), [*module.neck.parameters(), *module.scores.parameters()]]
 
     def units(
         self, upstream: Any, clips: Sequence[str], labels: Mapping[str, ClipLabels] | None, pooling: str, training: bool
