@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 Array = NDArray[np.generic]
 Floats = NDArray[np.floating]
 Bools = NDArray[np.bool_]
+Indices = NDArray[np.int64]
 
 SPLITS = ("train", "val", "test")
 _FACE = re.compile(r"(?<=.)#[0-9]+\Z")

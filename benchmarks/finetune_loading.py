@@ -24,6 +24,7 @@ from _report import Measure, Ratio, alternate, machine, options, seconds
 from affectkit import plugins, tasks
 from affectkit.learning.crop_table import CropTable
 from affectkit.learning.order import batches
+from affectkit.networks.static import read
 from affectkit.plugins import Outputs, Units
 from affectkit.store import Artifact, Cache
 
@@ -38,7 +39,7 @@ def loading(crops: Artifact, probability: float) -> Measure:
     rows = np.arange(len(table))
 
     def load(which: np.ndarray, rng: np.random.Generator | None) -> Any:
-        return table.load(rows[which][:, None], rng, probability)
+        return read(table, rows[which][:, None], rng, probability)
 
     labels = np.zeros((len(table), 1))
     units = Units(table.clips, table.offsets, table.start, table.end, labels, rows[:, None], load)

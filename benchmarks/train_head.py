@@ -3,7 +3,7 @@
 The head is `transformer` with its defaults, SUN's version 3 (BatchNorm, 3 post-norm encoder layers of 8 heads, as wide
 as the features), on synthetic features of many clips, in windows of 20 steps every 10. Three measurements:
 
-- one epoch of `affectkit.training.optimise`, with the time that goes into batches taken apart: the share of forward,
+- one epoch of `affectkit.training.engine`, with the time that goes into batches taken apart: the share of forward,
   backward and the optimiser's step;
 - batches alone, shuffled, as tensors: windows gathered by index from one table, against a torch DataLoader whose items
   are windows sliced from an HDF5 file with a group a clip (opened once in each worker), with 0 and with 2 workers;
@@ -16,7 +16,7 @@ import argparse
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 
 import h5py
@@ -30,9 +30,11 @@ from affectkit import plugins, tasks
 from affectkit.learning import windows as windows_module
 from affectkit.learning.features import Table, labelled
 from affectkit.plugins import Example
-from affectkit.training import loop
-from affectkit.training import optimise as optimising
+from affectkit.training import engine, loop, losses
+from affectkit.training.engine import Part
+from affectkit.training.parallel import alone
 from affectkit.training.resume import Run
+from affectkit.training.window_table import Batch, WindowObjective, WindowTable
 from affectkit.types import FeatureSequence
 
 FPS, WINDOW, STRIDE = 5.0, 20, 10
@@ -90,20 +92,24 @@ class Training:
         head = plugin(self.options, TASK)
         torch.manual_seed(0)
         self.network = head.network(table.dim, TASK.outputs).to(device)
-        self.data = optimising.WindowTable(table, windows, device)
+        self.data = WindowTable(table, windows, device)
         self.device, self.rng = device, np.random.default_rng(0)
-        self.optimiser = loop.optimiser(self.network.parameters(), self.options)
-        self.loss = plugin_loss(head, table, device)
-        self.objective = optimising.Objective(self.data, self.loss, slice(None))
+        (goal,) = losses.goals(self.options, [TASK], [table.labels], device)
+        self.objective = WindowObjective(goal, self.data, batch_size, self.rng)
+        blocks = [list(self.network.parameters())]
+        training = engine.Training(
+            self.network, blocks, [self.objective], lambda: 0.0, self.objective.steps, self.options,
+            lambda epoch: None, self.rng, alone(device), TASK.metric,
+        )  # fmt: skip
+        run = Run(self.network, loop.optimiser(blocks[0], self.options), self.rng, device)
+        self.trainer = engine.Trainer(training, run)
 
     def batches(self) -> list[np.ndarray]:
         return windows_module.shuffled(self.data.windows.lengths, self.options.batch_size, self.rng)
 
     def epoch(self) -> None:
-        """As `optimise` trains it."""
-        run = Run(self.network, self.optimiser, self.rng, self.device)
-        batches = self.batches()
-        optimising._pass(run, [self.objective], [batches], [1e-3] * len(batches), self.options)
+        """As `engine` trains it."""
+        self.trainer.epoch()
         self.wait()
 
     def gather(self) -> None:
@@ -114,13 +120,13 @@ class Training:
 
     def epoch_of(self, batches: torch.utils.data.DataLoader) -> None:
         """The same steps, fed by a DataLoader."""
-        self.network.train()
-        run = Run(self.network, self.optimiser, self.rng, self.device)
+        stepper = self.trainer._opened(1)
         total = torch.zeros((), device=self.device)
         for values, labels in batches:
-            x, truth = (one.to(self.device, non_blocking=True) for one in (values, labels))
+            x, truth = (tensor.to(self.device, non_blocking=True) for tensor in (values, labels))
             mask = torch.ones(x.shape[:2], dtype=torch.bool, device=self.device)
-            total += optimising._step(run, self.loss(self.network(x, mask), truth), self.options)
+            which = np.arange(len(x))
+            total += stepper.step(self.objective, [Part(which, which, Batch(x, mask, truth))])
         float(total)
         self.wait()
 
@@ -128,7 +134,7 @@ class Training:
         """Of one epoch's time, what does not go into batches."""
         taken, plain = 0.0, self.data.batch
 
-        def timed(which: np.ndarray) -> optimising.Batch:
+        def timed(which: np.ndarray) -> Batch:
             nonlocal taken
             began = time.perf_counter()
             batch = plain(which)
@@ -146,12 +152,6 @@ class Training:
     def wait(self) -> None:
         if self.device.startswith("cuda"):
             torch.cuda.synchronize()
-
-
-def plugin_loss(head: object, table: Table, device: str) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
-    from affectkit.training import losses
-
-    return losses.build(head.options, TASK, table.labels, device)  # type: ignore[attr-defined]
 
 
 def drain(batches: Iterable[object]) -> None:

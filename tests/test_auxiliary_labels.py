@@ -10,7 +10,8 @@ import pytest
 from conftest import Command
 
 from affectkit.errors import UsageError
-from affectkit.stages.train import AuxiliarySource, TrainConfig, gather
+from affectkit.stages.train import TrainConfig
+from affectkit.stages.training_data import AuxiliarySource, head_data
 from affectkit.store import Artifact, Cache, Features, features_schema
 
 SPLITS = {"a": "train", "b": "train", "c": "val", "d": "test"}
@@ -51,7 +52,7 @@ def learnt(features: Artifact, tables: tuple[Path, Path], aux: Path) -> list[str
     from affectkit import tasks
 
     source = AuxiliarySource.of(f"{features.path}:{aux}:expr")
-    data = gather([Features(features)], tables[0], tasks.get("va"), TrainConfig(task="va"), None, [source])
+    data = head_data([Features(features)], tables[0], tasks.get("va"), TrainConfig(task="va"), None, [source])
     return [example.clip for example in data.auxiliary[0].train]
 
 

@@ -16,7 +16,6 @@ import pytest
 from numpy.typing import NDArray
 
 from affectkit import plugins, weights
-from affectkit.backbones.efficientnet_lite0 import MEAN, STD, timm_name
 from affectkit.config import Numerics
 from affectkit.errors import UsageError
 from affectkit.learning import timm_names
@@ -27,6 +26,9 @@ from affectkit.plugins.contracts import checking as of_any
 from affectkit.weights import WeightsFile
 
 torch = pytest.importorskip("torch")
+pytest.importorskip("timm")
+
+from affectkit.nets.efficientnet_lite0 import MEAN, STD, timm_name  # noqa: E402
 
 OPTIONS = {"timm": ["model=resnet18", "input_size=32"], "efficientnet-lite0": ["input_size=32"]}
 IMAGE_BACKBONES = [name for name in plugins.names("backbones") if plugins.get("backbones", name).kind == "image"]
@@ -342,11 +344,10 @@ class TestCheckpoints:
         np.testing.assert_allclose(backbone(IMAGES), expected.sum(1, keepdims=True).repeat(7, 1), rtol=1e-4, atol=1e-5)
 
     def test_nothing_holds_the_tensors_twice(self, resnet: Any, tmp_path: Path) -> None:
-        plugin = plugins.get("backbones", "timm")
-        from affectkit.backbones.timm import build as build_network
+        from affectkit.nets.timm_models import build as build_network
 
         file = saved(resnet.state_dict(), tmp_path / "w.safetensors")
-        network: Any = build_network(plugin.Options(model="test_resnet"), file)
+        network: Any = build_network("test_resnet", "pooled", None, file)
         assert "state_dict" not in network.pretrained_cfg
 
     def test_position_embeddings_of_another_input_size(self, tmp_path: Path) -> None:

@@ -25,7 +25,8 @@ from affectkit.errors import UsageError
 from affectkit.plugins import Epoch, Outputs
 from affectkit.stages.finetune import FinetuneConfig, finetune
 from affectkit.stages.fit_stage import Stopped
-from affectkit.stages.train import AuxiliarySource, Trained
+from affectkit.stages.train import Trained
+from affectkit.stages.training_data import AuxiliarySource
 from affectkit.store import Artifact, Cache, Features
 
 torch = pytest.importorskip("torch")
@@ -34,8 +35,8 @@ from affectkit.learning.saved import open_network  # noqa: E402
 from affectkit.training import (  # noqa: E402
     engine,
     resume,
+    tuning,
 )
-from affectkit.training import engine as engine_module  # noqa: E402
 from affectkit.training import precision as precision_module  # noqa: E402
 
 LEARNS = ["epochs=6", "batch_size=9", "learning_rate=0.01"]
@@ -197,7 +198,7 @@ def test_the_rates_of_sun(tmp_path: Path, faces: Artifact, monkeypatch: pytest.M
     assert plugin(options, tasks.get("va")).options.loss == "auto"
     from affectkit.training import loop
 
-    rates = [loop.cosine(n, 5000, chosen, engine._ends(chosen)) for n in range(5000)]
+    rates = [loop.cosine(n, 5000, chosen, tuning._ends(chosen)) for n in range(5000)]
     assert (rates[0], rates[100]) == pytest.approx((1e-5, 5e-3)) and rates[-1] == pytest.approx(1e-4, rel=1e-2)
     assert np.diff(rates[:101]) == pytest.approx([(5e-3 - 1e-5) / 100] * 100)
 
@@ -366,18 +367,18 @@ def test_ctrl_c_leaves_a_network_and_the_same_call_goes_on(
     labels = expr_labels(tmp_path / "expr.csv")
     options = ["epochs=4", "augment=0.3", "unfreeze_epochs=1"]
     whole = fit(tmp_path / "whole", faces, labels, options=options)
-    plain = engine.tune
+    plain = tuning.tune
 
-    def stopped(tuning: Any, state: Path) -> Any:
+    def stopped(plan: Any, state: Path) -> Any:
         def monitor(epoch: Epoch) -> None:
-            tuning.monitor(epoch)
+            plan.monitor(epoch)
             if epoch.epoch == 2:
                 raise KeyboardInterrupt
 
-        return plain(replace(tuning, monitor=monitor), state)
+        return plain(replace(plan, monitor=monitor), state)
 
     with monkeypatch.context() as patch:
-        patch.setattr(engine, "tune", stopped)
+        patch.setattr(tuning, "tune", stopped)
         with pytest.raises(Stopped) as caught:
             fit(tmp_path / "cache", faces, labels, options=options)
     best = Artifact(caught.value.best)
@@ -418,11 +419,11 @@ torch.set_num_threads(1)
 from affectkit.training import resume
 from affectkit.training import engine
 resume.SECONDS, resume.SHARE = 0.0, 1e9
-plain = engine._Trainer.epoch
+plain = engine.Trainer.epoch
 def epoch(self):
     print("epoch", len(self.run.history), file=sys.stderr, flush=True)
     return plain(self)
-engine._Trainer.epoch = epoch
+engine.Trainer.epoch = epoch
 from affectkit.cli import main
 sys.argv[0] = "affectkit"
 main()
@@ -454,8 +455,8 @@ def test_a_kill_at_any_moment(tmp_path: Path, faces: Artifact) -> None:
     labels = expr_labels(tmp_path / "expr.csv")
     options = ["epochs=4", "augment=0.3", "batch_size=14"]
     steps = 4  # an epoch: 54 crops
-    moments = [(engine_module.Stepper, "step", 2, 0), (engine_module.Stepper, "step", 2 * steps + 1, 2),
-               (engine._Trainer, "_score", 0, 2), (resume, "_encode", 0, 2)]  # fmt: skip
+    moments = [(engine.Stepper, "step", 2, 0), (engine.Stepper, "step", 2 * steps + 1, 2),
+               (engine.Trainer, "score", 0, 2), (resume, "_encode", 0, 2)]  # fmt: skip
     for owner, name, after, kept in moments:
         _kill(owner, name, after, lambda: fit(tmp_path / "cache", faces, labels, options=options))
         (state,) = states(tmp_path)

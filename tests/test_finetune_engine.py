@@ -30,12 +30,9 @@ from affectkit.training import (  # noqa: E402
     resume,
 )
 from affectkit.training import precision as precision_module  # noqa: E402
-from affectkit.training.engine import (  # noqa: E402
-    objectives,
-    row_means,
-)
-from affectkit.training.optimise import seeded  # noqa: E402
-from affectkit.training.parallel import joined  # noqa: E402
+from affectkit.training.engine import Part, row_means, seeded  # noqa: E402
+from affectkit.training.parallel import alone, joined  # noqa: E402
+from affectkit.training.tuning import Tuning  # noqa: E402
 
 
 @pytest.fixture(autouse=True)
@@ -159,12 +156,17 @@ def test_parts_that_run_twice_are_counted_and_drawn_once(loss: str) -> None:
 def test_labels_of_clips_are_held_against_the_mean_of_a_units_scores() -> None:
     task = tasks.get("eri")
     own = units(task, 20, 1, length=3)
-    (objective,) = objectives(options(), [task], [own], "cpu")
+    module = network(7)
+    (objective,) = Tuning(
+        module, blocks(module), [task], [own], own, options(), 0, alone("cpu"), 1, lambda epoch: None,
+        lambda *told: None,
+    ).objectives()  # fmt: skip
     found = torch.randn(4, 3, 7)
     which = np.array([3, 0, 9, 2])
-    torch.testing.assert_close(objective.scores(found, which)[:, 0], found.mean(dim=1))
-    assert objective.truth(which).shape == (4, 1, 7)
-    assert np.allclose(objective.truth(which)[:, 0].numpy(), own.labels[which])
+    part = Part(which, which, None)
+    torch.testing.assert_close(objective.answers(found, part)[:, 0], found.mean(dim=1))
+    assert objective.truth(part).shape == (4, 1, 7)
+    assert np.allclose(objective.truth(part)[:, 0].numpy(), own.labels[which])
 
 
 def test_what_is_learnt_along_takes_turns() -> None:

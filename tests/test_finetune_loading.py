@@ -23,6 +23,7 @@ from affectkit.errors import UsageError
 from affectkit.learning.crop_table import BrokenRow, CropTable
 from affectkit.learning.order import batches, epoch_order, labelled
 from affectkit.nets.augment import augment
+from affectkit.networks.static import read
 from affectkit.plugins import Units
 from affectkit.store import Cache
 from affectkit.tables.pooling import align
@@ -126,8 +127,8 @@ def test_a_broken_crop_names_its_clip_and_row(cache: Cache, data: bytes, cause: 
 def test_images_of_a_unit_are_augmented_alike_and_units_one_by_one(table: CropTable) -> None:
     rows = np.array([[1, 1, -1], [2, 3, 4], [5, 7, 8], [9, 9, 9]])
     plain = table.load(rows)
-    assert torch.equal(table.load(rows, np.random.default_rng(0), 0.0), plain)
-    changed = table.load(rows, np.random.default_rng(0), 0.3)
+    assert torch.equal(read(table, rows, np.random.default_rng(0), 0.0), plain)
+    changed = read(table, rows, np.random.default_rng(0), 0.3)
     rng = np.random.default_rng(0)
     for unit, expected in zip(changed, plain, strict=True):
         assert torch.equal(unit, augment(expected.clone(), rng, 0.3))
@@ -144,7 +145,7 @@ def units_of(table: CropTable, probability: float = 0.3) -> Units:
     labels = np.full((len(table), 1), np.nan)
     return Units(
         table.clips, table.offsets, table.start, table.end, labels, rows[:, None],
-        lambda which, rng: table.load(rows[which][:, None], rng, probability),
+        lambda which, rng: read(table, rows[which][:, None], rng, probability),
     )  # fmt: skip
 
 

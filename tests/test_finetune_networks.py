@@ -15,7 +15,8 @@ from tuning_factory import crops, expr_labels, va_labels
 from affectkit import metrics, tasks
 from affectkit.config import Runtime
 from affectkit.stages.finetune import FinetuneConfig, finetune
-from affectkit.stages.train import AuxiliarySource, Trained
+from affectkit.stages.train import Trained
+from affectkit.stages.training_data import AuxiliarySource
 from affectkit.store import Artifact, Cache, Features
 
 torch = pytest.importorskip("torch")
@@ -24,8 +25,8 @@ from affectkit.learning.order import labelled  # noqa: E402
 from affectkit.learning.saved import open_network  # noqa: E402
 from affectkit.tables.label_tables import read_labels  # noqa: E402
 from affectkit.training import engine  # noqa: E402
-from affectkit.training.engine import row_scores  # noqa: E402
 from affectkit.training.parallel import alone  # noqa: E402
+from affectkit.training.tuning import row_scores  # noqa: E402
 
 RATE, SECONDS = 16_000, 3
 
@@ -99,7 +100,7 @@ def test_networks_go_on_after_a_kill_and_are_what_was_saved(
         upstream, labels = crops(tmp_path / "in"), make(tmp_path / "labels.csv")
     whole = fit(tmp_path / "whole", upstream, labels, network, task, options)
     assert score_again(whole, upstream, labels) == pytest.approx(whole.report["val_score"]["mean"], abs=1e-6)
-    plain = engine._Trainer.epoch
+    plain = engine.Trainer.epoch
 
     class Killed(Exception):
         pass
@@ -110,7 +111,7 @@ def test_networks_go_on_after_a_kill_and_are_what_was_saved(
         return plain(trainer)
 
     with monkeypatch.context() as patch:
-        patch.setattr(engine._Trainer, "epoch", killed)
+        patch.setattr(engine.Trainer, "epoch", killed)
         with pytest.raises(Killed):
             fit(tmp_path / "cache", upstream, labels, network, task, options)
     epochs: list[int] = []
@@ -119,7 +120,7 @@ def test_networks_go_on_after_a_kill_and_are_what_was_saved(
         epochs.append(len(trainer.run.history))
         return plain(trainer)
 
-    monkeypatch.setattr(engine._Trainer, "epoch", counted)
+    monkeypatch.setattr(engine.Trainer, "epoch", counted)
     done = fit(tmp_path / "cache", upstream, labels, network, task, options)
     assert epochs == [2]
     file = "network.safetensors"

@@ -11,14 +11,16 @@ import pytest
 
 from affectkit import metrics, plugins, tasks
 from affectkit.errors import HostileFile, UsageError
-from affectkit.learning import features, output_layer, saved_head
+from affectkit.learning import features, output_layer
 from affectkit.learning import windows as windows_module
 from affectkit.learning.features import gather
 from affectkit.learning.normalise import Normaliser
 from affectkit.learning.options import TrainingOptions
-from affectkit.learning.temporal_head import TemporalHead
+from affectkit.learning.saved_files import LARGEST_HEADER
+from affectkit.learning.saved_head import FILES
 from affectkit.plugins import Example, contracts
 from affectkit.plugins.contracts.heads import DIM, OBLIGATIONS, SMALL, ignores_padding, planted, quiet, sequence
+from affectkit.training.temporal_head import TemporalHead
 from affectkit.types import FeatureSequence
 
 torch = pytest.importorskip("torch")
@@ -160,7 +162,7 @@ def test_loading_for_another_task_is_refused(name, field, value, tmp_path):
 
 @pytest.mark.parametrize("name", HEADS)
 def test_a_missing_head_is_a_usage_error(name, tmp_path):
-    with pytest.raises(UsageError, match=r"no head in .*: head.json is missing"):
+    with pytest.raises(UsageError, match=r"holds no head \(head.json is missing"):
         plugins.get("heads", name).load(tmp_path, tasks.get("va"))
     with pytest.raises(RuntimeError, match="fit or load"):
         make(name, tasks.get("va")).predict([], device="cpu")
@@ -272,31 +274,31 @@ def load(folder):
 
 
 def edit(folder, **changes):
-    path = folder / saved_head.HEADER
+    path = folder / FILES.header
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 
 
 def test_a_pickle_is_not_loaded(saved):
-    torch.save({"x": torch.zeros(1)}, saved / saved_head.TENSORS)
+    torch.save({"x": torch.zeros(1)}, saved / FILES.tensors)
     with pytest.raises(HostileFile, match="not a safetensors file"):
         load(saved)
 
 
 @pytest.mark.parametrize("text", ["", "[1", "{}", "[" * 100_000, "\xff"])
 def test_a_broken_header_is_refused(saved, text):
-    (saved / saved_head.HEADER).write_bytes(text.encode("latin1"))
+    (saved / FILES.header).write_bytes(text.encode("latin1"))
     with pytest.raises(HostileFile, match=r"head\.json"):
         load(saved)
 
 
 def test_a_huge_header_is_not_read(saved):
-    (saved / saved_head.HEADER).write_bytes(b" " * (saved_head.LARGEST_HEADER + 1))
+    (saved / FILES.header).write_bytes(b" " * (LARGEST_HEADER + 1))
     with pytest.raises(HostileFile, match="too large for the header of a head"):
         load(saved)
 
 
 def test_sizes_that_a_header_claims_take_no_memory(saved):
-    options = json.loads((saved / saved_head.HEADER).read_text())["options"]
+    options = json.loads((saved / FILES.header).read_text())["options"]
     edit(saved, options=options | {"hidden": 8192, "layers": 8})  # 17 GB, were they allocated
     with pytest.raises(HostileFile, match=r"does not fit head\.json"):
         load(saved)
@@ -317,12 +319,12 @@ def test_another_version_is_refused(saved):
 def test_missing_tensors_are_refused(saved):
     from safetensors.numpy import load_file, save_file
 
-    tensors = load_file(saved / saved_head.TENSORS)
+    tensors = load_file(saved / FILES.tensors)
     tensors.pop(next(name for name in tensors if name.startswith("network")))
-    save_file(tensors, saved / saved_head.TENSORS)
+    save_file(tensors, saved / FILES.tensors)
     with pytest.raises(HostileFile, match=r"does not fit head\.json"):
         load(saved)
-    (saved / saved_head.TENSORS).unlink()
+    (saved / FILES.tensors).unlink()
     with pytest.raises(UsageError, match=r"head\.safetensors is missing"):
         load(saved)
 
@@ -575,11 +577,11 @@ def test_output_follows_the_range_of_the_labels():
     va, rng = tasks.get("va"), np.random.default_rng(0)
     unit = rng.random((9, 2))
     unit[3] = np.nan
-    assert output_layer.choose("auto", va, unit).activation == "sigmoid"
-    assert output_layer.choose("auto", va, unit * 2 - 1).activation == "tanh"
-    assert output_layer.choose("auto", va, unit * 9).activation == "linear"
-    assert output_layer.choose("tanh", va, unit).activation == "tanh"
-    assert output_layer.choose("auto", tasks.get("expr"), unit).activation == "linear"
+    assert output_layer.choose("auto", va, unit) == "sigmoid"
+    assert output_layer.choose("auto", va, unit * 2 - 1) == "tanh"
+    assert output_layer.choose("auto", va, unit * 9) == "linear"
+    assert output_layer.choose("tanh", va, unit) == "tanh"
+    assert output_layer.choose("auto", tasks.get("expr"), unit) == "linear"
     with pytest.raises(UsageError, match="output=sigmoid cannot reach labels from"):
         output_layer.choose("sigmoid", va, unit * 2 - 1)
     with pytest.raises(UsageError, match="scores are logits"):
@@ -599,22 +601,26 @@ def test_ratings_on_another_scale_are_learnt():
 
 
 def test_training_stops_early_and_keeps_the_best_weights():
-    from affectkit.training import optimise as optimising
+    from affectkit.training.engine import Training, train
+    from affectkit.training.losses import Goal
+    from affectkit.training.parallel import alone
+    from affectkit.training.window_table import WindowObjective, WindowTable
 
     task, val = tasks.get("va"), iter([0.1, 0.5, 0.3, 0.5, 0.2])
     table = gather(planted(task, 3, 1), task, "hold")
-    data = optimising.WindowTable(table, windows_module.slide(table.offsets, 10, 5), "cpu")
+    data = WindowTable(table, windows_module.slide(table.offsets, 10, 5), "cpu")
     net = make("lstm", task).network(DIM, 2)
     states = []
 
     def monitor(epoch):
         states.append({k: v.clone() for k, v in net.state_dict().items()})
 
-    history = optimising.optimise(
-        net, [optimising.Objective(data, lambda scores, labels: scores.square().mean(), slice(None))],
-        lambda: next(val),
-        options=TrainingOptions(patience=3, epochs=9), metric="ccc", monitor=monitor, rng=np.random.default_rng(0),
-    )  # fmt: skip
+    goal = Goal(task, lambda scores, labels: scores.square().mean(), None, slice(None))
+    objective = WindowObjective(goal, data, 16, np.random.default_rng(0))
+    history = train(Training(
+        net, [list(net.parameters())], [objective], lambda: next(val), objective.steps,
+        TrainingOptions(patience=3, epochs=9), monitor, objective.rng, alone("cpu"), "ccc",
+    ))  # fmt: skip
     assert [epoch.score for epoch in history] == [0.1, 0.5, 0.3, 0.5, 0.2]
     assert [epoch.best for epoch in history] == [0.1, 0.5, 0.5, 0.5, 0.5]
     assert all(torch.equal(value, states[1][name]) for name, value in net.state_dict().items())
@@ -626,7 +632,7 @@ def test_diverging_training_says_so():
     train = planted(task, 6, 1)
     loud = [replace(e, inputs=(sequence(e.inputs[0].values * 1e30),)) for e in train]
     head = make("transformer", task, normalise="none", epochs=3)
-    with pytest.raises(UsageError, match=r"training diverged .*lower option learning_rate=0\.0005"):
+    with pytest.raises(UsageError, match=r"training diverged: lower option learning_rate=0\.0005"):
         head.fit(loud, loud, seed=0, device="cpu", monitor=quiet)
 
 
@@ -642,12 +648,12 @@ def test_learning_rate_warms_up_and_falls_like_a_cosine():
 
 
 def test_padding_is_gathered_as_zeros_without_labels():
-    from affectkit.training import optimise as optimising
+    from affectkit.training.window_table import WindowTable
 
     task = tasks.get("va")
     table = gather(planted(task, 2, 1, steps=(3, 4)) + planted(task, 1, 2, steps=(8, 9)), task, "hold")
     windows = windows_module.slide(table.offsets, 5, 5)
-    batch = optimising.WindowTable(table, windows, "cpu").batch(np.arange(len(windows)))
+    batch = WindowTable(table, windows, "cpu").batch(np.arange(len(windows)))
     assert batch.mask.sum(dim=1).tolist() == [3, 3, 5, 5]
     assert (batch.x[~batch.mask] == 0).all() and batch.labels[~batch.mask].isnan().all()
     np.testing.assert_array_equal(batch.x[3], table.values[9:14])

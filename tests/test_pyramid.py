@@ -161,7 +161,7 @@ def test_training_is_thinned_and_validation_is_not():
 
 
 def test_windows_are_indices_only():
-    from affectkit.training.optimise import WindowTable
+    from affectkit.training.window_table import WindowTable
 
     head = Pyramid(Options(), VA)
     table = gather(clips(VA, [300]), VA, "hold")

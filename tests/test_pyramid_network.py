@@ -55,7 +55,7 @@ def test_the_preset_is_the_papers_training() -> None:
     assert (options.optimiser, options.learning_rate, options.weight_decay) == ("sgd", 5e-4, 1e-5)
     assert (options.schedule, options.step_epochs, options.step_factor) == ("step", 5, 0.9)
     assert (options.batch_size, options.epochs, options.clip_norm) == (90, 3, 0)
-    assert options.reading.scales == (2, 4, "clip") and options.reading.steps == 15
+    assert options.scales == (2, 4, "clip") and options.steps == 15
 
 
 @pytest.mark.parametrize("task", [COMPOUND, VA], ids=["clip", "time"])

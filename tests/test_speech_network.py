@@ -91,11 +91,11 @@ def test_sizes_are_those_of_the_paper() -> None:
             assert network.dim == width
             blocks = network.blocks(module)
             assert len(blocks) == 14 and len(blocks[12]) == len(blocks[11]) + 2  # with the closing norm
-            assert module._steps.count == 4  # one label a second
+            assert module.steps == 4  # one label a second
 
 
 def _pdem() -> Start:
-    from affectkit.backbones import pdem
+    from affectkit.learning import pdem
 
     with torch.device("meta"):
         return again({"config": pdem.ARCHITECTURE, "normalise": True, "sampling_rate": RATE})

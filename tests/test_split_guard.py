@@ -9,7 +9,8 @@ import pytest
 
 from affectkit import tasks
 from affectkit.errors import UsageError
-from affectkit.stages.train import TrainConfig, gather
+from affectkit.stages.train import TrainConfig
+from affectkit.stages.training_data import head_data
 from affectkit.store import Artifact, Cache, Features, features_schema, waveforms_schema
 from affectkit.tables.splits import SplitRequest, deal, resolve_splits
 from affectkit.tables.subjects import Subjects
@@ -39,15 +40,15 @@ def labels(path: Path, splits: dict[str, str]) -> Path:
 def test_a_copy_in_another_split_is_refused(cache: Cache, tmp_path: Path) -> None:
     table = labels(tmp_path / "va.csv", {"a": "train", "b": "train", "c": "val", "d": "test"})
     config, task = TrainConfig(task="va"), tasks.get("va")
-    gather([Features(features(cache, {"a": 1, "b": 1, "c": 2, "d": 3}))], table, task, config, None)
+    head_data([Features(features(cache, {"a": 1, "b": 1, "c": 2, "d": 3}))], table, task, config, None)
     twins = features(Cache(tmp_path / "twins"), {"a": 1, "b": 2, "c": 1, "d": 3})
     with pytest.raises(UsageError, match=r"'a' \(train\) and 'c' \(val\) have equal features"):
-        gather([Features(twins)], table, task, config, None)
+        head_data([Features(twins)], table, task, config, None)
     hidden = features(Cache(tmp_path / "hidden"), {"a": 1, "b": 2, "c": 3, "d": 1})
     with pytest.raises(UsageError, match=r"'a' \(train\) and 'd' \(test\)"):
-        gather([Features(hidden)], table, task, config, None)
+        head_data([Features(hidden)], table, task, config, None)
     nobody = features(Cache(tmp_path / "nobody"), {"a": 1, "b": 2, "c": 3, "d": 4}, valid=False)
-    gather([Features(nobody)], table, task, config, None)  # nothing to see, so nothing is shared
+    head_data([Features(nobody)], table, task, config, None)  # nothing to see, so nothing is shared
 
 
 def test_faces_of_one_clip_stay_together(tmp_path: Path) -> None:
@@ -100,7 +101,7 @@ def with_alike(alike: np.ndarray) -> dict[str, np.ndarray]:
 def test_features_that_say_nothing_are_no_proof_of_a_copy(cache: Cache, tmp_path: Path, alike: np.ndarray) -> None:
     table = labels(tmp_path / "va.csv", SPLITS)
     made = Features(one_artifact(cache, with_alike(alike)))
-    data = gather([made], table, tasks.get("va"), TrainConfig(task="va"), None)
+    data = head_data([made], table, tasks.get("va"), TrainConfig(task="va"), None)
     assert [one.clip for one in data.train] == ["a", "muted-1"]
 
 
@@ -112,18 +113,18 @@ def test_varied_features_of_silence_are_no_proof_either(cache: Cache, tmp_path: 
     heard = sound(cache, {"a": noise, "b": noise[::-1], "muted-1": dither, "muted-2": dither})
     silent = one_artifact(cache, with_alike(alike), heard)
     config, task = TrainConfig(task="va"), tasks.get("va")
-    gather([Features(silent)], table, task, config, None)
+    head_data([Features(silent)], table, task, config, None)
     other = Cache(tmp_path / "loud")
     heard = sound(other, {"a": noise, "b": noise[::-1], "muted-1": noise / 100, "muted-2": noise / 100})
     with pytest.raises(UsageError, match=r"'muted-1' \(train\) and 'muted-2' \(val\) have equal features"):
-        gather([Features(one_artifact(other, with_alike(alike), heard))], table, task, config, None)
+        head_data([Features(one_artifact(other, with_alike(alike), heard))], table, task, config, None)
 
 
 def test_a_copy_among_muted_recordings_is_found(cache: Cache, tmp_path: Path) -> None:
     clips = with_alike(np.zeros((10, 4), np.float32)) | {"c": NOISE + 1}
     table = labels(tmp_path / "va.csv", SPLITS | {"c": "val"})
     with pytest.raises(UsageError, match=r"'a' \(train\) and 'c' \(val\)"):
-        gather([Features(one_artifact(cache, clips))], table, tasks.get("va"), TrainConfig(task="va"), None)
+        head_data([Features(one_artifact(cache, clips))], table, tasks.get("va"), TrainConfig(task="va"), None)
 
 
 def test_subjects_who_share_a_clip_are_drawn_together() -> None:

@@ -22,7 +22,7 @@ from affectkit.heads.functionals import Estimator
 from affectkit.kernels.elm import KernelELMClassifier, KernelELMRegressor
 from affectkit.kernels.normalise import CanonicalNormaliser
 from affectkit.kernels.nystroem import ApproximationWarning
-from affectkit.learning import saved_head
+from affectkit.learning.saved_head import FILES
 from affectkit.learning.segments import Recipe, typical
 from affectkit.plugins import Auxiliary, Epoch, Example
 from affectkit.store import Artifact, Cache, features_schema, write_table
@@ -542,9 +542,9 @@ def forest(tmp_path: Path) -> Path:
 def change(folder: Path, **tensors: np.ndarray) -> None:
     from safetensors.numpy import load_file, save_file
 
-    known = load_file(folder / saved_head.TENSORS)
+    known = load_file(folder / FILES.tensors)
     known.update(tensors)
-    save_file({key: value for key, value in known.items() if value is not None}, folder / saved_head.TENSORS)
+    save_file({key: value for key, value in known.items() if value is not None}, folder / FILES.tensors)
 
 
 def load(folder: Path, name: str = "functionals") -> Any:
@@ -555,10 +555,10 @@ def test_a_forest_that_grows_otherwise_is_refused(forest: Path) -> None:
     from safetensors.numpy import load_file
 
     load(forest)
-    header = json.loads((forest / saved_head.HEADER).read_text()) | {"sklearn": "0.99"}
-    (forest / saved_head.HEADER).write_text(json.dumps(header))
+    header = json.loads((forest / FILES.header).read_text()) | {"sklearn": "0.99"}
+    (forest / FILES.header).write_text(json.dumps(header))
     load(forest)  # another version that learns the same is none to refuse
-    change(forest, check=load_file(forest / saved_head.TENSORS)["check"] + 0.01)
+    change(forest, check=load_file(forest / FILES.tensors)["check"] + 0.01)
     with pytest.raises(UsageError, match=r"trained with scikit-learn 0\.99, and .* does not learn the same"):
         load(forest)
 
@@ -578,13 +578,13 @@ def test_a_machine_that_does_not_fit_its_header_is_refused(options: list[str], t
     head = make("kernel-elm", ERI, "functionals=mean", *options)
     fit(head, clips(ERI, 20, 1), clips(ERI, 9, 2))
     head.save(tmp_path)
-    header = json.loads((tmp_path / saved_head.HEADER).read_text())
+    header = json.loads((tmp_path / FILES.header).read_text())
     assert header["form"] == ("primal" if options == ["kernel=linear"] else "dual")
     other = "primal" if header["form"] == "dual" else "dual"
-    (tmp_path / saved_head.HEADER).write_text(json.dumps(header | {"form": other}))
+    (tmp_path / FILES.header).write_text(json.dumps(header | {"form": other}))
     with pytest.raises(HostileFile):
         load(tmp_path, "kernel-elm")
-    (tmp_path / saved_head.HEADER).write_text(json.dumps(header))
+    (tmp_path / FILES.header).write_text(json.dumps(header))
     change(tmp_path, coef=np.full_like(head.fitted.model.machine.coef, np.nan))
     with pytest.raises(HostileFile, match="coef is not finite"):
         load(tmp_path, "kernel-elm")

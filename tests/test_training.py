@@ -26,7 +26,9 @@ from safetensors.numpy import load, save  # noqa: E402
 from affectkit.learning import windows as windows_module  # noqa: E402
 from affectkit.nets import layers  # noqa: E402
 from affectkit.training import loop, losses, resume  # noqa: E402
-from affectkit.training import optimise as optimising  # noqa: E402
+from affectkit.training.engine import Training, train  # noqa: E402
+from affectkit.training.parallel import alone  # noqa: E402
+from affectkit.training.window_table import WindowObjective, WindowTable  # noqa: E402
 
 EPOCHS = 6
 SMALL = {"window": 2, "epochs": EPOCHS, "batch_size": 8, "hidden": 16, "learning_rate": 3e-3}
@@ -169,7 +171,7 @@ def windows_of(kind, table):
 def test_a_batch_is_its_windows(kind):
     table = a_table()
     windows = windows_of(kind, table)
-    data = optimising.WindowTable(table, windows, "cpu")
+    data = WindowTable(table, windows, "cpu")
     rng = np.random.default_rng(0)
     for size in (1, 2, 3, len(windows)):
         for _ in range(20):
@@ -183,7 +185,7 @@ def test_a_batch_is_its_windows(kind):
 def test_a_batch_at_clip_level_has_the_clips_labels():
     table = replace(a_table(), labels=np.random.default_rng(2).normal(size=(5, 2)).astype(np.float32), level="clip")
     windows = windows_module.slide(table.offsets, 4, 2)
-    data = optimising.WindowTable(table, windows, "cpu")
+    data = WindowTable(table, windows, "cpu")
     for which in (np.array([0, 1, 2]), np.arange(len(windows))):
         np.testing.assert_array_equal(data.batch(which).labels.numpy(), table.labels[windows.clip[which]][:, None])
 
@@ -437,7 +439,7 @@ def optimise(scores, monitor=quiet, **options):
         values=values, valid=np.ones(8, bool), time=np.arange(8.0), kept=np.arange(8), offsets=np.array([0, 8]),
         labels=labels, level="time",
     )  # fmt: skip
-    data = optimising.WindowTable(table, windows_module.slide(table.offsets, 4, 2), "cpu")
+    data = WindowTable(table, windows_module.slide(table.offsets, 4, 2), "cpu")
     network = layers.Stack(torch.nn.Linear(1, 1))
     each, given = [], iter(scores)
 
@@ -446,11 +448,13 @@ def optimise(scores, monitor=quiet, **options):
         return next(given)
 
     try:
-        optimising.optimise(
-            network, [optimising.Objective(data, losses.mse, slice(None))], score,
-            options=TrainingOptions(batch_size=2, **options), metric="ccc", monitor=monitor,
-            rng=np.random.default_rng(0),
-        )  # fmt: skip
+        objective = WindowObjective(
+            losses.Goal(tasks.get("va"), losses.mse, None, slice(None)), data, 2, np.random.default_rng(0)
+        )
+        train(Training(
+            network, [list(network.parameters())], [objective], score, objective.steps,
+            TrainingOptions(batch_size=2, **options), monitor, objective.rng, alone("cpu"), "ccc",
+        ))  # fmt: skip
     except KeyboardInterrupt as error:
         return each, network.blocks[0].weight.item(), error
     return each, network.blocks[0].weight.item(), None

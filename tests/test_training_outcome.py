@@ -7,8 +7,8 @@ import pytest
 
 from affectkit import tasks
 from affectkit.plugins import Epoch, Example, get, parse_options
-from affectkit.stages import train as train_module
 from affectkit.stages.fit_stage import collapse, lines, outcome
+from affectkit.stages.training_cautions import cautions
 from affectkit.types import FeatureSequence
 
 WIDE = 1280
@@ -81,7 +81,7 @@ def test_what_says_nothing_is_counted() -> None:
     flat = noise * [1, 0, 1]
     train = [clip("a", flat, 1.0), clip("b", flat[:1].repeat(4, 0), 2.0), clip("c", flat, 3.0, valid=False)]
     val = [clip("d", noise, np.nan), clip("e", noise, 1.0)]
-    found = train_module.lines({"train": train, "val": val}, tasks.get("expr"))
+    found = cautions({"train": train, "val": val}, tasks.get("expr"))
     assert found[0].endswith("throughout: 1 (c)") and found[1] == "no labelled row: 1 (d)"
     assert found[2].endswith("a still: 1 (b)") and found[3] == "rows without a label: 4 of 20"
     assert (
@@ -89,4 +89,4 @@ def test_what_says_nothing_is_counted() -> None:
     )
     assert found[6] == "1 of 3 feature dimensions are constant over the train clips"
     rich = [clip(str(n), noise + n, float(n)) for n in range(8)]
-    assert train_module.lines({"train": rich, "val": rich}, tasks.get("expr")) == []
+    assert cautions({"train": rich, "val": rich}, tasks.get("expr")) == []

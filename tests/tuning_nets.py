@@ -14,9 +14,9 @@ from affectkit import tasks
 from affectkit.learning.options import TuningOptions
 from affectkit.plugins import Epoch, Units
 from affectkit.tasks import Task
-from affectkit.training.engine import Tuning, objectives, tune
-from affectkit.training.optimise import seeded
+from affectkit.training.engine import seeded
 from affectkit.training.parallel import World, alone
+from affectkit.training.tuning import Tuning, tune
 
 DIM = 5
 
@@ -97,8 +97,8 @@ def trained(
         module = network(sum(task.outputs for task in learnt), **made)
         seen = [units(task, count // (1 + n), 1 + n, length=length) for n, task in enumerate(learnt)]
         tuning = Tuning(
-            module, blocks(module), objectives(chosen, learnt, seen, "cpu"), units(learnt[0], 40, 99, length=length),
-            chosen, seed, world or alone("cpu"), 2, monitor or (lambda epoch: None), watch or (lambda *told: None),
+            module, blocks(module), learnt, seen, units(learnt[0], 40, 99, length=length), chosen, seed,
+            world or alone("cpu"), 2, monitor or (lambda epoch: None), watch or (lambda *told: None),
         )  # fmt: skip
         return module, tune(tuning, state)
 

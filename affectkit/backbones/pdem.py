@@ -11,7 +11,6 @@ Its weights are `pytorch_model.bin`, read as plain tensors only; `model.safetens
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
@@ -21,21 +20,12 @@ from pydantic import Field
 from affectkit.config import Config, Numerics
 from affectkit.errors import UsageError
 from affectkit.learning import speech_files as files
+from affectkit.learning.pdem import DIMENSIONS, NAME, SAMPLING_RATE, build
 from affectkit.types import Floats
 from affectkit.weights import WeightsFile, entry
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
-
-NAME = "pdem"
-SAMPLING_RATE = 16_000
-DIMENSIONS = ["arousal", "dominance", "valence"]
-
-ARCHITECTURE = {
-    "model_type": "wav2vec2", "hidden_size": 1024, "num_hidden_layers": 12, "num_attention_heads": 16,
-    "intermediate_size": 4096, "feat_extract_norm": "layer", "do_stable_layer_norm": True, "conv_bias": True,
-}  # fmt: skip
-"""What random weights are drawn for."""
+    from torch import Tensor
 
 
 class PdemOptions(Config):
@@ -97,37 +87,6 @@ class Pdem:
         from affectkit.learning.speech_backbone import embedded
 
         return embedded(self, batch)
-
-
-def build(folder: Path | None) -> tuple[files.Architecture, nn.Module, nn.Module]:
-    """Architecture, encoder and head, from a folder or seeded. Raises UsageError when the weights do not fit."""
-    from affectkit.checkpoints import load_strictly, state_dict
-    from affectkit.learning import speech_backbone
-    from affectkit.learning.image_backbone import seeded
-
-    if folder is None:
-        architecture = files.Architecture.model_validate(ARCHITECTURE)
-        encoder = speech_backbone.random_encoder(architecture, ARCHITECTURE, Path(files.CONFIG))
-        with seeded():
-            return architecture, encoder, regression(architecture.hidden_size)
-    architecture, given = files.architecture(folder / files.CONFIG)
-    path = next(p for p in (folder / files.SAFETENSORS, folder / files.PICKLED) if p.exists())
-    tensors = state_dict(path)
-    encoder = speech_backbone.encoder(architecture, given, tensors, path)
-    head = regression(architecture.hidden_size)
-    own = {name.removeprefix("classifier."): t.float() for name, t in tensors.items() if name.startswith("classifier.")}
-    load_strictly(head, own, path)
-    return architecture, encoder, head
-
-
-def regression(width: int) -> nn.Module:
-    """The head, as it runs after training: its dropouts do nothing."""
-    from collections import OrderedDict
-
-    from torch import nn
-
-    layers = {"dense": nn.Linear(width, width), "tanh": nn.Tanh(), "out_proj": nn.Linear(width, len(DIMENSIONS))}
-    return nn.Sequential(OrderedDict(layers))
 
 
 PLUGIN = Pdem

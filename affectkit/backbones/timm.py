@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,11 +20,6 @@ from affectkit.config import Config, Numerics
 from affectkit.errors import UsageError
 from affectkit.learning import timm_names
 from affectkit.weights import WeightsFile
-
-if TYPE_CHECKING:
-    from torch import Tensor, nn
-
-    from affectkit.learning.image_backbone import Preprocessing
 
 
 class TimmOptions(Config):
@@ -63,8 +58,9 @@ class Timm:
 
     def __init__(self, options: TimmOptions, weights: WeightsFile, numerics: Numerics) -> None:
         from affectkit.learning.image_backbone import ImageNetwork, output
+        from affectkit.nets.timm_models import build, preprocessing
 
-        module = build(options, weights)
+        module = build(options.model, options.layer, options.input_size, weights)
         forward = output(module, options.layer)
         self.network = ImageNetwork(module, forward, preprocessing(module, options.input_size), numerics)
         self.dim = self.network.dim
@@ -72,79 +68,6 @@ class Timm:
     def __call__(self, batch: Any) -> NDArray[np.float32]:
         """uint8 [N,3,H,W] -> float32 [N,D]."""
         return self.network(batch)
-
-
-def preprocessing(module: nn.Module, input_size: int | None) -> Preprocessing:
-    """The model's own data config, at `input_size` if given."""
-    from timm.data import resolve_model_data_config
-
-    from affectkit.learning.image_backbone import Preprocessing
-
-    config = resolve_model_data_config(module)
-    height, width = (input_size, input_size) if input_size else config["input_size"][1:]
-    mode = config["interpolation"]
-    if mode not in ("bilinear", "bicubic"):
-        raise UsageError(f"this model wants its images resized by '{mode}'; bilinear and bicubic are here")
-    return Preprocessing((height, width), tuple(config["mean"]), tuple(config["std"]), mode)
-
-
-def build(options: TimmOptions, weights: WeightsFile) -> nn.Module:
-    """The network with its weights, strictly loaded. Raises UsageError when they do not fit.
-
-    timm itself brings a checkpoint into its own layout (torchvision's VGG, position embeddings of another input size).
-    The number of classes is that of the file; a file without a classifier serves every layer but `logits`.
-    """
-    from affectkit.checkpoints import load_strictly, state_dict
-
-    if weights.path is None:
-        return _create(options)
-    state = state_dict(weights.path)
-    reason = ""
-    for classes in _classes(options, state):
-        try:
-            return _create(options, state, classes)
-        except (RuntimeError, KeyError, ValueError, AttributeError, IndexError, TypeError) as error:
-            reason = str(error).partition("\n")[0]  # timm's converters may raise any for a foreign file
-    load_strictly(_create(options), state, weights.path)  # says what does not fit
-    raise UsageError(f"timm cannot load {weights.path} into {options.model}: {reason}")
-
-
-def _create(options: TimmOptions, state: dict[str, Tensor] | None = None, classes: int | None = None) -> nn.Module:
-    """The network with random weights, or with those of `state` for a number of classes."""
-    import timm
-
-    from affectkit.learning.image_backbone import seeded
-
-    config = timm.get_pretrained_cfg(options.model)
-    arguments: dict[str, Any] = {}
-    if options.input_size and config and config.fixed_input_size:
-        arguments["img_size"] = options.input_size
-    if state is not None:
-        overlay = {"state_dict": dict(state), "num_classes": classes, "custom_load": False}
-        if config and classes != config.num_classes:
-            overlay["label_offset"] = 0
-        arguments |= {"pretrained": True, "pretrained_cfg_overlay": overlay, "num_classes": classes}
-    try:
-        with seeded():
-            module: Any = timm.create_model(options.model, **arguments)
-    except AssertionError as error:
-        raise UsageError(f"{options.model} cannot be built for input_size={options.input_size}: {error}") from None
-    module.pretrained_cfg.pop("state_dict", None)  # else the tensors are held twice
-    return cast("nn.Module", module)
-
-
-def _classes(options: TimmOptions, state: dict[str, Tensor]) -> list[int]:
-    """Numbers of classes to try: what the file's classifier says, else the tag's own, then none."""
-    import timm
-
-    config = timm.get_pretrained_cfg(options.model)
-    assert config is not None
-    names: Any = config.classifier
-    first = names if isinstance(names, str) or not names else names[0]
-    if f"{first}.weight" in state:
-        rows = len(state[f"{first}.weight"])
-        return [config.num_classes if rows == config.num_classes + (config.label_offset or 0) else rows]
-    return [config.num_classes] if options.layer == "logits" else [config.num_classes, 0]
 
 
 PLUGIN = Timm

@@ -13,7 +13,7 @@ from affectkit.cli._options import INPUTS, parameter
 from affectkit.errors import UsageError
 from affectkit.stages import inputs as what
 from affectkit.stages.replay import media_suffixes
-from affectkit.stages.train import AuxiliarySource
+from affectkit.stages.training_data import AuxiliarySource
 from affectkit.store import Artifact, Features, open_artifact, open_features
 from affectkit.store.features import names_features
 from affectkit.tables.frame_rates import frame_rates

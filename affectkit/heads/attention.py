@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from pydantic import Field, model_validator
 
 from affectkit.learning.modalities import Dims, ModalityOptions
-from affectkit.learning.temporal_head import TemporalHead
+from affectkit.training.temporal_head import TemporalHead
 
 if TYPE_CHECKING:
     from torch import nn
@@ -53,7 +53,11 @@ class Attention(TemporalHead):
         """See `TemporalHead.fusion`."""
         from affectkit.nets.modalities import CrossModal
 
-        return CrossModal(dims, outputs, self.options, pool=self.task.level == "clip")
+        chosen: Options = self.options
+        return CrossModal(
+            dims, outputs, width=chosen.width, layers=chosen.layers, heads=chosen.heads, dropout=chosen.dropout,
+            modality_dropout=chosen.modality_dropout, pool=self.task.level == "clip",
+        )  # fmt: skip
 
 
 PLUGIN = Attention

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 from affectkit.learning.modalities import Dims, ModalityOptions
-from affectkit.learning.temporal_head import TemporalHead
+from affectkit.training.temporal_head import TemporalHead
 
 if TYPE_CHECKING:
     from torch import nn
@@ -43,7 +43,12 @@ class Concat(TemporalHead):
         """See `TemporalHead.fusion`."""
         from affectkit.nets.modalities import Concat as Network
 
-        return Network(dims, outputs, self.options, pool=self.task.level == "clip")
+        chosen: Options = self.options
+        return Network(
+            dims, outputs, width=chosen.hidden, layers=chosen.layers, bidirectional=chosen.bidirectional,
+            dropout=chosen.dropout, layer_dropout=chosen.layer_dropout, modality_dropout=chosen.modality_dropout,
+            pool=self.task.level == "clip",
+        )  # fmt: skip
 
 
 PLUGIN = Concat

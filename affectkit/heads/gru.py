@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 
 from affectkit.learning import options
 from affectkit.learning.options import TrainingOptions
-from affectkit.learning.temporal_head import TemporalHead
+from affectkit.training.temporal_head import TemporalHead
 
 if TYPE_CHECKING:
     from torch import nn

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 from affectkit.learning.options import TrainingOptions
-from affectkit.learning.temporal_head import TemporalHead
+from affectkit.training.temporal_head import TemporalHead
 
 if TYPE_CHECKING:
     from torch import nn

@@ -14,12 +14,10 @@ from affectkit.store.kinds import wrong_kind
 from affectkit.tables.pooling import align
 from affectkit.tasks import Task
 from affectkit.tracks import decode_crop
-from affectkit.types import Bools, ClipLabels, Floats
+from affectkit.types import Bools, ClipLabels, Floats, Indices
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-Indices = NDArray[np.int64]
 
 
 class BrokenRow(UsageError):
@@ -76,11 +74,8 @@ class CropTable:
                 found[rows] = align(own, self.start[rows], self.end[rows], pooling)  # type: ignore[arg-type]
         return found
 
-    def load(self, rows: Indices, rng: np.random.Generator | None = None, probability: float = 0.0) -> Tensor:
-        """rows [B,I] -> uint8 [B,I,3,side,side]; black for row -1 and for a row without a face.
-
-        With a generator each unit of I images is augmented, all alike. Raises BrokenRow.
-        """
+    def load(self, rows: Indices) -> Tensor:
+        """rows [B,I] -> uint8 [B,I,3,side,side]; black for row -1 and for a row without a face. Raises BrokenRow."""
         import torch
 
         rows = np.asarray(rows)
@@ -89,15 +84,7 @@ class CropTable:
         for pixels, row in zip(decoded, distinct.tolist(), strict=True):
             if row >= 0:
                 self._decode(row, pixels)
-        images = torch.from_numpy(decoded[places.reshape(rows.shape)])
-        if rng is not None and probability > 0:
-            from affectkit.nets.augment import augment
-
-            for unit in images:
-                changed = augment(unit, rng, probability)
-                if changed is not unit:
-                    unit.copy_(changed)
-        return images
+        return torch.from_numpy(decoded[places.reshape(rows.shape)])
 
     def _decode(self, row: int, pixels: NDArray[np.uint8]) -> None:
         clip = int(np.searchsorted(self.offsets, row, side="right")) - 1

@@ -16,11 +16,10 @@ from affectkit.errors import HostileFile, UsageError
 from affectkit.learning.modalities import Dims, ModalityOptions, side_by_side
 from affectkit.learning.normalise import Normaliser
 from affectkit.learning.options import Combine, Missing, Normalise, TrainingOptions
-from affectkit.learning.windows import Indices
 from affectkit.moments import around
 from affectkit.plugins import Auxiliary, Example
 from affectkit.tasks import Level, Task
-from affectkit.types import Bools, FeatureSequence, Floats
+from affectkit.types import Bools, FeatureSequence, Floats, Indices
 
 
 def kept(valid: Bools, policy: Missing) -> Bools:

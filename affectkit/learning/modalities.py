@@ -9,17 +9,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field
 
 from affectkit.errors import UsageError
 from affectkit.learning.options import TrainingOptions
 from affectkit.plugins import Example
-from affectkit.types import Bools, FeatureSequence, Floats
+from affectkit.types import Bools, FeatureSequence, Floats, Indices
 
 TICK = 1e-6  # s: closer times are one
 Dims = tuple[int, ...]
-Indices = NDArray[np.int64]
 
 
 class ModalityOptions(TrainingOptions):

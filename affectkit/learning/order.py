@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from affectkit.errors import UsageError
 from affectkit.plugins import Units
 from affectkit.prefetch import ahead
 from affectkit.tasks import Task
-from affectkit.types import Bools
+from affectkit.types import Bools, Indices
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-Indices = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -115,7 +112,7 @@ def _equal_classes(chosen: Indices, classes: Indices, rng: np.random.Generator) 
 
 def batches(
     units: Units, order: Indices, size: int, *, seed: Sequence[int], augmented: bool, workers: int = 0
-) -> Iterator[tuple[Indices, Tensor]]:
+) -> Generator[tuple[Indices, Tensor]]:
     """The units of `order`, `size` at a time (the last batch may be smaller), as (which units, what `load` gives).
 
     Batch i is augmented by a generator of its own, seeded by [*seed, i]: what it holds depends neither on the threads

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,24 +13,25 @@ from affectkit.plugins.outputs import Activation
 from affectkit.tasks import Task
 from affectkit.types import Floats
 
-if TYPE_CHECKING:
-    from torch import nn
+
+def chosen(option: Output, tasks: Sequence[Task], labels: Sequence[Floats]) -> list[Outputs]:
+    """The outputs of each task by its own training labels; `option` is about the first one, `auto` about others."""
+    return [
+        Outputs(count=task.outputs, activation=choose("auto" if number else option, task, labels[number]))
+        for number, task in enumerate(tasks)
+    ]
 
 
-def choose(option: Output, task: Task, labels: Floats) -> Outputs:
-    """The outputs of a task with the activation meant by `option` for training labels [N,K] (NaN = unlabelled).
+def choose(option: Output, task: Task, labels: Floats) -> Activation:
+    """The activation meant by `option` for a task's training labels [N,K] (NaN = unlabelled).
 
     auto: sigmoid for regression labels within [0,1], tanh within [-1,1], else linear; classes and labels are linear
     (logits). Raises UsageError for another choice there, and for labels that the activation cannot reach.
 
     >>> from affectkit import tasks
-    >>> choose("auto", tasks.get("va"), np.array([[-0.5, 0.2]])).activation
+    >>> choose("auto", tasks.get("va"), np.array([[-0.5, 0.2]]))
     'tanh'
     """
-    return Outputs(count=task.outputs, activation=_choose(option, task, labels))
-
-
-def _choose(option: Output, task: Task, labels: Floats) -> Activation:
     if task.kind != "regression":
         if option not in ("auto", "linear"):
             raise UsageError(f"option output={option} is for regression; {task.kind} scores are logits (linear)")
@@ -43,43 +43,3 @@ def _choose(option: Output, task: Task, labels: Floats) -> Activation:
     if (option == "sigmoid" and not unit) or (option == "tanh" and not signed):
         raise UsageError(f"option output={option} cannot reach labels from {low:g} to {high:g}: use output=linear")
     return option
-
-
-def module(outputs: Sequence[Outputs]) -> nn.Module:
-    """The activations over scores [B,T,K], K of all tasks together."""
-    from affectkit.nets.joints import Tasks
-
-    activations = [_activation(one) for one in outputs]
-    return activations[0] if len(outputs) == 1 else Tasks([one.count for one in outputs], activations)
-
-
-def scale(output: nn.Module, tasks: Sequence[Task], labels: Sequence[Floats]) -> None:
-    """Start linear regression outputs on mean and deviation of their task's training labels [N,K]: ratings from 1 to 9
-    are then as easy to learn as standardised ones."""
-    from affectkit.nets.joints import Tasks
-
-    activations = list(output.activations) if isinstance(output, Tasks) else [output]
-    for activation, task, known in zip(activations, tasks, labels, strict=True):
-        _scale(activation, task, known)
-
-
-def _activation(outputs: Outputs) -> nn.Module:
-    from torch import nn
-
-    from affectkit.nets.layers import Affine
-
-    if outputs.activation == "linear":
-        return Affine(outputs.count)
-    return nn.Tanh() if outputs.activation == "tanh" else nn.Sigmoid()
-
-
-def _scale(output: nn.Module, task: Task, labels: Floats) -> None:
-    import torch
-
-    from affectkit.nets.layers import Affine
-
-    if isinstance(output, Affine) and task.kind == "regression":
-        labels = labels[np.isfinite(labels).all(axis=1)]
-        deviation = labels.std(axis=0)
-        output.shift = torch.tensor(labels.mean(axis=0), dtype=torch.float32)
-        output.scale = torch.tensor(np.where(deviation > 0, deviation, 1.0), dtype=torch.float32)

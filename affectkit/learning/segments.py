@@ -12,11 +12,10 @@ from numpy.typing import NDArray
 from affectkit.errors import UsageError
 from affectkit.functionals import Functional, RowWindows, functionals, windows
 from affectkit.learning.features import Table, gather
-from affectkit.learning.windows import Indices
 from affectkit.moments import TICK
 from affectkit.plugins import Example
 from affectkit.tasks import Task
-from affectkit.types import Bools, FeatureSequence, Floats
+from affectkit.types import Bools, FeatureSequence, Floats, Indices
 
 
 @dataclass(frozen=True, repr=False)

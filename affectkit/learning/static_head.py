@@ -22,6 +22,7 @@ from affectkit.errors import HostileFile, UsageError
 from affectkit.functionals import FUNCTIONALS, SETS
 from affectkit.learning import features, saved_head
 from affectkit.learning.options import Seconds
+from affectkit.learning.saved_head import FILES
 from affectkit.learning.segments import Names, Recipe, Segments
 from affectkit.learning.windows import SECONDS_AT_TIME_LEVEL
 from affectkit.plugins import Auxiliary, Epoch, Example, Monitor
@@ -101,7 +102,7 @@ def _names(part: str) -> Names:
 Matrix = NDArray[np.float64]
 
 
-class StaticHeader(saved_head.Header):
+class StaticHeader(saved_head.HeadHeader):
     """What every head of this kind needs to read clips again: the dimensions of its inputs."""
 
     dims: list[int] = Field(min_length=1, max_length=1000)
@@ -236,20 +237,21 @@ class StaticHead(ABC):
             version=self.version, task=self.task, options=self.options.model_dump(mode="json"),
             inputs=sum(fitted.recipe.dims), dims=list(fitted.recipe.dims), **fields,
         )  # fmt: skip
-        own = {"normaliser.mean": fitted.normaliser.mean_, "normaliser.scale": fitted.normaliser.scale_}
-        saved_head.write(folder, header, tensors | own)
+        scaling = {"normaliser.mean": fitted.normaliser.mean_, "normaliser.scale": fitted.normaliser.scale_}
+        FILES.write(folder, header, tensors | scaling)
 
     @classmethod
     def load(cls, folder: Path, task: Task) -> Self:
-        """The head that `save` wrote. Raises UsageError or HostileFile, see `_saved.read`."""
-        header, tensors = saved_head.read(folder, cls.Header, cls.version, task)
-        head = cls(validate(cls.Options, header.options, str(folder / saved_head.HEADER)), task)
+        """The head that `save` wrote. Raises UsageError or HostileFile, see `saved_head`."""
+        header = saved_head.read_header(folder, cls.Header, cls.version, task)
+        tensors = FILES.read_tensors(folder)
+        head = cls(validate(cls.Options, header.options, str(folder / FILES.header)), task)
         recipe = head.options.recipe(task, header.dims)
         normaliser = _restored(head.options.normalise, tensors, recipe.width)
         try:
             model = head.restored(header, tensors, normaliser)
         except KeyError as error:
-            raise HostileFile(f"{folder / saved_head.TENSORS} does not fit {saved_head.HEADER}: no {error}") from None
+            raise HostileFile(f"{folder / FILES.tensors} does not fit {FILES.header}: no {error}") from None
         head.fitted = Fitted(recipe, normaliser, model)
         return head
 

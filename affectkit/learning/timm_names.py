@@ -17,6 +17,10 @@ from affectkit import weights
 from affectkit.errors import UsageError
 from affectkit.plugins import names
 
+LITE0 = "efficientnet-lite0"
+"""A model of timm whose weights come as a package: it goes by the name of its own plugin."""
+LITE0_SIDE = 224  # pixels
+
 
 @dataclass(frozen=True)
 class Pinned:

@@ -10,12 +10,10 @@ from numpy.typing import NDArray
 
 from affectkit.store import Artifact
 from affectkit.store.kinds import wrong_kind
-from affectkit.types import Floats
+from affectkit.types import Floats, Indices
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-Indices = NDArray[np.int64]
 NOISE = (0.0001, 0.005)
 GAIN = (-20.0, -1.0)
 

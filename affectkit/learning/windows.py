@@ -5,17 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Literal, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from affectkit.errors import UsageError
-from affectkit.learning.options import TrainingOptions
 from affectkit.tasks import Level
-from affectkit.types import Bools, FeatureSequence
+from affectkit.types import Bools, FeatureSequence, Indices
 from affectkit.windows import starts
-
-Indices = NDArray[np.int64]
 
 SECONDS_AT_TIME_LEVEL = 4.0  # SUN's best for expressions
 
@@ -28,7 +25,16 @@ class Plan:
     stride: int
 
 
-def plan(options: TrainingOptions, level: Level, sequences: Sequence[FeatureSequence]) -> Plan:
+class WindowOptions(Protocol):
+    """Options that say where windows lie."""
+
+    @property
+    def window(self) -> float | Literal["auto", "clip"]: ...
+    @property
+    def stride(self) -> float | None: ...
+
+
+def plan(options: WindowOptions, level: Level, sequences: Sequence[FeatureSequence]) -> Plan:
     """The options' seconds as steps of the median hop between neighbouring rows of the given clips.
 
     Raises UsageError for a stride longer than the window (rows would be left out) or without one.

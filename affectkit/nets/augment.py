@@ -61,6 +61,14 @@ def augment(images: Tensor, rng: np.random.Generator, probability: float) -> Ten
     return images
 
 
+def augment_units(images: Tensor, rng: np.random.Generator, probability: float) -> None:
+    """Change uint8 [B,I,3,side,side] in place, all I images of a unit alike."""
+    for unit in images:
+        changed = augment(unit, rng, probability)
+        if changed is not unit:
+            unit.copy_(changed)
+
+
 def chosen(rng: np.random.Generator, probability: float) -> list[str]:
     """Which augmentations are applied, in order: each with this probability, whatever the others."""
     drawn = rng.random(len(AUGMENTATIONS)) < probability

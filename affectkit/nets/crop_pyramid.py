@@ -1,20 +1,19 @@
-"""The module of network `pyramid`. Imports torch: import this module inside functions only."""
+"""The module of network `pyramid`."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from affectkit.learning import output_layer
+from affectkit.learning.pyramid import Layout
+from affectkit.nets.joints import output_layer
+from affectkit.nets.pyramid import Scales
 from affectkit.nets.trunk import Encoder
 from affectkit.plugins import Outputs
-
-if TYPE_CHECKING:
-    from affectkit.heads.pyramid import Pyramid
 
 CHUNK = 32
 """Crops that go through the backbone at once when predicting: always so many, whatever the batch."""
@@ -27,12 +26,12 @@ class CropPyramid(nn.Module):
     of one size, so that a crop's features are the same bits beside whatever other crops.
     """
 
-    def __init__(self, encoder: Encoder, head: Pyramid, outputs: Sequence[Outputs]) -> None:
+    def __init__(self, encoder: Encoder, layout: Layout, centred: bool, outputs: Sequence[Outputs]) -> None:
         super().__init__()
         self.encoder = encoder
-        self.dropout = nn.Dropout(head.options.dropout)
-        self.scales = head.network(encoder.dim, sum(one.count for one in outputs))
-        self.output = output_layer.module(outputs)
+        self.dropout = nn.Dropout(layout.dropout)
+        self.scales = Scales(encoder.dim, sum(each.count for each in outputs), layout, centred)
+        self.output = output_layer(outputs)
 
     def forward(self, images: Tensor) -> Tensor:
         features = self.dropout(self.features(images))

@@ -1,4 +1,4 @@
-"""Fine-tuned networks on their device. Imports torch: import this module inside functions only."""
+"""Fine-tuned networks on their device."""
 
 from __future__ import annotations
 

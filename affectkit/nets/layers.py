@@ -1,5 +1,4 @@
-"""Building blocks of temporal networks, for heads of any package (docs/plugins.md lists them). Imports torch: import
-this module inside functions only.
+"""Building blocks of temporal networks, for heads of any package (docs/plugins.md lists them).
 
 A network takes x [B,T,D] and mask [B,T], True on valid steps, which come first; it returns [B,T,K], or [B,1,K] once a
 pooling block has run. What stands on padded steps must not reach a valid one: blocks that mix steps derive from

@@ -1,5 +1,4 @@
-"""Networks of several modalities: recurrent nets side by side, and cross-modal attention. Imports torch: import this
-module inside functions only.
+"""Networks of several modalities: recurrent nets side by side, and cross-modal attention.
 
 x [B,T,sum(dims)+M] has the modalities side by side and a flag each, 1 where it is there; of one modality, x [B,T,D]
 has no flag. As in `nets.layers`, mask [B,T] marks the valid steps, which come first.
@@ -8,16 +7,13 @@ has no flag. As in `nets.layers`, mask [B,T] marks the valid steps, which come f
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from affectkit.nets.layers import EncoderLayer, LastState, Masked, MeanPool, Recurrent, sinusoid
-
-if TYPE_CHECKING:
-    from affectkit.heads import attention, concat
 
 
 class Modalities(Masked):
@@ -58,18 +54,18 @@ def kept(present: Tensor, rate: float) -> Tensor:
 class Concat(Masked):
     """A recurrent net for each modality; what they say, side by side, goes through a fusion layer."""
 
-    def __init__(self, dims: Sequence[int], outputs: int, options: concat.Options, pool: bool) -> None:
+    def __init__(
+        self, dims: Sequence[int], outputs: int, *, width: int, layers: int, bidirectional: bool, dropout: float,
+        layer_dropout: float, modality_dropout: float, pool: bool,
+    ) -> None:  # fmt: skip
         super().__init__()
-        width, both = options.hidden, options.bidirectional
-        self.modalities = Modalities(dims, width, options.modality_dropout)
-        self.nets = nn.ModuleList(
-            Recurrent("lstm", width, width, options.layers, both, options.layer_dropout) for _ in dims
-        )
-        self.last = LastState(both) if pool else None
+        self.modalities = Modalities(dims, width, modality_dropout)
+        self.nets = nn.ModuleList(Recurrent("lstm", width, width, layers, bidirectional, layer_dropout) for _ in dims)
+        self.last = LastState(bidirectional) if pool else None
         self.output = nn.Sequential(
-            nn.Linear(len(dims) * width * (2 if both else 1), width),
+            nn.Linear(len(dims) * width * (2 if bidirectional else 1), width),
             nn.ReLU(),
-            nn.Dropout(options.dropout),
+            nn.Dropout(dropout),
             nn.Linear(width, outputs),
         )
 
@@ -167,14 +163,15 @@ class Gates(nn.Module):
 class CrossModal(Masked):
     """Cross-modal attention, gates, and an output at each step, or of their mean."""
 
-    def __init__(self, dims: Sequence[int], outputs: int, options: attention.Options, pool: bool) -> None:
+    def __init__(
+        self, dims: Sequence[int], outputs: int, *, width: int, layers: int, heads: int, dropout: float,
+        modality_dropout: float, pool: bool,
+    ) -> None:  # fmt: skip
         super().__init__()
-        width, count = options.width, len(dims)
-        self.modalities = Modalities(dims, width, options.modality_dropout)
+        count = len(dims)
+        self.modalities = Modalities(dims, width, modality_dropout)
         self.embedding = nn.Parameter(torch.randn(count, width) * 0.02) if count > 1 else None
-        self.layers = nn.ModuleList(
-            CrossModalLayer(count, width, options.heads, options.dropout) for _ in range(options.layers)
-        )
+        self.layers = nn.ModuleList(CrossModalLayer(count, width, heads, dropout) for _ in range(layers))
         self.gates = Gates(count, width) if count > 1 else None
         self.pool = MeanPool() if pool else None
         self.output = nn.Linear(width, outputs)

@@ -1,16 +1,14 @@
-"""The network of the temporal pyramid. Imports torch: import this module inside functions only."""
+"""The network of the temporal pyramid."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
+from affectkit.learning.pyramid import Layout
 from affectkit.nets.layers import EncoderLayer, Masked, MeanPool, Stack
-
-if TYPE_CHECKING:
-    from affectkit.heads.pyramid import Options
 
 
 class Scales(Masked):
@@ -21,20 +19,20 @@ class Scales(Masked):
     scale clip only, and of the others the step at the place that the window is about.
     """
 
-    def __init__(self, inputs: int, outputs: int, options: Options, centred: bool) -> None:
+    def __init__(self, inputs: int, outputs: int, layout: Layout, centred: bool) -> None:
         super().__init__()
-        self.shape = (len(options.scales), options.steps)
-        self.centred = [centred and scale != "clip" for scale in options.scales]
-        chosen = options.projection(inputs)
+        self.shape = (len(layout.scales), layout.steps)
+        self.centred = [centred and scale != "clip" for scale in layout.scales]
+        chosen = layout.projection(inputs)
         width = chosen or inputs
         self.encoder = Stack(
             nn.Linear(inputs, width) if chosen else nn.Identity(),
-            *(EncoderLayer(width, options.heads, width, options.encoder_dropout) for _ in range(options.layers)),
+            *(EncoderLayer(width, layout.heads, width, layout.encoder_dropout) for _ in range(layout.layers)),
         )
         self.pool = MeanPool()
-        self.joint = nn.Sequential(nn.Linear(width, options.joint), nn.ReLU(), nn.Dropout(options.dropout))
+        self.joint = nn.Sequential(nn.Linear(width, layout.joint), nn.ReLU(), nn.Dropout(layout.dropout))
         self.outputs = nn.ModuleList(
-            nn.Linear(options.joint, outputs) for _ in range(1 if options.output_layer == "shared" else self.shape[0])
+            nn.Linear(layout.joint, outputs) for _ in range(1 if layout.output_layer == "shared" else self.shape[0])
         )
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:

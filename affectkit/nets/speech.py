@@ -1,4 +1,4 @@
-"""The module of network `speech`. Imports torch: import this module inside functions only.
+"""The module of network `speech`.
 
 Windows of one batch hold different amounts of sound; what is past a window's end is NaN. Nothing there can reach a
 result: statistics count real samples, the attention and the tail see real frames, and the two places where encoders of
@@ -11,38 +11,37 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, Literal, cast
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from affectkit.backbones import pdem
 from affectkit.config import Config, validate
 from affectkit.errors import UsageError
-from affectkit.learning import output_layer
+from affectkit.learning import pdem
 from affectkit.learning import speech_backbone as speech
 from affectkit.learning import speech_files as files
 from affectkit.learning.speech_backbone import EPSILON
+from affectkit.nets.joints import output_layer
 from affectkit.nets.layers import EncoderLayer, Recurrent, Stack
 from affectkit.plugins import Outputs
 from affectkit.weights import WeightsFile
 
-if TYPE_CHECKING:
-    from affectkit.networks.speech import SpeechOptions, Steps
-
 
 class SpeechModule(nn.Module):
-    """float32 [B,S] -> scores [B,L,K]; L steps a window."""
+    """float32 [B,S] -> scores [B,L,K]; L steps a window, `rate` a second (None: the one is the whole window)."""
 
-    def __init__(self, start: Start, steps: Steps, options: SpeechOptions, outputs: Sequence[Outputs]) -> None:
+    def __init__(
+        self, start: Start, tail: Tail, steps: int, rate: float | None, outputs: Sequence[Outputs], checkpointing: bool
+    ) -> None:
         super().__init__()
-        self.hearing = Hearing(start, options.checkpointing)
-        self.tail, self.dim = tail(options, start.architecture.hidden_size)
-        self.scores = nn.Linear(self.dim, sum(one.count for one in outputs))
-        self.output = output_layer.module(outputs)
-        self._steps = steps
+        self.hearing = Hearing(start, checkpointing)
+        self.tail, self.dim = tail.build(start.architecture.hidden_size)
+        self.scores = nn.Linear(self.dim, sum(each.count for each in outputs))
+        self.output = output_layer(outputs)
+        self.steps, self.rate = steps, rate
 
     def forward(self, waves: Tensor) -> Tensor:
         states, there = self.states(waves)
@@ -71,10 +70,10 @@ class SpeechModule(nn.Module):
     def _shares(self, states: Tensor) -> Tensor:
         """[L,F] 1 where the middle of a frame lies in a step."""
         middle = self.hearing.middles(states.shape[1], states.device)
-        if self._steps.rate is None:
+        if self.rate is None:
             return torch.ones(1, len(middle), device=states.device, dtype=states.dtype)
-        step = torch.arange(self._steps.count, device=states.device)
-        return ((middle * self._steps.rate).floor() == step.unsqueeze(1)).to(states.dtype)
+        step = torch.arange(self.steps, device=states.device)
+        return ((middle * self.rate).floor() == step.unsqueeze(1)).to(states.dtype)
 
 
 class Hearing(nn.Module):
@@ -193,15 +192,23 @@ def _standardised(wave: Tensor, real: Tensor, count: Tensor) -> Tensor:
     return centred / (centred.square().sum() / count + EPSILON).sqrt()
 
 
-def tail(options: SpeechOptions, width: int) -> tuple[nn.Module, int]:
-    """The layers over the hidden states of `width`, and what they end with. Raises UsageError for attention heads that
-    cannot share them."""
-    from affectkit.networks.speech import DROPOUT
+@dataclass(frozen=True)
+class Tail:
+    """The layers over the hidden states: a GRU of so many `layers` and `hidden` units, or an encoder layer for each
+    number of attention `heads`."""
 
-    rate = DROPOUT[options.tail] if options.dropout is None else options.dropout
-    if options.tail == "gru":
-        return Stack(Recurrent("gru", width, options.hidden, options.layers, False, rate)), options.hidden
-    return Stack(*(EncoderLayer(width, heads, width, rate) for heads in options.heads_of_layers)), width
+    kind: Literal["gru", "transformer"]
+    hidden: int
+    layers: int
+    heads: Sequence[int]
+    dropout: float
+
+    def build(self, width: int) -> tuple[nn.Module, int]:
+        """The layers for states of `width`, and the width that they end with. Raises UsageError for heads that cannot
+        share it."""
+        if self.kind == "gru":
+            return Stack(Recurrent("gru", width, self.hidden, self.layers, False, self.dropout)), self.hidden
+        return Stack(*(EncoderLayer(width, heads, width, self.dropout) for heads in self.heads)), width
 
 
 SAVED = Path("network.json")
@@ -237,11 +244,11 @@ class Start:
         return said.model_dump(mode="json")
 
 
-def begin(options: SpeechOptions, weights: WeightsFile) -> Start:
-    """With the weights that `Speech.weights` found. Raises UsageError where they do not fit."""
-    if options.model == "tiny":
+def begin(model: str, weights: WeightsFile) -> Start:
+    """The encoder of `model` with the weights that `Speech.weights` chose. Raises UsageError where they do not fit."""
+    if model == "tiny":
         return _random(TINY_CONFIG, files.Hearing(), SAVED)
-    if options.model == pdem.NAME:
+    if model == pdem.NAME:
         architecture, encoder, _ = pdem.build(weights.path)
         config = pdem.ARCHITECTURE if weights.path is None else files.architecture(weights.path / files.CONFIG)[1]
         return Start(encoder, architecture, True, pdem.SAMPLING_RATE, config)

@@ -1,4 +1,4 @@
-"""The module of network `static`. Imports torch: import this module inside functions only."""
+"""The module of network `static`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import cast
 
 from torch import Tensor, nn
 
-from affectkit.learning import output_layer
+from affectkit.nets.joints import output_layer
 from affectkit.nets.trunk import Encoder
 from affectkit.plugins import Outputs
 
@@ -22,7 +22,7 @@ class StaticModule(nn.Module):
             nn.Dropout(dropout), nn.Linear(encoder.dim, width), nn.BatchNorm1d(width), nn.Tanh()
         )  # fmt: skip
         self.scores = nn.Linear(width, sum(one.count for one in outputs))
-        self.output = output_layer.module(outputs)
+        self.output = output_layer(outputs)
 
     def forward(self, images: Tensor) -> Tensor:
         return cast(Tensor, self.output(self.scores(self.embed(images)).unsqueeze(1)))

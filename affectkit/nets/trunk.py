@@ -1,10 +1,8 @@
 """A timm backbone that is trained: crops as they are cached in, pooled features (or logits) out.
 
-EfficientNet-Lite0, whose weights come as a package, is one of them by the name of its own plugin.
-
-Imports torch: import this module inside functions only. What timm says of the tag that was trained from (its pinned
-name, input size, mean and deviation) is kept as `Architecture`, so that a saved network reads its crops in the same way
-with a timm whose defaults have changed.
+EfficientNet-Lite0, whose weights come as a package, is one of them by the name of its own plugin. What timm says of
+the tag that was trained from (its pinned name, input size, mean and deviation) is kept as `Architecture`, so that a
+saved network reads its crops in the same way with a timm whose defaults have changed.
 """
 
 from __future__ import annotations
@@ -18,19 +16,17 @@ from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from timm.models import group_parameters
 from torch import Tensor, nn
 
-from affectkit.backbones import efficientnet_lite0
-from affectkit.backbones import timm as plugin
-from affectkit.backbones.timm import TimmOptions
 from affectkit.config import Config, validate
 from affectkit.errors import UsageError
 from affectkit.learning import timm_names
 from affectkit.learning.image_backbone import Preprocessing
+from affectkit.learning.timm_names import LITE0, LITE0_SIDE
+from affectkit.nets import efficientnet_lite0, timm_models
 from affectkit.weights import WeightsFile, random
 
 Channels = tuple[float, float, float]
 Side = Annotated[int, Field(ge=16, le=1024)]
 Layer = Literal["pooled", "logits"]
-LITE0 = efficientnet_lite0.NAME
 
 
 class Architecture(Config):
@@ -122,14 +118,13 @@ def build(
 def _network(name: str, input_size: int | None, weights: WeightsFile, layer: Layer) -> nn.Module:
     if name == LITE0:
         return efficientnet_lite0.build(weights)
-    return plugin.build(TimmOptions(model=name, layer=layer, input_size=input_size), weights)
+    return timm_models.build(name, layer, input_size, weights)
 
 
 def _preprocessing(name: str, network: nn.Module, input_size: int | None) -> Preprocessing:
     if name != LITE0:
-        return plugin.preprocessing(network, input_size)
-    side = input_size or efficientnet_lite0.Lite0Options().input_size
-    return Preprocessing((side, side), efficientnet_lite0.MEAN, efficientnet_lite0.STD, "bilinear")
+        return timm_models.preprocessing(network, input_size)
+    return efficientnet_lite0.preprocessing(input_size or LITE0_SIDE)
 
 
 def blocks(encoder: Encoder) -> list[list[nn.Parameter]]:

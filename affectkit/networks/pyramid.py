@@ -1,13 +1,13 @@
 """pyramid: TLHN (arXiv 2407.12973) from pixels: a timm backbone and the temporal pyramid over it, trained together.
 
 A unit is a window of head `pyramid`, of crops: 15 at stride 2, 15 at stride 4 and 15 over the whole clip, about one
-place of it (`affectkit.heads.pyramid` says which places, and its code lays them). Each crop goes through one backbone
-and Dropout 0.5; one transformer encoder, a 256-d joint layer and one output layer read each sequence, and the logits of
-the sequences are summed. A row without a face shows the one before it or, at the beginning of a clip, the first there
-is; a clip without any has no unit. Seconds become rows by the median hop of each clip.
+place of it (that head says which places; `learning.pyramid` lays the windows of both). Each crop goes through one
+backbone and Dropout 0.5; one transformer encoder, a 256-d joint layer and one output layer read each sequence, and the
+logits of the sequences are summed. A row without a face shows the one before it or, at the beginning of a clip, the
+first there is; a clip without any has no unit. Seconds become rows by the median hop of each clip.
 
-Published: ResNet18 at 224 pixels (512-d a frame), the scales and their sum, dropout 0.5, 256-d. Ours: what that module
-says, and that dropout acts on the features of each frame and on the joint layer.
+Published: ResNet18 at 224 pixels (512-d a frame), the scales and their sum, dropout 0.5, 256-d. Ours: what head
+`pyramid` says, and that dropout acts on the features of each frame and on the joint layer.
 
 `preset=tlhn` is the training of the paper's code: SGD of 5e-4 with momentum 0.9 and weight decay 1e-5, times 0.9 every
 5 epochs, 50 epochs of batches of 90. All epochs are run and the best by validation is kept; that no class is weighed
@@ -23,30 +23,27 @@ from itertools import chain, pairwise
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field
 
 from affectkit.config import Config
-from affectkit.heads import pyramid as head
+from affectkit.learning import pyramid
 from affectkit.learning.crop_table import whole
 from affectkit.learning.options import ImageOptions, Seconds
 from affectkit.learning.windows import Plan, Windows, plan
-from affectkit.networks.static import Static, StaticOptions
+from affectkit.networks.static import Static, StaticOptions, read
 from affectkit.plugins import Outputs, Units
 from affectkit.tasks import Task
-from affectkit.types import Bools, ClipLabels, FeatureSequence, Floats
+from affectkit.types import Bools, ClipLabels, FeatureSequence, Floats, Indices
 from affectkit.weights import WeightsFile
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from affectkit.nets.crop_pyramid import CropPyramid
-
-Indices = NDArray[np.int64]
 RESNET = "resnet18.tv_in1k"
 
 
-class PyramidOptions(head.Layout, ImageOptions):
+class PyramidOptions(pyramid.Layout, ImageOptions):
     """Of the pyramid and its backbone; the others are shared."""
 
     backbone: str = Field(
@@ -60,11 +57,6 @@ class PyramidOptions(head.Layout, ImageOptions):
     )
     steps: int = Field(15, ge=1, le=100, description="crops that each scale reads")
     dropout: float = Field(0.5, ge=0, lt=1, description="dropout rate of a crop's features and of the joint layer")
-
-    @property
-    def reading(self) -> head.Options:
-        """The same for the head: where windows lie, and the layers over the features."""
-        return head.Options.model_validate(self.model_dump(include=head.Layout.model_fields.keys() - {"preset"}))
 
 
 class Pyramid:
@@ -84,26 +76,25 @@ class Pyramid:
         self.task = task
         self.architecture: dict[str, Any] = {}
         self.dim = 0
-        self._head = head.Pyramid(options.reading, task)
 
     def build(self, weights: WeightsFile | None, outputs: Sequence[Outputs]) -> CropPyramid:
         """From uint8 [B,I,3,h,w] to scores [B,1,K]. Raises UsageError for weights that do not fit."""
-        from affectkit.nets import trunk as backbone
+        from affectkit.nets import trunk
         from affectkit.nets.crop_pyramid import CropPyramid
 
         chosen = self.options
-        encoder, self.architecture = backbone.build(
+        encoder, self.architecture = trunk.build(
             chosen.backbone, chosen.input_size, weights, self.architecture, chosen.checkpointing,
             channels_last=chosen.channels_last,
         )  # fmt: skip
         self.dim = encoder.dim
-        return CropPyramid(encoder, self._head, outputs)
+        return CropPyramid(encoder, chosen, self.task.level == "time", outputs)
 
     def blocks(self, module: CropPyramid) -> list[list[nn.Parameter]]:
         """timm's own groups of the backbone, then the pyramid."""
-        from affectkit.nets import trunk as backbone
+        from affectkit.nets import trunk
 
-        return [*backbone.blocks(module.encoder), list(chain(module.scales.parameters(), module.output.parameters()))]
+        return [*trunk.blocks(module.encoder), list(chain(module.scales.parameters(), module.output.parameters()))]
 
     def units(
         self, upstream: Any, clips: Sequence[str], labels: Mapping[str, ClipLabels] | None, pooling: str, training: bool
@@ -118,7 +109,7 @@ class Pyramid:
         rows, targets = self._read(table.offsets, table.start, table.end, table.valid, there)
 
         def load(which: Indices, rng: np.random.Generator | None) -> Tensor:
-            return table.load(rows[which], rng, self.options.augment)
+            return read(table, rows[which], rng, self.options.augment)
 
         if not is_clips:
             return Units(table.clips, table.offsets, table.start, table.end, known, targets, load)
@@ -140,19 +131,19 @@ class Pyramid:
             windows, planned = self._windows(start[first:last], end[first:last])
             if labelled is not None:
                 windows = windows.where(labelled[first:last][windows.target])
-                windows = self._head.training_windows(windows, planned)
+                windows = pyramid.thinned(windows, self.task.level, planned)
             read = first + held(valid[first:last])[windows.rows]
             about = np.full(len(windows), clip) if self.task.level == "clip" else first + windows.target
             found.append((read.reshape(len(windows), -1), about[:, None]))
-        images = len(self.options.reading.scales) * self.options.steps
+        images = len(self.options.scales) * self.options.steps
         nothing = (np.zeros((0, images), np.int64), np.zeros((0, 1), np.int64))
         rows, targets = (np.concatenate(parts) for parts in zip(nothing, *found, strict=True))
         return rows, targets
 
     def _windows(self, start: Floats, end: Floats) -> tuple[Windows, Plan]:
         times = FeatureSequence(start, end, np.zeros((len(start), 0)), np.ones(len(start), bool))
-        planned = plan(self.options.reading, self.task.level, [times])
-        return self._head.windows(np.array([0, len(start)]), planned), planned
+        planned = plan(self.options, self.task.level, [times])
+        return pyramid.lay(np.array([0, len(start)]), self.options, self.task.level, planned), planned
 
 
 def held(valid: Bools) -> Indices:

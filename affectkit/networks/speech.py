@@ -24,7 +24,6 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from affectkit.backbones.pdem import Pdem, PdemOptions
@@ -37,7 +36,7 @@ from affectkit.plugins import Outputs, Units
 from affectkit.speech.windows import Windowing, touches
 from affectkit.tables.pooling import align
 from affectkit.tasks import Task
-from affectkit.types import ClipLabels, Floats
+from affectkit.types import ClipLabels, Floats, Indices
 from affectkit.weights import WeightsFile, random
 
 if TYPE_CHECKING:
@@ -146,13 +145,15 @@ class Speech:
     def build(self, weights: WeightsFile | None, outputs: Sequence[Outputs]) -> SpeechModule:
         """From float32 [B,S], NaN after a window's end, to scores [B,L,K]. Raises UsageError for weights that do not
         fit."""
-        from affectkit.nets import speech as start
-        from affectkit.nets.speech import SpeechModule
+        from affectkit.nets.speech import SpeechModule, Tail, again, begin
 
-        began = start.begin(self.options, weights) if weights is not None else start.again(self.architecture)
-        self.architecture, self._described = began.known, began.architecture
-        self._heard(began.sampling_rate)
-        module = SpeechModule(began, self._steps, self.options, outputs)
+        chosen = self.options
+        start = begin(chosen.model, weights) if weights is not None else again(self.architecture)
+        self.architecture, self._described = start.known, start.architecture
+        self._heard(start.sampling_rate)
+        dropout = DROPOUT[chosen.tail] if chosen.dropout is None else chosen.dropout
+        tail = Tail(chosen.tail, chosen.hidden, chosen.layers, chosen.heads_of_layers, dropout)
+        module = SpeechModule(start, tail, self._steps.count, self._steps.rate, outputs, chosen.checkpointing)
         self.dim = module.dim
         return module
 
@@ -191,7 +192,6 @@ class Speech:
         self.sampling_rate = sampling_rate
 
 
-Indices = NDArray[np.int64]
 PLUGIN = Speech
 
 

@@ -20,26 +20,24 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from affectkit import plugins
-from affectkit.backbones.efficientnet_lite0 import NAME
 from affectkit.config import Config
 from affectkit.errors import UsageError
 from affectkit.learning.crop_table import whole
 from affectkit.learning.options import ImageOptions
+from affectkit.learning.timm_names import LITE0
 from affectkit.plugins import Outputs, Units
 from affectkit.tasks import Task
-from affectkit.types import ClipLabels
+from affectkit.types import ClipLabels, Indices
 from affectkit.weights import WeightsFile
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from affectkit.learning.crop_table import CropTable
     from affectkit.nets.static import StaticModule
-
-Indices = NDArray[np.int64]
 EFFICIENTNET = "tf_efficientnet_b1.in1k"
 SUN = {
     "optimiser": "adamw", "weight_decay": 1e-4, "schedule": "cosine", "learning_rate": 5e-3, "warmup_steps": 100,
@@ -82,8 +80,8 @@ class Static:
     def weights(cls, options: StaticOptions, choice: str) -> WeightsFile:
         """As for `embed --backbone` (auto, random or a file). Raises UsageError."""
         given = options.backbone
-        if given != NAME and given in plugins.names("backbones"):
-            raise UsageError(f"backbone {given} cannot be trained: take a timm model, or {NAME}")
+        if given != LITE0 and given in plugins.names("backbones"):
+            raise UsageError(f"backbone {given} cannot be trained: take a timm model, or {LITE0}")
         size = [] if options.input_size is None else [f"input_size={options.input_size}"]
         _, plugin, chosen = plugins.backbone(given, [f"layer={options.layer}", *size])
         found: WeightsFile = plugin.weights(chosen, choice)
@@ -98,11 +96,11 @@ class Static:
 
     def build(self, weights: WeightsFile | None, outputs: Sequence[Outputs]) -> StaticModule:
         """From uint8 [B,1,3,h,w] to scores [B,1,K]. Raises UsageError for weights that do not fit."""
-        from affectkit.nets import trunk as backbone
+        from affectkit.nets import trunk
         from affectkit.nets.static import StaticModule
 
         chosen = self.options
-        encoder, self.architecture = backbone.build(
+        encoder, self.architecture = trunk.build(
             chosen.backbone, chosen.input_size, weights, self.architecture, chosen.checkpointing, chosen.layer,
             imagenet=chosen.pixels == "imagenet", channels_last=chosen.channels_last,
         )  # fmt: skip
@@ -110,9 +108,9 @@ class Static:
 
     def blocks(self, module: StaticModule) -> list[list[nn.Parameter]]:
         """timm's own groups of the backbone, then the layers on it."""
-        from affectkit.nets import trunk as backbone
+        from affectkit.nets import trunk
 
-        return [*backbone.blocks(module.encoder), [*module.neck.parameters(), *module.scores.parameters()]]
+        return [*trunk.blocks(module.encoder), [*module.neck.parameters(), *module.scores.parameters()]]
 
     def units(
         self, upstream: Any, clips: Sequence[str], labels: Mapping[str, ClipLabels] | None, pooling: str, training: bool
@@ -127,7 +125,7 @@ class Static:
         rows = np.concatenate([np.zeros(0, np.int64), *(own[::step] for own in faces)])
 
         def load(which: Indices, rng: np.random.Generator | None) -> Tensor:
-            return table.load(rows[which][:, None], rng, self.options.augment)
+            return read(table, rows[which][:, None], rng, self.options.augment)
 
         known = table.labels(labels, self.task, pooling)
         if self.task.level == "time":
@@ -139,6 +137,17 @@ class Static:
     def embed(self, module: StaticModule, batch: Tensor) -> Tensor:
         """[B,width], after the Tanh."""
         return module.embed(batch)
+
+
+def read(table: CropTable, rows: Indices, rng: np.random.Generator | None, probability: float) -> Tensor:
+    """uint8 [B,I,3,side,side] the crops of rows [B,I], each unit augmented where there is a generator. Raises
+    BrokenRow."""
+    images = table.load(rows)
+    if rng is not None and probability > 0:
+        from affectkit.nets.augment import augment_units
+
+        augment_units(images, rng, probability)
+    return images
 
 
 PLUGIN = Static

@@ -242,7 +242,7 @@ class Network(Plugin, Protocol):
     def build(self, weights: WeightsFile | None, outputs: Sequence[Outputs]) -> Any:
         """A torch module from a batch of `load` (on the device) to raw scores [B,L,K]: the task's own columns first,
         then those of tasks learnt along, K of all `outputs` (one a task) together. Its attribute `output` is
-        `affectkit.learning.output_layer.module(outputs)`, the activations that `forward` ends with. Without weights:
+        `affectkit.nets.joints.output_layer(outputs)`, the activations that `forward` ends with. Without weights:
         the architecture alone, to load a state into."""
 
     def blocks(self, module: Any) -> list[list[Any]]:

@@ -20,7 +20,7 @@ from affectkit.recipes.steps import Ref, Step
 from affectkit.stages import inputs as what
 from affectkit.stages.map_stage import Outcome
 from affectkit.stages.stage import Context, Table
-from affectkit.stages.train import AuxiliarySource
+from affectkit.stages.training_data import AuxiliarySource
 from affectkit.store import Artifact, Cache, Failure, Features, NotMade
 from affectkit.store import features as column_of
 from affectkit.store.atomic import explained

@@ -2,7 +2,7 @@
 
 Cached crops or waveforms and labels -> a backbone and its head, trained together.
 
-The folder holds `network.json` and `network.safetensors` (see `plugins.finetuned`), `finetune.json` (what became of it:
+The folder holds `network.json` and `network.safetensors` (see `learning.saved`), `finetune.json` (what became of it:
 scores, clips, units, the split table) and `history.jsonl`. Several GPUs train together where torchrun starts it; then
 process 0 writes, and the artifact names how many there were, since they make the batches larger.
 """
@@ -11,9 +11,8 @@ from __future__ import annotations
 
 import json
 import signal
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from hashlib import sha256
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -22,9 +21,8 @@ import numpy as np
 from pydantic import Field
 
 from affectkit import plugins, tasks
-from affectkit.config import Config, Runtime, canonical_json, fingerprint
+from affectkit.config import Config, Runtime, fingerprint
 from affectkit.devices import keep_memory, resolve
-from affectkit.errors import UsageError
 from affectkit.learning import saved
 from affectkit.learning.processes import Processes
 from affectkit.plugins import Epoch, Interrupted, Network, Units
@@ -35,137 +33,19 @@ from affectkit.stages.embed import notices as about_licence
 from affectkit.stages.fit_stage import Partly, Unfinished, collapse, fitted, outcome, training_said
 from affectkit.stages.inputs import artifacts, auxiliary, file, labels, splits
 from affectkit.stages.stage import TRAINING, TRAINING_KEPT, Context, Result, Stage, Table
-from affectkit.stages.train import AuxiliarySource, Trained, lineage
+from affectkit.stages.train import Trained, lineage
+from affectkit.stages.training_data import AuxiliarySource, NetworkData, network_data
 from affectkit.stages.tune import watched
-from affectkit.store import Artifact, Cache, Features
+from affectkit.store import Artifact, Cache
 from affectkit.store.atomic import write_text
 from affectkit.store.kinds import wrong_kind
-from affectkit.tables import used_clips
 from affectkit.tables.labels import Labels
-from affectkit.tables.pooling import Pooling, check_pooling
-from affectkit.tables.used_clips import Used
+from affectkit.tables.pooling import Pooling
 from affectkit.tasks import Task
-from affectkit.types import ClipLabels
 from affectkit.weights import WeightsFile
 
 if TYPE_CHECKING:
     from affectkit.training.parallel import World
-
-
-UPSTREAM = {"image": ("faces", "crops"), "audio": ("audio", "sound")}
-
-
-@dataclass(frozen=True)
-class Along:
-    """Clips of another task, with labels of its level as the network is trained with it."""
-
-    task: Task
-    upstream: Artifact
-    labels: dict[str, ClipLabels]
-    clips: list[str]
-    pooling: str
-
-
-@dataclass(frozen=True)
-class TuningData:
-    """The clips that are used, their labels, and those of tasks learnt along."""
-
-    upstream: Artifact
-    used: Used
-    along: list[Along]
-    digest: str
-
-    @property
-    def tasks(self) -> list[Task]:
-        """Of what is learnt along."""
-        return [one.task for one in self.along]
-
-    def units(self, network: Network, plugin: Any, pooling: str) -> tuple[list[Units], Units]:
-        """The training units of the network's task and of each other one, and the validation units.
-
-        Raises UsageError for a split without a labelled unit.
-        """
-        used = self.used
-        train, val = (
-            _labelled(network.units(self.upstream, clips, used.labels, pooling, training), f"split {name}")
-            for name, clips, training in (("train", used.train, True), ("val", used.val, False))
-        )
-        others = [
-            _labelled(
-                plugin(network.options, one.task).units(one.upstream, one.clips, one.labels, one.pooling, True),
-                f"auxiliary task {one.task.name}",
-            )
-            for one in self.along
-        ]
-        return [train, *others], val
-
-
-def gather(
-    upstream: Artifact, labels: Labels, task: Task, kind: str, config: FinetuneConfig, splits: Path | None,
-    auxiliary: Sequence[AuxiliarySource] = (), clips: Iterable[str] | None = None,
-) -> TuningData:  # fmt: skip
-    """The labelled clips of a faces or audio artifact, or of some of its `clips`. Raises UsageError, as the readers of
-    the tables do."""
-    check_pooling(config.label_pooling, task)
-    what = UPSTREAM[kind][1]
-    for artifact in (upstream, *(source.features.artifact for source in auxiliary)):
-        check_upstream(artifact, kind, config.network)
-    features = Features(upstream, only=None if clips is None else frozenset(clips))
-    used = used_clips.choose(features, features.clips, labels, task, config, splits, what)
-    along = [_along(source, used, task, config) for source in auxiliary]
-    return TuningData(upstream, used, along, _digest(upstream, used, along))
-
-
-def check_upstream(artifact: Artifact, kind: str, network: str) -> None:
-    """Raises UsageError where the artifact is not what the network reads."""
-    wanted, what = UPSTREAM[kind]
-    if artifact.stage.stage != wanted:
-        error = wrong_kind(artifact.path, artifact.stage.stage, wanted)
-        raise UsageError(f"network {network} is trained on {what}; {error}")
-
-
-def _along(source: AuxiliarySource, used: Used, task: Task, config: FinetuneConfig) -> Along:
-    """A network with one score a clip learns from labels over time as one label a clip."""
-    known, clips = used_clips.auxiliary_clips(source.features, source.labels, source.task, used)
-    own = source.task
-    if task.level == "clip" and own.level == "time":
-        from affectkit.learning.features import of_clip
-
-        known = {clip: replace(known[clip], **_whole(of_clip(known[clip].values, own))) for clip in clips}
-        own = own.model_copy(update={"level": "clip"})
-    unfit = "mode" if own.kind == "regression" else "mean"
-    pooling = "midpoint" if config.label_pooling == unfit else config.label_pooling
-    return Along(own, source.features.artifact, {clip: known[clip] for clip in clips}, clips, pooling)
-
-
-def _whole(values: Any) -> dict[str, Any]:
-    return {"start": np.zeros(1), "end": np.full(1, np.inf), "values": values}
-
-
-def _labelled(units: Units, where: str) -> Units:
-    from affectkit.learning.order import labelled
-
-    if not labelled(units).any():
-        raise UsageError(f"nothing to learn from: no labelled face or speech in {len(units.clips)} clips of {where}")
-    return units
-
-
-def _digest(upstream: Artifact, used: Used, along: Sequence[Along]) -> str:
-    """What is trained on: clips, their crops' or sound's digests, splits and labels."""
-    total = sha256()
-
-    def add(artifact: Artifact, clips: Sequence[str], labels: Mapping[str, ClipLabels]) -> None:
-        for clip in clips:
-            total.update(f"{clip} {artifact.digest(clip)} {len(labels[clip])} ".encode())
-            for column in (labels[clip].start, labels[clip].end, labels[clip].values):
-                total.update(np.ascontiguousarray(column, "<f8").tobytes())
-
-    add(upstream, [*used.train, *used.val], used.labels)
-    total.update(canonical_json(used.splits).encode())  # of all clips: the artifact stores the table
-    for one in along:
-        total.update(canonical_json([one.task.model_dump(mode="json"), one.upstream.stage.fingerprint]).encode())
-        add(one.upstream, one.clips, one.labels)
-    return total.hexdigest()
 
 
 VERSION = 1
@@ -204,7 +84,7 @@ def finetune(
     task = tasks.get(config.task)
     plugin = plugins.get("networks", config.network)
     options = plugins.parse_options(plugin, config.option, config.network)
-    data = gather(upstream, labels, task, plugin.kind, config, splits, auxiliary, clips)
+    data = network_data(upstream, labels, task, plugin.kind, config.network, config, splits, auxiliary, clips)
     weights = plugins.weights("networks", config.network, plugin, options, config.weights)
     inputs: dict[str, Any] = {
         "stage": NAME,
@@ -263,7 +143,7 @@ class _Finetuning:
     plugin: Any
     network: Network
     weights: WeightsFile
-    data: TuningData
+    data: NetworkData
     config: FinetuneConfig
     runtime: Runtime
     state: Unfinished
@@ -284,25 +164,21 @@ class _Finetuning:
 
     def _train(self, folder: Path | None) -> dict[str, Any]:
         from affectkit.learning import output_layer
-        from affectkit.training.engine import objectives
-        from affectkit.training.optimise import seeded
+        from affectkit.nets.joints import scale_outputs
+        from affectkit.training.engine import seeded
 
         network, options, world = self.network, self.network.options, self.world
         units, held = self.data.units(network, self.plugin, self.config.label_pooling)
-        wanted = [options.output, *("auto" for _ in self.data.along)]
-        outputs = [
-            output_layer.choose(output, task, _known(one))
-            for output, task, one in zip(wanted, self.tasks, units, strict=True)
-        ]
+        labels = [_known(one) for one in units]
+        outputs = output_layer.chosen(options.output, self.tasks, labels)
         with seeded(self.config.seed, world.device):
             module = network.build(self.weights, outputs)
-            output_layer.scale(module.output, self.tasks, [_known(one) for one in units])
+            scale_outputs(module.output, self.tasks, labels)
             module = world.joined_norms(module).to(world.device)
             parameters = network.blocks(module)
-            learnt = objectives(options, self.tasks, units, world.device)
             stopped: dict[str, int] = {}
             try:
-                history = self._tune(module, parameters, learnt, held)
+                history = self._tune(module, parameters, units, held)
             except Interrupted as stop:
                 if world.size > 1:  # torchrun passes Ctrl-C on to those who have had it from the terminal
                     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -318,8 +194,8 @@ class _Finetuning:
             raise Partly(report | {"stopped": stopped})
         return report
 
-    def _tune(self, module: Any, parameters: Any, learnt: Any, held: Any) -> list[Epoch]:
-        from affectkit.training.engine import Tuning, tune
+    def _tune(self, module: Any, parameters: Any, units: Sequence[Units], held: Units) -> list[Epoch]:
+        from affectkit.training.tuning import Tuning, tune
 
         first, options, seed = self.world.first, self.network.options, self.config.seed
         show = self.runtime.progress if first else False
@@ -333,8 +209,8 @@ class _Finetuning:
                 shown.epoch(epoch)
 
             tuning = Tuning(
-                module, parameters, learnt, held, options, seed, self.world, worker_count(self.runtime), monitor,
-                shown.step,
+                module, parameters, self.tasks, units, held, options, seed, self.world, worker_count(self.runtime),
+                monitor, shown.step,
             )  # fmt: skip
             return tune(tuning, self.state.training(seed))
 
@@ -343,7 +219,7 @@ class _Finetuning:
     ) -> dict[str, Any]:  # fmt: skip
         used, task, best = self.data.used, self.tasks[0], history[-1].best
         trained = {id(one) for block in self.network.blocks(module) for one in block}
-        along = [{"task": one.task.name, "clips": len(one.clips)} for one in self.data.along]
+        along = [{"task": one.task.name, "clips": len(one.clips)} for one in self.data.auxiliary]
         return {
             "task": task.model_dump(mode="json"),
             "network": self.config.network,
@@ -372,19 +248,21 @@ class _Finetuning:
         return Lengths.of(self.data.upstream, clips).notices(self.network.options.windowing)
 
 
-def _short_windows(plugin: Any, options: Any, data: TuningData) -> dict[str, int]:
+def _short_windows(plugin: Any, options: Any, data: NetworkData) -> dict[str, int]:
     """What tells a training that keeps the only window of short clips from one that left such clips out; nothing where
     there are none."""
     if plugin.kind != "audio":
         return {}
-    used = [(data.upstream, [*data.used.train, *data.used.val]), *((one.upstream, one.clips) for one in data.along)]
+    used = [
+        (data.upstream, [*data.used.train, *data.used.val]),
+        *((one.upstream, one.clips) for one in data.auxiliary),
+    ]
     short = sum(len(Lengths.of(upstream, clips).short(options.windowing)) for upstream, clips in used)
     return {"short_windows": short} if short else {}
 
 
 def _known(units: Any) -> Any:
     """[N,K] the labels of the rows that units are about, without those that are unlabelled."""
-    import numpy as np
 
     labels = units.labels[np.unique(units.targets[units.targets >= 0])]
     return labels[np.isfinite(labels).all(axis=1)]

@@ -39,7 +39,8 @@ from affectkit.stages.replay import media_suffixes, replay
 from affectkit.stages.row_counts import counted, score_notices, seen_in
 from affectkit.stages.smooth import Choice, Smoothing
 from affectkit.stages.stage import Context
-from affectkit.stages.train import load_heads, read_report, sequences, stored_task
+from affectkit.stages.train import load_heads, read_report, stored_task
+from affectkit.stages.training_data import sequences
 from affectkit.store import Artifact, Features, Schema, open_artifact, predictions_schema
 from affectkit.store import features as features_of
 from affectkit.store.kinds import STAGE_FILE, TRAINED
@@ -75,11 +76,11 @@ _STEPS = 10.0  # a second, at which the share of a clip with speech is counted
 Indices = NDArray[np.int64]
 
 
-def _about_windows(header: saved.Header, upstream: Artifact, clips: Sequence[str]) -> list[str]:
+def _about_windows(header: saved.NetworkHeader, upstream: Artifact, clips: Sequence[str]) -> list[str]:
     """What is to be known of the windows of a network that hears."""
     if header.kind != "audio":
         return []
-    options: Any = validate(plugins.get("networks", header.network).Options, header.options, saved.HEADER)
+    options: Any = validate(plugins.get("networks", header.network).Options, header.options, saved.FILES.header)
     return Lengths.of(upstream, clips).notices(options.windowing)
 
 

@@ -4,221 +4,33 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
-from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from pydantic import Field
 
 from affectkit import plugins, tasks
-from affectkit.config import Config, Runtime, canonical_json, fingerprint, validate
+from affectkit.config import Config, Runtime, fingerprint, validate
 from affectkit.devices import resolve
-from affectkit.errors import UsageError, listed
-from affectkit.plugins import Auxiliary, Epoch, Example, Interrupted, Monitor
+from affectkit.errors import UsageError
+from affectkit.plugins import Epoch, Interrupted, Monitor
 from affectkit.progress import display
 from affectkit.stages import fit_stage, reports, smooth
 from affectkit.stages import smooth as smooth_module
 from affectkit.stages.fit_stage import Partly, Unfinished, collapse, fitted, outcome
 from affectkit.stages.reports import history_of
 from affectkit.stages.smooth import Choice
-from affectkit.store import Artifact, Cache, Features, ancestors, open_features
+from affectkit.stages.training_data import AuxiliarySource, HeadData, head_data
+from affectkit.store import Artifact, Cache, Features, ancestors
 from affectkit.store.atomic import write_text
 from affectkit.store.kinds import TRAINED, wrong_kind
-from affectkit.tables import used_clips
 from affectkit.tables.labels import Labels
-from affectkit.tables.pooling import Pooling, align, check_pooling
-from affectkit.tables.used_clips import Used, choose
+from affectkit.tables.pooling import Pooling
 from affectkit.tasks import Task
-from affectkit.types import Bools, ClipLabels, FeatureSequence, Floats
-
-if TYPE_CHECKING:
-    pass
-
-
-@dataclass(frozen=True)
-class AuxiliarySource:
-    """Where an auxiliary task comes from: `--aux FEATURES:LABELS:TASK`. Networks take crops or sound for features."""
-
-    features: Features
-    labels: Labels
-    task: Task
-
-    @staticmethod
-    def of(text: str, opened: Callable[[str], Features | Artifact] = open_features) -> AuxiliarySource:
-        """Raises UsageError for anything else."""
-        parts = text.rsplit(":", 2)
-        if len(parts) < 3 or not all(parts):
-            raise UsageError(f"--aux {text} is not FEATURES:LABELS:TASK, such as .affectkit/embed/x-123:va.csv:va")
-        found = opened(parts[0])
-        source = Features(found) if isinstance(found, Artifact) else found
-        return AuxiliarySource(source, Path(parts[1]), tasks.get(parts[2]))
-
-
-@dataclass(frozen=True)
-class Data:
-    """The clips that are used, in order; the split of every clip; what was left out, and what says nothing."""
-
-    train: list[Example]
-    val: list[Example]
-    auxiliary: list[Auxiliary]
-    splits: dict[str, str]
-    warnings: list[str]
-    digest: str
-    cautions: list[str]
-
-    @property
-    def subjects(self) -> str | None:
-        """A digest of who is in which clip; None where no subject is known."""
-        known = {one.clip: one.subject for one in (*self.train, *self.val) if one.subject}
-        return sha256(canonical_json(known).encode()).hexdigest() if known else None
-
-
-def gather(
-    features: Sequence[Features], labels: Labels, task: Task, config: TrainConfig, splits: Path | None,
-    auxiliary: Sequence[AuxiliarySource] = (), *, needs_val: bool = True,
-) -> Data:  # fmt: skip
-    """Examples of the labelled clips that all features have. Raises UsageError, as the readers of the tables do, and
-    for no val clip where they are needed."""
-    check_pooling(config.label_pooling, task)
-    shared = [clip for clip in features[0].clips if all(clip in other for other in features[1:])]
-    used = choose(features[0], shared, labels, task, config, splits, needs_val=needs_val)
-    train, val = (
-        [_example(clip, features, used.labels[clip], task, config, used.subject(clip)) for clip in clips]
-        for clips in (used.train, used.val)
-    )
-    if used.cautions and not any(_is_labelled(one) for one in train):
-        raise UsageError(f"no row of the features of split train has a label: {used.cautions[0]}")
-    along = [_auxiliary(source, used, config) for source in auxiliary]
-    digest = _digest([*train, *val], features, used.splits, list(zip(auxiliary, along, strict=True)))
-    cautions = [*used.cautions, *lines({"train": train, "val": val}, task)]
-    return Data(train, val, along, used.splits, used.warnings, digest, cautions)
-
-
-def _is_labelled(example: Example) -> bool:
-    return example.labels is not None and bool(np.isfinite(example.labels).all(axis=1).any())
-
-
-def sequences(features: Sequence[Features], clip: str) -> tuple[FeatureSequence, ...]:
-    """A clip's inputs."""
-    return tuple(one.sequence(clip) for one in features)
-
-
-def _auxiliary(source: AuxiliarySource, used: Used, config: TrainConfig) -> Auxiliary:
-    known, clips = used_clips.auxiliary_clips(source.features, source.labels, source.task, used)
-    pooling = config.label_pooling if source.task.kind == "regression" else "midpoint"
-    update = config.model_copy(update={"label_pooling": pooling})
-    return Auxiliary(
-        source.task, [_example(clip, [source.features], known[clip], source.task, update) for clip in clips]
-    )
-
-
-def _example(
-    clip: str, features: Sequence[Features], labels: ClipLabels, task: Task, config: TrainConfig,
-    subject: str | None = None,
-) -> Example:  # fmt: skip
-    for one in features:
-        one.artifact.check(clip)
-    inputs = sequences(features, clip)
-    if task.level == "clip":
-        return Example(clip, inputs, np.asarray(labels.values[:1]), subject)
-    first = inputs[0]
-    return Example(clip, inputs, align(labels, first.start, first.end, config.label_pooling), subject)
-
-
-def _digest(
-    examples: Sequence[Example], features: Sequence[Features], splits: Mapping[str, str],
-    auxiliary: Sequence[tuple[AuxiliarySource, Auxiliary]],
-) -> str:  # fmt: skip
-    """What is fitted on: clips, their features' digests, splits and labels."""
-    total = sha256()
-    for example in examples:
-        digests = " ".join(one.digest(example.clip) for one in features)
-        total.update(f"{example.clip} {splits[example.clip]} {digests} ".encode())
-        total.update(np.ascontiguousarray(example.labels, "<f8").tobytes())
-    total.update(canonical_json(dict(splits)).encode())  # of all clips: the head stores the table
-    for source, along in auxiliary:
-        total.update(canonical_json([source.task.model_dump(mode="json"), source.features.identity]).encode())
-        for example in along.train:
-            total.update(f"{example.clip} {source.features.digest(example.clip)} ".encode())
-            total.update(np.ascontiguousarray(example.labels, "<f8").tobytes())
-    return total.hexdigest()
-
-
-def lines(splits: Mapping[str, Sequence[Example]], task: Task) -> list[str]:
-    """Clips that are invalid or unlabelled throughout, or whose features never change; rows without a label; classes
-    that a split has no row of; feature dimensions that are constant over the train clips."""
-    examples = [one for some in splits.values() for one in some]
-    found = [
-        f"{what}: {listed(clips)}"
-        for what, clips in (
-            ("no valid row of features (no face or speech) throughout", _blind(examples)),
-            ("no labelled row", [one.clip for one in examples if not _labelled(one).any()]),
-            ("the same features in every row, as of silence or a still", _unchanging(examples)),
-        )
-        if clips
-    ]
-    unlabelled = sum(int((~_labelled(one)).sum()) for one in examples)
-    if unlabelled and task.level == "time":
-        found.append(f"rows without a label: {unlabelled} of {sum(len(_labelled(one)) for one in examples)}")
-    for split, some in splits.items():
-        if some and (missing := _absent(some, task)):
-            found.append(f"split {split} has no row of {listed(missing, 'classes')}")
-    return found + _constant(splits["train"])
-
-
-def _labelled(example: Example) -> Bools:
-    labels = example.labels
-    assert labels is not None
-    return np.asarray(np.isfinite(labels).all(axis=1))
-
-
-def _blind(examples: Sequence[Example]) -> list[str]:
-    return [one.clip for one in examples if not all(np.any(sequence.valid) for sequence in one.inputs)]
-
-
-def _unchanging(examples: Sequence[Example]) -> list[str]:
-    return [one.clip for one in examples if any(_never_changes(number, one) for number in range(len(one.inputs)))]
-
-
-def _never_changes(number: int, example: Example) -> bool:
-    rows = _rows(example, number)
-    return len(rows) > 1 and bool((rows == rows[:1]).all())
-
-
-def _absent(examples: Sequence[Example], task: Task) -> list[str]:
-    """Classes without a labelled row; of labels, those that are never there."""
-    labels = np.concatenate([one.labels[_labelled(one)] for one in examples if one.labels is not None])
-    if task.kind == "multiclass":
-        return [name for number, name in enumerate(task.targets) if not (labels[:, 0] == number).any()]
-    if task.kind == "multilabel":
-        return [name for number, name in enumerate(task.targets) if not (labels[:, number] == 1).any()]
-    return []
-
-
-def _constant(examples: Sequence[Example]) -> list[str]:
-    """Of each input the dimensions in which no train clip differs from another."""
-    found = []
-    for number in range(len(examples[0].inputs)):
-        clips = [rows for one in examples if len(rows := _rows(one, number))]
-        if sum(map(len, clips)) < 2:
-            continue
-        low = np.min([rows.min(axis=0) for rows in clips], axis=0)
-        high = np.max([rows.max(axis=0) for rows in clips], axis=0)
-        count, which = int((low == high).sum()), f" of input {number + 1}" if len(examples[0].inputs) > 1 else ""
-        if count:
-            found.append(f"{count} of {len(low)} feature dimensions{which} are constant over the train clips")
-    return found
-
-
-def _rows(example: Example, number: int) -> Floats:
-    """The valid rows of an input."""
-    sequence = example.inputs[number]
-    return np.asarray(sequence.values)[np.asarray(sequence.valid).astype(bool)]
-
 
 VERSION = 1
 HEAD_FILE = "head.json"
@@ -270,7 +82,7 @@ def train(
     plugin = plugins.get("heads", config.head)
     options = plugins.parse_options(plugin, config.option, config.head)
     smooth_module.agree(config.smooth, config.half_width, task)
-    data = gather(features, labels, task, config, splits, auxiliary, needs_val=needs_val)
+    data = head_data(features, labels, task, config, splits, auxiliary, needs_val=needs_val)
     can_refit = hasattr(plugin, "refitted")
     if config.refit and not can_refit:
         raise UsageError(
@@ -360,7 +172,7 @@ class Training:
     plugin: Any
     options: Config
     task: Task
-    data: Data
+    data: HeadData
     config: TrainConfig
     device: str
     runtime: Runtime

@@ -23,7 +23,8 @@ from affectkit.devices import resolve
 from affectkit.errors import MissingExtra, UsageError, unknown
 from affectkit.plugins import Epoch, Monitor
 from affectkit.progress import Display, display
-from affectkit.stages.train import AuxiliarySource, Data, TrainConfig, gather
+from affectkit.stages.train import TrainConfig
+from affectkit.stages.training_data import AuxiliarySource, HeadData, head_data
 from affectkit.store import Cache, Features
 from affectkit.tables.labels import Labels
 from affectkit.tasks import Task
@@ -80,7 +81,7 @@ def tune(
     fixed = plugins.parse_options(plugin, config.option, config.head)
     searched = space(plugin, config.head, task, config.option, search)
     grid = bool(search) and all(isinstance(one, Choices) for one in searched.values())
-    data = gather(features, labels, task, config, splits, auxiliary)
+    data = head_data(features, labels, task, config, splits, auxiliary)
     inputs = {
         "stage": "tune",
         "version": VERSION,
@@ -186,7 +187,7 @@ class _Grid:
         )  # fmt: skip
 
 
-def _fitter(plugin: type[Any], task: Task, data: Data, config: TrainConfig, device: str) -> Fit:
+def _fitter(plugin: type[Any], task: Task, data: HeadData, config: TrainConfig, device: str) -> Fit:
     """From options to the best validation score of a head with them."""
 
     def fit(options: Sequence[str], monitor: Monitor) -> float:

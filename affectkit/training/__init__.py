@@ -1,4 +1,4 @@
 """Loops that fit torch modules, and what they share: losses, schedules, precision, processes, resuming.
 
-Import these modules inside functions only.
+They import torch at their top: import them inside functions only, all but `temporal_head`.
 """

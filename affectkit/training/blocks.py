@@ -1,4 +1,4 @@
-"""Which blocks of a network are trained, and at what share of the rate. Imports torch: import inside functions only."""
+"""Which blocks of a network are trained, and at what share of the rate."""
 
 from __future__ import annotations
 

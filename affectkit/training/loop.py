@@ -1,8 +1,4 @@
-"""Epoch after epoch, until the validation score no longer improves: what training heads and networks share.
-
-Imports torch: import this module inside functions only.
-
-Optimisers, and the learning rate of every step. Imports torch: import this module inside functions only.
+"""Epoch after epoch, until the validation score no longer improves; optimisers, and the learning rate of every step.
 
 Rates follow from the options and from the history alone, so that a training that is taken up again needs no more.
 """
@@ -48,8 +44,8 @@ def train(
     try:
         while not finished(run.history, metric, limits):
             began = time.perf_counter()
-            found = epoch()
-            _add(run, found, metric, limits.epochs, time.perf_counter() - began)
+            result = epoch()
+            _add(run, result, metric, limits.epochs, time.perf_counter() - began)
             if state is not None:
                 state.keep(run, last=finished(run.history, metric, limits))
             monitor(run.history[-1])
@@ -79,20 +75,20 @@ def finished(history: Sequence[Epoch], metric: Metric, limits: LearningOptions) 
     return best is not None and (len(history) >= limits.epochs or len(history) - best.epoch >= limits.patience)
 
 
-def _add(run: Run, found: Pass, metric: Metric, epochs: int, seconds: float) -> None:
+def _add(run: Run, result: Pass, metric: Metric, epochs: int, seconds: float) -> None:
     """The epoch becomes part of the history and, if it is the best so far, its weights are kept."""
     best = best_of(run.history, metric)
-    better = best is None or metrics.is_better(metric, found.score, best.score)
+    better = best is None or metrics.is_better(metric, result.score, best.score)
     if better:
         run.remember()
     run.history.append(
         Epoch(
             epoch=len(run.history) + 1,
             epochs=epochs,
-            loss=found.loss,
-            score=found.score,
-            best=found.score if best is None or better else best.score,
-            learning_rate=found.rate,
+            loss=result.loss,
+            score=result.score,
+            best=result.score if best is None or better else best.score,
+            learning_rate=result.rate,
             seconds=seconds,
         )
     )

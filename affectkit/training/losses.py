@@ -1,4 +1,4 @@
-"""Training losses over the labelled steps of a batch. Imports torch: import this module inside functions only.
+"""Training losses over the labelled steps of a batch.
 
 A loss takes scores [B,T,K] (values or logits) and labels [B,T,K] (classes: [B,T,1], the index) in which a NaN marks a
 step without a label, padding included, and gives one number. Unlabelled steps weigh 0: no step is cut out by a mask, so
@@ -8,7 +8,8 @@ that nothing waits for the device.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -27,6 +28,32 @@ _KINDS: dict[str, tuple[Loss, ...]] = {
     "multiclass": ("cross-entropy", "focal"),
     "multilabel": ("bce",),
 }
+
+
+@dataclass(frozen=True, repr=False)
+class Goal:
+    """The loss of one task, which columns of the scores it is about, and what it weighs beside those of other tasks.
+
+    `mass` says how much labels weigh in the loss, where a batch can be taken in parts.
+    """
+
+    task: Task
+    loss: LossFunction
+    mass: Callable[[Tensor], Tensor] | None
+    columns: slice
+    weight: float = 1.0
+
+
+def goals(options: LearningOptions, tasks: Sequence[Task], labels: Sequence[Floats], device: str) -> list[Goal]:
+    """What is learnt of each task, from its training labels [N,K]; the options of losses are about the first one."""
+    result: list[Goal] = []
+    for task, values in zip(tasks, labels, strict=True):
+        first = result[-1].columns.stop if result else 0
+        chosen = options.model_copy(update={"loss": "auto", "label_smoothing": 0.0}) if result else options
+        loss, weigh = build(chosen, task, values, device), mass(chosen, task, values, device)
+        weight = options.auxiliary_weight if result else 1.0
+        result.append(Goal(task, loss, weigh, slice(first, first + task.outputs), weight))
+    return result
 
 
 def build(options: LearningOptions, task: Task, labels: Floats, device: str) -> LossFunction:
@@ -62,8 +89,8 @@ def mass(options: LearningOptions, task: Task, labels: Floats, device: str) -> C
         return None
     if name != "cross-entropy":
         return lambda truth: _labelled(truth)[0].sum()
-    known = labels[np.isfinite(labels).all(axis=1)]
-    weights = torch.tensor(class_weights(options, task, known), dtype=torch.float32, device=device)
+    labels = labels[np.isfinite(labels).all(axis=1)]
+    weights = torch.tensor(class_weights(options, task, labels), dtype=torch.float32, device=device)
 
     def of_classes(truth: Tensor) -> Tensor:
         weight, index = _labelled(truth)
@@ -178,8 +205,8 @@ def bce(scores: Tensor, labels: Tensor, positive: Tensor, smoothing: float) -> T
 def _labelled(labels: Tensor) -> tuple[Tensor, Tensor]:
     """Steps in one row: weight [N], 0 where any target is NaN, and labels [N,K] with those rows as 0."""
     flat = labels.reshape(-1, labels.shape[-1])
-    there = flat.isfinite().all(dim=-1)
-    return there.to(torch.float32), torch.where(there[:, None], flat, torch.zeros_like(flat))
+    labelled = flat.isfinite().all(dim=-1)
+    return labelled.to(torch.float32), torch.where(labelled[:, None], flat, torch.zeros_like(flat))
 
 
 _REGRESSION: dict[str, LossFunction] = {

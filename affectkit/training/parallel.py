@@ -1,7 +1,7 @@
 """The processes that train together: one alone, or several that `torchrun` started, a GPU (or a share of the CPU) each.
 
-Imports torch: import this module inside functions only. Every process reads its share of each batch; gradients, loss
-and batch norms (on CUDA) are those of the whole batch. Process 0 is the one that writes and speaks.
+Every process reads its share of each batch; gradients, loss and batch norms (on CUDA) are those of the whole batch.
+Process 0 is the one that writes and speaks.
 """
 
 from __future__ import annotations
@@ -61,9 +61,9 @@ class World:
         """Whether all processes have the same."""
         if self.size == 1:
             return True
-        found: list[Any] = [None] * self.size
-        dist.all_gather_object(found, value)
-        return all(one == value for one in found)
+        values: list[Any] = [None] * self.size
+        dist.all_gather_object(values, value)
+        return all(each == value for each in values)
 
     def wrapped(self, module: nn.Module) -> nn.Module:
         """The module with gradients that are averaged over the processes; parameters become those of process 0.

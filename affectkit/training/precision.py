@@ -1,4 +1,4 @@
-"""At what precision is trained. Imports torch: import this module inside functions only.
+"""At what precision is trained.
 
 float32 means float32: TF32 is off, and so is cuDNN's choice of algorithms by timing, which varies from run to run.
 Lower precisions are those of torch's autocast: weights, optimiser and losses stay float32. float16 has a loss scaler.

@@ -1,4 +1,4 @@
-"""A training that outlives its process. Imports torch: import this module inside functions only.
+"""A training that outlives its process.
 
 The state is one safetensors file that is replaced whole: weights of the last and of the best epoch, the optimiser's
 moments, the generators, and the history as JSON in the file's metadata. It says which training it is of, by a digest of
@@ -88,9 +88,9 @@ class State:
         is not written is remembered for `flush`, unless it is large."""
         now = time.monotonic()
         due = now - (self._began if last else self._written) >= self._pause
-        found = _snapshot(run)
-        small = sum(value.numel() * value.element_size() for value in found.tensors.values()) <= REMEMBERED
-        self._unwritten = found.copied() if small and not due else found if due else None
+        snapshot = _snapshot(run)
+        small = sum(value.numel() * value.element_size() for value in snapshot.tensors.values()) <= REMEMBERED
+        self._unwritten = snapshot.copied() if small and not due else snapshot if due else None
         if due:
             self.flush()
             self._pause = max(SECONDS, (self._written - now) / SHARE)
@@ -140,8 +140,8 @@ class _Snapshot:
 
     def copied(self) -> _Snapshot:
         """In memory of its own; the best weights are never written to, and stay where they are."""
-        own = {name: v if name.startswith("best.") else v.detach().clone() for name, v in self.tensors.items()}
-        return _Snapshot(own, self.history, self.rng)
+        copies = {name: v if name.startswith("best.") else v.detach().clone() for name, v in self.tensors.items()}
+        return _Snapshot(copies, self.history, self.rng)
 
 
 def _snapshot(run: Run) -> _Snapshot:
@@ -154,11 +154,12 @@ def _snapshot(run: Run) -> _Snapshot:
     return _Snapshot(tensors, list(run.history), dict(run.rng.bit_generator.state))
 
 
-def _encode(found: _Snapshot, identity: str) -> bytes:
+def _encode(snapshot: _Snapshot, identity: str) -> bytes:
     from safetensors.numpy import save
 
-    arrays = {name: value.detach().cpu().contiguous().numpy() for name, value in found.tensors.items()}
-    header = json.dumps({"identity": identity, "history": [asdict(epoch) for epoch in found.history], "rng": found.rng})
+    arrays = {name: value.detach().cpu().contiguous().numpy() for name, value in snapshot.tensors.items()}
+    history = [asdict(epoch) for epoch in snapshot.history]
+    header = json.dumps({"identity": identity, "history": history, "rng": snapshot.rng})
     return bytes(save(arrays, metadata={"training": header, "digest": _digest(header, arrays)}))
 
 
@@ -210,10 +211,10 @@ def _apply(run: Run, header: _Header, arrays: Arrays) -> None:
 
 
 def _generators(device: str) -> dict[str, Tensor]:
-    found = {"cpu": torch.get_rng_state()}
+    states = {"cpu": torch.get_rng_state()}
     if device.startswith("cuda"):
-        found["cuda"] = torch.cuda.get_rng_state(device)
-    return found
+        states["cuda"] = torch.cuda.get_rng_state(device)
+    return states
 
 
 def _scaling(scaler: torch.amp.GradScaler | None) -> dict[str, Tensor]:
@@ -230,19 +231,19 @@ def _below(arrays: Arrays, prefix: str) -> dict[str, Tensor]:
     }
 
 
-def _like(expected: Mapping[str, Tensor], found: dict[str, Tensor]) -> dict[str, Tensor]:
+def _like(expected: Mapping[str, Tensor], tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     shapes = {name: (value.shape, value.dtype) for name, value in expected.items()}
-    if shapes != {name: (value.shape, value.dtype) for name, value in found.items()}:
+    if shapes != {name: (value.shape, value.dtype) for name, value in tensors.items()}:
         raise _Unfit("its tensors are of another network")
-    return found
+    return tensors
 
 
-def _moments(optimiser: torch.optim.Optimizer, found: dict[str, Tensor]) -> dict[int, dict[str, Tensor]]:
+def _moments(optimiser: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> dict[int, dict[str, Tensor]]:
     """By number of the parameter: all that the optimiser keeps of it, in its shape; a count of steps has none."""
     shapes = [parameter.shape for group in optimiser.param_groups for parameter in group["params"]]
     names = {"momentum_buffer"} if isinstance(optimiser, torch.optim.SGD) else {"step", "exp_avg", "exp_avg_sq"}
     moments: dict[int, dict[str, Tensor]] = {}
-    for key, value in found.items():
+    for key, value in tensors.items():
         number, _, name = key.partition(".")
         shape = shapes[int(number)] if number.isdecimal() and int(number) < len(shapes) else None
         if value.shape != (() if name == "step" else shape) or value.dtype != torch.float32:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 
@@ -16,31 +16,33 @@ from pydantic import Field, model_validator
 
 from affectkit.config import validate
 from affectkit.errors import HostileFile
-from affectkit.learning import output_layer, saved_head
+from affectkit.learning import saved_head
 from affectkit.learning.features import Inputs, gather
 from affectkit.learning.modalities import Dims
 from affectkit.learning.normalise import Normaliser
 from affectkit.learning.options import TrainingOptions
-from affectkit.learning.output_layer import Outputs
-from affectkit.learning.windows import Indices, Plan, Windows, by_length, slide
-from affectkit.plugins import Auxiliary, Epoch, Example, Monitor
+from affectkit.learning.saved_files import as_torch, state_of
+from affectkit.learning.saved_head import FILES
+from affectkit.learning.windows import Plan, Windows, by_length, slide
+from affectkit.plugins import Auxiliary, Epoch, Example, Monitor, Outputs
 from affectkit.tasks import Task
-from affectkit.types import Floats
+from affectkit.types import Floats, Indices
 
 if TYPE_CHECKING:
     from torch import nn
 
     from affectkit.nets.layers import Scorer
+    from affectkit.training.fitting import Fitted
 
 
-class TemporalHeader(saved_head.Header):
+class TemporalHeader(saved_head.HeadHeader):
     """What a saved head needs to be built again: window and stride in steps, the outputs of each task with the
     activation that "auto" meant, and how many inputs there were, with the one chosen of them, or the dimensions of each
     where they are modalities."""
 
     steps: int | None = Field(ge=1)
     stride: int = Field(ge=1)
-    outputs: list[output_layer.Outputs] = Field(min_length=1)
+    outputs: list[Outputs] = Field(min_length=1)
     count: int = Field(1, ge=1, le=1000)
     chosen: int | None = Field(None, ge=0)
     dims: list[Annotated[int, Field(ge=1, le=1 << 20)]] = Field([], max_length=1000)
@@ -122,71 +124,58 @@ class TemporalHead(ABC):
             steps=fitted.plan.steps, stride=fitted.plan.stride, outputs=fitted.outputs,
             count=fitted.inputs.count, chosen=fitted.inputs.chosen, dims=list(fitted.inputs.dims),
         )  # fmt: skip
-        tensors = {name: value.cpu().numpy() for name, value in fitted.network.state_dict().items()}
-        saved_head.write(folder, header, tensors | fitted.normaliser.tensors())
+        FILES.write(folder, header, state_of(fitted.network) | fitted.normaliser.tensors())
 
     @classmethod
     def load(cls, folder: Path, task: Task) -> Self:
-        """The head that `save` wrote. Raises UsageError or HostileFile, see `_saved.read`."""
+        """The head that `save` wrote. Raises UsageError or HostileFile, see `saved_head`."""
         import torch
 
-        header, tensors = saved_head.read(folder, TemporalHeader, cls.version, task)
-        head = cls(validate(cls.Options, header.options, str(folder / saved_head.HEADER)), task)
+        from affectkit.training.fitting import Fitted
+
+        header = saved_head.read_header(folder, TemporalHeader, cls.version, task)
+        tensors = FILES.read_tensors(folder, ("float32",))
+        head = cls(validate(cls.Options, header.options, str(folder / FILES.header)), task)
         inputs = Inputs.again(head.options, header.count, header.chosen, tuple(header.dims))
         normaliser = Normaliser.of(head.options.normalise, tensors, header.inputs, inputs.dims)
         with torch.device("meta"):  # takes no memory, whatever sizes the header claims
             network = head.build(header.inputs, header.outputs, inputs)
-        if any(values.dtype != np.float32 for values in tensors.values()):
-            raise HostileFile(f"{folder / saved_head.TENSORS} holds numbers other than float32")
         try:
-            network.load_state_dict({name: torch.tensor(values) for name, values in tensors.items()}, assign=True)
+            network.load_state_dict(as_torch(tensors), assign=True)
         except RuntimeError as error:
             why = " ".join(str(error).split())
-            raise HostileFile(f"{folder / saved_head.TENSORS} does not fit {saved_head.HEADER}: {why}") from None
+            raise HostileFile(f"{folder / FILES.tensors} does not fit {FILES.header}: {why}") from None
         plan = Plan(header.steps, header.stride)
         head.fitted = Fitted(network, normaliser, header.inputs, plan, header.outputs, inputs)
         return head
 
-    def build(self, dim: int, outputs: Sequence[output_layer.Outputs], inputs: Inputs) -> Scorer:
+    def build(self, dim: int, outputs: Sequence[Outputs], inputs: Inputs) -> Scorer:
         """The whole network: `dim` dimensions in, those of all inputs together; the outputs of all tasks."""
-        from affectkit.nets.joints import LayerWeights
+        from affectkit.nets.joints import LayerWeights, output_layer
         from affectkit.nets.layers import Scorer
 
-        layers, count = inputs.layers, sum(one.count for one in outputs)
+        layers, count = inputs.layers, sum(each.count for each in outputs)
         network = self.fusion(inputs.dims, count) if inputs.dims else self.network(dim // layers, count)
-        return Scorer(LayerWeights(layers, network) if layers > 1 else network, output_layer.module(outputs))
+        return Scorer(LayerWeights(layers, network) if layers > 1 else network, output_layer(outputs))
 
     def _predict(self, example: Example, fitted: Fitted, device: str) -> Floats:
-        from affectkit.training.optimise import WindowTable, scores
+        from affectkit.training.window_table import WindowTable, scores
 
         joined = fitted.inputs.join(replace(example, labels=None))
         table = gather([joined], self.task, self.options.missing, fitted.dim)
         rows = 1 if self.task.level == "clip" else len(example.inputs[0])
-        found = np.full((rows, self.task.outputs), np.nan, np.float32)
+        predicted = np.full((rows, self.task.outputs), np.nan, np.float32)
         if len(table.kept):
             table.prepare(fitted.normaliser, self.options.missing)
             held = WindowTable(table, self.windows(table.offsets, fitted.plan), device)
             raw = scores(fitted.network, held, by_length(held.windows.lengths), self.task.outputs)
             if self.task.level == "clip":
-                found[:] = raw
+                predicted[:] = raw
             else:
-                found[table.kept] = raw[:-1]
-        return found
+                predicted[table.kept] = raw[:-1]
+        return predicted
 
     def _fitted(self) -> Fitted:
         if self.fitted is None:
             raise RuntimeError("fit or load the head first")
         return self.fitted
-
-
-@dataclass(frozen=True, repr=False)
-class Fitted:
-    """A network with its last activations, the scaling of its D dimensions, its windows, the outputs of each task, the
-    head's own first, and how its inputs become one."""
-
-    network: Scorer
-    normaliser: Normaliser
-    dim: int
-    plan: Plan
-    outputs: list[Outputs]
-    inputs: Inputs
