@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from affectkit.errors import UsageError
-from affectkit.functionals import Functional, Windows, functionals, windows
-from affectkit.functionals.windows import TICK
 from affectkit.learning.features import Table, gather
 from affectkit.learning.windows import Indices
 from affectkit.plugins import Example
+from affectkit.summaries import Functional, Windows, functionals, windows
+from affectkit.summaries.windows import TICK
 from affectkit.tasks import Task
 from affectkit.types import Bools, FeatureSequence, Floats
 

@@ -15,13 +15,13 @@ from pydantic import Field, model_validator
 
 from affectkit.config import Config, Runtime
 from affectkit.errors import ClipError, unknown
-from affectkit.functionals import FUNCTIONALS, SETS, Functional, Summary, summaries
 from affectkit.stages.inputs import artifacts, clips
 from affectkit.stages.map_stage import Outcome, Sink, checked, entries_of, run
 from affectkit.stages.row_counts import row_notices, seen_in
 from affectkit.stages.stage import CLIPS_KEPT, Context, Result, Stage
 from affectkit.store import Artifact, Cache, Features, features_schema
 from affectkit.store import features as column_of
+from affectkit.summaries import FUNCTIONALS, SETS, Functional, Summary, summaries
 from affectkit.tables.ids import ClipChoice, choose
 from affectkit.types import FeatureSequence
 

@@ -1,0 +1,172 @@
+"""`import affectkit as ak`: one function a stage, made from the catalogue, with the names, defaults and errors of the
+command line."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import shlex
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from functools import cache
+from textwrap import fill
+from typing import Any
+
+from affectkit import results
+from affectkit.arguments import REQUIRED, Argument, Reader, TableFiles, arguments_of
+from affectkit.errors import Notice, UsageError, unknown
+from affectkit.progress import chosen
+from affectkit.stages import catalogue
+from affectkit.stages.fit_stage import KeptInterrupt
+from affectkit.stages.stage import Stage
+
+_LISTED = 3
+_EXAMPLE = re.compile(r"`affectkit ([^`]+)`")
+open_output = results.open_output
+
+
+@cache
+def function(name: str) -> Callable[..., results.Output]:
+    """The function of a stage, by its name in Python. Raises KeyError."""
+    stage = catalogue.functions()[name].load()
+    arguments = arguments_of(stage)
+    names = [argument.name for argument in arguments]
+    signature = inspect.Signature([_parameter(argument) for argument in arguments])
+
+    def call(*positions: Any, **named: Any) -> results.Output:
+        if strange := [key for key in named if key not in names]:
+            raise unknown(f"argument of {name}", strange[0], names)
+        try:
+            bound = signature.bind(*positions, **named)
+        except TypeError as error:
+            raise UsageError(f"{name}: {error}{_help_of(str(error), arguments)}") from None
+        bound.apply_defaults()
+        return _output(stage, bound.arguments)
+
+    call.__name__ = call.__qualname__ = name
+    call.__module__ = "affectkit"
+    call.__doc__ = _docstring(stage, name, arguments)
+    call.__signature__ = signature  # type: ignore[attr-defined]
+    return call
+
+
+def _help_of(message: str, arguments: list[Argument]) -> str:
+    """What an argument that an error names is for."""
+    return next((f" ({one.help})" for one in arguments if message.endswith(f"argument: '{one.name}'")), "")
+
+
+def _output(stage: Stage, values: Mapping[str, Any]) -> results.Output:
+    with TableFiles() as tables, chosen(values.get("progress")):
+        reader = Reader(stage, values, tables)
+        config, context = reader.config(), reader.context()
+        try:
+            result = stage.run(reader.inputs(), config, context)
+        except KeptInterrupt as interrupt:
+            for line in interrupt.lines:
+                print(line, file=sys.stderr)
+            raise
+    output = results.of_result(result)
+    for line in (*_failures(output), *(result.notices if result.code == 0 else ())):
+        warnings.warn(line, Notice, stacklevel=_level_outside())
+    return output
+
+
+def _level_outside() -> int:
+    """The `stacklevel` of a warning that names the line outside of affectkit which the work was asked for by."""
+    frame, level = sys._getframe(1), 1
+    while frame.f_back is not None and frame.f_globals["__name__"].partition(".")[0] == "affectkit":
+        frame, level = frame.f_back, level + 1
+    return level
+
+
+def _failures(output: results.Output) -> Iterator[str]:
+    """One line where clips failed."""
+    if output.failed:
+        count = "1 clip" if len(output.failed) == 1 else f"{len(output.failed)} clips"
+        causes = [f"{clip}: {cause}" for clip, cause in list(output.failed.items())[:_LISTED]]
+        more = "; ..." if len(output.failed) > _LISTED else ""
+        yield f"{count} failed ({'; '.join(causes)}{more}): .failed has all of them"
+
+
+class _Type:
+    """A type that a signature shows as it is written."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def __repr__(self) -> str:
+        return self._text
+
+
+def _parameter(argument: Argument) -> inspect.Parameter:
+    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD if argument.is_position else inspect.Parameter.KEYWORD_ONLY
+    default = inspect.Parameter.empty if argument.default is REQUIRED else argument.default
+    return inspect.Parameter(argument.name, kind, default=default, annotation=_Type(argument.type))
+
+
+def _docstring(stage: Stage, name: str, arguments: list[Argument]) -> str:
+    """The stage's own, its examples in Python, and every parameter."""
+    text = inspect.cleandoc(stage.__doc__ or "")
+    text, _, examples = text.partition("\n\nExamples:\n")
+    calls = [call for line in _EXAMPLE.findall(examples) if (call := python_example(name, line, arguments))]
+    if calls:
+        text += "\n\nExamples:\n\n" + "\n".join(f"    {call}" for call in calls)
+    listed = (
+        fill(f"{one.name}: {one.help}", 100, initial_indent=" " * 4, subsequent_indent=" " * 8) for one in arguments
+    )
+    return f"{text}\n\nParameters:\n\n" + "\n".join(listed) + "\n"
+
+
+def python_example(name: str, line: str, arguments: list[Argument]) -> str:
+    """A command line as a call of the function; empty for one that has no such form.
+
+    >>> from affectkit.stages import catalogue
+    >>> arguments = arguments_of(catalogue.get("embed"))
+    >>> python_example("embed", 'embed "$FACES" --backbone vgg16 -o layer=fc2', arguments)
+    'ak.embed(faces, backbone="vgg16", option={"layer": "fc2"})'
+    """
+    words = shlex.split(line)
+    del words[: 2 if name.startswith("extract_") else 1]
+    by_name = {argument.name: argument for argument in arguments}
+    positions: list[str] = []
+    named: dict[str, list[str]] = {}
+    while words:
+        word = words.pop(0)
+        flag = "option" if word == "-o" else word.removeprefix("--").replace("-", "_")
+        if not word.startswith("-"):
+            positions.append(_literal(word))
+        elif flag == "json":
+            continue
+        elif flag not in by_name:
+            return ""
+        elif by_name[flag].type in ("bool", "bool | None"):
+            named[flag] = ["True"]
+        else:
+            named.setdefault(flag, []).append(words.pop(0))
+    several = [argument for argument in arguments if argument.is_position and "Sequence" in argument.type]
+    if several and len(positions) > len(by := [one for one in arguments if one.is_position]):
+        place = by.index(several[0])
+        positions[place:] = [f"[{', '.join(positions[place:])}]"]
+    return f"ak.{name}({', '.join([*positions, *(_keyword(by_name[key], given) for key, given in named.items())])})"
+
+
+def _keyword(argument: Argument, words: list[str]) -> str:
+    if argument.name == "option":
+        pairs = [word.partition("=")[::2] for word in words]
+        return "option={" + ", ".join(f'"{key}": {_literal(value)}' for key, value in pairs) + "}"
+    if words == ["True"]:
+        return f"{argument.name}=True"
+    values = [_literal(word, argument.type) for word in words]
+    if argument.name == "aux":
+        values = [f"({', '.join(map(_literal, word.split(':')))})" for word in words]
+    several = argument.type.startswith("Sequence")
+    return f"{argument.name}=[{', '.join(values)}]" if several else f"{argument.name}={values[0]}"
+
+
+def _literal(word: str, kind: str = "float") -> str:
+    """A word as Python: a variable, a number where there may be one, else a text."""
+    if word.startswith("$") and word[1:].isidentifier():
+        return word[1:].lower()
+    is_number = re.fullmatch(r"-?\d+(\.\d+)?", word) is not None
+    return word if is_number and ("float" in kind or "int" in kind) else f'"{word}"'
