@@ -73,6 +73,8 @@ LabelSource = PathText | DataFrame | tuple[str, PathText]
 """A CSV, a pandas frame with its columns, or (data set, root)."""
 TableSource = PathText | DataFrame | StageOutput
 """A CSV or a pandas frame with its columns; predictions also as what `predict` or `fuse` returned."""
+PluginSource = str | type[Any] | Any
+"""The name of a plugin, or a class of one's own that follows its protocol; of a backbone an instance, too."""
 
 def open(path: ArtifactSource) -> Any:
     """What a command printed or a function returned: an artifact, a selection of one, `PATH:layer_07`, or a file. Raises UsageError where there is nothing of the kind."""
@@ -136,7 +138,7 @@ def embed(
     artifact: ArtifactSource,
     *,
     clips: str | Sequence[str] | None = None,
-    backbone: str | None = None,
+    backbone: PluginSource | None = None,
     option: Sequence[str] | Mapping[str, Any] = (),
     weights: PathText = "auto",
     dtype: Literal["float32", "float16"] = "float32",
@@ -330,7 +332,7 @@ def extract_faces(
     fps: float | Literal["native"] | None = None,
     frames: int | None = None,
     face: Literal["largest", "confident", "longest", "nearest", "left", "right", "all"] = "largest",
-    detector: str = "retinaface",
+    detector: PluginSource = "retinaface",
     option: Sequence[str] | Mapping[str, Any] = (),
     weights: PathText = "auto",
     detect_every: int = 1,
@@ -403,7 +405,7 @@ def finetune(
     aux: Sequence[str | tuple[ArtifactSource, LabelSource, str]] = (),
     tensorboard: PathText | None = None,
     task: str,
-    network: str = "static",
+    network: PluginSource = "static",
     option: Sequence[str] | Mapping[str, Any] = (),
     weights: PathText = "auto",
     label_pooling: Literal["midpoint", "mean", "mode"] = "midpoint",
@@ -509,7 +511,7 @@ def fuse(
     dataset_option: Sequence[str] | Mapping[str, Any] = (),
     splits: TableSource | None = None,
     task: str,
-    method: str = "dwf",
+    method: PluginSource = "dwf",
     option: Sequence[str] | Mapping[str, Any] = (),
     rate: float | None = None,
     gate: float | Literal["none", "auto"] = "none",
@@ -723,7 +725,7 @@ def train_head(
     search: Sequence[str] = (),
     tensorboard: PathText | None = None,
     task: str,
-    head: str = "transformer",
+    head: PluginSource = "transformer",
     option: Sequence[str] | Mapping[str, Any] = (),
     label_pooling: Literal["midpoint", "mean", "mode"] = "midpoint",
     seed: int = 0,
@@ -798,7 +800,7 @@ def train_head(
     search: Sequence[str] = (),
     tensorboard: PathText | None = None,
     task: str,
-    head: str = "transformer",
+    head: PluginSource = "transformer",
     option: Sequence[str] | Mapping[str, Any] = (),
     label_pooling: Literal["midpoint", "mean", "mode"] = "midpoint",
     seed: int = 0,

@@ -6,14 +6,14 @@ import os
 import types
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal, Union, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
-from affectkit import tasks
+from affectkit import plugins, tasks
 from affectkit.config import Config, Numerics, Runtime, validate
 from affectkit.errors import UsageError
 from affectkit.stages import inputs as what
@@ -47,6 +47,8 @@ def arguments_of(stage: Stage) -> list[Argument]:
     """The parameters of a stage's function: positions first, then inputs, what is computed and how it runs."""
     inputs = [argument for each in stage.inputs for argument in _of_input(each)]
     computed = [_of_field(*item) for item in stage.Config.model_fields.items()]
+    if stage.plugin is not None:
+        computed = [_of_plugin(each) if each.name == stage.plugin[1] else each for each in computed]
     how = [_of_field(*item) for item in run_fields(stage)]
     if stage.has_device:
         how.append(Argument("device", "str", "auto", "auto, cpu, cuda or cuda:N"))
@@ -75,6 +77,11 @@ def _of_field(name: str, item: FieldInfo) -> Argument:
     default = REQUIRED if item.is_required() else item.get_default(call_default_factory=True)
     default = tuple(default) if isinstance(default, list) else default
     return Argument(name, _type_of_field(name, item), default, " ".join((item.description or "").split()))
+
+
+def _of_plugin(argument: Argument) -> Argument:
+    """One that takes a plugin's class as well as its name."""
+    return replace(argument, type=argument.type.replace("str", "PluginSource", 1))
 
 
 def _type_of_field(name: str, item: FieldInfo) -> str:
@@ -185,7 +192,13 @@ class Reader:
 
     def _read(self, model: type[Config]) -> Any:
         present = {name: self._values[name] for name in model.model_fields if name in self._values}
+        if self._stage.plugin is not None and (setting := self._stage.plugin[1]) in present:
+            present[setting] = self._plugin(self._stage.plugin[0], present[setting])
         return validate(model, {name: self._plain(name, value) for name, value in present.items()}, "option")
+
+    def _plugin(self, group: plugins.Group, value: Any) -> Any:
+        """The name of a plugin."""
+        return value if value is None or isinstance(value, str) else plugins.name_of(group, value)
 
     def _plain(self, name: str, value: Any) -> Any:
         """A value as the command line could have given it."""

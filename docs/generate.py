@@ -105,6 +105,8 @@ LabelSource = PathText | DataFrame | tuple[str, PathText]
 """A CSV, a pandas frame with its columns, or (data set, root)."""
 TableSource = PathText | DataFrame | StageOutput
 """A CSV or a pandas frame with its columns; predictions also as what `predict` or `fuse` returned."""
+PluginSource = str | type[Any] | Any
+"""The name of a plugin, or a class of one's own that follows its protocol; of a backbone an instance, too."""
 
 def open(path: ArtifactSource) -> Any:
     """{open}"""

@@ -19,13 +19,17 @@ from media_factory import make_clip
 from stage_factory import portrait
 
 import affectkit as ak
+from affectkit import plugins
+from affectkit.backbones.mean_pixel import MeanPixel
 from affectkit.cli._command import command_of
+from affectkit.config import Config
 from affectkit.recipes.steps import settings_of
 from affectkit.stages import catalogue
 from affectkit.stages import inputs as what
 from affectkit.stages.stage import Stage
 from affectkit.store import open_artifact, open_features
 from affectkit.types import SPLITS, FaceTrack, FeatureSequence, Predictions
+from affectkit.weights import WeightsFile
 
 STAGES = catalogue.functions()
 DATASET = {"dataset", "root", "dataset_option"}
@@ -353,3 +357,54 @@ def test_submit_writes_and_checks_a_file(made: Made, tmp_path: Path) -> None:
 def test_the_command_line_and_python_make_the_same(made: Made, affectkit: Command) -> None:
     line = ["embed", made.faces, "--backbone", "mean-pixel", "--device", "cpu", "--cache", made.cache]
     assert affectkit(*line).stdout.strip() == str(made.features)
+
+
+class Brightness:
+    """The mean of all pixels: a backbone of one's own."""
+
+    version, kind, Options, dim = 1, "image", Config, 1
+
+    @classmethod
+    def weights(cls, options: Config, choice: str) -> WeightsFile:
+        return WeightsFile("brightness", None, "none", "none", "none")
+
+    def __init__(self, options: Any = None, weights: Any = None, numerics: Any = None, scale: float = 1.0) -> None:
+        self.scale = scale
+
+    def __call__(self, batch: Any) -> Any:
+        return (self.scale * batch.mean(axis=(1, 2, 3)))[:, None].astype(np.float32)
+
+
+class Quick(plugins.get("heads", "mlp")):  # type: ignore[misc]
+    """A head of one's own."""
+
+
+def test_a_backbone_is_passed_as_a_class(made: Made) -> None:
+    features = ak.embed(made.faces, backbone=Brightness, device="cpu", cache=made.cache)
+    assert features.artifact.stage.name == "Brightness" and features["clip-0"].values.shape == (10, 1)
+    assert features.artifact.stage.provenance["config"]["backbone"] == f"{__file__}:Brightness"
+    assert ak.embed(made.faces, backbone=Brightness, device="cpu", cache=made.cache).path == features.path
+    assert ak.embed(made.faces, backbone=MeanPixel, device="cpu", cache=made.cache).path == made.features.path
+    head = ak.train_head(
+        features, labels=made.labels, task="va", head=Quick, option={"epochs": 1, "hidden": 2}, device="cpu",
+        cache=made.cache,
+    )  # fmt: skip
+    assert head.artifact.stage.name == "Quick" and "code" in head.artifact.stage.inputs["head"]
+    assert head.predict(made.folder / "new.mp4", device="cpu", cache=made.cache).clips == ["new"]
+
+
+def test_a_backbone_is_passed_as_an_instance(made: Made) -> None:
+    twice, thrice = (
+        ak.embed(made.faces, backbone=Brightness(scale=scale), device="cpu", cache=made.cache) for scale in (2.0, 3.0)
+    )
+    assert twice.path != thrice.path
+    np.testing.assert_allclose(thrice["clip-0"].values, 1.5 * twice["clip-0"].values, rtol=1e-6)
+    again = ak.embed(made.faces, backbone=Brightness(scale=2.0), device="cpu", cache=made.cache)
+    assert again.path == twice.path and again.cached
+
+
+def test_what_is_passed_must_follow_the_protocol(made: Made) -> None:
+    with pytest.raises(ak.AffectkitError, match="has no weights, __call__"):
+        ak.embed(made.faces, backbone=Config, cache=made.cache)
+    with pytest.raises(ak.UsageError, match="a head is passed as a class"):
+        made.trained(labels=made.labels, head=Brightness())
