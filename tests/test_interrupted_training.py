@@ -305,7 +305,7 @@ def test_ctrl_c_and_the_same_command_again(tmp_path: Path, features: Artifact, l
     assert child.wait() == 130
     child.communicate()
     assert told[-1] == "affectkit: interrupted; what was trained is kept, repeat the command to go on\n"
-    assert "the best head so far" in told[-2] and "kept: 3 epochs" in told[-3]
+    assert "the best so far" in told[-2] and "kept: 3 epochs" in told[-3]
     best = told[-2].split()[-1]
     assert affectkit("predict", best, features.path, "--device", "cpu").returncode == 0
     done = affectkit(*line, "--device", "cpu", "--json")

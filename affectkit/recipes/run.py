@@ -19,7 +19,7 @@ from affectkit.recipes.check import Plan
 from affectkit.recipes.steps import Ref, Step
 from affectkit.stages import inputs as what
 from affectkit.stages.map_stage import Outcome
-from affectkit.stages.stage import Context
+from affectkit.stages.stage import Context, Table
 from affectkit.stages.train import AuxiliarySource
 from affectkit.store import Artifact, Cache, Failure, Features, NotMade
 from affectkit.store import features as column_of
@@ -37,7 +37,7 @@ _OF_CLIPS = ("crops", "sound", "features")
 class Made:
     """What a step made: the artifact, all of it or a selection (or the file), and what the stage said.
 
-    `cached`: nothing of it was computed now.
+    `cached`: nothing of it was computed now; `said`: of a report, what its stage says of it.
     """
 
     step: Step
@@ -47,6 +47,7 @@ class Made:
     seconds: float = 0.0
     outcome: Outcome | None = None
     report: dict[str, Any] = field(default_factory=dict)
+    said: tuple[str | Table, ...] = ()
 
     @property
     def failed(self) -> tuple[Failure, ...]:
@@ -149,8 +150,9 @@ class Session:
         began = time.monotonic()
         done = step.stage.run(self._inputs(step), self._config(step), self._context(step))
         seconds = time.monotonic() - began
+        said = tuple(step.stage.lines(done)) if step.stage.makes == "report" else ()
         cached = done.cached if done.outcome or step.stage.makes == "file" else not self.cache.wrote
-        made = Made(step, done.path, done.artifact, cached, seconds, done.outcome, dict(done.report))
+        made = Made(step, done.path, done.artifact, cached, seconds, done.outcome, dict(done.report), said)
         self.made[step.name] = made
         return made
 
