@@ -16,7 +16,7 @@ __version__ = "0.1.0"
 _ERRORS = ("AffectkitError", "UsageError", "MissingFile", "HostileFile", "MissingExtra", "Notice")
 _RESULTS = (
     "StageOutput", "ClipTable", "FaceTable", "SoundTable", "FeatureTable", "PredictionTable", "TrainedModel",
-    "ScoreReport", "WrittenFile",
+    "StageReport", "ScoreReport", "WrittenFile",
 )  # fmt: skip
 
 

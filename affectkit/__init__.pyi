@@ -23,6 +23,7 @@ from affectkit.results import (
     ScoreReport,
     SoundTable,
     StageOutput,
+    StageReport,
     TrainedModel,
     WrittenFile,
 )
@@ -42,6 +43,7 @@ __all__ = [
     "ScoreReport",
     "SoundTable",
     "StageOutput",
+    "StageReport",
     "TrainedModel",
     "UsageError",
     "WrittenFile",

@@ -327,8 +327,8 @@ class TrainedModel(StageOutput):
         return {f"val {score['metric']}": "none" if score["mean"] is None else f"{score['mean']:.4f}"}
 
 
-class ScoreReport(StageOutput):
-    """Scores and what speaks against them, what `evaluate` and `compare` return: `report["scores"]` is an entry."""
+class StageReport(StageOutput):
+    """What a stage found out, by name: `report["clips"]` is an entry."""
 
     def __getitem__(self, name: str) -> Any:
         """An entry of the report."""
@@ -339,6 +339,10 @@ class ScoreReport(StageOutput):
 
     def __len__(self) -> int:
         return len(self.report)
+
+
+class ScoreReport(StageReport):
+    """Scores and what speaks against them, what `evaluate` and `compare` return."""
 
     @property
     def scores(self) -> dict[str, float]:
@@ -401,19 +405,13 @@ class WrittenFile:
 
 
 Output = StageOutput | WrittenFile
-CLASSES: dict[str, type[StageOutput]] = {
-    "faces": FaceTable, "audio": SoundTable, "embed": FeatureTable, "functionals": FeatureTable,
-    "import": FeatureTable, "train-head": TrainedModel, "finetune": TrainedModel, "predict": PredictionTable,
-    "cross-validate": PredictionTable, "fuse": PredictionTable, "evaluate": ScoreReport, "compare": ScoreReport,
-}  # fmt: skip
-"""What is returned of the artifacts of a stage, by its name on disk."""
 
 
 def of_result(result: Result) -> Output:
     """What a function returns of a stage's result."""
     if result.artifact is None:
         return WrittenFile(result.path, result)
-    return CLASSES.get(result.artifact.stage.stage, StageOutput)(result.artifact, result)
+    return _class_of(result.artifact)(result.artifact, result)
 
 
 def open_output(path: Any) -> Output:
@@ -429,7 +427,19 @@ def open_output(path: Any) -> Output:
     if not is_artifact(place) and place.is_file():
         return WrittenFile(place)
     artifact = Artifact(place)
-    return CLASSES.get(artifact.stage.stage, StageOutput)(artifact)
+    return _class_of(artifact)(artifact)
+
+
+def _class_of(artifact: Artifact) -> type[StageOutput]:
+    """What is returned of an artifact: of a table by its columns, whichever stage made it."""
+    if artifact.stage.table is None:
+        is_scores = artifact.stage.stage in ("evaluate", "compare")
+        return TrainedModel if artifact.stage.stage in TRAINED else ScoreReport if is_scores else StageReport
+    columns = artifact.schema.columns
+    return next((kind for name, kind in _BY_COLUMN.items() if name in columns), FeatureTable)
+
+
+_BY_COLUMN: dict[str, type[StageOutput]] = {"boxes": FaceTable, "samples": SoundTable, "scores": PredictionTable}
 
 
 def _report_of(artifact: Artifact) -> Mapping[str, Any]:
