@@ -14,10 +14,9 @@ printed. Nothing is imported until it is used: types and signatures are in `__in
 __version__ = "0.1.0"
 
 _ERRORS = ("AffectkitError", "UsageError", "MissingFile", "HostileFile", "MissingExtra", "Notice")
-_RESULTS = (
-    "StageOutput", "ClipTable", "FaceTable", "SoundTable", "FeatureTable", "PredictionTable", "TrainedModel",
-    "StageReport", "ScoreReport", "WrittenFile",
-)  # fmt: skip
+_OUTPUTS = ("StageOutput", "TrainedModel", "StageReport", "ScoreReport", "WrittenFile")
+_TABLES = ("ClipTable", "FaceTable", "SoundTable", "FeatureTable", "PredictionTable")
+_CLASSES = {"errors": _ERRORS, "api.outputs": _OUTPUTS, "api.clip_tables": _TABLES}
 
 
 def __getattr__(name: str) -> object:
@@ -26,12 +25,13 @@ def __getattr__(name: str) -> object:
     # By name, so that nothing which imports affectkit depends on all that is above it.
     from importlib import import_module
 
-    if name in _ERRORS or name in _RESULTS:
-        value = getattr(import_module("affectkit.errors" if name in _ERRORS else "affectkit.results"), name)
+    module = next((module for module, names in _CLASSES.items() if name in names), None)
+    if module is not None:
+        value = getattr(import_module(f"affectkit.{module}"), name)
     elif name == "open":
-        value = import_module("affectkit.results").open_output
+        value = import_module("affectkit.api.results").open_output
     elif name in import_module("affectkit.stages.catalogue").functions():
-        value = import_module("affectkit.api").function(name)
+        value = import_module("affectkit.api.functions").function(name)
     else:
         raise AttributeError(f"module 'affectkit' has no attribute '{name}'")
     return globals().setdefault(name, value)
@@ -41,4 +41,4 @@ def __dir__() -> list[str]:
     from importlib import import_module
 
     functions = import_module("affectkit.stages.catalogue").functions()
-    return sorted({*globals(), *_ERRORS, *_RESULTS, *functions, "open"})
+    return sorted({*globals(), *_ERRORS, *_OUTPUTS, *_TABLES, *functions, "open"})

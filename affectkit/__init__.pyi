@@ -7,6 +7,20 @@ from typing import Any, Literal, overload
 
 from pandas import DataFrame
 
+from affectkit.api.clip_tables import (
+    ClipTable,
+    FaceTable,
+    FeatureTable,
+    PredictionTable,
+    SoundTable,
+)
+from affectkit.api.outputs import (
+    ScoreReport,
+    StageOutput,
+    StageReport,
+    TrainedModel,
+    WrittenFile,
+)
 from affectkit.errors import (
     AffectkitError,
     HostileFile,
@@ -14,18 +28,6 @@ from affectkit.errors import (
     MissingFile,
     Notice,
     UsageError,
-)
-from affectkit.results import (
-    ClipTable,
-    FaceTable,
-    FeatureTable,
-    PredictionTable,
-    ScoreReport,
-    SoundTable,
-    StageOutput,
-    StageReport,
-    TrainedModel,
-    WrittenFile,
 )
 from affectkit.store import Artifact, Features
 from affectkit.types import Clip

@@ -17,8 +17,9 @@ os.environ.pop("GITHUB_ACTIONS", None)
 from typer.testing import CliRunner
 
 import affectkit
-from affectkit import api, results, weights
-from affectkit.arguments import REQUIRED, Argument, arguments_of
+from affectkit import weights
+from affectkit.api import functions, results
+from affectkit.api.arguments import REQUIRED, Argument, arguments_of
 from affectkit.cli._app import build_app, commands, load
 from affectkit.stages import catalogue
 from affectkit.stages.inputs import Makes
@@ -121,16 +122,16 @@ def stub_page() -> str:
     """affectkit/__init__.pyi: every function with its types."""
     imports = "\n".join(
         f"from affectkit.{module} import (\n" + "".join(f"    {name},\n" for name in sorted(names)) + ")"
-        for module, names in (("errors", affectkit._ERRORS), ("results", affectkit._RESULTS))
+        for module, names in sorted(affectkit._CLASSES.items())
     )
-    offered = sorted({*affectkit._ERRORS, *affectkit._RESULTS, *catalogue.functions(), "__version__", "open"})
+    offered = sorted({*sum(affectkit._CLASSES.values(), ()), *catalogue.functions(), "__version__", "open"})
     doc = " ".join((results.open_output.__doc__ or "").split())
     names = "".join(f'    "{name}",\n' for name in offered)
     parts = [STUB_BEGIN.format(imports=imports, names=names, open=doc)]
     for name, entry in sorted(catalogue.functions().items()):
         stage = entry.load()
         arguments, returns = arguments_of(stage), RETURNS[stage.makes]
-        if stage.makes == "head" and any(one.name == "folds" for one in arguments):
+        if stage.makes == "head" and "folds" in {argument.name for argument in arguments}:
             parts.append("@overload\n" + _stub(name, arguments, returns, {"folds": ("None", None)}))
             parts.append("@overload\n" + _stub(name, arguments, "PredictionTable", {"folds": ("int", REQUIRED)}))
         else:
@@ -140,14 +141,14 @@ def stub_page() -> str:
 
 def _stub(name: str, arguments: list[Argument], returns: str, other: dict[str, tuple[str, object]]) -> str:
     lines, has_star = [], False
-    for one in arguments:
-        if not one.is_position and not has_star:
+    for argument in arguments:
+        if not argument.is_position and not has_star:
             lines.append("*")
             has_star = True
-        kind, default = other.get(one.name, (one.type, one.default))
-        lines.append(f"{one.name}: {kind}" + ("" if default is REQUIRED else f" = {_quoted(default)}"))
+        kind, default = other.get(argument.name, (argument.type, argument.default))
+        lines.append(f"{argument.name}: {kind}" + ("" if default is REQUIRED else f" = {_quoted(default)}"))
     inside = "".join(f"    {line},\n" for line in lines)
-    doc = (api.function(name).__doc__ or "").strip().replace("\n", "\n    ").replace("    \n", "\n")
+    doc = (functions.function(name).__doc__ or "").strip().replace("\n", "\n    ").replace("    \n", "\n")
     return f'def {name}(\n{inside}) -> {returns}:\n    """{doc}\n    """\n'
 
 

@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 import typer
 from conftest import Command
-from media_factory import make_clip
+from media_factory import make_audio, make_clip
 from stage_factory import portrait
 
 import affectkit as ak
@@ -26,8 +26,10 @@ from affectkit.config import Config
 from affectkit.recipes.steps import settings_of
 from affectkit.stages import catalogue
 from affectkit.stages import inputs as what
+from affectkit.stages.fit_stage import KeptInterrupt
 from affectkit.stages.stage import Stage
-from affectkit.store import open_artifact, open_features
+from affectkit.stages.train_head import TrainHead
+from affectkit.store import Cache, features_schema, open_artifact, open_features
 from affectkit.types import SPLITS, FaceTrack, FeatureSequence, Predictions
 from affectkit.weights import WeightsFile
 
@@ -56,7 +58,7 @@ def test_a_function_loads_no_torch_until_it_computes() -> None:
 def test_what_there_is() -> None:
     assert {*STAGES, "open", "UsageError", "FeatureTable"} <= set(dir(ak))
     modules = {module.name for module in pkgutil.iter_modules(ak.__path__)}
-    assert not modules & {*STAGES, "open", *ak._RESULTS, *ak._ERRORS}  # importing such a module would hide it
+    assert not modules & {*STAGES, "open", *sum(ak._CLASSES.values(), ())}  # importing such a module would hide it
     with pytest.raises(AttributeError, match="no attribute 'embd'"):
         ak.embd  # noqa: B018
     assert ak.embed is ak.embed and ak.embed.__name__ == "embed"
@@ -408,3 +410,42 @@ def test_what_is_passed_must_follow_the_protocol(made: Made) -> None:
         ak.embed(made.faces, backbone=Config, cache=made.cache)
     with pytest.raises(ak.UsageError, match="a head is passed as a class"):
         made.trained(labels=made.labels, head=Brightness())
+
+
+def test_sound(tmp_path: Path) -> None:
+    sound = ak.extract_audio(make_audio(tmp_path / "talk.m4a"), cache=tmp_path / "cache")
+    assert isinstance(sound, ak.SoundTable) and sound.clips == ["talk"] and sound.sampling_rate == 16000
+    assert len(sound["talk"]) == pytest.approx(16000, abs=2000) and len(sound.frame()) == 1
+
+
+def test_one_of_several_layers_is_read(tmp_path: Path) -> None:
+    shape = {"layer_03": 2, "layer_07": 4}
+    artifact = Cache(tmp_path / "cache").create("embed", "net", {"columns": shape}, features_schema(shape))
+    part, times = artifact.new_part(), np.arange(6.0)
+    rows = {name: np.ones((5, dim), np.float32) for name, dim in shape.items()}
+    part.append({"start": times[:-1], "end": times[1:], "valid": np.ones(5), **rows})
+    part.end("a", "source")
+    part.commit()
+    artifact.seal()
+    layers = ak.open(artifact.path)
+    assert layers.layers == {"layer_03": 2, "layer_07": 4} and layers.frame().shape[1] == 4 + 6
+    with pytest.raises(ak.UsageError, match=r"name one, as .*:layer_07"):
+        layers[layers.clips[0]]
+    last = layers.of_layer("layer_07")
+    assert last[last.clips[0]].dim == 4 and last.frame().shape[1] == 4 + 4 and last.names[0] == "layer_07_0"
+    run: dict[str, Any] = {"set": "sun-audio", "window": "clip", "cache": tmp_path / "cache"}
+    assert ak.functionals(last, **run).path == ak.functionals(f"{layers}:layer_07", **run).path
+
+
+def test_an_interrupt_says_what_is_kept(
+    made: Made, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*_: Any) -> None:
+        error = KeptInterrupt()
+        error.lines = ("kept: 3 epochs",)
+        raise error
+
+    monkeypatch.setattr(TrainHead, "run", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        made.trained(labels=made.labels)
+    assert "kept: 3 epochs" in capsys.readouterr().err

@@ -13,8 +13,8 @@ from functools import cache
 from textwrap import fill
 from typing import Any
 
-from affectkit import results
-from affectkit.arguments import REQUIRED, Argument, Reader, TableFiles, arguments_of
+from affectkit.api import results
+from affectkit.api.arguments import REQUIRED, Argument, Reader, TableFiles, arguments_of
 from affectkit.errors import Notice, UsageError, unknown
 from affectkit.progress import chosen
 from affectkit.stages import catalogue
@@ -53,7 +53,8 @@ def function(name: str) -> Callable[..., results.Output]:
 
 def _help_of(message: str, arguments: list[Argument]) -> str:
     """What an argument that an error names is for."""
-    return next((f" ({one.help})" for one in arguments if message.endswith(f"argument: '{one.name}'")), "")
+    helps = {f"argument: '{argument.name}'": argument.help for argument in arguments}
+    return next((f" ({text})" for end, text in helps.items() if message.endswith(end)), "")
 
 
 def _output(stage: Stage, values: Mapping[str, Any]) -> results.Output:
@@ -113,7 +114,7 @@ def _docstring(stage: Stage, name: str, arguments: list[Argument]) -> str:
     if calls:
         text += "\n\nExamples:\n\n" + "\n".join(f"    {call}" for call in calls)
     listed = (
-        fill(f"{one.name}: {one.help}", 100, initial_indent=" " * 4, subsequent_indent=" " * 8) for one in arguments
+        fill(f"{each.name}: {each.help}", 100, initial_indent=" " * 4, subsequent_indent=" " * 8) for each in arguments
     )
     return f"{text}\n\nParameters:\n\n" + "\n".join(listed) + "\n"
 
@@ -145,10 +146,10 @@ def python_example(name: str, line: str, arguments: list[Argument]) -> str:
         else:
             named.setdefault(flag, []).append(words.pop(0))
     several = [argument for argument in arguments if argument.is_position and "Sequence" in argument.type]
-    if several and len(positions) > len(by := [one for one in arguments if one.is_position]):
-        place = by.index(several[0])
+    if several and len(positions) > sum(argument.is_position for argument in arguments):
+        place = arguments.index(several[0])
         positions[place:] = [f"[{', '.join(positions[place:])}]"]
-    return f"ak.{name}({', '.join([*positions, *(_keyword(by_name[key], given) for key, given in named.items())])})"
+    return f"ak.{name}({', '.join([*positions, *(_keyword(by_name[key], texts) for key, texts in named.items())])})"
 
 
 def _keyword(argument: Argument, words: list[str]) -> str:
