@@ -178,6 +178,12 @@ def test_clips_that_failed_are_told_once_and_kept(made: Made) -> None:
     ]
     assert all(warning.filename == __file__ for warning in made.warned)  # where the function was called
     assert made.faces.notices == ("a face in 60 of 60 frames",)
+    with warnings.catch_warnings(record=True) as warned:  # again where nothing was computed, from the same line
+        for _ in range(2):
+            ak.extract_faces(
+                made.folder / "clips", fps=10, size=48, detector="centerface", device="cpu", cache=made.cache
+            )
+    assert ["failed" in str(warning.message) for warning in warned] == [True, False] * 2
     assert made.features.failed == {} and made.features.exit_code == 0
 
 
@@ -218,7 +224,10 @@ def test_inputs_are_objects_or_paths(made: Made) -> None:
     files = sorted((made.folder / "clips").glob("clip*"))
     some = ak.extract_faces(files[:2], fps=10, size=48, detector="centerface", device="cpu", cache=made.cache)
     assert some.clips == CLIPS[:2] and some.cached
-    assert ak.embed(made.faces, clips=["clip-2"], backbone="mean-pixel", cache=made.cache).clips == ["clip-2"]
+    (made.folder / "some.txt").write_text("clip-2\n")
+    for clips in (["clip-2"], "*2", pd.Series(["clip-2"]), made.folder / "some.txt"):
+        assert ak.embed(made.faces, clips=clips, backbone="mean-pixel", cache=made.cache).clips == ["clip-2"]
+    assert made.trained(labels=made.labels, seeds=np.int64(1), val_fraction=None).path == made.head.path
 
 
 def test_tables_are_paths_or_frames_by_their_content(made: Made) -> None:
@@ -299,6 +308,10 @@ def test_open(made: Made) -> None:
         (lambda made: made.trained(labels=made.labels, folds="3"), "--folds takes int (given '3')"),
         (lambda made: ak.evaluate(made.features, labels=made.labels, task="va"), "needed are predictions"),
         (lambda made: made.trained(labels=3), "a path is needed"),
+        (lambda made: ak.embed(None, backbone="mean-pixel"), "artifact: nothing is given (what extract faces"),
+        (lambda made: ak.predict(made.head, []), "inputs: nothing is given"),
+        (lambda made: ak.embed(made.features, backbone="mean-pixel"), "holds features, made by embed; needed are face"),
+        (lambda made: ak.embed(made.faces, made.faces), "embed: too many positional arguments"),
     ],
 )  # fmt: skip
 def test_mistakes_are_those_of_the_command_line(made: Made, call: Any, words: str) -> None:

@@ -206,7 +206,7 @@ class Reader:
             return [f"{key}={text}" for key, text in _leaves(value)]
         if is_frame(value):
             return str(self._tables.path(name, value))
-        return os.fspath(value) if isinstance(value, os.PathLike) else value
+        return os.fspath(value) if isinstance(value, os.PathLike) else _of_numpy(value)
 
     def _texts(self, each: what.Artifacts) -> Any:
         """The paths that a position names; what is no path is left out."""
@@ -222,6 +222,8 @@ class Reader:
             return self._media(each, value)
         if isinstance(each, what.Labels):
             return self._labels(value)
+        if each.is_required and not each.option and (value is None or _is_empty(value)):
+            raise UsageError(f"{name}: nothing is given ({each.help})")
         if value is None:
             return None
         if isinstance(each, what.Artifacts):
@@ -234,8 +236,8 @@ class Reader:
         if isinstance(each, what.File):
             return self._tables.path(name, value)
         if isinstance(each, what.Value):
-            return self._bounded(each, value)
-        return value
+            return self._bounded(each, _of_numpy(value))
+        return value if isinstance(value, str) else os.fspath(value) if isinstance(value, os.PathLike) else list(value)
 
     def _media(self, each: what.Media, value: Any) -> list[Clip]:
         items = [] if value is None else _listed(value)
@@ -351,6 +353,15 @@ def opened(makes: Sequence[what.Makes], value: Any) -> Any:
     if len(makes) > 1 and value.stage.stage in ("faces", "audio"):
         return value
     return column_of(value)
+
+
+def _is_empty(value: Any) -> bool:
+    return isinstance(value, list | tuple) and not value
+
+
+def _of_numpy(value: Any) -> Any:
+    """A number of numpy as Python's."""
+    return value.item() if type(value).__module__ == "numpy" and getattr(value, "ndim", 1) == 0 else value
 
 
 def is_frame(value: Any) -> bool:

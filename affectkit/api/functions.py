@@ -4,6 +4,7 @@ command line."""
 from __future__ import annotations
 
 import inspect
+import os
 import re
 import shlex
 import sys
@@ -58,6 +59,8 @@ def _help_of(message: str, arguments: list[Argument]) -> str:
 
 
 def _output(stage: Stage, values: Mapping[str, Any]) -> results.Output:
+    # Before torch loads: its idle threads must not spin on the cores that decode.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     with TableFiles() as tables, chosen(values.get("progress")):
         reader = Reader(stage, values, tables)
         config, context = reader.config(), reader.context()
@@ -69,16 +72,16 @@ def _output(stage: Stage, values: Mapping[str, Any]) -> results.Output:
             raise
     output = results.of_result(result)
     for line in (*_failures(output), *(result.notices if result.code == 0 else ())):
-        warnings.warn(line, Notice, stacklevel=_level_outside())
+        _warn(line)
     return output
 
 
-def _level_outside() -> int:
-    """The `stacklevel` of a warning that names the line outside of affectkit which the work was asked for by."""
-    frame, level = sys._getframe(1), 1
+def _warn(line: str) -> None:
+    """Warn at the line outside of affectkit that asked for the work, each time: other runs may say the same."""
+    frame = sys._getframe(1)
     while frame.f_back is not None and frame.f_globals["__name__"].partition(".")[0] == "affectkit":
-        frame, level = frame.f_back, level + 1
-    return level
+        frame = frame.f_back
+    warnings.warn_explicit(line, Notice, frame.f_code.co_filename, frame.f_lineno, frame.f_globals["__name__"])
 
 
 def _failures(output: results.Output) -> Iterator[str]:
