@@ -7,6 +7,7 @@ import pkgutil
 import subprocess
 import sys
 import warnings
+from importlib import import_module
 from pathlib import Path
 from typing import Any, get_args
 
@@ -462,3 +463,20 @@ def test_an_interrupt_says_what_is_kept(
     with pytest.raises(KeyboardInterrupt):
         made.trained(labels=made.labels)
     assert "kept: 3 epochs" in capsys.readouterr().err
+
+
+def test_another_process_finds_a_backbone_that_is_in_a_file(
+    made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, child: Command
+) -> None:
+    source = inspect.getsource(Brightness).replace("Config", "config.Config").replace("Weights", "weights.Weights")
+    (tmp_path / "mine.py").write_text(
+        f"import numpy as np\nfrom affectkit import config, weights\nAny = object\n{source}"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    mine = import_module("mine")
+    features = ak.embed(made.faces, backbone=mine.Brightness, device="cpu", cache=made.cache)
+    options: dict[str, Any] = {"head": "mlp", "option": {"epochs": 1, "hidden": 2}, "device": "cpu"}
+    trained = ak.train_head(features, labels=made.labels, task="va", cache=made.cache, **options)
+    done = child("predict", trained, made.folder / "new.mp4", "--device", "cpu", "--cache", made.cache)
+    assert done.returncode == 0, done.stderr
+    assert ak.open(done.stdout.strip()).clips == ["new"]
