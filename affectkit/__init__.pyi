@@ -175,8 +175,8 @@ def embed(
 
         artifact: what extract faces or extract audio printed
         clips: only these clips: a file of ids, or a pattern like 'subject1/*'
-        backbone: a plugin (affectkit list backbones) or any timm model by name; none for a fine-tuned
-            network
+        backbone: a plugin (affectkit list backbones), any timm model by name, or FILE.py:CLASS; none
+            for a fine-tuned network
         option: a backbone option, key=value (repeatable)
         weights: auto, a file, random, or what finetune printed
         dtype: how features are stored

@@ -15,13 +15,13 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import child_environment
+from stage_calls import predict
 
 from affectkit.config import Runtime
 from affectkit.errors import MissingExtra, UsageError
 from affectkit.heads import lstm
 from affectkit.plugins import Epoch
 from affectkit.stages.fit_stage import Stopped
-from affectkit.stages.predict import predict
 from affectkit.stages.train import TrainConfig, Trained, train
 from affectkit.store import Artifact, Cache, Features, atomic, features_schema
 from affectkit.store.upkeep import leftovers, remove

@@ -16,8 +16,8 @@ from affectkit.stages.stage import Result
 from affectkit.store import Artifact, Features, feature_columns
 from affectkit.store.features import features as column_of
 from affectkit.tables.labels import match_labels, read
+from affectkit.tables.pooling import Pooling
 from affectkit.tables.splits import SplitRequest, resolve_splits
-from affectkit.tables.timeline import Pooling
 from affectkit.types import FaceTrack, FeatureSequence, Floats, Predictions
 
 if TYPE_CHECKING:
@@ -41,6 +41,11 @@ class ClipTable(StageOutput):
     def clips(self) -> list[str]:
         """Ids of the clips, sorted."""
         return self.artifact.clips
+
+    @property
+    def partial(self) -> list[str]:
+        """Ids of the clips whose media are damaged, and of which there is what could be read."""
+        return [clip for clip in self.clips if self.artifact.status(clip) == "partial"]
 
     def __len__(self) -> int:
         return len(self.clips)

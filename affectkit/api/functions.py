@@ -20,7 +20,7 @@ from affectkit.errors import Notice, UsageError, unknown
 from affectkit.progress import chosen
 from affectkit.stages import catalogue
 from affectkit.stages.fit_stage import KeptInterrupt
-from affectkit.stages.stage import Stage
+from affectkit.stages.stage import Result, Stage
 
 _LISTED = 3
 _EXAMPLE = re.compile(r"`affectkit ([^`]+)`")
@@ -71,7 +71,7 @@ def _output(stage: Stage, values: Mapping[str, Any]) -> results.Output:
                 print(line, file=sys.stderr)
             raise
     output = results.of_result(result)
-    for line in (*_failures(output), *(result.notices if result.code == 0 else ())):
+    for line in (*_lost(output, result), *(result.notices if result.code == 0 else ())):
         _warn(line)
     return output
 
@@ -84,13 +84,21 @@ def _warn(line: str) -> None:
     warnings.warn_explicit(line, Notice, frame.f_code.co_filename, frame.f_lineno, frame.f_globals["__name__"])
 
 
-def _failures(output: results.Output) -> Iterator[str]:
-    """One line where clips failed."""
+def _lost(output: results.Output, result: Result) -> Iterator[str]:
+    """A line where clips could be read in part, one where they failed."""
+    if damaged := dict(getattr(result, "damaged", ())):
+        yield f"{_count(damaged)} read as far as possible ({_first(damaged)}): .partial has all of them"
     if output.failed:
-        count = "1 clip" if len(output.failed) == 1 else f"{len(output.failed)} clips"
-        causes = [f"{clip}: {cause}" for clip, cause in list(output.failed.items())[:_LISTED]]
-        more = "; ..." if len(output.failed) > _LISTED else ""
-        yield f"{count} failed ({'; '.join(causes)}{more}): .failed has all of them"
+        yield f"{_count(output.failed)} failed ({_first(output.failed)}): .failed has all of them"
+
+
+def _count(clips: Mapping[str, str]) -> str:
+    return "1 clip" if len(clips) == 1 else f"{len(clips)} clips"
+
+
+def _first(causes: Mapping[str, str]) -> str:
+    first = [f"{clip}: {cause}" for clip, cause in list(causes.items())[:_LISTED]]
+    return "; ".join(first) + ("; ..." if len(causes) > _LISTED else "")
 
 
 class _Type:

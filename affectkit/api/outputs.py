@@ -43,7 +43,7 @@ class StageOutput:
 
     def __init__(self, artifact: Artifact, result: Result | None = None) -> None:
         self.artifact = artifact
-        self.cached = True if result is None else result.cached
+        self.cached = True if result is None else result.is_cached
         self.notices: tuple[str, ...] = () if result is None else tuple(result.notices)
         self._result = result
 

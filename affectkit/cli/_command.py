@@ -12,7 +12,7 @@ from rich.table import Table as RichTable
 from affectkit.api.arguments import run_fields
 from affectkit.cli._inputs import parameters_of, value_of
 from affectkit.cli._options import RUN, CacheOption, DeviceOption, JsonOption, OutOption, parameter
-from affectkit.cli._results import as_line, columns, finish, log, log_table
+from affectkit.cli._results import SOME_FAILED, as_line, columns, log, log_table
 from affectkit.config import Config, Numerics, Runtime, validate
 from affectkit.errors import AffectkitError
 from affectkit.learning.processes import NoMemory, Processes
@@ -106,17 +106,14 @@ def _say_own(error: AffectkitError) -> None:
 
 def present(stage: Stage, result: Result, as_json: bool) -> None:
     """Print a result: the path (or JSON) on stdout, lines for people on stderr; the exit code of what went wrong."""
-    if result.outcome is not None:
-        finish(result, as_json)
-        return
     for line in stage.lines(result):
         if isinstance(line, Table):
             log_table(_drawn(line))
         else:
             log(line)
     typer.echo(as_line(stage.json(result)) if as_json else result.printed or str(result.path))
-    if result.code:
-        raise typer.Exit(result.code)
+    if code := result.code or (SOME_FAILED if result.failed else 0):
+        raise typer.Exit(code)
 
 
 def _drawn(table: Table) -> RichTable:

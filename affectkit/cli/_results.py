@@ -8,16 +8,10 @@ import re
 import sys
 from typing import Any
 
-import typer
 from rich.console import Console
 from rich.table import Table
 
-from affectkit.progress import is_wanted
-from affectkit.stages.map_stage import Outcome
-from affectkit.stages.stage import Result
-
 SOME_FAILED = 3
-LISTED = 20
 LEAST_WIDTH = 60
 """Columns of a table on a narrow terminal, which then wraps its lines."""
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -53,29 +47,6 @@ def as_line(result: Any) -> str:
     return _SURROGATE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
-def finish(result: Result, as_json: bool) -> None:
-    """Print what the next command takes (or JSON) of a map stage; list what failed, and what the user must know; exit
-    with 3 if anything failed."""
-    outcome = result.outcome
-    assert outcome is not None
-    typer.echo(as_line(_as_dict(result, outcome)) if as_json else str(result.path))
-    for notice in result.notices:
-        log(f"note: {notice}")
-    for clip, problem in outcome.damaged[:LISTED]:
-        log(f"partial: {clip}: {problem}")
-    for failure in result.failed[:LISTED]:
-        log(f"failed: {failure.clip}: {failure.cause}")
-    if result.failed:
-        count = "1 clip" if len(result.failed) == 1 else f"{len(result.failed)} clips"
-        more = f", the first {LISTED} are listed" if len(result.failed) > LISTED else ""
-        where = outcome.folder / "failures.jsonl"
-        log(f"{count} failed{more}" + (f"; causes are in {where}" if outcome.failed else ""))
-    if is_wanted():
-        log(_summary(result, outcome))
-    if result.failed:
-        raise typer.Exit(SOME_FAILED)
-
-
 def _width(stream: Any, elsewhere: int) -> int | None:
     """Columns for a table: the terminal's, as long as a table is readable in them."""
     if not stream.isatty():
@@ -90,25 +61,3 @@ def _finite(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _finite(item) for key, item in value.items()}
     return [_finite(item) for item in value] if isinstance(value, list | tuple) else value
-
-
-def _summary(result: Result, outcome: Outcome) -> str:
-    partial = f", {outcome.partial} partial" if outcome.partial else ""
-    rate = f", {outcome.rate:,.0f} {outcome.unit}/s" if outcome.rows else ""
-    return f"{outcome.computed} clips computed{partial}, {outcome.cached} cached, {len(result.failed)} failed{rate}"
-
-
-def _as_dict(result: Result, outcome: Outcome) -> dict[str, Any]:
-    return {
-        "artifact": str(result.path),
-        "folder": str(outcome.folder),
-        "computed": outcome.computed,
-        "cached": outcome.cached,
-        "partial": outcome.partial,
-        "damaged": dict(outcome.damaged),
-        "failed": {failure.clip: failure.cause for failure in result.failed},
-        "notices": list(result.notices),
-        **({"counts": dict(outcome.counts)} if outcome.counts else {}),
-        "rows": outcome.rows,
-        "seconds": round(outcome.seconds, 3),
-    }

@@ -10,7 +10,7 @@ import typer
 
 from affectkit.cli._help import Commands
 from affectkit.cli._options import CacheOption, DeviceOption, JsonOption, with_configs
-from affectkit.cli._results import LISTED, SOME_FAILED, as_line, columns, log, log_table, print_table
+from affectkit.cli._results import SOME_FAILED, as_line, columns, log, log_table, print_table
 from affectkit.config import Runtime
 from affectkit.devices import resolve
 from affectkit.errors import UsageError
@@ -20,6 +20,7 @@ from affectkit.recipes.draft import Draft
 from affectkit.recipes.report import Section, folder_of, score_tables, write_summary
 from affectkit.recipes.run import Made, Row, Session, dry_run, notes_of, run_all
 from affectkit.stages.fit_stage import KeptInterrupt
+from affectkit.stages.map_stage import LISTED
 
 ChangesOption = Annotated[
     list[str] | None,

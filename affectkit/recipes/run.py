@@ -14,7 +14,7 @@ from affectkit.config import Config, Numerics, Runtime
 from affectkit.downloads import offline
 from affectkit.errors import AffectkitError, listed
 from affectkit.progress import part_of
-from affectkit.recipes.at_hand import Media, labels_of
+from affectkit.recipes.at_hand import AnyMedia, labels_of
 from affectkit.recipes.check import Plan
 from affectkit.recipes.steps import Ref, Step
 from affectkit.stages import inputs as what
@@ -93,7 +93,7 @@ class Session:
     """What steps share while they run: the cache, the media of data sets, and what the steps before have made."""
 
     def __init__(
-        self, plan: Plan, media: dict[str, Media], root: Path | None, runtime: Runtime, *,
+        self, plan: Plan, media: dict[str, AnyMedia], root: Path | None, runtime: Runtime, *,
         device: str = "auto", folder: Path | None = None, dry: bool = False,
     ) -> None:  # fmt: skip
         self.plan = plan
@@ -106,7 +106,7 @@ class Session:
 
     def media(self, step: Step) -> list[Clip]:
         """The clips of the data set that a step begins with."""
-        return self._media[step.keys.data].clips
+        return self._media[step.keys.data].clips(step.stage.makes)
 
     def artifact(self, ref: Ref) -> Artifact:
         """What a step has made, of its own clips."""
@@ -151,8 +151,10 @@ class Session:
         done = step.stage.run(self._inputs(step), self._config(step), self._context(step))
         seconds = time.monotonic() - began
         said = tuple(step.stage.lines(done)) if step.stage.makes == "report" else ()
-        cached = done.cached if done.outcome or step.stage.makes == "file" else not self.cache.wrote
-        made = Made(step, done.path, done.artifact, cached, seconds, done.outcome, dict(done.report), said)
+        is_told = step.stage.is_map or step.stage.makes == "file"
+        cached = done.is_cached if is_told else not self.cache.wrote
+        outcome = done if isinstance(done, Outcome) else None
+        made = Made(step, done.path, done.artifact, cached, seconds, outcome, dict(done.report), said)
         self.made[step.name] = made
         return made
 

@@ -11,7 +11,7 @@ from torch.utils.data import Dataset
 
 from affectkit.errors import UsageError
 from affectkit.learning.windows import median_hop, slide
-from affectkit.tables.timeline import Pooling, align, check_pooling
+from affectkit.tables.pooling import Pooling, align, check_pooling
 from affectkit.tasks import Task
 from affectkit.types import ClipLabels, FeatureSequence
 
