@@ -25,7 +25,7 @@ lint: $(VENV)/.has-dev  ## style, types, layers, generated docs
 	$(BIN)/lint-imports
 	$(BIN)/python docs/generate.py --check
 
-docs: $(VENV)/.has-dev  ## write docs/cli.md and docs/weights.md
+docs: $(VENV)/.has-dev  ## write docs/cli.md, docs/weights.md and affectkit/__init__.pyi
 	$(BIN)/python docs/generate.py
 
 check: test lint

@@ -1,4 +1,5 @@
-"""Progress on stderr in one style: a bar on a terminal; elsewhere a plain line now and then, of what takes seconds."""
+"""Progress in one style: a bar on a terminal, a line that changes in a notebook; elsewhere a plain line on stderr now
+and then, of what takes seconds."""
 
 from __future__ import annotations
 
@@ -8,7 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -17,11 +18,13 @@ SECONDS = 30.0
 """Between two plain lines."""
 GRACE = 10.0
 """Seconds that work may take before there is a line of it, unless progress was asked for."""
+BLINK = 0.2
+"""Seconds between two changes of a notebook's line."""
 NARROW = 60
 """Columns of a terminal that has no room for a bar."""
 _CHOSEN: ContextVar[bool | None] = ContextVar("progress", default=None)
 _OF: ContextVar[str] = ContextVar("of", default="")
-_HAS_BAR: ContextVar[bool] = ContextVar("has_bar", default=False)  # a terminal has room for one
+_HAS_BAR: ContextVar[bool] = ContextVar("has_bar", default=False)  # a terminal, or a notebook's cell, has room for one
 
 
 @contextmanager
@@ -109,6 +112,40 @@ class _Lines(Display):
             self._waiting = None
 
 
+class _Cell(Display):
+    """One line below a notebook's cell; it stays there with what was last shown of the work."""
+
+    silent = False
+
+    def __init__(self, what: str, put: Any) -> None:
+        self._what, self._left, self._put = what, _Left(), put
+        self._line: Any = None  # what the notebook changes it by
+        self._next = 0.0
+        self._last, self._is_shown = "", True
+
+    def show(self, share: float | None, note: str) -> None:
+        done = "" if share is None else f"{share:.0%}"
+        self._last, self._is_shown = f"{self._what}: " + ", ".join(filter(None, (done, note, self._left(share)))), False
+        if time.monotonic() >= self._next:
+            self._change(self._last)
+
+    def say(self, note: str) -> None:
+        self._change(f"{self._what}: {note} ...")
+
+    def close(self) -> None:
+        """Leave what was last shown; nothing where there was only something that took a while."""
+        if self._line is not None or not self._is_shown:
+            self._change(self._last)
+
+    def _change(self, text: str) -> None:
+        self._next = time.monotonic() + BLINK
+        self._is_shown = text == self._last
+        if self._line is None:
+            self._line = self._put({"text/plain": text}, raw=True, display_id=True)
+        else:
+            self._line.update({"text/plain": text}, raw=True)
+
+
 class _Left:
     """How long it will still take, if it goes on as it went since the first call."""
 
@@ -141,11 +178,19 @@ def _duration(seconds: float) -> str:
 
 @contextmanager
 def display(what: str, show: bool | None = None) -> Iterator[Display]:
-    """A `Display` of some work: by default a bar on a terminal and plain lines elsewhere; nothing where not `show`."""
+    """A `Display` of some work: by default a bar on a terminal, a line that changes in a notebook and plain lines
+    elsewhere; nothing where not `show`."""
     show = _CHOSEN.get() if show is None else show
     what = _OF.get() + what
     if show is False or sys.stderr is None or _HAS_BAR.get():
         yield Display()
+    elif (put := _notebook()) is not None:
+        token, cell = _HAS_BAR.set(True), _Cell(what, put)
+        try:
+            yield cell
+        finally:
+            _HAS_BAR.reset(token)
+            cell.close()
     elif _is_terminal():
         token = _HAS_BAR.set(True)
         try:
@@ -167,6 +212,17 @@ def doing(what: str, note: str, show: bool | None = None) -> Iterator[None]:
     with display(what, show) as shown:
         shown.say(note)
         yield
+
+
+def _notebook() -> Any:
+    """IPython's `display` where this process is the kernel of a notebook, else None."""
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython is not None else None
+    if getattr(shell, "kernel", None) is None:
+        return None
+    from importlib import import_module
+
+    return import_module("IPython.display").display
 
 
 def _is_terminal() -> bool:

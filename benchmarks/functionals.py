@@ -15,7 +15,7 @@ import resource
 import numpy as np
 from _report import Measure, Ratio, alternate, machine, options, seconds, show_value
 
-from affectkit.functionals import Functional, functionals, summaries
+from affectkit.summaries import Functional, functionals, summaries
 
 NAMES: tuple[Functional, ...] = ("mean", "std", "curvature", "slope", "offset", "min", "max")
 PERIOD, LENGTH = 0.2, 20

@@ -1,4 +1,5 @@
-"""Write docs/cli.md from the commands' own `--help` and docs/weights.md from the table of weight files.
+"""Write docs/cli.md from the commands' own `--help`, docs/weights.md from the table of weight files, and the signatures
+of the Python functions, affectkit/__init__.pyi, from the stages.
 
 `--check` fails when a page has drifted.
 """
@@ -15,8 +16,13 @@ os.environ.pop("GITHUB_ACTIONS", None)
 
 from typer.testing import CliRunner
 
+import affectkit
 from affectkit import weights
+from affectkit.api import functions, results
+from affectkit.api.arguments import REQUIRED, Argument, arguments_of
 from affectkit.cli._app import build_app, commands, load
+from affectkit.stages import catalogue
+from affectkit.stages.inputs import Makes
 
 FOLDER = Path(__file__).parent
 CLI_INTRO = "# Command line\n\nMade from `--help` by `make docs`; do not edit.\n"
@@ -72,14 +78,93 @@ def weights_page() -> str:
     return WEIGHTS_INTRO + "\n".join([*rows, "", *notes, ""])
 
 
+STUB_BEGIN = '''# Made from the stages by `make docs`; do not edit.
+"""Audio-visual affect recognition: staged, cached in HDF5, resumable."""
+
+from collections.abc import Mapping, Sequence
+from os import PathLike
+from typing import Any, Literal, overload
+
+from pandas import DataFrame
+
+{imports}
+from affectkit.store import Artifact, Features
+from affectkit.types import Clip
+
+__all__ = [
+{names}]
+
+__version__: str
+
+PathText = str | PathLike[str]
+"""A path."""
+ArtifactSource = PathText | StageOutput | Artifact | Features
+"""What a stage's function returned, or what a command printed; of several layers "PATH:layer_07"."""
+MediaSource = PathText | Sequence[PathText | Clip]
+"""Media files, folders, folders of crops, a manifest CSV."""
+LabelSource = PathText | DataFrame | tuple[str, PathText]
+"""A CSV, a pandas frame with its columns, or (data set, root)."""
+TableSource = PathText | DataFrame | StageOutput
+"""A CSV or a pandas frame with its columns; predictions also as what `predict` or `fuse` returned."""
+PluginSource = str | type[Any] | Any
+"""The name of a plugin, or a class of one's own that follows its protocol; of a backbone an instance, too."""
+
+def open(path: ArtifactSource) -> Any:
+    """{open}"""
+'''
+RETURNS: dict[Makes, str] = {
+    "crops": "FaceTable", "sound": "SoundTable", "features": "FeatureTable", "head": "TrainedModel",
+    "network": "TrainedModel", "predictions": "PredictionTable", "report": "ScoreReport", "file": "WrittenFile",
+}  # fmt: skip
+
+
+def stub_page() -> str:
+    """affectkit/__init__.pyi: every function with its types."""
+    imports = "\n".join(
+        f"from affectkit.{module} import (\n" + "".join(f"    {name},\n" for name in sorted(names)) + ")"
+        for module, names in sorted(affectkit._CLASSES.items())
+    )
+    offered = sorted({*sum(affectkit._CLASSES.values(), ()), *catalogue.functions(), "__version__", "open"})
+    doc = " ".join((results.open_output.__doc__ or "").split())
+    names = "".join(f'    "{name}",\n' for name in offered)
+    parts = [STUB_BEGIN.format(imports=imports, names=names, open=doc)]
+    for name, entry in sorted(catalogue.functions().items()):
+        stage = entry.load()
+        arguments, returns = arguments_of(stage), RETURNS[stage.makes]
+        if stage.makes == "head" and "folds" in {argument.name for argument in arguments}:
+            parts.append("@overload\n" + _stub(name, arguments, returns, {"folds": ("None", None)}))
+            parts.append("@overload\n" + _stub(name, arguments, "PredictionTable", {"folds": ("int", REQUIRED)}))
+        else:
+            parts.append(_stub(name, arguments, returns, {}))
+    return "\n".join(parts)
+
+
+def _stub(name: str, arguments: list[Argument], returns: str, other: dict[str, tuple[str, object]]) -> str:
+    lines, has_star = [], False
+    for argument in arguments:
+        if not argument.is_position and not has_star:
+            lines.append("*")
+            has_star = True
+        kind, default = other.get(argument.name, (argument.type, argument.default))
+        lines.append(f"{argument.name}: {kind}" + ("" if default is REQUIRED else f" = {_quoted(default)}"))
+    inside = "".join(f"    {line},\n" for line in lines)
+    doc = (functions.function(name).__doc__ or "").strip().replace("\n", "\n    ").replace("    \n", "\n")
+    return f'def {name}(\n{inside}) -> {returns}:\n    """{doc}\n    """\n'
+
+
+def _quoted(default: object) -> str:
+    return f'"{default}"' if isinstance(default, str) else repr(default)
+
+
 def main() -> None:
     """Write the pages, or compare them."""
-    for name, made in (("cli.md", cli_page()), ("weights.md", weights_page())):
-        target = FOLDER / name
+    stub = FOLDER.parent / "affectkit" / "__init__.pyi"
+    pages = {FOLDER / "cli.md": cli_page(), FOLDER / "weights.md": weights_page(), stub: stub_page()}
+    for target, text in pages.items():
         if "--check" not in sys.argv:
-            target.write_text(made, encoding="utf-8")
-        elif not target.exists() or target.read_text(encoding="utf-8") != made:
-            raise SystemExit(f"docs/{name} has drifted: run `make docs` and commit it")
+            target.write_text(text, encoding="utf-8")
+        elif not target.exists() or target.read_text(encoding="utf-8") != text:
+            raise SystemExit(f"{target.relative_to(FOLDER.parent)} has drifted: run `make docs` and commit it")
 
 
 if __name__ == "__main__":

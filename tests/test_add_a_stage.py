@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -81,3 +82,20 @@ def test_a_recipe_plans_runs_and_sums_it_up(run: Command) -> None:
     (run.folder / "wrong.toml").write_text(RECIPE.replace('from = "faces"', 'from = "faces"\nleast = 2'))
     refused = run("run", "wrong.toml", "--root", "set", "--dry-run")
     assert refused.returncode == 2 and "wrong.toml:14" in refused.stderr
+
+
+PYTHON = """
+import affectkit as ak
+faces = ak.extract_faces("set/cropped_aligned", size=32, source_fps=10.0, progress=False)
+counted = ak.count_faces(faces, least=0.5)
+assert counted["faces"] == {"train0": 24, "train1": 24} == ak.open(counted)["faces"], counted.report
+print(type(counted).__name__, counted.info()["what"], ak.count_faces.__doc__)
+"""
+
+
+def test_python_has_its_function(run: Command) -> None:
+    line = [sys.executable, "-W", "ignore", "-c", PYTHON]
+    ran = subprocess.run(line, cwd=run.folder, env=run.environment, capture_output=True, text=True, check=False)
+    told = done(ran)
+    assert told.startswith("StageReport an artifact, made by count-faces")
+    assert "    ak.count_faces(faces, least=0.5)" in told

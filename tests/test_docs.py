@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import ast
+import linecache
 import re
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import redirect_stdout
+from io import StringIO
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from conftest import Command
 from recipe_factory import SPLITS, write_set
@@ -132,3 +138,54 @@ def test_commands_on_the_recipes_pages_name_what_is_there(page: Path) -> None:
         settings = [one.strip("'`") for one in re.findall(r"--set ('[^']+'|[^\s`]+)", line)]
         plan = check.plan(read.read(names[0], settings))
         assert [str(one) for one in plan.problems if not one.is_missing] == [], settings
+
+
+_SHOWN = re.compile(r"```python\n(.*?)```(?:\n\n```text\n(.*?)```)?", re.S)
+
+
+def as_a_notebook(page: str) -> Iterator[tuple[str, str, str]]:
+    """Each cell of a page, what the page shows below it, and what it prints here: run as a notebook runs it."""
+    names: dict = {"__name__": "page"}
+    for number, (code, shown) in enumerate(_SHOWN.findall((DOCS / page).read_text(encoding="utf-8"))):
+        file, out = f"<cell {number} of {page}>", StringIO()
+        linecache.cache[file] = (len(code), None, code.splitlines(keepends=True), file)
+        *lines, last = ast.parse(code).body
+        is_value = isinstance(last, ast.Expr) and not code.rstrip().endswith(";")
+        with redirect_stdout(out), pd.option_context("display.width", 110, "display.max_columns", 12):
+            exec(compile(ast.Module(lines if is_value else [*lines, last], []), file, "exec"), names)
+            if is_value and (value := eval(compile(ast.Expression(last.value), file, "eval"), names)) is not None:
+                print(repr(value))
+        yield code, shown, out.getvalue()
+
+
+@pytest.fixture
+def demo_clips(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with clips/, va.csv and new.mp4, few and short, of the demo."""
+    from affectkit.practice.demo import make_demo_clips
+
+    pytest.importorskip("skimage")
+    made = make_demo_clips(tmp_path / "demo", clips={"train": 4, "val": 2, "test": 3}, seconds=3.0, size=128)
+    made.clips.rename(tmp_path / "clips")
+    made.labels.rename(tmp_path / "va.csv")
+    (tmp_path / "clips/test-02.mp4").rename(tmp_path / "new.mp4")
+    (tmp_path / "clips/cut.mp4").write_bytes(b"no video")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("AFFECTKIT_CACHE", raising=False)
+    return tmp_path
+
+
+def _form(text: str) -> list[str]:
+    """Words of an output, whatever its numbers, digests and dates are."""
+    text = re.sub(r"\b[0-9a-f]{12,64}\b", "DIGEST", text)
+    text = re.sub(r"\d{4}-\d\d-\d\dT\S+", "DATE", text)
+    return re.sub(r"-?\b\d+(\.\d+)?(e-?\d+)?\b", "N", text).replace("-", " ").split()
+
+
+def test_python_on_the_page_runs_and_prints_what_it_says(demo_clips: Path) -> None:
+    count = 0
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for code, shown, printed in as_a_notebook("python.md"):
+            assert _form(shown) == _form(printed), code
+            count += bool(shown)
+    assert count >= 10

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from affectkit.functionals import FUNCTIONALS, SETS, Functional, Summary, functionals, summaries, windows
+from affectkit.summaries import FUNCTIONALS, SETS, Functional, Summary, functionals, summaries, windows
 
 Rows = NDArray[np.float64]
 TICK = 1e-6
@@ -264,7 +264,7 @@ def test_pieces_are_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> None:
     start, end = irregular(3000, seed=10)
     values, valid = noise(3000, 20).astype(np.float32), np.arange(3000) % 7 > 0
     whole = functionals(values, start, end, valid, SETS["all"], 5, 0.05)
-    monkeypatch.setattr("affectkit.functionals.summary._PIECE", 100_000)
+    monkeypatch.setattr("affectkit.summaries.summary._PIECE", 100_000)
     pieces = list(summaries(values, start, end, valid, SETS["all"], 5, 0.05))
     assert len(pieces) > 3
     for joined, one in zip(zip(*pieces, strict=True), whole, strict=True):

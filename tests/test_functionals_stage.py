@@ -19,8 +19,6 @@ from stage_factory import clips_in, column_bytes, datasets, portrait
 
 from affectkit.config import Numerics, Runtime
 from affectkit.errors import UsageError
-from affectkit.functionals import SETS
-from affectkit.functionals import functionals as numbers
 from affectkit.stages.embed import EmbedConfig
 from affectkit.stages.faces import FacesConfig
 from affectkit.stages.functionals import FunctionalsConfig
@@ -30,6 +28,8 @@ from affectkit.stages.stage import Context
 from affectkit.stages.train import TrainConfig, lineage, train
 from affectkit.store import Artifact, Cache, faces_schema, features_schema
 from affectkit.store import features as column_of
+from affectkit.summaries import SETS
+from affectkit.summaries import functionals as numbers
 
 RUNTIME = Runtime(workers=1, progress=False)
 LENGTHS = {"a": 40, "b": 1, "c": 130, "empty": 0, "blank": 20}
@@ -161,8 +161,8 @@ def test_an_interrupted_run_keeps_what_was_done(
 
 def test_a_long_clip_is_written_in_pieces(cache: Cache, features: Artifact, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = values(run(Cache(cache.root / "other"), features, hop=0.2)[1])
-    monkeypatch.setattr("affectkit.functionals.summary._PIECE", 1)
-    monkeypatch.setattr("affectkit.functionals.summary._MOST_WINDOWS", 16)
+    monkeypatch.setattr("affectkit.summaries.summary._PIECE", 1)
+    monkeypatch.setattr("affectkit.summaries.summary._MOST_WINDOWS", 16)
     made = run(cache, features, hop=0.2)[1]
     assert made.sequence("c").values == pytest.approx(np.frombuffer(whole["c"], "<f4").reshape(-1, 5 * DIM), abs=1e-6)
     assert len(made.sequence("c")) > 16 * 3

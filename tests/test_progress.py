@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from fcntl import ioctl
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 
 import pytest
 from conftest import Command
@@ -267,3 +268,61 @@ def test_a_terminal_of_any_kind(columns: int, terminal: str, tmp_path: Path, env
         assert "extract faces" in shown and "━" in shown and "frames" in shown
     if terminal == "dumb":
         assert "\x1b" not in shown
+
+
+class Notebook:
+    """The two modules of IPython that a kernel has loaded, and the lines below a cell as they change."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, kernel: object) -> None:
+        self.lines: list[list[str]] = []
+        whole, part = ModuleType("IPython"), ModuleType("IPython.display")
+        whole.get_ipython = lambda: SimpleNamespace(kernel=kernel)  # type: ignore[attr-defined]
+        part.display = self.put  # type: ignore[attr-defined]
+        monkeypatch.setitem(sys.modules, "IPython", whole)
+        monkeypatch.setitem(sys.modules, "IPython.display", part)
+        monkeypatch.setattr(progress, "BLINK", 0.0)
+
+    def put(self, data: dict[str, str], *, raw: bool, display_id: bool) -> SimpleNamespace:
+        assert raw and display_id
+        self.lines.append([data["text/plain"]])
+        line = self.lines[-1]
+        return SimpleNamespace(update=lambda data, raw: line.append(data["text/plain"]))
+
+
+def test_a_notebook_has_one_line_that_changes(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    notebook = Notebook(monkeypatch, object())
+    with meter("embed x", 2, "rows") as counter:
+        counter.say("loading x")
+        counter.advance(rows=3, clips=1)
+        with display("inside") as inside:
+            assert inside.silent
+        counter.advance(rows=3, clips=1)
+    (line,) = notebook.lines
+    assert line[:2] == ["embed x: 0%, 0 of 2 clips", "embed x: loading x ..."]
+    assert line[2].startswith("embed x: 50%, 1 of 2 clips, 3 rows, ")
+    assert line[-1].startswith("embed x: 100%, 2 of 2 clips, 6 rows, ")
+    assert capsys.readouterr().err == ""
+    with doing("embed x", "loading"):
+        pass
+    assert notebook.lines[1] == ["embed x: loading ...", ""]  # nothing is left of what only took a while
+    with display("embed x", show=False) as nothing:
+        assert nothing.silent
+    assert len(notebook.lines) == 2
+
+
+def test_a_notebooks_line_does_not_flicker_and_ends_with_the_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    notebook = Notebook(monkeypatch, object())
+    monkeypatch.setattr(progress, "BLINK", 1000.0)
+    with display("train") as shown:
+        for step in range(100):
+            shown.show(step / 99, f"epoch {step}")
+    assert [len(line) for line in notebook.lines] == [2] and notebook.lines[0][1] == "train: 100%, epoch 99"
+
+
+def test_ipython_on_a_terminal_is_no_notebook(monkeypatch: pytest.MonkeyPatch, every_line: None) -> None:
+    notebook = Notebook(monkeypatch, None)
+    with display("embed x", show=True) as shown:
+        shown.show(0.5, "1 of 2 clips")
+    assert notebook.lines == []

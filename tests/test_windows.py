@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from affectkit.functionals import windows
 from affectkit.learning.windows import slide
 from affectkit.speech.windows import Windowing
+from affectkit.summaries import windows
 from affectkit.windows import starts
 
 SIZES = [(count, window, hop) for count in (1, 3, 4, 9, 10, 11) for window in (1, 3, 4) for hop in (1, 2, 3, 4, 7)]

@@ -9,6 +9,7 @@ from typing import Any
 import typer
 from rich.table import Table as RichTable
 
+from affectkit.api.arguments import run_fields
 from affectkit.cli._inputs import parameters_of, value_of
 from affectkit.cli._options import RUN, CacheOption, DeviceOption, JsonOption, OutOption, parameter
 from affectkit.cli._results import SOME_FAILED, as_line, columns, log, log_table
@@ -45,7 +46,7 @@ def _parameters(stage: Stage) -> Iterator[inspect.Parameter]:
     """Positions first, then options by panel; what must be given before what may be."""
     inputs = [each for one in stage.inputs for each in parameters_of(one)]
     options = [parameter(*item, panel=COMPUTED) for item in stage.Config.model_fields.items()]
-    run = [parameter(name, field, panel=RUN) for name, field in _run_fields(stage)]
+    run = [parameter(name, field, panel=RUN) for name, field in run_fields(stage)]
     extra = {"cache": CacheOption, "as_json": JsonOption}
     if stage.makes != "file":
         extra["out"] = OutOption
@@ -59,14 +60,6 @@ def _parameters(stage: Stage) -> Iterator[inspect.Parameter]:
         for name, annotation in extra.items()
     ]  # fmt: skip
     yield from sorted([*inputs, *options, *run], key=lambda each: each.default is not inspect.Parameter.empty)
-
-
-def _run_fields(stage: Stage) -> Iterator[tuple[str, Any]]:
-    if stage.has_numerics:
-        yield from Numerics.model_fields.items()
-    for name, item in Runtime.model_fields.items():
-        if name in stage.runtime or (name == _PROGRESS and stage.makes not in ("report", "file")):
-            yield name, item
 
 
 def _run(stage: Stage, given: Mapping[str, Any]) -> None:

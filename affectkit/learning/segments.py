@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from affectkit.errors import UsageError
-from affectkit.functionals import Functional, RowWindows, functionals, windows
 from affectkit.learning.features import Table, gather
 from affectkit.moments import TICK
 from affectkit.plugins import Example
+from affectkit.summaries import Functional, RowWindows, functionals, windows
 from affectkit.tasks import Task
 from affectkit.types import Bools, FeatureSequence, Floats, Indices
 

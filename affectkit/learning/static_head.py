@@ -19,13 +19,13 @@ from pydantic import Field, field_validator
 from affectkit import metrics
 from affectkit.config import Config, validate
 from affectkit.errors import HostileFile, UsageError
-from affectkit.functionals import FUNCTIONALS, SETS
 from affectkit.learning import features, saved_head
 from affectkit.learning.options import Seconds
 from affectkit.learning.saved_head import FILES
 from affectkit.learning.segments import Names, Recipe, Segments
 from affectkit.learning.windows import SECONDS_AT_TIME_LEVEL
 from affectkit.plugins import Auxiliary, Epoch, Example, Monitor
+from affectkit.summaries import FUNCTIONALS, SETS
 from affectkit.tasks import Level, Task
 from affectkit.types import Floats, without_face
 

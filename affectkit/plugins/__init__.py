@@ -30,7 +30,18 @@ from affectkit.plugins.protocols import (
     RawLabels,
     Units,
 )
-from affectkit.plugins.registry import GROUPS, Group, Nested, backbone, describe, get, identity, names, parse_options
+from affectkit.plugins.registry import (
+    GROUPS,
+    Group,
+    Nested,
+    backbone,
+    describe,
+    get,
+    identity,
+    name_of,
+    names,
+    parse_options,
+)
 
 __all__ = [
     "GROUPS",
@@ -64,6 +75,7 @@ __all__ = [
     "instance",
     "is_source",
     "loaded",
+    "name_of",
     "names",
     "parse_options",
     "weights",

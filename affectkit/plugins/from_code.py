@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import inspect
+import linecache
 import re
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
@@ -130,16 +133,28 @@ def _is_own(value: Any, module: str) -> bool:
 
 def _code_digest(plugin: type[Any]) -> str:
     """Of the file that a class is written in, or of its own lines where that is no file (a notebook)."""
-    try:
+    with suppress(OSError, TypeError):
         path = Path(inspect.getsourcefile(plugin) or "")
         if path.is_file():
             return sha256_file(path)
-        return hashlib.sha256(inspect.getsource(plugin).encode()).hexdigest()
-    except (OSError, TypeError):
-        raise UsageError(
-            f"the source of class {plugin.__name__} cannot be read, and its results could not be told from those of "
-            "another version: write it into a file"
-        ) from None
+    if lines := _lines_in_cell(plugin):
+        return hashlib.sha256(lines.encode()).hexdigest()
+    raise UsageError(
+        f"the source of class {plugin.__name__} cannot be read, and its results could not be told from those of "
+        "another version: write it into a file"
+    )
+
+
+def _lines_in_cell(plugin: type[Any]) -> str:
+    """A class's lines where its module is no file: in the notebook's cell that its methods are from."""
+    for method in vars(plugin).values():
+        code = getattr(getattr(method, "__func__", method), "__code__", None)
+        text = "".join(linecache.getlines(code.co_filename)) if code is not None else ""
+        with suppress(SyntaxError):
+            for node in ast.walk(ast.parse(text)):
+                if isinstance(node, ast.ClassDef) and node.name == plugin.__name__:
+                    return ast.get_source_segment(text, node) or ""
+    return ""
 
 
 def _state_digest(own: Any, name: str) -> str:

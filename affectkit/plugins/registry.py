@@ -12,7 +12,7 @@ from pydantic import ConfigDict, Field, model_validator
 
 from affectkit.config import Config, validate
 from affectkit.errors import UsageError, unknown
-from affectkit.plugins import from_code
+from affectkit.plugins import from_code, passed
 from affectkit.plugins.faults import Named, check_class
 
 Group = Literal["detectors", "backbones", "heads", "networks", "fusers", "datasets"]
@@ -48,6 +48,8 @@ def names(group: Group) -> list[str]:
 def get(group: Group, name: str) -> type[Any]:
     """The plugin class. Raises UsageError with the nearest accepted name, or for a package's plugin that is broken."""
     modules = _modules(group)
+    if not isinstance(plugin := passed.meant(group, name), str):
+        return from_code.from_class(plugin, group)
     if name not in modules:
         raise unknown(group.removesuffix("s"), name, modules)
     if not modules[name].startswith("affectkit."):
@@ -60,6 +62,7 @@ def get(group: Group, name: str) -> type[Any]:
 def backbone(name: str | type[Any] | object, options: Sequence[str] = ()) -> tuple[str, type[Any], Config]:
     """A backbone by plugin name, any timm model by its own, `file.py:Class`, a class or an instance:
     (artifact name, plugin, options). Raises UsageError."""
+    name = passed.meant("backbones", name)
     if not isinstance(name, str):
         return _backbone_of(name, options)
     if from_code.is_source(name):
@@ -70,6 +73,18 @@ def backbone(name: str | type[Any] | object, options: Sequence[str] = ()) -> tup
         return name, plugin, parse_options(plugin, options, name)
     plugin = get("backbones", "timm")
     return name, plugin, parse_options(plugin, [f"model={name}", *options], name)
+
+
+def name_of(group: Group, plugin: Any) -> str:
+    """The name of a plugin that is passed as a class or an instance, by which it is found while the process lasts; of
+    one that is registered its own. Raises UsageError for a class with the name of another plugin."""
+    modules = _modules(group)
+    for name, module in modules.items():
+        if getattr(plugin, "__module__", "") == module and get(group, name) is plugin:
+            return name
+    if (name := getattr(plugin, "__name__", "")) in modules:
+        raise UsageError(f"{group.removesuffix('s')} '{name}' is there already: call the class something else")
+    return passed.remember(group, plugin)
 
 
 def parse_options(plugin: type[Any], given: Iterable[str], name: str) -> Config:

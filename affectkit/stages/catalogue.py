@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from functools import cache
 from importlib import import_module
+from keyword import iskeyword
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,6 +26,12 @@ class Entry:
         """As recipes have it."""
         return self.command.replace(" ", "-")
 
+    @property
+    def function(self) -> str:
+        """As Python has it: its command's words, or its module's where those are a keyword."""
+        name = self.name.replace("-", "_")
+        return self.module.rpartition(".")[2] if iskeyword(name) else name
+
     def load(self) -> Stage:
         """The stage itself."""
         return _loaded(self.module)
@@ -35,6 +42,12 @@ def entries() -> dict[str, Entry]:
     """Every stage by its name in recipes."""
     stages = [_entry(name) for name in sorted(os.listdir(_FOLDER)) if name.endswith(".py")]  # noqa: PTH208
     return {stage.name: stage for stage in stages if stage is not None}
+
+
+@cache
+def functions() -> dict[str, Entry]:
+    """Every stage by its name in Python."""
+    return {entry.function: entry for entry in entries().values()}
 
 
 def get(name: str) -> Stage:

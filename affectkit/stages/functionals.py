@@ -16,13 +16,13 @@ from pydantic import Field, model_validator
 from affectkit.config import Config
 from affectkit.digests import Digests
 from affectkit.errors import ClipError, unknown
-from affectkit.functionals import FUNCTIONALS, SETS, Functional, Summary, summaries
 from affectkit.stages.inputs import artifacts, clips
 from affectkit.stages.map_stage import MapStage, Sink, Told, checked, chosen, entries_of
 from affectkit.stages.row_counts import counted, row_notices, seen_in
 from affectkit.stages.stage import Context
 from affectkit.store import Artifact, Features, Schema, features_schema
 from affectkit.store import features as column_of
+from affectkit.summaries import FUNCTIONALS, SETS, Functional, Summary, summaries
 from affectkit.tables.ids import ClipChoice
 from affectkit.types import FeatureSequence
 

@@ -9,11 +9,11 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from affectkit.functionals.extremes import consecutive, extremes
-from affectkit.functionals.fits import FITTED, Matrix, fit
-from affectkit.functionals.names import FUNCTIONALS, Functional
-from affectkit.functionals.windows import RowWindows, windows
 from affectkit.moments import Indices
+from affectkit.summaries.extremes import consecutive, extremes
+from affectkit.summaries.fits import FITTED, Matrix, fit
+from affectkit.summaries.names import FUNCTIONALS, Functional
+from affectkit.summaries.windows import RowWindows, windows
 from affectkit.types import Bools, Floats
 
 _BLOCK = 1 << 19  # numbers that are worked on together

@@ -15,8 +15,8 @@ Sets: `sun-visual` and `sun-audio` are those of SUN (arXiv 2403.12609); `fun` is
 (Kaya, Gürpınar & Salah 2017), whose curves were fitted over the frame's index instead.
 """
 
-from affectkit.functionals.names import FUNCTIONALS, SETS, Functional
-from affectkit.functionals.summary import Summary, functionals, summaries
-from affectkit.functionals.windows import RowWindows, windows
+from affectkit.summaries.names import FUNCTIONALS, SETS, Functional
+from affectkit.summaries.summary import Summary, functionals, summaries
+from affectkit.summaries.windows import RowWindows, windows
 
 __all__ = ["FUNCTIONALS", "SETS", "Functional", "RowWindows", "Summary", "functionals", "summaries", "windows"]

@@ -1,0 +1,49 @@
+"""What a function returns of a stage's result, and what a path that a command printed is opened as."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from affectkit.api.clip_tables import FaceTable, FeatureTable, PredictionTable, SoundTable
+from affectkit.api.outputs import ScoreReport, StageOutput, StageReport, TrainedModel, WrittenFile
+from affectkit.stages.stage import Result
+from affectkit.store import Artifact, is_artifact
+from affectkit.store.kinds import TRAINED
+
+Output = StageOutput | WrittenFile
+
+
+def of_result(result: Result) -> Output:
+    """What a function returns of a stage's result."""
+    if result.artifact is None:
+        return WrittenFile(result.path, result)
+    return _class_of(result.artifact)(result.artifact, result)
+
+
+def open_output(path: Any) -> Output:
+    """What a command printed or a function returned: an artifact, a selection of one, `PATH:layer_07`, or a file.
+
+    Raises UsageError where there is nothing of the kind.
+    """
+    text = str(path)
+    folder, _, layer = text.rpartition(":")
+    if folder and not is_artifact(Path(text)) and is_artifact(Path(folder)):
+        return FeatureTable(Artifact(Path(folder)), layer=layer)
+    place = Path(text).expanduser()
+    if not is_artifact(place) and place.is_file():
+        return WrittenFile(place)
+    artifact = Artifact(place)
+    return _class_of(artifact)(artifact)
+
+
+def _class_of(artifact: Artifact) -> type[StageOutput]:
+    """What is returned of an artifact: of a table by its columns, whichever stage made it."""
+    if artifact.stage.table is None:
+        is_scores = artifact.stage.stage in ("evaluate", "compare")
+        return TrainedModel if artifact.stage.stage in TRAINED else ScoreReport if is_scores else StageReport
+    columns = artifact.schema.columns
+    return next((kind for name, kind in _BY_COLUMN.items() if name in columns), FeatureTable)
+
+
+_BY_COLUMN: dict[str, type[StageOutput]] = {"boxes": FaceTable, "samples": SoundTable, "scores": PredictionTable}
