@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
@@ -139,21 +140,27 @@ class MapStage(Stage):
 
         tables = cache.variants(self.folder, name, identity, out)
         sources = self.sources(given, cache.digests(context.runtime.rehash))
+        lacking = functools.cache(partial(pending, sources=sources, runtime=context.runtime))
         artifact, choice = table_of(
-            tables, len(sources), partial(pending, sources=sources, runtime=context.runtime),
+            tables, len(sources), lacking,
             asked=self.asked(given, context), here=partial(self.recorded, given, context), create=create, out=out,
         )  # fmt: skip
-        selected = artifact.select(sources, self.entries(given))
-        missing = pending(artifact, sources, context.runtime)
-        notices, unit = (*self.notices(given), *choice), self.unit(given)
+        selected, missing = artifact.select(sources, self.entries(given)), lacking(artifact)
+        outcome = Outcome(
+            selected.path, selected, failed=_failed(artifact, sources, missing),
+            notices=(*self.notices(given), *choice), unit=self.unit(given), pending=tuple(missing),
+        )  # fmt: skip
         if artifact.dry:
-            failed = _failed(artifact, sources, missing)
-            cached = len(sources) - len(missing) - len(failed)
-            return Outcome(
-                selected.path, selected, cached, failed=failed, notices=notices, unit=unit, pending=tuple(missing)
-            )
+            return replace(outcome, cached=len(sources) - len(missing) - len(outcome.failed))
+        return self._finished(outcome, given, artifact, sources, context)
+
+    def _finished(
+        self, outcome: Outcome, given: Any, artifact: Artifact, sources: Mapping[str, str], context: Context
+    ) -> Outcome:
+        """The outcome after its pending clips are computed and sealed."""
+        missing = list(outcome.pending)
         total = self.rows_of(given, missing)
-        with meter(self.title(given), len(missing), unit, context.runtime.progress, total) as counter:
+        with meter(self.title(given), len(missing), outcome.unit, context.runtime.progress, total) as counter:
             sink = Sink(artifact, sources, counter)
             try:
                 if missing:
@@ -167,11 +174,11 @@ class MapStage(Stage):
             artifact.seal(sink.failures)
         failed = _failed(artifact, sources)
         lost = {failure.clip for failure in failed}
-        lines, counts = self.tell(given, selected, [clip for clip in sources if clip not in lost])
-        return Outcome(
-            selected.path, selected, len(sources) - sink.computed - len(failed), failed=failed,
-            notices=(*notices, *lines), computed=sink.computed, partial=sink.partial, rows=counter.rows,
-            seconds=counter.seconds if missing else 0.0, unit=unit, damaged=tuple(sink.damaged), counts=counts,
+        lines, counts = self.tell(given, outcome.artifact, [clip for clip in sources if clip not in lost])
+        return replace(
+            outcome, cached=len(sources) - sink.computed - len(failed), failed=failed, pending=(),
+            notices=(*outcome.notices, *lines), computed=sink.computed, partial=sink.partial, rows=counter.rows,
+            seconds=counter.seconds if missing else 0.0, damaged=tuple(sink.damaged), counts=counts,
         )  # fmt: skip
 
     def lines(self, result: Result) -> Iterator[str | Table]:
@@ -182,13 +189,14 @@ class MapStage(Stage):
         if result.failed:
             count = "1 clip" if len(result.failed) == 1 else f"{len(result.failed)} clips"
             more = f", the first {LISTED} are listed" if len(result.failed) > LISTED else ""
-            is_listed = any(failure.key in result.artifact.failed() for failure in result.failed)
+            recorded = result.artifact.failed()
+            is_listed = any(failure.key in recorded for failure in result.failed)
             yield f"{count} failed{more}" + (f"; causes are in {result.folder / 'failures.jsonl'}" if is_listed else "")
         if is_wanted():
-            partial = f", {result.partial} partial" if result.partial else ""
+            damaged = f", {result.partial} partial" if result.partial else ""
             rate = f", {result.rate:,.0f} {result.unit}/s" if result.rows else ""
             failed = len(result.failed)
-            yield f"{result.computed} clips computed{partial}, {result.cached} cached, {failed} failed{rate}"
+            yield f"{result.computed} clips computed{damaged}, {result.cached} cached, {failed} failed{rate}"
 
     def json(self, result: Result) -> dict[str, Any]:
         assert isinstance(result, Outcome)
