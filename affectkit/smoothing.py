@@ -6,6 +6,7 @@ score: it takes part in nothing.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -128,3 +129,11 @@ def _median(rows: Floats, time: Floats, half_width: float) -> Floats:
 
 def _middles(count: NDArray[np.intp]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     return (count - 1) // 2, count // 2
+
+
+@dataclass(frozen=True)
+class Smoothing:
+    """A window and how many seconds it reaches to either side; 0 is no smoothing."""
+
+    kind: Kind
+    half_width: float

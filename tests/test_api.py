@@ -27,7 +27,7 @@ from affectkit.config import Config
 from affectkit.recipes.steps import settings_of
 from affectkit.stages import catalogue
 from affectkit.stages import inputs as what
-from affectkit.stages.fit_stage import KeptInterrupt
+from affectkit.stages.resumable import KeptInterrupt
 from affectkit.stages.stage import Stage
 from affectkit.stages.train_head import TrainHead
 from affectkit.store import Cache, features_schema, open_artifact, open_features

@@ -24,7 +24,7 @@ from affectkit.config import Runtime
 from affectkit.errors import UsageError
 from affectkit.plugins import Epoch, Outputs
 from affectkit.stages.finetune import FinetuneConfig, finetune
-from affectkit.stages.fit_stage import Stopped
+from affectkit.stages.resumable import Stopped
 from affectkit.stages.train import Trained
 from affectkit.stages.training_data import AuxiliarySource
 from affectkit.store import Artifact, Cache, Features

@@ -21,7 +21,7 @@ from affectkit.config import Runtime
 from affectkit.errors import MissingExtra, UsageError
 from affectkit.heads import lstm
 from affectkit.plugins import Epoch
-from affectkit.stages.fit_stage import Stopped
+from affectkit.stages.resumable import Stopped
 from affectkit.stages.train import TrainConfig, Trained, train
 from affectkit.store import Artifact, Cache, Features, atomic, features_schema
 from affectkit.store.upkeep import leftovers, remove
@@ -187,13 +187,13 @@ def test_a_seed_that_was_being_kept_is_trained_again(
     tmp_path: Path, features: Artifact, labels: Path, end: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A kill between the files of a finished seed."""
-    from affectkit.stages import fit_stage
+    from affectkit.stages import resumable
 
     def killed(path: Path) -> None:
         raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr(fit_stage, "fsync", killed)
+        patch.setattr(resumable, "fsync", killed)
         with pytest.raises(Killed):
             fit(tmp_path / "cache", features, labels)
     trained = end()

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from store_tables import SCHEMAS, artifact, record, write
 
-from affectkit.stages.fit_stage import MARK, Unfinished
+from affectkit.stages.resumable import MARK, Unfinished
 from affectkit.store import Artifact, Cache
 from affectkit.store.atomic import TEMPORARY, ending, temporary_name
 from affectkit.store.export import export

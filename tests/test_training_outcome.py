@@ -7,8 +7,8 @@ import pytest
 
 from affectkit import tasks
 from affectkit.plugins import Epoch, Example, get, parse_options
-from affectkit.stages.fit_stage import collapse, lines, outcome
 from affectkit.stages.training_cautions import cautions
+from affectkit.stages.training_outcome import collapse, outcome, outcome_lines
 from affectkit.types import FeatureSequence
 
 WIDE = 1280
@@ -27,7 +27,7 @@ def test_the_best_epoch_and_why_it_stopped() -> None:
     assert outcome(history([0.1, 0.2]), "ccc", stopped=True)["stopped"] == "Ctrl-C"
     once = outcome(history([float("nan")], epochs=1), "ccc")
     assert (once["stopped"], once["best"]) == ("fitted at once", None)
-    assert lines({"0": found, "1": once}) == [
+    assert outcome_lines({"0": found, "1": once}) == [
         "seed 0: best epoch 2 of 4; stopped: no better validation score in 2 epochs"
     ]
 

@@ -19,7 +19,7 @@ from affectkit.api.arguments import REQUIRED, Argument, Reader, TableFiles, argu
 from affectkit.errors import Notice, UsageError, unknown
 from affectkit.progress import chosen
 from affectkit.stages import catalogue
-from affectkit.stages.fit_stage import KeptInterrupt
+from affectkit.stages.resumable import KeptInterrupt
 from affectkit.stages.stage import Result, Stage
 
 _LISTED = 3

@@ -18,7 +18,7 @@ from affectkit.errors import AffectkitError
 from affectkit.learning.processes import NoMemory, Processes
 from affectkit.progress import chosen
 from affectkit.stages.catalogue import Entry
-from affectkit.stages.fit_stage import KeptInterrupt
+from affectkit.stages.resumable import KeptInterrupt
 from affectkit.stages.stage import Context, Result, Stage, Table
 from affectkit.store import Cache
 

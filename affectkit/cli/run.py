@@ -19,8 +19,8 @@ from affectkit.recipes import at_hand, check, read
 from affectkit.recipes.draft import Draft
 from affectkit.recipes.report import Section, folder_of, score_tables, write_summary
 from affectkit.recipes.run import Made, Row, Session, dry_run, notes_of, run_all
-from affectkit.stages.fit_stage import KeptInterrupt
 from affectkit.stages.map_stage import LISTED
+from affectkit.stages.resumable import KeptInterrupt
 
 ChangesOption = Annotated[
     list[str] | None,

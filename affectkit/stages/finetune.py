@@ -27,14 +27,15 @@ from affectkit.learning import saved
 from affectkit.learning.processes import Processes
 from affectkit.plugins import Epoch, Interrupted, Network, Units
 from affectkit.prefetch import worker_count
-from affectkit.stages import fit_stage, reports
+from affectkit.stages import reports
 from affectkit.stages.batches import Lengths
 from affectkit.stages.embed import notices as about_licence
-from affectkit.stages.fit_stage import Partly, Unfinished, collapse, fitted, outcome, training_said
 from affectkit.stages.inputs import artifacts, auxiliary, file, labels, splits
+from affectkit.stages.resumable import Partly, Unfinished, fitted
 from affectkit.stages.stage import TRAINING, TRAINING_KEPT, Context, Result, Stage, Table
 from affectkit.stages.train import Trained, lineage
 from affectkit.stages.training_data import AuxiliarySource, NetworkData, network_data
+from affectkit.stages.training_outcome import check_tensorboard, collapse, curves, outcome, training_said
 from affectkit.stages.tune import watched
 from affectkit.store import Artifact, Cache
 from affectkit.store.atomic import write_text
@@ -79,7 +80,7 @@ def finetune(
     An interrupted training is gone on with by the same call. Auxiliary tasks come from faces or audio artifacts of
     their own. Raises `Stopped` for Ctrl-C where there is a network already.
     """
-    fit_stage.check(tensorboard)
+    check_tensorboard(tensorboard)
     processes = Processes.here()
     task = tasks.get(config.task)
     plugin = plugins.get("networks", config.network)
@@ -200,7 +201,7 @@ class _Finetuning:
         first, options, seed = self.world.first, self.network.options, self.config.seed
         show = self.runtime.progress if first else False
         with (
-            fit_stage.curves(self.tensorboard if first else None, seed, self.tasks[0].metric) as log,
+            curves(self.tensorboard if first else None, seed, self.tasks[0].metric) as log,
             watched(self.config.network, _UNITS[self.plugin.kind], options.epochs, show) as shown,
         ):
 

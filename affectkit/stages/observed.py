@@ -21,7 +21,7 @@ from affectkit.smoothing import smooth
 from affectkit.types import Bools, FeatureSequence, Floats
 
 if TYPE_CHECKING:
-    from affectkit.stages.smooth import Smoothing
+    from affectkit.smoothing import Smoothing
 
 REACH = 1.0  # s
 _ROUNDING = 1e-6  # s

@@ -25,6 +25,7 @@ from affectkit.errors import UsageError
 from affectkit.learning import saved
 from affectkit.plugins import Example, Units
 from affectkit.prefetch import worker_count
+from affectkit.smoothing import Smoothing
 from affectkit.speech.windows import touches
 from affectkit.stages import smooth
 from affectkit.stages import smooth as smooth_module
@@ -37,7 +38,7 @@ from affectkit.stages.map_stage import MapStage, Outcome, Sink, Told, checked, c
 from affectkit.stages.observed import REACH, Observed, smoothed_within
 from affectkit.stages.replay import media_suffixes, replay
 from affectkit.stages.row_counts import counted, score_notices, seen_in
-from affectkit.stages.smooth import Choice, Smoothing
+from affectkit.stages.smooth import Choice
 from affectkit.stages.stage import Context
 from affectkit.stages.train import load_heads, read_report, stored_task
 from affectkit.stages.training_data import sequences

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -18,7 +17,7 @@ from affectkit import metrics
 from affectkit.errors import UsageError
 from affectkit.moments import interpolate
 from affectkit.plugins import Example
-from affectkit.smoothing import Kind
+from affectkit.smoothing import Kind, Smoothing
 from affectkit.stages.observed import REACH, Observed, smoothed_within
 from affectkit.tasks import Task
 from affectkit.types import Floats
@@ -26,14 +25,6 @@ from affectkit.types import Floats
 Choice = Kind | Literal["none"]
 LONGEST = 600.0  # s, of a half-width
 HALF_WIDTHS = (0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0, 5.0, 7.0, 10.0)
-
-
-@dataclass(frozen=True)
-class Smoothing:
-    """A window and how many seconds it reaches to either side; 0 is no smoothing."""
-
-    kind: Kind
-    half_width: float
 
 
 def agree(kind: Choice | None, half_width: float | str | None, task: Task) -> None:

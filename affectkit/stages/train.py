@@ -19,12 +19,13 @@ from affectkit.devices import resolve
 from affectkit.errors import UsageError
 from affectkit.plugins import Epoch, Interrupted, Monitor
 from affectkit.progress import display
-from affectkit.stages import fit_stage, reports, smooth
+from affectkit.stages import reports, smooth
 from affectkit.stages import smooth as smooth_module
-from affectkit.stages.fit_stage import Partly, Unfinished, collapse, fitted, outcome
 from affectkit.stages.reports import history_of
+from affectkit.stages.resumable import Partly, Unfinished, fitted
 from affectkit.stages.smooth import Choice
 from affectkit.stages.training_data import AuxiliarySource, HeadData, head_data
+from affectkit.stages.training_outcome import check_tensorboard, collapse, curves, outcome
 from affectkit.store import Artifact, Cache, Features, ancestors
 from affectkit.store.atomic import write_text
 from affectkit.store.kinds import TRAINED, wrong_kind
@@ -77,7 +78,7 @@ def train(
     An interrupted training is gone on with by the same call (`Unfinished`). `needs_val`: raise UsageError where there
     are no val clips. Raises `Stopped` for Ctrl-C where there is a head already.
     """
-    fit_stage.check(tensorboard)
+    check_tensorboard(tensorboard)
     task = tasks.get(config.task)
     plugin = plugins.get("heads", config.head)
     options = plugins.parse_options(plugin, config.option, config.head)
@@ -216,7 +217,7 @@ class Training:
         if seeds > 1:
             what += f" ({seed - self.config.seed + 1} of {seeds})"
         with (
-            fit_stage.curves(self.tensorboard, seed, self.task.metric) as log,
+            curves(self.tensorboard, seed, self.task.metric) as log,
             _bar(what, self.runtime) as show,
         ):
 

@@ -9,11 +9,12 @@ from typing import Any
 
 from affectkit.errors import UsageError
 from affectkit.stages.cross_validate import cross_validate
-from affectkit.stages.fit_stage import Kept, training_said
 from affectkit.stages.inputs import artifacts, auxiliary, file, labels, splits, value
+from affectkit.stages.resumable import Kept
 from affectkit.stages.stage import TRAINING, TRAINING_KEPT, Context, Result, Stage, Table
 from affectkit.stages.train import TrainConfig, train
 from affectkit.stages.training_data import AuxiliarySource
+from affectkit.stages.training_outcome import training_said
 from affectkit.stages.tune import Tuned, tune
 from affectkit.store import Features
 from affectkit.tables.labels import Labels
