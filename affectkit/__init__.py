@@ -14,9 +14,11 @@ printed. Nothing is imported until it is used: types and signatures are in `__in
 __version__ = "0.1.0"
 
 _ERRORS = ("AffectkitError", "UsageError", "MissingFile", "HostileFile", "MissingExtra", "Notice")
-_OUTPUTS = ("StageOutput", "TrainedModel", "StageReport", "ScoreReport", "WrittenFile")
+_OUTPUTS = ("StageOutput", "StageReport", "ScoreReport", "WrittenFile")
 _TABLES = ("ClipTable", "FaceTable", "SoundTable", "FeatureTable", "PredictionTable")
-_CLASSES = {"errors": _ERRORS, "api.outputs": _OUTPUTS, "api.clip_tables": _TABLES}
+_CLASSES = {
+    "errors": _ERRORS, "api.clip_tables": _TABLES, "api.models": ("TrainedModel",), "api.outputs": _OUTPUTS,
+}  # fmt: skip
 
 
 def __getattr__(name: str) -> object:
@@ -41,4 +43,4 @@ def __dir__() -> list[str]:
     from importlib import import_module
 
     functions = import_module("affectkit.stages.catalogue").functions()
-    return sorted({*globals(), *_ERRORS, *_OUTPUTS, *_TABLES, *functions, "open"})
+    return sorted({*globals(), *sum(_CLASSES.values(), ()), *functions, "open"})

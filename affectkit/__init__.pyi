@@ -14,11 +14,13 @@ from affectkit.api.clip_tables import (
     PredictionTable,
     SoundTable,
 )
+from affectkit.api.models import (
+    TrainedModel,
+)
 from affectkit.api.outputs import (
     ScoreReport,
     StageOutput,
     StageReport,
-    TrainedModel,
     WrittenFile,
 )
 from affectkit.errors import (

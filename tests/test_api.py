@@ -188,6 +188,14 @@ def test_clips_that_failed_are_told_once_and_kept(made: Made) -> None:
     assert made.features.failed == {} and made.features.exit_code == 0
 
 
+def test_clips_that_are_cut_off_are_told(made: Made, tmp_path: Path) -> None:
+    whole = make_clip(tmp_path / "whole.mkv", 60).read_bytes()
+    (tmp_path / "cut.mkv").write_bytes(whole[: len(whole) * 2 // 3])
+    with pytest.warns(ak.Notice, match=r"1 clip read as far as possible \(cut: .*\): \.partial has all of them"):
+        faces = ak.extract_faces(tmp_path / "cut.mkv", detector="centerface", device="cpu", cache=made.cache)
+    assert faces.partial == ["cut"] and faces.failed == {} and faces.exit_code == 0
+
+
 def test_features(made: Made) -> None:
     features = made.features
     assert isinstance(features, ak.FeatureTable) and isinstance(features["clip-1"], FeatureSequence)

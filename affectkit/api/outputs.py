@@ -1,4 +1,4 @@
-"""What the Python functions return, but for tables by clip: models, reports, files; and what all outputs have."""
+"""What all outputs of the Python functions have, and those that are no tables by clip: reports and files."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from affectkit import tasks
 from affectkit.errors import AffectkitError
 from affectkit.stages import catalogue, reports
 from affectkit.stages.fit_stage import FitStage
@@ -20,8 +19,6 @@ from affectkit.store.kinds import MAKES, TRAINED
 
 if TYPE_CHECKING:
     import pandas as pd
-
-    from affectkit.api.clip_tables import PredictionTable
 
 SOME_FAILED = 3
 
@@ -103,32 +100,6 @@ class StageOutput:
     def __repr__(self) -> str:
         counts = ", ".join(f"{name} {value}" for name, value in self._counts().items())
         return f"<{type(self).__name__} {self.artifact.stage.name}{': ' if counts else ''}{counts}; {self.path}>"
-
-
-class TrainedModel(StageOutput):
-    """A head or a fine-tuned network, what `train_head` and `finetune` return."""
-
-    @property
-    def task(self) -> tasks.Task:
-        """What it predicts."""
-        return tasks.Task.model_validate(self.report["task"])
-
-    @property
-    def val_score(self) -> float:
-        """The task's metric on the validation clips, the mean over seeds; NaN where there were none."""
-        mean = self.report["val_score"]["mean"]
-        return float("nan") if mean is None else float(mean)
-
-    def predict(self, inputs: Any, **options: Any) -> PredictionTable:
-        """Scores from features (of a network: crops or sound) or from media: `affectkit.predict` of this model."""
-        import affectkit
-
-        table: PredictionTable = affectkit.predict(self, inputs, **options)
-        return table
-
-    def _counts(self) -> dict[str, Any]:
-        score = self.report["val_score"]
-        return {f"val {score['metric']}": "none" if score["mean"] is None else f"{score['mean']:.4f}"}
 
 
 class StageReport(StageOutput):

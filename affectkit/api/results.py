@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from affectkit.api.clip_tables import FaceTable, FeatureTable, PredictionTable, SoundTable
-from affectkit.api.outputs import ScoreReport, StageOutput, StageReport, TrainedModel, WrittenFile
+from affectkit.api.models import TrainedModel
+from affectkit.api.outputs import ScoreReport, StageOutput, StageReport, WrittenFile
 from affectkit.stages.stage import Result
 from affectkit.store import Artifact, is_artifact
 from affectkit.store.kinds import TRAINED
