@@ -25,7 +25,7 @@ from affectkit.store.atomic import TEMPORARY
 
 CLIPS = 24
 # Every clip is committed at once, so that a moment can be told by the number of parts.
-CHILD = "import affectkit.stages.map_stage as m; m._COMMIT_SECONDS = 0; from affectkit.cli import main; main()"
+CHILD = "import affectkit.stages.sink as m; m._COMMIT_SECONDS = 0; from affectkit.cli import main; main()"
 
 
 class Job(NamedTuple):

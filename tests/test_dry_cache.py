@@ -13,7 +13,8 @@ from affectkit.config import Runtime
 from affectkit.digests import Digests
 from affectkit.errors import UsageError
 from affectkit.stages.catalogue import entries, maker
-from affectkit.stages.map_stage import MapStage, Sink
+from affectkit.stages.map_stage import MapStage
+from affectkit.stages.sink import Sink
 from affectkit.stages.stage import Context
 from affectkit.store import Artifact, Cache, Features, NotMade, Schema, features_schema
 from affectkit.weights import hub

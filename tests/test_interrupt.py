@@ -45,16 +45,16 @@ main()
 """Ctrl-C when so many modules were looked for; the first two are affectkit and affectkit.cli, which import nothing."""
 AT_ROWS = """
 import os, signal, sys
-from affectkit.stages import map_stage
-number, at, rows, plain = getattr(signal, sys.argv.pop(1)), int(sys.argv.pop(1)), 0, map_stage.Sink.count
-map_stage._COMMIT_SECONDS = 0
+from affectkit.stages import sink
+number, at, rows, plain = getattr(signal, sys.argv.pop(1)), int(sys.argv.pop(1)), 0, sink.Sink.count
+sink._COMMIT_SECONDS = 0
 def count(self, more):
     global rows
     plain(self, more)
     rows += more
     if rows == at:
         os.kill(os.getpid(), number)
-map_stage.Sink.count = count
+sink.Sink.count = count
 from affectkit.cli import main
 main()
 """

@@ -23,7 +23,7 @@ from affectkit import progress
 from affectkit.downloads import fetching
 from affectkit.plugins import Epoch
 from affectkit.progress import Display, chosen, display, doing, part_of
-from affectkit.stages.map_stage import Meter, meter
+from affectkit.stages.sink import Meter, meter
 from affectkit.stages.tune import watched
 
 EXTRACT = ["extract", "faces", "clips", "--detector", "centerface", "--size", "32", "--device", "cpu"]

@@ -20,7 +20,7 @@ from test_imports import run as run_lines
 
 from affectkit import metrics, tasks
 from affectkit.datasets import table
-from affectkit.stages import map_stage
+from affectkit.stages.sink import Sink
 from affectkit.store import Artifact
 
 TWICE = RECIPE.replace(
@@ -489,7 +489,7 @@ def test_a_run_that_was_killed_is_gone_on_with(done: Path, place: Path, child: C
 
 SLOW = """
 import time
-import affectkit.stages.map_stage as m
+import affectkit.stages.sink as m
 from affectkit.training import resume
 m._COMMIT_SECONDS, resume.SECONDS, resume.SHARE = 0, 0.0, 1e9
 end = m.Sink.end
@@ -502,15 +502,15 @@ main()
 def test_an_interrupted_run_is_gone_on_with(
     done: Path, place: Path, affectkit: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ended = map_stage.Sink.end
+    ended = Sink.end
 
-    def stop(self: map_stage.Sink, clip: str, *rest: Any) -> None:
+    def stop(self: Sink, clip: str, *rest: Any) -> None:
         ended(self, clip, *rest)
         if clip == "train2":
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(map_stage.Sink, "end", stop)
+        patched.setattr(Sink, "end", stop)
         said = affectkit(*LINE)
     assert said.returncode == 130
     assert "interrupted; finished steps and clips are kept, repeat the command to go on" in said.stderr

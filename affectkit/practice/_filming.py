@@ -14,7 +14,7 @@ from affectkit.practice._scenes import Scene
 from affectkit.practice.animated_face import Frame
 from affectkit.practice.demo_voice import SAMPLING_RATE
 from affectkit.practice.settings import Plan
-from affectkit.stages.map_stage import Meter
+from affectkit.stages.sink import Meter
 
 Seen = Callable[[int, int, Frame], None]
 """Called with the number of a frame (from 0), of a person (from 0) and the picture of that person."""

@@ -13,7 +13,7 @@ from affectkit.practice._filming import each
 from affectkit.practice._folder import SetFolder
 from affectkit.practice.animated_face import PHOTO_SHA256, photograph
 from affectkit.practice.settings import PracticeConfig, planned
-from affectkit.stages.map_stage import meter
+from affectkit.stages.sink import meter
 from affectkit.store.atomic import explained, write_text
 
 GENERATOR_VERSION = 4  # bump when a picture, a sound or a label changes

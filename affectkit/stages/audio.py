@@ -22,8 +22,9 @@ from affectkit.media import MEDIA_SUFFIXES, Waveform, decoder_version, read_audi
 from affectkit.prefetch import ahead, worker_count
 from affectkit.stages.faces import clip_error
 from affectkit.stages.inputs import file, media
-from affectkit.stages.map_stage import MapStage, Sink, Told
+from affectkit.stages.map_stage import MapStage, Told
 from affectkit.stages.row_counts import sound_notices
+from affectkit.stages.sink import Sink
 from affectkit.stages.stage import Context, Need
 from affectkit.store import Artifact, Schema, waveforms_schema
 from affectkit.tables.source_digests import clip_entries, sound_sources

@@ -15,7 +15,7 @@ from affectkit.errors import ClipError, listed, named
 from affectkit.plugins import AudioBackbone
 from affectkit.prefetch import ahead, worker_count
 from affectkit.speech.windows import Windowing, touches
-from affectkit.stages.map_stage import Sink, checked
+from affectkit.stages.sink import Sink, checked
 from affectkit.store import Artifact
 from affectkit.tracks import decode_crops
 from affectkit.types import Bools, Floats

@@ -19,7 +19,7 @@ from affectkit.errors import ClipError, UsageError, require
 from affectkit.media import Sampling, VideoReader, scan
 from affectkit.plugins import RawLabels
 from affectkit.prefetch import worker_count
-from affectkit.stages.map_stage import meter
+from affectkit.stages.sink import meter
 from affectkit.tables.crops import crop_frames
 from affectkit.tables.label_doubts import constant_targets, time_doubts, value_doubts
 from affectkit.tables.labels import DatasetLabels

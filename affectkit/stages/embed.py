@@ -25,9 +25,10 @@ from affectkit.speech.windows import Windowing, whole_clips
 from affectkit.stages import finetuned_backbone
 from affectkit.stages.batches import Lengths, embed_crops, embed_windows
 from affectkit.stages.inputs import artifacts, clips
-from affectkit.stages.map_stage import MapStage, Sink, Told, chosen, entries_of
+from affectkit.stages.map_stage import MapStage, Told, chosen, entries_of
 from affectkit.stages.numerics import asked_numerics, recorded_numerics
 from affectkit.stages.row_counts import SEEN, counted, row_notices
+from affectkit.stages.sink import Sink
 from affectkit.stages.stage import Context
 from affectkit.store import Artifact, Schema, features_schema
 from affectkit.store.kinds import wrong_kind

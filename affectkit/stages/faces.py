@@ -40,8 +40,9 @@ from affectkit.media.sampling import Rate
 from affectkit.plugins import Detector
 from affectkit.prefetch import prefetched, worker_count
 from affectkit.stages.inputs import file, media, rates, value
-from affectkit.stages.map_stage import MapStage, Outcome, Sink, Told
+from affectkit.stages.map_stage import MapStage, Outcome, Told
 from affectkit.stages.row_counts import face_notices
+from affectkit.stages.sink import Sink
 from affectkit.stages.stage import Context
 from affectkit.store import Artifact, Schema, faces_schema
 from affectkit.store.atomic import explained

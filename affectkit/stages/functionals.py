@@ -17,8 +17,9 @@ from affectkit.config import Config
 from affectkit.digests import Digests
 from affectkit.errors import ClipError, unknown
 from affectkit.stages.inputs import artifacts, clips
-from affectkit.stages.map_stage import MapStage, Sink, Told, checked, chosen, entries_of
+from affectkit.stages.map_stage import MapStage, Told, chosen, entries_of
 from affectkit.stages.row_counts import counted, row_notices, seen_in
+from affectkit.stages.sink import Sink, checked
 from affectkit.stages.stage import Context
 from affectkit.store import Artifact, Features, Schema, features_schema
 from affectkit.store import features as column_of

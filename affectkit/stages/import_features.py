@@ -19,8 +19,9 @@ from affectkit.errors import ClipError, UsageError, listed, no_folder
 from affectkit.media import decoder_version, scan
 from affectkit.media.sampling import Rate
 from affectkit.stages.inputs import REQUIRED, clips, file
-from affectkit.stages.map_stage import MapStage, Sink, Told
+from affectkit.stages.map_stage import MapStage, Told
 from affectkit.stages.row_counts import counted, row_notices
+from affectkit.stages.sink import Sink
 from affectkit.stages.stage import Context
 from affectkit.stages.submit import display_intervals
 from affectkit.store import Artifact, Schema, features_schema

@@ -34,10 +34,11 @@ from affectkit.stages.embed import notices as about_licence
 from affectkit.stages.finetune import NAME as FINETUNE
 from affectkit.stages.finetune import read_report as read_network_report
 from affectkit.stages.inputs import Makes, artifacts, clips, file, value
-from affectkit.stages.map_stage import MapStage, Outcome, Sink, Told, checked, chosen, entries_of
+from affectkit.stages.map_stage import MapStage, Outcome, Told, chosen, entries_of
 from affectkit.stages.observed import REACH, Observed, smoothed_within
 from affectkit.stages.replay import media_suffixes, replay
 from affectkit.stages.row_counts import counted, score_notices, seen_in
+from affectkit.stages.sink import Sink, checked
 from affectkit.stages.smooth import Choice
 from affectkit.stages.stage import Context
 from affectkit.stages.train import load_heads, read_report, stored_task
