@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import typer
 from rich.table import Table as RichTable
 
-from affectkit.cli._inputs import parameters_of, value_of
-from affectkit.cli._options import RUN, CacheOption, DeviceOption, JsonOption, OutOption, parameter
+from affectkit.cli._inputs import parameters_of, value_of, with_paths
+from affectkit.cli._options import RUN, AsOption, CacheOption, DeviceOption, JsonOption, OutOption, parameter
 from affectkit.cli._results import as_line, columns, finish, log, log_table
 from affectkit.config import Config, Numerics, Runtime, validate
-from affectkit.errors import AffectkitError
+from affectkit.errors import AffectkitError, UsageError
 from affectkit.learning.processes import NoMemory, Processes
 from affectkit.progress import chosen
 from affectkit.stages.catalogue import Entry
 from affectkit.stages.fit_stage import KeptInterrupt
 from affectkit.stages.stage import Context, Result, Stage, Table
-from affectkit.store import Cache
+from affectkit.store import Cache, names
 
 COMPUTED = "What is computed"
 USAGE, INTERRUPTED = 2, 130
@@ -48,7 +49,7 @@ def _parameters(stage: Stage) -> Iterator[inspect.Parameter]:
     run = [parameter(name, field, panel=RUN) for name, field in _run_fields(stage)]
     extra = {"cache": CacheOption, "as_json": JsonOption}
     if stage.makes != "file":
-        extra["out"] = OutOption
+        extra |= {"out": OutOption, "name_given": AsOption}
     if stage.has_device:
         extra["device"] = DeviceOption
     defaults = {"device": "auto", "as_json": False}
@@ -71,10 +72,15 @@ def _run_fields(stage: Stage) -> Iterator[tuple[str, Any]]:
 
 def _run(stage: Stage, given: Mapping[str, Any]) -> None:
     processes = Processes.here()
+    name = given.get("name_given")
+    cache = Cache(given["cache"])
     try:
+        if name is not None:
+            names.check(name)
+        given = with_paths(stage, given, cache)
         config = _read(stage.Config, given)
         context = Context(
-            Cache(given["cache"]), _read(Runtime, given), given.get("device", "auto"), _read(Numerics, given),
+            cache, _read(Runtime, given), given.get("device", "auto"), _read(Numerics, given),
             None if stage.makes == "file" else given["out"],
         )  # fmt: skip
         stage.check_positions({one.name: given.get(one.name) for one in stage.positions})
@@ -96,7 +102,12 @@ def _run(stage: Stage, given: Mapping[str, Any]) -> None:
         _say_own(error)
         raise typer.Exit(USAGE) from None
     if processes.first:
-        present(stage, result, given["as_json"])
+        naming = name_result(cache, stage, result, name)
+        code = present(stage, result, given["as_json"], naming)
+        if naming.problem:
+            raise naming.problem
+        if code:
+            raise typer.Exit(code)
 
 
 def _read(model: type[Config], given: Mapping[str, Any]) -> Any:
@@ -111,19 +122,42 @@ def _say_own(error: AffectkitError) -> None:
         log(f"affectkit: {error}")
 
 
-def present(stage: Stage, result: Result, as_json: bool) -> None:
-    """Print a result: the path (or JSON) on stdout, lines for people on stderr; the exit code of what went wrong."""
+@dataclass(frozen=True)
+class Naming:
+    """The name that a result was given, a line where the name was another's before, and what came of it otherwise."""
+
+    name: str | None = None
+    note: str | None = None
+    problem: AffectkitError | None = None
+
+
+def name_result(cache: Cache, stage: Stage, result: Result, name: str | None) -> Naming:
+    """Note what was made as what is `latest`, and by its name. That the cache cannot be written matters to a name
+    alone: complete artifacts are served from a read-only one."""
+    if stage.makes == "file" or result.artifact is None:
+        return Naming()
+    try:
+        return Naming(name, names.keep(cache, result.path, result.artifact.stage.stage, name))
+    except AffectkitError as error:
+        if name is None:
+            return Naming()
+        return Naming(problem=UsageError(f"--as {name}: the name is not kept, all else is done: {error}"))
+
+
+def present(stage: Stage, result: Result, as_json: bool, naming: Naming) -> int:
+    """Print a result: the path (or JSON) on stdout, lines for people on stderr. Returns the exit code of what went
+    wrong."""
+    said = [f"note: {naming.note}"] if naming.note else []
+    about = {"name": naming.name} if naming.name else {}
     if result.outcome is not None:
-        finish(result, as_json)
-        return
-    for line in stage.lines(result):
+        return finish(result, as_json, said, about)
+    for line in [*stage.lines(result), *said]:
         if isinstance(line, Table):
             log_table(_drawn(line))
         else:
             log(line)
-    typer.echo(as_line(stage.json(result)) if as_json else result.printed or str(result.path))
-    if result.code:
-        raise typer.Exit(result.code)
+    typer.echo(as_line({**stage.json(result), **about}) if as_json else result.printed or str(result.path))
+    return result.code
 
 
 def _drawn(table: Table) -> RichTable:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,9 +14,12 @@ from affectkit.cli._options import INPUTS, parameter
 from affectkit.errors import UsageError
 from affectkit.stages import inputs as what
 from affectkit.stages.replay import media_suffixes
+from affectkit.stages.stage import Stage
 from affectkit.stages.train import AuxiliarySource
-from affectkit.store import Artifact, Features, open_artifact, open_features
+from affectkit.store import Artifact, Cache, Features, open_artifact, open_features
 from affectkit.store.features import names_features
+from affectkit.store.kinds import STAGES_OF
+from affectkit.store.names import resolve_column
 from affectkit.tables.frame_rates import frame_rates
 from affectkit.tables.labels import DatasetChoice, LabelChoice, MediaChoice
 from affectkit.tables.sources import clips_of
@@ -33,6 +37,46 @@ def parameters_of(one: what.Input) -> Iterator[inspect.Parameter]:
         yield from (parameter(*item, panel=INPUTS) for item in MediaChoice.model_fields.items())
     elif isinstance(one, what.Artifacts) and one.or_media:
         yield parameter("allow_outside", _OUTSIDE, panel=INPUTS)
+
+
+def with_paths(stage: Stage, given: Mapping[str, Any], cache: Cache) -> dict[str, Any]:
+    """What was given to a stage's command, with the path of every artifact in place of its name, `latest` or beginning.
+
+    Raises UsageError for a text that denotes none, or several.
+    """
+    resolved = dict(given)
+    for one in stage.inputs:
+        texts = given.get(one.name)
+        if texts and isinstance(one, what.Artifacts):
+            resolved[one.name] = (
+                [_artifact_path(one, text, cache) for text in texts] if one.many else _artifact_path(one, texts, cache)
+            )
+        elif texts and isinstance(one, what.Auxiliary):
+            resolved[one.name] = [_auxiliary_path(one, text, cache) for text in texts]
+    for name, field in stage.Config.model_fields.items():
+        extra = field.json_schema_extra
+        makes = extra.get("artifact") if isinstance(extra, dict) else None
+        if makes and given.get(name):
+            resolved[name] = resolve_column(cache, given[name], STAGES_OF[str(makes)], strict=False)
+    return resolved
+
+
+def _artifact_path(one: what.Artifacts, text: str, cache: Cache) -> str:
+    """Media and tables, which the input may be as well, are no artifacts: their paths stay as they are."""
+    is_table = "predictions" in one.makes and bool(Path(text).suffix or os.sep in text)
+    return resolve_column(cache, text, stages_of(one.makes), strict=not (one.or_media or is_table))
+
+
+def _auxiliary_path(one: what.Auxiliary, text: str, cache: Cache) -> str:
+    artifact, *rest = text.rsplit(":", 2)
+    if len(rest) < 2 or not artifact:
+        return text  # not what the option takes, which its reader says
+    return ":".join([resolve_column(cache, artifact, stages_of(one.makes)), *rest])
+
+
+def stages_of(makes: tuple[what.Makes, ...]) -> tuple[str, ...]:
+    """The stages whose artifacts an input takes."""
+    return tuple(stage for each in makes for stage in STAGES_OF.get(each, ()))
 
 
 def value_of(one: what.Input, given: Mapping[str, Any], before: Mapping[str, Any]) -> Any:

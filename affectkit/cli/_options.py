@@ -26,6 +26,12 @@ CacheOption = Annotated[
 OutOption = Annotated[
     Path | None, typer.Option("--out", help="name the artifact's folder by hand", rich_help_panel=OUTPUT)
 ]
+AsOption = Annotated[
+    str | None,
+    typer.Option(
+        "--as", help="name what is made: later commands take the name", metavar="NAME", rich_help_panel=OUTPUT
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="print the result as JSON", rich_help_panel=OUTPUT)]
 DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N", rich_help_panel=RUN)]
 ClipsOption = Annotated[

@@ -6,6 +6,7 @@ import json
 import math
 import re
 import sys
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import typer
@@ -53,12 +54,16 @@ def as_line(result: Any) -> str:
     return _SURROGATE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
-def finish(result: Result, as_json: bool) -> None:
-    """Print what the next command takes (or JSON) of a map stage; list what failed, and what the user must know; exit
-    with 3 if anything failed."""
+def finish(result: Result, as_json: bool, said: Sequence[str], about: Mapping[str, Any]) -> int:
+    """Print what the next command takes (or JSON) of a map stage; list what failed, and what the user must know.
+
+    Returns the exit code: 3 if anything failed. `said`: lines of the command's own; `about`: what it adds to JSON.
+    """
     outcome = result.outcome
     assert outcome is not None
-    typer.echo(as_line(_as_dict(result, outcome)) if as_json else str(result.path))
+    typer.echo(as_line({**_as_dict(result, outcome), **about}) if as_json else str(result.path))
+    for line in said:
+        log(line)
     for notice in result.notices:
         log(f"note: {notice}")
     for clip, problem in outcome.damaged[:LISTED]:
@@ -72,8 +77,7 @@ def finish(result: Result, as_json: bool) -> None:
         log(f"{count} failed{more}" + (f"; causes are in {where}" if outcome.failed else ""))
     if is_wanted():
         log(_summary(result, outcome))
-    if result.failed:
-        raise typer.Exit(SOME_FAILED)
+    return SOME_FAILED if result.failed else 0
 
 
 def _width(stream: Any, elsewhere: int) -> int | None:

@@ -13,12 +13,15 @@ from affectkit.cli._help import Commands
 from affectkit.cli._options import CacheOption, ClipsOption, JsonOption
 from affectkit.cli._results import SOME_FAILED, as_line, columns, log, print_table
 from affectkit.errors import AffectkitError
-from affectkit.store import Artifact, Cache, open_artifact, upkeep
+from affectkit.store import Artifact, Cache, names, open_artifact, upkeep
 from affectkit.store.export import FORMATS, export
 from affectkit.tables.ids import choose
 
 ArtifactArgument = Annotated[
-    Path, typer.Argument(help="what a command printed, or an artifact's folder", metavar="ARTIFACT")
+    str,
+    typer.Argument(
+        help="what a command printed, its name (--as), latest, or the beginning of a folder's name", metavar="ARTIFACT"
+    ),
 ]
 
 
@@ -61,9 +64,9 @@ def _row(artifact: Artifact) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def show(artifact: ArtifactArgument) -> None:
+def show(artifact: ArtifactArgument, cache: CacheOption = None) -> None:
     """Print what an artifact is and how it was made."""
-    opened = open_artifact(artifact)
+    opened = opened_by(artifact, cache)
     about = opened.stage.model_dump(mode="json", exclude={"table"})
     if opened.stage.table is not None:
         held = opened.current()
@@ -76,9 +79,14 @@ def show(artifact: ArtifactArgument) -> None:
     typer.echo(json.dumps(about, indent=2, ensure_ascii=False))
 
 
-def verify(artifact: ArtifactArgument) -> None:
+def opened_by(text: str, cache: Path | None) -> Artifact:
+    """The artifact that an argument denotes."""
+    return open_artifact(names.resolve(Cache(cache), text))
+
+
+def verify(artifact: ArtifactArgument, cache: CacheOption = None) -> None:
     """Recompute every clip's digest; exit 3 if any byte has changed."""
-    problems = list(upkeep.verify(open_artifact(artifact)))
+    problems = list(upkeep.verify(opened_by(artifact, cache)))
     for clip, problem in problems:
         log(f"damaged: {clip or artifact}: {problem}")
     typer.echo(f"{len(problems)} damaged")
@@ -88,12 +96,12 @@ def verify(artifact: ArtifactArgument) -> None:
 
 def why_miss(
     artifact: ArtifactArgument,
-    other: Annotated[Path | None, typer.Argument(help="compare with this one (default: the most similar)")] = None,
+    other: Annotated[str | None, typer.Argument(help="compare with this one (default: the most similar)")] = None,
     cache: CacheOption = None,
 ) -> None:
     """Print the fingerprint inputs in which two artifacts differ: why the second was not reused for the first."""
-    here = open_artifact(artifact)
-    there = open_artifact(other) if other else upkeep.nearest(here, Cache(cache))
+    here = opened_by(artifact, cache)
+    there = opened_by(other, cache) if other else upkeep.nearest(here, Cache(cache))
     differences = upkeep.why_miss(here, there)
     typer.echo(f"{here.path}\n{there.path}")
     for key, mine, theirs in differences:
@@ -102,11 +110,12 @@ def why_miss(
         typer.echo("  the recipes are the same")
 
 
-def compact(artifact: ArtifactArgument) -> None:
+def compact(artifact: ArtifactArgument, cache: CacheOption = None) -> None:
     """Merge the segments of an artifact into one; rows that no selection names are dropped, and counted."""
-    if dropped := open_artifact(artifact).compact():
+    opened = opened_by(artifact, cache)
+    if dropped := opened.compact():
         log(f"note: {dropped} clips dropped that were replaced, or that no selection names")
-    typer.echo(str(artifact))
+    typer.echo(str(opened.path))
 
 
 def gc(
@@ -117,12 +126,17 @@ def gc(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="only say what would go")] = False,
 ) -> None:
     """Remove what dead processes left behind and, with --older-than, old artifacts."""
-    total = 0
-    for leftover in upkeep.leftovers(Cache(cache), older_than, time.time()):
+    total, store = 0, Cache(cache)
+    known = names.paths(store)
+    for leftover in upkeep.leftovers(store, older_than, time.time()):
         total += leftover.nbytes
-        log(f"{'would remove' if dry_run else 'removed'} {leftover.path} ({leftover.why})")
+        called = names.names_of(known, leftover.path)
+        and_names = f", and its names: {', '.join(called)}" if called else ""
+        log(f"{'would remove' if dry_run else 'removed'} {leftover.path} ({leftover.why}){and_names}")
         if not dry_run:
             upkeep.remove(leftover)
+            if called:
+                names.drop(store, [leftover.path])
     typer.echo(f"{megabytes(total)} {'to free' if dry_run else 'freed'}")
 
 
@@ -134,12 +148,13 @@ def export_artifact(
         typer.Option("--out", help="file or, for images and muse, folder to write (default: named after the artifact)"),
     ] = None,
     clips: ClipsOption = None,
+    cache: CacheOption = None,
 ) -> None:
     """Write an artifact's table to csv, parquet or npz, or its crops to image files.
 
     Example: `affectkit export "$P" --to csv --out predictions.csv`
     """
-    opened = open_artifact(artifact)
+    opened = opened_by(artifact, cache)
     target = out or Path(f"{opened.folder.name}.{to}")
     typer.echo(str(export(opened, to, target, choose(clips, opened.clips))))
 

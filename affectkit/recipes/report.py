@@ -123,7 +123,7 @@ def _step(made: Made, folder: Path) -> dict[str, Any]:
     spent = times_of(folder, made)
     found: dict[str, Any] = {
         "step": made.step.name, "stage": made.step.stage.name, "does": made.step.words, "path": str(made.path),
-        "cached": made.cached, "seconds": round(spent["seconds"], 2) if spent else None,
+        "name": made.name, "cached": made.cached, "seconds": round(spent["seconds"], 2) if spent else None,
     }  # fmt: skip
     if made.outcome is not None:
         found["clips"] = {"computed": made.outcome.computed, "cached": made.outcome.cached, "failed": len(made.failed)}
@@ -185,8 +185,9 @@ def _facts(summary: dict[str, Any]) -> Iterator[Table]:
     yield Table(f"Failed: {len({clip for _, clip, _ in failed})} clips", ("step", "clip", "cause"), failed)
     notes = [(step, note) for step, all_of_it in summary["notes"].items() for note in all_of_it]
     yield Table("Notes", ("step", "note"), notes)
-    steps = [(s["step"], s["stage"], s["does"], _state(s), _seconds(s), _rate(s), s["path"]) for s in summary["steps"]]
-    header = ("step", "stage", "what it does", "this run", "seconds in all", "rate", "where")
+    steps = [(s["step"], s["stage"], s["does"], _state(s), _seconds(s), _rate(s), s["name"], s["path"])
+             for s in summary["steps"]]  # fmt: skip
+    header = ("step", "stage", "what it does", "this run", "seconds in all", "rate", "name", "where")
     yield Table(f"Steps: {summary['seconds']:.1f} s of computing", header, steps)
     weights = [(w["name"], w["licence"], w["sha256"], w["source"], ", ".join(w["steps"])) for w in summary["weights"]]
     yield Table("Weights", ("name", "licence", "SHA-256", "from", "steps"), weights)

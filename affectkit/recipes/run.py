@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from affectkit.stages import inputs as what
 from affectkit.stages.map_stage import Outcome
 from affectkit.stages.stage import Context
 from affectkit.stages.train import AuxiliarySource
-from affectkit.store import Artifact, Cache, Failure, Features, NotMade
+from affectkit.store import Artifact, Cache, Failure, Features, NotMade, names
 from affectkit.store import features as column_of
 from affectkit.store.atomic import explained
 from affectkit.tables.frame_rates import frame_rates
@@ -37,7 +37,7 @@ _OF_CLIPS = ("crops", "sound", "features")
 class Made:
     """What a step made: the artifact, all of it or a selection (or the file), and what the stage said.
 
-    `cached`: nothing of it was computed now.
+    `cached`: nothing of it was computed now; `name`: what commands may call it; `moved`: what else had that name.
     """
 
     step: Step
@@ -47,6 +47,8 @@ class Made:
     seconds: float = 0.0
     outcome: Outcome | None = None
     report: dict[str, Any] = field(default_factory=dict)
+    name: str = ""
+    moved: str = ""
 
     @property
     def failed(self) -> tuple[Failure, ...]:
@@ -64,6 +66,8 @@ def notes_of(made: Made) -> list[str]:
     for path, absent in made.report.get("partly_missing", {}).items():
         if absent:
             found.append(f"{path} has no score for {listed(absent, 'clips')}: fused from the others")
+    if made.moved:
+        found.append(made.moved)
     if absent := made.report.get("clips_without_prediction"):
         found.append(f"{listed(absent, 'clips')} labelled, without a prediction: not scored")
     if absent := made.report.get("clips_without_score"):
@@ -154,6 +158,18 @@ class Session:
         self.made[step.name] = made
         return made
 
+    def name(self, made: Made) -> Made:
+        """What a step made, by the name `recipe.step` from now on, where the cache may be written."""
+        if made.artifact is None:
+            return made
+        name = names.safe(f"{self.plan.draft.name}.{made.step.name}")
+        try:
+            moved = names.keep(self.cache, made.path, made.artifact.stage.stage, name) or ""
+        except AffectkitError as error:
+            name, moved = "", f"it has no name: {error}"
+        named = self.made[made.step.name] = replace(made, name=name, moved=moved)
+        return named
+
     def _inputs(self, step: Step) -> Any:
         """What a step reads, as its stage takes it."""
         values: dict[str, Any] = {}
@@ -228,7 +244,7 @@ def run_all(session: Session, say: Callable[[Made], None] = lambda made: None) -
     for number, step in enumerate(session.plan.steps.values(), 1):
         try:
             with part_of(f"step {number} of {count}"):
-                made = session.run(step)
+                made = session.name(session.run(step))
         except AffectkitError as error:
             raise StepFailed(step, error) from error
         if not made.cached:

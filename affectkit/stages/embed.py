@@ -51,7 +51,9 @@ class EmbedConfig(Config):
         None, description="a plugin (affectkit list backbones) or any timm model by name; none for a fine-tuned network"
     )
     option: list[str] = Field([], description="a backbone option, key=value (repeatable)")
-    weights: str = Field("auto", description="auto, a file, random, or what finetune printed")
+    weights: str = Field(
+        "auto", description="auto, a file, random, or what finetune printed", json_schema_extra={"artifact": "network"}
+    )
     dtype: Literal["float32", "float16"] = Field("float32", description="how features are stored")
     window: Seconds | Literal["clip"] | None = Field(
         None, description="speech: window in seconds, or clip: one over all of the clip's sound  [default: 4]"
