@@ -12,6 +12,7 @@ from typing import Any
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from affectkit.progress import is_wanted
 from affectkit.stages.map_stage import Outcome
@@ -35,6 +36,11 @@ def columns(*headers: str) -> Table:
     for header in headers:
         table.add_column(header, overflow="fold")
     return table
+
+
+def add_row(table: Table, *cells: str) -> None:
+    """Add a line of cells that are text: nothing in them is markup, and no control character reaches a terminal."""
+    table.add_row(*(Text(cell) for cell in cells))
 
 
 def print_table(table: Table) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import json
+import shlex
 import time
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,8 +12,8 @@ import typer
 
 from affectkit.cli._help import Commands
 from affectkit.cli._options import CacheOption, ClipsOption, JsonOption
-from affectkit.cli._results import SOME_FAILED, as_line, columns, log, print_table
-from affectkit.errors import AffectkitError
+from affectkit.cli._results import LISTED, SOME_FAILED, add_row, as_line, columns, log, print_table
+from affectkit.stages.inventory import Entry, described, inventory, short
 from affectkit.store import Artifact, Cache, names, open_artifact, upkeep
 from affectkit.store.export import FORMATS, export
 from affectkit.tables.ids import choose
@@ -37,46 +38,79 @@ def register(app: typer.Typer) -> None:
 
 
 def ls(cache: CacheOption = None, as_json: JsonOption = False) -> None:
-    """List the artifacts: stage, name, clips, failures, size."""
-    rows = []
-    for folder in Cache(cache).folders():
-        try:
-            rows.append(_row(open_artifact(folder)))
-        except AffectkitError as error:
-            log(f"cannot be read: {error}")
+    """List the artifacts, the newest first: date, what it was made from, clips, names, size, a head's score."""
+    store = Cache(cache)
+    entries, problems = inventory(store)
+    for problem in problems:
+        log(f"cannot be read: {problem}")
     if as_json:
-        typer.echo(as_line(rows))
+        typer.echo(as_line([entry.as_dict() for entry in entries]))
         return
-    table = columns("artifact", "clips", "failed", "unsealed parts", "size")
-    for row in rows:
-        clips = "" if row["clips"] is None else str(row["clips"])
-        table.add_row(row["artifact"], clips, str(row["failed"] or ""), str(row["unsealed"] or ""),
-                      megabytes(row["bytes"]))  # fmt: skip
+    known = {name: Path(entry.artifact) for entry in entries for name in entry.names}
+    table = columns("artifact", "names", "made", "from", "clips", "score", "size")
+    for entry in entries:
+        folder = Path(entry.artifact)
+        add_row(
+            table, f"{folder.parent.name}/{folder.name}", ", ".join(entry.names), _date(entry.created),
+            ", ".join(short(source, known) for source in entry.source), _clips(entry), _score(entry.score),
+            megabytes(entry.bytes),
+        )  # fmt: skip
     print_table(table)
 
 
-def _row(artifact: Artifact) -> dict[str, Any]:
-    has_table = artifact.stage.table is not None
-    return {
-        "artifact": str(artifact.path), "stage": artifact.stage.stage, "name": artifact.stage.name,
-        "clips": len(artifact.rows) if has_table else None, "failed": len(artifact.failed()),
-        "unsealed": len(artifact.part_paths()), "bytes": upkeep.size(artifact.path),
-    }  # fmt: skip
+def _date(created: str) -> str:
+    return created[:16].replace("T", " ")
 
 
-def show(artifact: ArtifactArgument, cache: CacheOption = None) -> None:
-    """Print what an artifact is and how it was made."""
-    opened = opened_by(artifact, cache)
-    about = opened.stage.model_dump(mode="json", exclude={"table"})
-    if opened.stage.table is not None:
-        held = opened.current()
-        about["clips"] = len(held)
-        about["rows"] = sum(len(rows) for rows in held)
-        about["partial"] = sorted(rows.key[0] for rows in held if rows.status == "partial")
-        about["failed"] = {clip: failure.cause for clip, failure in opened.failures().items()}
-        if opened.selection is None:
-            about["selections"] = {str(path): len(one.sources) for path, one in opened.selections()}
-    typer.echo(json.dumps(about, indent=2, ensure_ascii=False))
+def _clips(entry: Entry) -> str:
+    failed = f", {entry.failed} failed" if entry.failed else ""
+    unsealed = f", {entry.unsealed} unsealed parts" if entry.unsealed else ""
+    return "" if entry.clips is None else f"{entry.clips}{failed}{unsealed}"
+
+
+def _score(score: Mapping[str, Any] | None) -> str:
+    return f"{score['metric']} {score['mean']:.3f}" if score else ""
+
+
+def show(artifact: ArtifactArgument, cache: CacheOption = None, as_json: JsonOption = False) -> None:
+    """Say what an artifact is and how it was made; --json: everything that is recorded."""
+    store = Cache(cache)
+    about = described(opened_by(artifact, cache), store)
+    if as_json:
+        typer.echo(as_line(about))
+        return
+    table = columns("", "")
+    for topic, text in _said(about):
+        add_row(table, topic, text)
+    print_table(table)
+
+
+def _said(about: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """(topic, text) of an artifact, for people."""
+    made = about["provenance"]
+    yield about["stage"], f"{about['holds']}, made by affectkit {about['made_by']}"
+    yield "path", about["path"]
+    yield "names", ", ".join(about["names"]) or "none (--as NAME gives one)"
+    host, version = made.get("host", "?"), made.get("affectkit", "?")
+    yield "made", f"{_date(str(made.get('created', '?')))} on {host} by affectkit {version}"
+    if isinstance(command := made.get("command"), list):
+        yield "by", shlex.join(["affectkit", *map(str, command[1:])])
+    yield "from", "\n".join(about["source"])
+    config = about["inputs"].get("config") or made.get("config")
+    if isinstance(config, dict):
+        yield "settings", ", ".join(f"{key}={value}" for key, value in config.items() if value not in (None, [], ""))
+    for file in about["weights"]:
+        yield "weights", f"{file.get('name')}, licence: {file.get('licence')}, SHA-256 {str(file.get('sha256'))[:16]}"
+    if "clips" in about:
+        partial = f", {len(about['partial'])} of them partial" if about["partial"] else ""
+        yield "clips", f"{about['clips']:,} of {about['rows']:,} rows{partial}; {len(about['failed'])} failed"
+        for clip, cause in list(about["failed"].items())[:LISTED]:
+            yield "failed", f"{clip}: {cause}"
+    for path, count in about.get("selections", {}).items():
+        yield "selection", f"{path} ({count} clips)"
+    if score := about["score"]:
+        yield "score", f"{score['metric']} {score['mean']:.4f} on validation clips"
+    yield "size", megabytes(about["bytes"])
 
 
 def opened_by(text: str, cache: Path | None) -> Artifact:
