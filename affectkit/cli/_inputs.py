@@ -10,7 +10,8 @@ from typing import Annotated, Any
 
 import typer
 
-from affectkit.cli._options import INPUTS, parameter
+from affectkit.cli._complete import artifacts
+from affectkit.cli._options import INPUTS, artifact_of, parameter
 from affectkit.errors import UsageError
 from affectkit.stages import inputs as what
 from affectkit.stages.replay import media_suffixes
@@ -54,10 +55,8 @@ def with_paths(stage: Stage, given: Mapping[str, Any], cache: Cache) -> dict[str
         elif texts and isinstance(one, what.Auxiliary):
             resolved[one.name] = [_auxiliary_path(one, text, cache) for text in texts]
     for name, field in stage.Config.model_fields.items():
-        extra = field.json_schema_extra
-        makes = extra.get("artifact") if isinstance(extra, dict) else None
-        if makes and given.get(name):
-            resolved[name] = resolve_column(cache, given[name], STAGES_OF[str(makes)], strict=False)
+        if (makes := artifact_of(field)) and given.get(name):
+            resolved[name] = resolve_column(cache, given[name], STAGES_OF[makes], strict=False)
     return resolved
 
 
@@ -88,12 +87,16 @@ def _parameter(one: what.Input) -> inspect.Parameter:
     kind = _shell_type(one)
     is_required = one.is_required and not isinstance(one, what.Media) and not (one.option and one.many)
     metavar = one.metavar or None
+    takes_artifact = isinstance(one, what.Artifacts | what.Auxiliary)
+    completion = artifacts(stages_of(one.makes)) if takes_artifact else None
     if one.option:
         bounds: dict[str, Any] = {"min": one.least_value, "max": one.most_value} if isinstance(one, what.Value) else {}
         flag = (one.flag if isinstance(one, what.Value) else "") or f"--{one.name.replace('_', '-')}"
-        about: Any = typer.Option(flag, help=one.help, metavar=metavar, rich_help_panel=one.panel, **bounds)
+        about: Any = typer.Option(
+            flag, help=one.help, metavar=metavar, rich_help_panel=one.panel, autocompletion=completion, **bounds
+        )
     else:
-        about = typer.Argument(help=one.help, metavar=metavar, show_default=False)
+        about = typer.Argument(help=one.help, metavar=metavar, show_default=False, autocompletion=completion)
     if not is_required:
         kind = kind | None
     default = inspect.Parameter.empty if is_required else one.default if _is_plain(one) else None

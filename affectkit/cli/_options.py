@@ -13,8 +13,10 @@ import typer
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
+from affectkit.cli._complete import artifacts, completion_of
 from affectkit.config import Config, Runtime, validate
 from affectkit.progress import chosen
+from affectkit.store.kinds import STAGES_OF
 
 INPUTS, RUN, OUTPUT = "Inputs", "Run", "Output"
 CacheOption = Annotated[
@@ -87,10 +89,17 @@ def parameter(name: str, field: FieldInfo, panel: str | None = None) -> inspect.
     flags = [f"--{name.replace('_', '-')}", *(str(flag) for flag in (_SHORT.get(name), also) if flag)]
     if field.annotation in (bool, bool | None):
         flags[0] += f"/--no-{name.replace('_', '-')}"
-    option = typer.Option(*flags, help=field.description, rich_help_panel=panel)
+    completion = artifacts(STAGES_OF[makes]) if (makes := artifact_of(field)) else completion_of(name)
+    option = typer.Option(*flags, help=field.description, rich_help_panel=panel, autocompletion=completion)
     return inspect.Parameter(
         name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[annotation, option]
     )
+
+
+def artifact_of(field: FieldInfo) -> str:
+    """What sort of artifact a config's field may name; empty for none."""
+    extra = field.json_schema_extra
+    return str(extra.get("artifact", "")) if isinstance(extra, dict) else ""
 
 
 def _shell_type(annotation: Any) -> Any:

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from affectkit.cli._complete import artifacts
 from affectkit.cli._help import Commands
 from affectkit.cli._options import CacheOption, ClipsOption, JsonOption
 from affectkit.cli._results import LISTED, SOME_FAILED, add_row, as_line, columns, log, print_table
@@ -21,7 +22,9 @@ from affectkit.tables.ids import choose
 ArtifactArgument = Annotated[
     str,
     typer.Argument(
-        help="what a command printed, its name (--as), latest, or the beginning of a folder's name", metavar="ARTIFACT"
+        help="what a command printed, its name (--as), latest, or the beginning of a folder's name",
+        metavar="ARTIFACT",
+        autocompletion=artifacts(),
     ),
 ]
 
@@ -130,7 +133,10 @@ def verify(artifact: ArtifactArgument, cache: CacheOption = None) -> None:
 
 def why_miss(
     artifact: ArtifactArgument,
-    other: Annotated[str | None, typer.Argument(help="compare with this one (default: the most similar)")] = None,
+    other: Annotated[
+        str | None,
+        typer.Argument(help="compare with this one (default: the most similar)", autocompletion=artifacts()),
+    ] = None,
     cache: CacheOption = None,
 ) -> None:
     """Print the fingerprint inputs in which two artifacts differ: why the second was not reused for the first."""

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from affectkit.cli._complete import datasets
 from affectkit.cli._help import Commands
 from affectkit.cli._options import CacheOption, JsonOption, with_configs
 from affectkit.cli._results import SOME_FAILED, as_line, columns, log
@@ -16,7 +17,7 @@ from affectkit.stages.dataset_check import CheckConfig, Report, check_dataset, d
 from affectkit.store import Cache
 from affectkit.tables.labels import DatasetLabels
 
-NameArgument = Annotated[str, typer.Argument(help="a data set (affectkit list datasets)")]
+NameArgument = Annotated[str, typer.Argument(help="a data set (affectkit list datasets)", autocompletion=datasets)]
 RootOption = Annotated[Path, typer.Option("--root", help="where it lies")]
 ReaderOption = Annotated[
     list[str] | None, typer.Option("--dataset-option", help="an option of its reader, key=value (repeatable)")

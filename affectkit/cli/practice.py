@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from affectkit.cli._complete import practice_sets
 from affectkit.cli._options import JsonOption, with_configs
 from affectkit.cli._results import as_line, log
 from affectkit.config import Runtime
@@ -22,7 +23,10 @@ def register(app: typer.Typer) -> None:
 
 @with_configs(config=PracticeConfig)
 def practice(
-    name: Annotated[str, typer.Argument(help="affwild2, cexpr, dfew or hume-reaction", show_default=False)],
+    name: Annotated[
+        str,
+        typer.Argument(help="affwild2, cexpr, dfew or hume-reaction", show_default=False, autocompletion=practice_sets),
+    ],
     folder: Annotated[Path, typer.Argument(help="a new or empty folder", show_default=False)],
     config: PracticeConfig,
     workers: Annotated[int, typer.Option(min=0, max=256, help="clips drawn at a time (0: one per core)")] = 0,

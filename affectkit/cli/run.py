@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from affectkit.cli._complete import recipes
 from affectkit.cli._help import Commands
 from affectkit.cli._options import CacheOption, DeviceOption, JsonOption, with_configs
 from affectkit.cli._results import LISTED, SOME_FAILED, as_line, columns, log, log_table, print_table
@@ -43,7 +44,9 @@ def register(app: typer.Typer) -> None:
 
 @with_configs(runtime=Runtime)
 def run(
-    recipe: Annotated[str, typer.Argument(help="a built-in recipe (affectkit recipe list), or a TOML file")],
+    recipe: Annotated[
+        str, typer.Argument(help="a built-in recipe (affectkit recipe list), or a TOML file", autocompletion=recipes)
+    ],
     runtime: Runtime,
     root: Annotated[
         list[str] | None,
@@ -114,7 +117,7 @@ def recipe_list() -> None:
 
 
 def recipe_show(
-    recipe: Annotated[str, typer.Argument(help="a built-in recipe, or a TOML file")],
+    recipe: Annotated[str, typer.Argument(help="a built-in recipe, or a TOML file", autocompletion=recipes)],
     models: Annotated[
         bool, typer.Option("--models", help="instead: build its models with random weights, and say how large they are")
     ] = False,

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from affectkit import plugins, tasks, weights
+from affectkit.cli._complete import groups, in_group, recipes, weight_files
 from affectkit.cli._help import Commands
 from affectkit.cli._options import CacheOption, JsonOption
 from affectkit.cli._results import as_line, columns, log, print_table
@@ -29,8 +30,10 @@ def register(app: typer.Typer) -> None:
 
 
 def list_plugins(
-    group: Annotated[str, typer.Argument(help="detectors, backbones, heads, fusers, datasets or tasks")],
-    name: Annotated[str | None, typer.Argument(help="one plugin: print its options")] = None,
+    group: Annotated[
+        str, typer.Argument(help="detectors, backbones, heads, fusers, datasets or tasks", autocompletion=groups)
+    ],
+    name: Annotated[str | None, typer.Argument(help="one plugin: print its options", autocompletion=in_group)] = None,
 ) -> None:
     """List plugins, or the options of one.
 
@@ -72,9 +75,15 @@ def weights_ls() -> None:
 
 
 def weights_fetch(
-    name: Annotated[str | None, typer.Argument(help="a name of affectkit weights ls", show_default=False)] = None,
+    name: Annotated[
+        str | None,
+        typer.Argument(help="a name of affectkit weights ls", show_default=False, autocompletion=weight_files),
+    ] = None,
     recipe: Annotated[
-        str | None, typer.Option(help="instead: every file that a recipe needs (a built-in one, or a TOML file)")
+        str | None,
+        typer.Option(
+            help="instead: every file that a recipe needs (a built-in one, or a TOML file)", autocompletion=recipes
+        ),
     ] = None,
     tiny: Annotated[bool, typer.Option("--tiny", help="with --recipe: those of its small settings")] = False,
 ) -> None:
