@@ -8,12 +8,33 @@ from typing import Any
 import typer
 from typer.core import TyperCommand
 
+from affectkit.errors import UsageError
+
 LAST = "Options"
 _COLUMN = 26
+_RENAMED = {
+    ("evaluate", "--clips"): "is --draw-clips now: which clips --figures draws",
+    ("predict", "--weights"): "is --weights-of NAME=PATH now: where a weight file has moved to",
+    ("practice", "--clips"): "is --count now: how many clips are made",
+    ("check", "--figures"): "takes no value now: --out DIR says where figures go",
+}
+"""Of a command and an option of before, what it is now."""
 
 
 class PanelCommand(TyperCommand):
     """A command whose help groups options by `rich_help_panel`, as plain text."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """As Typer's; a word of before is one line that says the present one."""
+        given = list(args)
+        try:
+            return super().parse_args(ctx, args)
+        except Exception as error:
+            word = getattr(error, "option_name", None) or ("--figures" if "extra argument" in str(error) else "")
+            now = _RENAMED.get((ctx.info_name, word)) if any(each.partition("=")[0] == word for each in given) else None
+            if now is None:
+                raise
+            raise UsageError(f"{ctx.command_path}: {word} {now}") from None
 
     def format_help_text(self, ctx: Any, formatter: Any) -> None:
         """Write what the command does; the lines of an example are not wrapped, so that they can be copied."""

@@ -33,14 +33,16 @@ def register(app: typer.Typer) -> None:
     """Add the commands."""
     group = Commands(rich_markup_mode=None, no_args_is_help=True, help="Look at and look after artifacts.")
     for name, command in (
-        ("ls", ls), ("show", show), ("verify", verify), ("why-miss", why_miss), ("compact", compact), ("gc", gc),
+        ("list", list_artifacts), ("show", show), ("verify", verify), ("why-miss", why_miss), ("compact", compact),
+        ("gc", gc),
     ):  # fmt: skip
         group.command(name)(command)
+    group.command("ls", hidden=True)(list_artifacts)
     app.add_typer(group, name="cache")
     app.command("export")(export_artifact)
 
 
-def ls(cache: CacheOption = None, as_json: JsonOption = False) -> None:
+def list_artifacts(cache: CacheOption = None, as_json: JsonOption = False) -> None:
     """List the artifacts, the newest first: date, what it was made from, clips, names, size, a head's score."""
     store = Cache(cache)
     entries, problems = inventory(store)

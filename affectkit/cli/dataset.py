@@ -13,6 +13,7 @@ from affectkit.cli._help import Commands
 from affectkit.cli._options import CacheOption, JsonOption, with_configs
 from affectkit.cli._results import SOME_FAILED, as_line, columns, log
 from affectkit.config import Runtime
+from affectkit.errors import UsageError
 from affectkit.stages.dataset_check import CheckConfig, Report, check_dataset, draw_labels
 from affectkit.store import Cache
 from affectkit.tables.labels import DatasetLabels
@@ -39,7 +40,10 @@ def check(
     config: CheckConfig,
     runtime: Runtime,
     dataset_option: ReaderOption = None,
-    figures: Annotated[Path | None, typer.Option(help="draw classes and histograms of labels into this folder")] = None,
+    figures: Annotated[bool, typer.Option("--figures", help="draw classes and histograms of labels")] = False,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="folder of the figures (default: named after the data set)")
+    ] = None,
     cache: CacheOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -52,11 +56,13 @@ def check(
 
     `affectkit dataset check affwild2 --root AffWild2/ --task va`
 
-    `affectkit dataset check hume-reaction --root Hume/ --no-media --figures figures/ --json`
+    `affectkit dataset check hume-reaction --root Hume/ --no-media --figures --out figures/ --json`
     """
+    if out is not None and not figures:
+        raise UsageError("--out is the folder of figures: give --figures as well")
     source = DatasetLabels(name, root, tuple(dataset_option or ()))
     report = check_dataset(source, config, runtime, Cache(cache).digests(runtime.rehash))
-    drawn = draw_labels(figures, report) if figures else []
+    drawn = draw_labels(out or Path(f"{name}-figures"), report) if figures else []
     if as_json:
         typer.echo(as_line(report.as_dict() | {"figures": [str(path) for path in drawn]}))
     else:

@@ -45,7 +45,7 @@ def practice(
 
     `affectkit practice affwild2 practice/affwild2`
 
-    `affectkit practice cexpr practice/cexpr --clips 20 --seconds 2 --seed 1`
+    `affectkit practice cexpr practice/cexpr --count 20 --seconds 2 --seed 1`
 
     `affectkit extract faces --dataset affwild2 --root practice/affwild2 --detector centerface --fps 5`
     """

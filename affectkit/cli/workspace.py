@@ -24,7 +24,8 @@ def register(app: typer.Typer) -> None:
     group = Commands(
         rich_markup_mode=None, no_args_is_help=True, help="Weight files: what they are, their licences, fetching them."
     )
-    group.command("ls")(weights_ls)
+    group.command("list")(list_weights)
+    group.command("ls", hidden=True)(list_weights)
     group.command("fetch")(weights_fetch)
     app.add_typer(group, name="weights")
 
@@ -66,7 +67,7 @@ def status(cache: CacheOption = None, as_json: JsonOption = False) -> None:
     print_table(table)
 
 
-def weights_ls() -> None:
+def list_weights() -> None:
     """List the weight files that affectkit knows: where each comes from, its licence, whether it is here."""
     table = columns("name", "state", "licence", "used by", "source")
     for entry, state in weights.available():
@@ -77,7 +78,7 @@ def weights_ls() -> None:
 def weights_fetch(
     name: Annotated[
         str | None,
-        typer.Argument(help="a name of affectkit weights ls", show_default=False, autocompletion=weight_files),
+        typer.Argument(help="a name of affectkit weights list", show_default=False, autocompletion=weight_files),
     ] = None,
     recipe: Annotated[
         str | None,

@@ -48,7 +48,7 @@ class EvaluateConfig(ScoringConfig):
     """What is scored, and what is drawn."""
 
     figures: bool = Field(False, description="draw figures into the artifact's folder figures/, PNG and SVG")
-    clips: str | None = Field(
+    draw_clips: str | None = Field(
         None, description="with --figures, the clips to draw over time: a pattern  [default: best, median, worst]"
     )
 
@@ -73,7 +73,7 @@ class Evaluate(FitStage):
 
     `affectkit evaluate "$FUSED" --labels va.csv --task va --against "$P" --by subject`
 
-    `affectkit evaluate "$P" --labels expr.csv --task expr --figures --clips 'video1*'`
+    `affectkit evaluate "$P" --labels expr.csv --task expr --figures --draw-clips 'video1*'`
     """
 
     name = "evaluate"
@@ -107,8 +107,8 @@ class Evaluate(FitStage):
     def resolve(self, inputs: Inputs, config: EvaluateConfig) -> Given:
         task = tasks.get(config.task)
         config.checked(task)
-        if config.clips and not config.figures:
-            raise UsageError("--clips says which clips are drawn: give --figures as well")
+        if config.draw_clips and not config.figures:
+            raise UsageError("--draw-clips says which clips are drawn: give --figures as well")
         if inputs.against and not config.draws:
             raise UsageError("--against compares by draws: --draws 0 leaves none")
         return Given(inputs, config, task)
@@ -118,8 +118,9 @@ class Evaluate(FitStage):
 
     def identity(self, given: Given) -> dict[str, Any]:
         inputs = given.inputs
+        config = given.config.model_dump(mode="json", exclude={"task", "draw_clips"})
         return {
-            "config": given.config.model_dump(mode="json", exclude={"task"}),
+            "config": config | {"clips": given.config.draw_clips},  # its name in fingerprints
             "task": given.task.model_dump(mode="json"),
             "predictions": tables.identity(inputs.predictions),
             "against": tables.identity(inputs.against) if inputs.against else None,
@@ -153,7 +154,7 @@ class Evaluate(FitStage):
             if config.figures:
                 from affectkit.stages.figures import draw
 
-                draw(folder / "figures", task, scored, report, each, inputs.predictions, config.clips)
+                draw(folder / "figures", task, scored, report, each, inputs.predictions, config.draw_clips)
 
         return report, write
 

@@ -488,7 +488,7 @@ class Predict(Stage):
         )  # fmt: skip
         at: Path | None = file("CSV clip,start,end (a label table, say): predict its rows, interpolated")
         clips: ClipChoice = clips()
-        weights: Mapping[str, str] | None = value(
+        weights_of: Mapping[str, str] | None = value(
             Mapping[str, str], None, many=True, metavar="NAME=PATH", in_recipes=False,
             help="for media: NAME=PATH of a detector or backbone whose weight file has moved",
         )  # fmt: skip
@@ -513,8 +513,8 @@ class Predict(Stage):
     def run(self, inputs: Inputs, config: PredictConfig, context: Context) -> Result:
         head, has_media = inputs.head, any(isinstance(each, Clip) for each in inputs.inputs)
         media_suffixes(head)  # raises for what was not trained
-        if inputs.weights and not has_media:
-            raise UsageError("--weights is for media: features, crops and sound have been made already")
+        if inputs.weights_of and not has_media:
+            raise UsageError("--weights-of is for media: features, crops and sound have been made already")
         if is_network(head) and not has_media and len(inputs.inputs) > 1:
             count = len(inputs.inputs)
             raise UsageError(f"{head.path} is a fine-tuned network: it reads one artifact, {count} are given")
@@ -539,7 +539,7 @@ def _replayed(inputs: Predict.Inputs, context: Context) -> Replayed | Seen:
     """What the model needs, made from media by its recipe."""
     media = [each for each in inputs.inputs if isinstance(each, Clip)]
     again = replay_upstream if is_network(inputs.head) else replay
-    return again(context.cache, inputs.head, media, context.runtime, device=context.device, weights=inputs.weights)
+    return again(context.cache, inputs.head, media, context.runtime, device=context.device, weights=inputs.weights_of)
 
 
 def _as_features(each: Any) -> Features:

@@ -74,7 +74,7 @@ def _chains(
     chains = _recipes(made)
     known = {name for chain in chains for step in chain for name in _names(step)}
     if strangers := sorted(set(weights) - known):
-        raise unknown("--weights of the recipe", strangers[0], known)
+        raise unknown("name in --weights-of", strangers[0], known)
     for chain in chains:
         _Chain(cache, [], runtime, device, weights).run(chain)
     done = []
