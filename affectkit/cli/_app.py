@@ -109,5 +109,5 @@ def _root(
 
     clips -> `extract faces` -> `embed` -> `train-head` -> `predict` -> `fuse` -> `evaluate`
 
-    Every command prints the path of the artifact that it made, and repeating a command resumes it.
+    Every command prints the path of the artifact that it made (--as NAME names it), and repeating a command resumes it.
     """

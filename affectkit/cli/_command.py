@@ -11,8 +11,8 @@ import typer
 from rich.table import Table as RichTable
 
 from affectkit.cli._inputs import parameters_of, value_of, with_paths
-from affectkit.cli._options import RUN, AsOption, CacheOption, DeviceOption, JsonOption, OutOption, parameter
-from affectkit.cli._results import as_line, columns, finish, log, log_table
+from affectkit.cli._options import COMPUTED, RUN, AsOption, CacheOption, DeviceOption, JsonOption, OutOption, parameter
+from affectkit.cli._results import NOTE, columns, finish, log, log_table, print_json
 from affectkit.config import Config, Numerics, Runtime, validate
 from affectkit.errors import AffectkitError, UsageError
 from affectkit.learning.processes import NoMemory, Processes
@@ -22,7 +22,6 @@ from affectkit.stages.fit_stage import KeptInterrupt
 from affectkit.stages.stage import Context, Result, Stage, Table
 from affectkit.store import Cache, names
 
-COMPUTED = "What is computed"
 USAGE, INTERRUPTED = 2, 130
 _PROGRESS = "progress"
 
@@ -147,16 +146,21 @@ def name_result(cache: Cache, stage: Stage, result: Result, name: str | None) ->
 def present(stage: Stage, result: Result, as_json: bool, naming: Naming) -> int:
     """Print a result: the path (or JSON) on stdout, lines for people on stderr. Returns the exit code of what went
     wrong."""
-    said = [f"note: {naming.note}"] if naming.note else []
+    said = [f"{NOTE}{naming.note}"] if naming.note else []
     about = {"name": naming.name} if naming.name else {}
     if result.outcome is not None:
         return finish(result, as_json, said, about)
-    for line in [*stage.lines(result), *said]:
+    lines = [*stage.lines(result), *said]
+    for line in lines:
         if isinstance(line, Table):
             log_table(_drawn(line))
         else:
             log(line)
-    typer.echo(as_line({**stage.json(result), **about}) if as_json else result.printed or str(result.path))
+    if as_json:
+        notes = [line.removeprefix(NOTE) for line in lines if isinstance(line, str) and line.startswith(NOTE)]
+        print_json({**stage.json(result), **about, "notices": notes})
+    else:
+        typer.echo(result.printed or str(result.path))
     return result.code
 
 

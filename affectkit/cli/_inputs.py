@@ -87,8 +87,7 @@ def _parameter(one: what.Input) -> inspect.Parameter:
     kind = _shell_type(one)
     is_required = one.is_required and not isinstance(one, what.Media) and not (one.option and one.many)
     metavar = one.metavar or None
-    takes_artifact = isinstance(one, what.Artifacts | what.Auxiliary)
-    completion = artifacts(stages_of(one.makes)) if takes_artifact else None
+    completion = artifacts(stages_of(one.makes)) if isinstance(one, what.Artifacts | what.Auxiliary) else None
     if one.option:
         bounds: dict[str, Any] = {"min": one.least_value, "max": one.most_value} if isinstance(one, what.Value) else {}
         flag = (one.flag if isinstance(one, what.Value) else "") or f"--{one.name.replace('_', '-')}"

@@ -14,12 +14,14 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from affectkit.cli._notices import heard
 from affectkit.progress import is_wanted
 from affectkit.stages.map_stage import Outcome
 from affectkit.stages.stage import Result
 
 SOME_FAILED = 3
 LISTED = 20
+NOTE = "note: "
 LEAST_WIDTH = 60
 """Columns of a table on a narrow terminal, which then wraps its lines."""
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -60,6 +62,13 @@ def as_line(result: Any) -> str:
     return _SURROGATE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
+def print_json(result: Any) -> None:
+    """Print one line of JSON. An object has all notices of the process under `notices`, after its own."""
+    if isinstance(result, Mapping):
+        result = {**result, "notices": list(dict.fromkeys([*result.get("notices", ()), *heard()]))}
+    typer.echo(as_line(result))
+
+
 def finish(result: Result, as_json: bool, said: Sequence[str], about: Mapping[str, Any]) -> int:
     """Print what the next command takes (or JSON) of a map stage; list what failed, and what the user must know.
 
@@ -67,11 +76,15 @@ def finish(result: Result, as_json: bool, said: Sequence[str], about: Mapping[st
     """
     outcome = result.outcome
     assert outcome is not None
-    typer.echo(as_line({**_as_dict(result, outcome), **about}) if as_json else str(result.path))
+    if as_json:
+        notices = [*result.notices, *(line.removeprefix(NOTE) for line in said)]
+        print_json({**_as_dict(result, outcome), **about, "notices": notices})
+    else:
+        typer.echo(str(result.path))
     for line in said:
         log(line)
     for notice in result.notices:
-        log(f"note: {notice}")
+        log(f"{NOTE}{notice}")
     for clip, problem in outcome.damaged[:LISTED]:
         log(f"partial: {clip}: {problem}")
     for failure in result.failed[:LISTED]:
@@ -117,7 +130,6 @@ def _as_dict(result: Result, outcome: Outcome) -> dict[str, Any]:
         "partial": outcome.partial,
         "damaged": dict(outcome.damaged),
         "failed": {failure.clip: failure.cause for failure in result.failed},
-        "notices": list(result.notices),
         **({"counts": dict(outcome.counts)} if outcome.counts else {}),
         "rows": outcome.rows,
         "seconds": round(outcome.seconds, 3),

@@ -12,8 +12,8 @@ import typer
 
 from affectkit.cli._complete import artifacts
 from affectkit.cli._help import Commands
-from affectkit.cli._options import CacheOption, ClipsOption, JsonOption
-from affectkit.cli._results import LISTED, SOME_FAILED, add_row, as_line, columns, log, print_table
+from affectkit.cli._options import COMPUTED, OUTPUT, RUN, CacheOption, ClipsOption, JsonOption
+from affectkit.cli._results import LISTED, SOME_FAILED, add_row, columns, log, print_json, print_table
 from affectkit.stages.inventory import Entry, described, inventory, short
 from affectkit.store import Artifact, Cache, names, open_artifact, upkeep
 from affectkit.store.export import FORMATS, export
@@ -43,13 +43,13 @@ def register(app: typer.Typer) -> None:
 
 
 def list_artifacts(cache: CacheOption = None, as_json: JsonOption = False) -> None:
-    """List the artifacts, the newest first: date, what it was made from, clips, names, size, a head's score."""
+    """List artifacts, the newest first: names, date, source, clips, score, size."""
     store = Cache(cache)
     entries, problems = inventory(store)
     for problem in problems:
         log(f"cannot be read: {problem}")
     if as_json:
-        typer.echo(as_line([entry.as_dict() for entry in entries]))
+        print_json([entry.as_dict() for entry in entries])
         return
     known = {name: Path(entry.artifact) for entry in entries for name in entry.names}
     table = columns("artifact", "names", "made", "from", "clips", "score", "size")
@@ -82,7 +82,7 @@ def show(artifact: ArtifactArgument, cache: CacheOption = None, as_json: JsonOpt
     store = Cache(cache)
     about = described(opened_by(artifact, cache), store)
     if as_json:
-        typer.echo(as_line(about))
+        print_json(about)
         return
     table = columns("", "")
     for topic, text in _said(about):
@@ -123,12 +123,15 @@ def opened_by(text: str, cache: Path | None) -> Artifact:
     return open_artifact(names.resolve(Cache(cache), text))
 
 
-def verify(artifact: ArtifactArgument, cache: CacheOption = None) -> None:
+def verify(artifact: ArtifactArgument, cache: CacheOption = None, as_json: JsonOption = False) -> None:
     """Recompute every clip's digest; exit 3 if any byte has changed."""
     problems = list(upkeep.verify(opened_by(artifact, cache)))
     for clip, problem in problems:
         log(f"damaged: {clip or artifact}: {problem}")
-    typer.echo(f"{len(problems)} damaged")
+    if as_json:
+        print_json({"damaged": [{"clip": clip, "problem": problem} for clip, problem in problems]})
+    else:
+        typer.echo(f"{len(problems)} damaged")
     if problems:
         raise typer.Exit(SOME_FAILED)
 
@@ -140,11 +143,16 @@ def why_miss(
         typer.Argument(help="compare with this one (default: the most similar)", autocompletion=artifacts()),
     ] = None,
     cache: CacheOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Print the fingerprint inputs in which two artifacts differ: why the second was not reused for the first."""
     here = opened_by(artifact, cache)
     there = opened_by(other, cache) if other else upkeep.nearest(here, Cache(cache))
     differences = upkeep.why_miss(here, there)
+    if as_json:
+        listed = [{"input": key, "here": mine, "there": theirs} for key, mine, theirs in differences]
+        print_json({"here": str(here.path), "there": str(there.path), "differences": listed})
+        return
     typer.echo(f"{here.path}\n{there.path}")
     for key, mine, theirs in differences:
         typer.echo(f"  {key}: {mine!r} -> {theirs!r}")
@@ -152,10 +160,14 @@ def why_miss(
         typer.echo("  the recipes are the same")
 
 
-def compact(artifact: ArtifactArgument, cache: CacheOption = None) -> None:
+def compact(artifact: ArtifactArgument, cache: CacheOption = None, as_json: JsonOption = False) -> None:
     """Merge the segments of an artifact into one; rows that no selection names are dropped, and counted."""
     opened = opened_by(artifact, cache)
-    if dropped := opened.compact():
+    dropped = opened.compact()
+    if as_json:
+        print_json({"artifact": str(opened.path), "dropped": dropped})
+        return
+    if dropped:
         log(f"note: {dropped} clips dropped that were replaced, or that no selection names")
     typer.echo(str(opened.path))
 
@@ -163,34 +175,45 @@ def compact(artifact: ArtifactArgument, cache: CacheOption = None) -> None:
 def gc(
     cache: CacheOption = None,
     older_than: Annotated[
-        float | None, typer.Option(min=0, help="also remove artifacts not written to for N days")
+        float | None,
+        typer.Option(min=0, help="also remove artifacts not written to for N days", rich_help_panel=COMPUTED),
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="only say what would go")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="only say what would go", rich_help_panel=RUN)] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Remove what dead processes left behind and, with --older-than, old artifacts."""
-    total, store = 0, Cache(cache)
+    store, removed = Cache(cache), []
     known = names.paths(store)
     for leftover in upkeep.leftovers(store, older_than, time.time()):
-        total += leftover.nbytes
         called = names.names_of(known, leftover.path)
         and_names = f", and its names: {', '.join(called)}" if called else ""
         log(f"{'would remove' if dry_run else 'removed'} {leftover.path} ({leftover.why}){and_names}")
+        removed.append({"path": str(leftover.path), "why": leftover.why, "bytes": leftover.nbytes, "names": called})
         if not dry_run:
             upkeep.remove(leftover)
             if called:
                 names.drop(store, [leftover.path])
+    total = sum(int(str(each["bytes"])) for each in removed)
+    if as_json:
+        print_json({"removed": removed, "bytes": total, "dry_run": dry_run})
+        return
     typer.echo(f"{megabytes(total)} {'to free' if dry_run else 'freed'}")
 
 
 def export_artifact(
     artifact: ArtifactArgument,
-    to: Annotated[str, typer.Option("--to", help=", ".join(FORMATS))] = "csv",
+    to: Annotated[str, typer.Option("--to", help=", ".join(FORMATS), rich_help_panel=OUTPUT)] = "csv",
     out: Annotated[
         Path | None,
-        typer.Option("--out", help="file or, for images and muse, folder to write (default: named after the artifact)"),
+        typer.Option(
+            "--out",
+            help="file or, for images and muse, folder to write (default: named after the artifact)",
+            rich_help_panel=OUTPUT,
+        ),
     ] = None,
     clips: ClipsOption = None,
     cache: CacheOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Write an artifact's table to csv, parquet or npz, or its crops to image files.
 
@@ -198,7 +221,11 @@ def export_artifact(
     """
     opened = opened_by(artifact, cache)
     target = out or Path(f"{opened.folder.name}.{to}")
-    typer.echo(str(export(opened, to, target, choose(clips, opened.clips))))
+    written = export(opened, to, target, choose(clips, opened.clips))
+    if as_json:
+        print_json({"file": str(written), "artifact": str(opened.path)})
+    else:
+        typer.echo(str(written))
 
 
 def megabytes(nbytes: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,8 +11,8 @@ import typer
 from affectkit import plugins, tasks, weights
 from affectkit.cli._complete import groups, in_group, recipes, weight_files
 from affectkit.cli._help import Commands
-from affectkit.cli._options import CacheOption, JsonOption
-from affectkit.cli._results import as_line, columns, log, print_table
+from affectkit.cli._options import INPUTS, CacheOption, JsonOption
+from affectkit.cli._results import columns, log, print_json, print_table
 from affectkit.errors import UsageError, unknown
 from affectkit.stages.status import status as look_around
 
@@ -58,7 +59,7 @@ def status(cache: CacheOption = None, as_json: JsonOption = False) -> None:
     """Devices, extras, weights at hand, cache size."""
     about = look_around(cache)
     if as_json:
-        typer.echo(as_line(about))
+        print_json(about)
         return
     table = columns("", "", "")
     for topic, lines in about.items():
@@ -67,8 +68,15 @@ def status(cache: CacheOption = None, as_json: JsonOption = False) -> None:
     print_table(table)
 
 
-def list_weights() -> None:
+def list_weights(as_json: JsonOption = False) -> None:
     """List the weight files that affectkit knows: where each comes from, its licence, whether it is here."""
+    if as_json:
+        print_json([
+            {"name": entry.name, "state": state, "licence": entry.licence, "used_by": entry.used_by,
+             "source": entry.origin}
+            for entry, state in weights.available()
+        ])  # fmt: skip
+        return
     table = columns("name", "state", "licence", "used by", "source")
     for entry, state in weights.available():
         table.add_row(entry.name, state, entry.licence, entry.used_by, entry.origin)
@@ -83,10 +91,16 @@ def weights_fetch(
     recipe: Annotated[
         str | None,
         typer.Option(
-            help="instead: every file that a recipe needs (a built-in one, or a TOML file)", autocompletion=recipes
+            help="instead: every file that a recipe needs (a built-in one, or a TOML file)",
+            autocompletion=recipes,
+            rich_help_panel=INPUTS,
         ),
     ] = None,
-    tiny: Annotated[bool, typer.Option("--tiny", help="with --recipe: those of its small settings")] = False,
+    tiny: Annotated[
+        bool,
+        typer.Option("--tiny", help="with --recipe: those of its small settings", rich_help_panel=INPUTS),
+    ] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Download a weight file and check its digest, for machines that will have no network later.
 
@@ -95,17 +109,26 @@ def weights_fetch(
     if (name is None) == (recipe is None):
         raise UsageError("give the NAME of a weight file, or --recipe RECIPE for all of a recipe")
     if name is not None:
-        typer.echo(str(weights.fetch(name).path))
+        _print_fetched([weights.fetch(name)], as_json)
         return
     from affectkit.recipes import at_hand, check, read
 
     plan = check.plan(read.read(recipe or "", tiny=tiny))
     if plan.is_sound:
-        for file, steps in at_hand.fetch(plan).items():
-            typer.echo(str(file.path))
+        files = at_hand.fetch(plan)
+        for file, steps in files.items():
             log(f"{file.name} ({file.licence}): {', '.join(steps)}")
+        _print_fetched(files, as_json)
     if plan.problems:
         raise UsageError(check.together(plan.problems))
+
+
+def _print_fetched(files: Iterable[weights.WeightsFile], as_json: bool) -> None:
+    if as_json:
+        print_json({"files": [{"path": str(file.path), **file.about()} for file in files]})
+        return
+    for file in files:
+        typer.echo(str(file.path))
 
 
 def demo(
@@ -122,7 +145,7 @@ def demo(
 
     report = run_demo(folder)
     if as_json:
-        typer.echo(as_line(report))
+        print_json(report)
         return
     print_table(table_of(report))
 

@@ -44,7 +44,8 @@ class Entry:
 
 def inventory(cache: Cache) -> tuple[list[Entry], list[str]]:
     """Every artifact under the cache's root, the newest first, and a line for each that cannot be read."""
-    entries, problems = [], []
+    entries: list[tuple[float, Entry]] = []
+    problems: list[str] = []
     known = _known_names(cache, problems)
     for folder in cache.folders():
         try:
