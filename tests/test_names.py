@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import shutil
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from conftest import Command
+from fuzz_cases import blanked, flipped, moved, torn
 from stage_factory import crop_folder, portrait
 
 from affectkit.errors import AffectkitError, HostileFile, UsageError
@@ -78,7 +82,7 @@ def test_what_denotes_nothing_is_said_with_what_is_near(cache: Cache) -> None:
 
 
 def test_latest_is_what_was_printed_last_of_the_kind_that_is_needed(cache: Cache) -> None:
-    with pytest.raises(UsageError, match="there is no features"):
+    with pytest.raises(UsageError, match="holds no features yet"):
         names.resolve(cache, "latest", ["embed"])
     one, other = artifact(cache, "embed", "resnet50"), artifact(cache, "embed", "vgg16")
     for age, path in enumerate((other, one)):
@@ -136,6 +140,38 @@ def test_a_forged_file_of_names_is_one_line(cache: Cache, content: str) -> None:
     with pytest.raises(HostileFile, match=r"names\.json"):
         names.resolve(cache, "mine")
     assert names.resolve(cache, str(path)) == str(path)
+
+
+def test_a_damaged_file_of_names_is_read_or_refused(cache: Cache) -> None:
+    path = artifact(cache, "embed", "resnet50")
+    for name in ("one", "other"):
+        names.keep(cache, path, "embed", name)
+    file = cache.root / names.FILE
+    whole = file.read_bytes()
+    for seed in range(300):
+        rng = random.Random(seed)
+        file.write_bytes(rng.choice([flipped, torn, blanked, moved])(rng, whole))
+        with suppress(AffectkitError):
+            list(names.suggestions(cache, "o"))
+            names.drop(cache, [path / "elsewhere"])
+            names.resolve(cache, "one")
+
+
+def test_names_that_lead_into_a_loop_of_links(cache: Cache) -> None:
+    path = artifact(cache, "embed", "resnet50")
+    names.keep(cache, path, "embed", "mine")
+    shutil.rmtree(path)
+    path.symlink_to(path)
+    assert names.names_of(names.paths(cache), path) == ["mine"]
+    with pytest.raises(UsageError, match="not there any more"):
+        names.resolve(cache, "mine")
+
+
+def test_commands_at_once_lose_no_name(cache: Cache) -> None:
+    path = artifact(cache, "embed", "resnet50")
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda number: names.keep(cache, path, "embed", f"n{number}"), range(40)))
+    assert len(names.paths(cache)) == 40
 
 
 def test_a_file_of_names_that_is_a_link_is_not_followed(cache: Cache, tmp_path: Path) -> None:

@@ -92,8 +92,8 @@ def _plugins(group: str) -> Completion:
     def complete(ctx: typer.Context, incomplete: str) -> list[tuple[str, str]]:
         from affectkit import plugins
 
-        known = next((one for one in plugins.GROUPS if one == group), None)
-        return _beginning(((name, "") for name in plugins.names(known)), incomplete) if known else []
+        plugin_group = next((each for each in plugins.GROUPS if each == group), None)
+        return _beginning(((name, "") for name in plugins.names(plugin_group)), incomplete) if plugin_group else []
 
     return complete
 

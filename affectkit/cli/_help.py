@@ -27,12 +27,12 @@ class PanelCommand(TyperCommand):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """As Typer's; a word of before is one line that says the present one."""
-        given = list(args)
+        words = list(args)
         try:
             return super().parse_args(ctx, args)
         except Exception as error:
             word = getattr(error, "option_name", None) or ("--figures" if "extra argument" in str(error) else "")
-            now = _RENAMED.get((ctx.info_name, word)) if any(each.partition("=")[0] == word for each in given) else None
+            now = _RENAMED.get((ctx.info_name, word)) if any(each.partition("=")[0] == word for each in words) else None
             if now is None:
                 raise
             raise UsageError(f"{ctx.command_path}: {word} {now}") from None

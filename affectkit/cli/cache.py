@@ -51,13 +51,13 @@ def list_artifacts(cache: CacheOption = None, as_json: JsonOption = False) -> No
     if as_json:
         print_json([entry.as_dict() for entry in entries])
         return
-    known = {name: Path(entry.artifact) for entry in entries for name in entry.names}
+    named = {name: Path(entry.artifact) for entry in entries for name in entry.names}
     table = columns("artifact", "names", "made", "from", "clips", "score", "size")
     for entry in entries:
         folder = Path(entry.artifact)
         add_row(
             table, f"{folder.parent.name}/{folder.name}", ", ".join(entry.names), _date(entry.created),
-            ", ".join(short(source, known) for source in entry.source), _clips(entry), _score(entry.score),
+            ", ".join(short(source, named) for source in entry.source), _clips(entry), _score(entry.score),
             megabytes(entry.bytes),
         )  # fmt: skip
     print_table(table)
@@ -92,16 +92,16 @@ def show(artifact: ArtifactArgument, cache: CacheOption = None, as_json: JsonOpt
 
 def _said(about: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """(topic, text) of an artifact, for people."""
-    made = about["provenance"]
+    provenance = about["provenance"]
     yield about["stage"], f"{about['holds']}, made by affectkit {about['made_by']}"
     yield "path", about["path"]
     yield "names", ", ".join(about["names"]) or "none (--as NAME gives one)"
-    host, version = made.get("host", "?"), made.get("affectkit", "?")
-    yield "made", f"{_date(str(made.get('created', '?')))} on {host} by affectkit {version}"
-    if isinstance(command := made.get("command"), list):
+    host, version = provenance.get("host", "?"), provenance.get("affectkit", "?")
+    yield "made", f"{_date(str(provenance.get('created', '?')))} on {host} by affectkit {version}"
+    if isinstance(command := provenance.get("command"), list):
         yield "by", shlex.join(["affectkit", *map(str, command[1:])])
     yield "from", "\n".join(about["source"])
-    config = about["inputs"].get("config") or made.get("config")
+    config = about["inputs"].get("config") or provenance.get("config")
     if isinstance(config, dict):
         yield "settings", ", ".join(f"{key}={value}" for key, value in config.items() if value not in (None, [], ""))
     for file in about["weights"]:
@@ -183,9 +183,9 @@ def gc(
 ) -> None:
     """Remove what dead processes left behind and, with --older-than, old artifacts."""
     store, removed = Cache(cache), []
-    known = names.paths(store)
+    named = names.paths(store)
     for leftover in upkeep.leftovers(store, older_than, time.time()):
-        called = names.names_of(known, leftover.path)
+        called = names.names_of(named, leftover.path)
         and_names = f", and its names: {', '.join(called)}" if called else ""
         log(f"{'would remove' if dry_run else 'removed'} {leftover.path} ({leftover.why}){and_names}")
         removed.append({"path": str(leftover.path), "why": leftover.why, "bytes": leftover.nbytes, "names": called})

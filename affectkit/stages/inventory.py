@@ -46,11 +46,11 @@ def inventory(cache: Cache) -> tuple[list[Entry], list[str]]:
     """Every artifact under the cache's root, the newest first, and a line for each that cannot be read."""
     entries: list[tuple[float, Entry]] = []
     problems: list[str] = []
-    known = _known_names(cache, problems)
+    named = _names(cache, problems)
     for folder in cache.folders():
         try:
             artifact = open_artifact(folder)
-            entries.append((_when(artifact), _entry(artifact, known)))
+            entries.append((_when(artifact), _entry(artifact, named)))
         except AffectkitError as error:
             problems.append(str(error))
     return [entry for _, entry in sorted(entries, key=lambda each: -each[0])], problems
@@ -61,7 +61,7 @@ def described(artifact: Artifact, cache: Cache) -> dict[str, Any]:
     about = artifact.stage.model_dump(mode="json", exclude={"table"})
     about["path"] = str(artifact.path)
     about["holds"], about["made_by"] = MAKES.get(artifact.stage.stage, ("something else", artifact.stage.stage))
-    about["names"] = names.names_of(_known_names(cache, []), artifact.path)
+    about["names"] = names.names_of(_names(cache, []), artifact.path)
     about["source"] = sources(artifact)
     about["weights"] = list(_weights(artifact))
     about["score"] = score_of(artifact)
@@ -73,7 +73,7 @@ def described(artifact: Artifact, cache: Cache) -> dict[str, Any]:
         about["partial"] = sorted(rows.key[0] for rows in held if rows.status == "partial")
         about["failed"] = {clip: failure.cause for clip, failure in artifact.failures().items()}
         if artifact.selection is None:
-            about["selections"] = {str(path): len(one.sources) for path, one in artifact.selections()}
+            about["selections"] = {str(path): len(selection.sources) for path, selection in artifact.selections()}
     return about
 
 
@@ -86,10 +86,10 @@ def sources(artifact: Artifact) -> list[str]:
     return []
 
 
-def short(source: str, known: Mapping[str, Path]) -> str:
+def short(source: str, named: Mapping[str, Path]) -> str:
     """A source for people: the name of an artifact, else its folder's with the stage; of media the folder."""
     path = folder_of(Path(source))
-    called = next((name for name, kept in known.items() if kept.resolve() == Path(source)), None)
+    called = next((name for name, kept in named.items() if os.path.realpath(kept) == source), None)
     is_stage = path.parent.name in MAKES
     return called or (f"{path.parent.name}/{path.name}" if is_stage else source)
 
@@ -112,17 +112,17 @@ def score_of(artifact: Artifact) -> Mapping[str, Any] | None:
     return None
 
 
-def _entry(artifact: Artifact, known: dict[str, Path]) -> Entry:
+def _entry(artifact: Artifact, named: Mapping[str, Path]) -> Entry:
     has_table = artifact.stage.table is not None
     return Entry(
         str(artifact.path), artifact.stage.stage, artifact.stage.name,
         datetime.fromtimestamp(_when(artifact)).astimezone().isoformat(timespec="seconds"), sources(artifact),
         len(artifact.rows) if has_table else None, len(artifact.failed()), len(artifact.part_paths()),
-        names.names_of(known, artifact.path), score_of(artifact), upkeep.size(artifact.path),
+        names.names_of(named, artifact.path), score_of(artifact), upkeep.size(artifact.path),
     )  # fmt: skip
 
 
-def _known_names(cache: Cache, problems: list[str]) -> dict[str, Path]:
+def _names(cache: Cache, problems: list[str]) -> dict[str, Path]:
     try:
         return names.paths(cache)
     except AffectkitError as error:
@@ -141,7 +141,7 @@ def _when(artifact: Artifact) -> float:
 
 def _media_folders(artifact: Artifact) -> Iterator[str]:
     """Of each command that wrote into the table the folder of its media, in the order that they came."""
-    chosen = [artifact.selection] if artifact.selection else [one for _, one in artifact.selections()]
+    chosen = [artifact.selection] if artifact.selection else [selection for _, selection in artifact.selections()]
     tables = [selection.clips for selection in chosen] or [artifact.clip_table()]
     for table in tables:
         media = [str(entry["path"]) for entry in table.values() if entry.get("path")]

@@ -12,7 +12,7 @@ import json
 import os
 import re
 import time
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
@@ -23,7 +23,7 @@ from affectkit.store.atomic import explained, write_text
 from affectkit.store.cache import Cache
 from affectkit.store.kinds import MAKES, no_artifact
 from affectkit.store.locking import locked
-from affectkit.store.selection import FOLDER, folder_of, is_artifact
+from affectkit.store.selection import FOLDER, is_artifact
 from affectkit.store.sidecars import STAGE_FILE
 from affectkit.untrusted import read_object
 
@@ -35,6 +35,7 @@ LEAST = 4
 """Characters that a beginning must have: fewer are a slip."""
 MOST = 10_000
 _LARGEST = 1 << 24
+_LONGEST = 4096
 _LISTED = 10
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _DIGITS = re.compile(r"[0-9a-f]{1,12}")
@@ -134,20 +135,20 @@ def paths(cache: Cache) -> dict[str, Path]:
     return {name: _opened(cache, place) for name, place in sorted(read(cache).names.items())}
 
 
-def names_of(known: dict[str, Path], artifact: Path) -> list[str]:
+def names_of(paths_by_name: Mapping[str, Path], artifact: Path) -> list[str]:
     """The names, of those of `paths`, of an artifact: its folder or any selection of it; of a selection, its own."""
-    wanted = artifact.resolve()
-    return [name for name, path in known.items() if wanted in (path.resolve(), folder_of(path).resolve())]
+    wanted = _real(artifact)
+    return [name for name, path in paths_by_name.items() if wanted in (_real(path), _real(folder_of_place(path)))]
 
 
 def drop(cache: Cache, folders: Iterable[Path]) -> list[str]:
     """Forget the names of artifacts that were removed; returns them. Raises AffectkitError."""
-    gone = {folder.resolve() for folder in folders}
-    if not any(folder_of_place(path) in gone for path in paths(cache).values()):
+    gone = {_real(folder) for folder in folders}
+    if not any(_real(folder_of_place(path)) in gone for path in paths(cache).values()):
         return []
     with locked(cache.root):
         kept = read(cache)
-        dropped = [name for name, place in kept.names.items() if folder_of_place(_opened(cache, place)) in gone]
+        dropped = [name for name, place in kept.names.items() if _real(folder_of_place(_opened(cache, place))) in gone]
         for name in dropped:
             del kept.names[name]
         write_text(cache.root / FILE, kept.text)
@@ -156,7 +157,7 @@ def drop(cache: Cache, folders: Iterable[Path]) -> list[str]:
 
 def folder_of_place(path: Path) -> Path:
     """The artifact's folder that a path leads to, whether it is still there or not."""
-    return (path.parent.parent if path.parent.name == FOLDER else path).resolve()
+    return path.parent.parent if path.parent.name == FOLDER else path
 
 
 def resolve(cache: Cache, text: str, stages: Collection[str] = ()) -> str:
@@ -215,9 +216,10 @@ def find(cache: Cache, text: str, stages: Collection[str] = ()) -> str | None:
 def suggestions(cache: Cache, text: str, stages: Collection[str] = ()) -> Iterator[tuple[str, str]]:
     """(completed text, what it is) for a shell: names, `latest`, and folders of the cache that begin so."""
     for name, path in paths(cache).items():
-        stage = folder_of(path).parent.name
+        folder = folder_of_place(path)
+        stage = folder.parent.name
         if name.startswith(text) and (not stages or stage in stages):
-            yield name, f"{stage}, {folder_of(path).name}"
+            yield name, f"{stage}, {folder.name}"
     labels = _labels(cache, stages)
     if labels and LATEST.startswith(text):
         yield LATEST, "what was printed last"
@@ -227,8 +229,14 @@ def suggestions(cache: Cache, text: str, stages: Collection[str] = ()) -> Iterat
             yield label, MAKES.get(stage, (stage, ""))[0]
 
 
+def _real(path: Path) -> str:
+    """Where a path leads, links followed; a loop of links leads nowhere and harms nobody."""
+    return os.path.realpath(path)
+
+
 def _is_place(path: Any) -> bool:
-    return isinstance(path, str) and bool(path) and "\0" not in path and ".." not in Path(path).parts
+    is_text = isinstance(path, str) and 0 < len(path) <= _LONGEST and "\0" not in path
+    return is_text and ".." not in Path(path).parts
 
 
 def _stored(cache: Cache, path: Path) -> str:
@@ -262,8 +270,8 @@ def _latest(cache: Cache, kept: Kept, stages: Collection[str]) -> Path:
         if (not stages or stage in stages) and is_artifact(path) and when >= newest.get(stage, (0.0, path))[0]:
             newest[stage] = (when, path)
     if not newest:
-        wanted = " or ".join(dict.fromkeys(MAKES[one][0] for one in stages if one in MAKES)) or "artifact"
-        raise UsageError(f"latest: there is no {wanted.removeprefix('a ')} in {cache.root} yet")
+        wanted = " or ".join(dict.fromkeys(MAKES[stage][0] for stage in stages if stage in MAKES)) or "artifact"
+        raise UsageError(f"latest: {cache.root} holds no {wanted.removeprefix('a ')} yet")
     nouns = {MAKES.get(stage, (stage, ""))[0] for stage in newest}
     if stages and len(nouns) > 1:
         said = ", ".join(f"{path} ({MAKES.get(stage, (stage, ''))[0]})" for stage, (_, path) in newest.items())
@@ -302,7 +310,7 @@ def _by_beginning(cache: Cache, text: str, stages: Collection[str]) -> str | Non
 def _begins(folder: Path, text: str) -> str | None:
     """The artifact's label where a text begins it, its folder's name or its digits."""
     label = f"{folder.parent.name}/{folder.name}"
-    return label if any(one.startswith(text) for one in (label, folder.name, _digits(folder))) else None
+    return label if any(word.startswith(text) for word in (label, folder.name, _digits(folder))) else None
 
 
 def _digits(path: Path) -> str:
