@@ -23,6 +23,11 @@ _SHA256 = re.compile("[0-9a-f]{64}")
 Key = tuple[bytes, int, int]
 
 
+def sha256_lines(lines: Iterable[str]) -> str:
+    """SHA-256 of some texts, one a line, hexadecimal."""
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
 def sha256_file(path: Path) -> str:
     """SHA-256 of a regular file's bytes, hexadecimal. Raises OSError, also for a pipe, a device or a folder: nothing is
     waited for."""

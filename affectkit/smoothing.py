@@ -1,4 +1,4 @@
-"""Scores over time: smoothing by a window in real seconds, and reading them at other times. Plain numpy, float64.
+"""Scores smoothed over time, by a window in real seconds. Plain numpy, float64.
 
 Shapes: T rows of one clip, K scores, times [T] in seconds (the middles of rows). A row with a NaN is a row without a
 score: it takes part in nothing.
@@ -12,6 +12,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import ArrayLike, NDArray
 
+from affectkit.moments import checked
 from affectkit.types import Bools, Floats
 
 Kind = Literal["hamming", "box", "median", "gaussian"]
@@ -35,7 +36,7 @@ def smooth(values: ArrayLike, time: ArrayLike, kind: Kind, half_width: float) ->
     >>> smooth([[0.0], [3.0], [0.0], [np.nan]], [0, 1, 2, 3], "box", 1).ravel()
     array([1.5, 1. , 1.5, nan])
     """
-    rows, at = _checked(values, time)
+    rows, at = checked(values, time)
     if not half_width >= 0:
         raise ValueError(f"a half-width is 0 s or more, not {half_width}")
     kept = np.flatnonzero(np.isfinite(rows).all(axis=1))
@@ -48,42 +49,6 @@ def smooth(values: ArrayLike, time: ArrayLike, kind: Kind, half_width: float) ->
         found[order] = _median(rows[order], at[order], half_width)
     else:
         found[order] = _mean(rows[order], at[order], kind, half_width)
-    return found
-
-
-def interpolate(
-    values: ArrayLike, time: ArrayLike, at: ArrayLike, max_gap: float | None = None, stretch: ArrayLike | None = None
-) -> Floats:
-    """Rows at other times: linear between the rows that have a score, held before the first and after the last.
-
-    values [T,K], time [T] (s), at [R] (s) -> [R,K]. NaN where no row has a score and, with `max_gap`, at times that
-    are farther than that many seconds from every row that has one. No line is drawn between rows of which `stretch`
-    [T] has different numbers: there the nearer one is held, of two equally near the earlier.
-
-    >>> interpolate([[0.0], [np.nan], [4.0]], [0, 1, 2], [-1, 1.5, 9]).ravel()
-    array([0., 3., 4.])
-    >>> interpolate([[0.0], [4.0]], [0, 9], [0.5, 5], max_gap=1).ravel().round(2)
-    array([0.22,  nan])
-    >>> interpolate([[0.0], [4.0]], [0, 4], [1, 3], stretch=[0, 1]).ravel()
-    array([0., 4.])
-    """
-    rows, given = _checked(values, time)
-    wanted = np.asarray(at, np.float64)
-    kept = np.flatnonzero(np.isfinite(rows).all(axis=1))
-    if not len(kept):
-        return np.full((len(wanted), rows.shape[1]), np.nan)
-    kept = kept[np.argsort(given[kept], kind="stable")]
-    rows, given = rows[kept], given[kept]
-    found = np.stack([np.interp(wanted, given, column) for column in rows.T], axis=1)
-    after = np.searchsorted(given, wanted).clip(1, max(1, len(given) - 1))
-    before, after = after - 1, after.clip(0, len(given) - 1)
-    near = np.abs(given[before] - wanted), np.abs(given[after] - wanted)
-    if stretch is not None:
-        number = np.asarray(stretch)[kept]
-        apart = number[before] != number[after]
-        found[apart] = rows[np.where(near[0] <= near[1], before, after)[apart]]
-    if max_gap is not None:
-        found[np.minimum(*near) > max_gap * (1 + _ROUNDING)] = np.nan
     return found
 
 
@@ -163,12 +128,3 @@ def _median(rows: Floats, time: Floats, half_width: float) -> Floats:
 
 def _middles(count: NDArray[np.intp]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     return (count - 1) // 2, count // 2
-
-
-def _checked(values: ArrayLike, time: ArrayLike) -> tuple[Floats, Floats]:
-    rows, at = np.asarray(values, np.float64), np.asarray(time, np.float64)
-    if rows.ndim != 2 or at.shape != (len(rows),):
-        raise ValueError(f"values are [T,K] and times [T], not {list(rows.shape)} and {list(at.shape)}")
-    if not np.isfinite(at).all():
-        raise ValueError("times are finite")
-    return rows, at

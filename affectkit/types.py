@@ -18,16 +18,36 @@ Floats = NDArray[np.floating]
 Bools = NDArray[np.bool_]
 
 SPLITS = ("train", "val", "test")
-_FACE = re.compile(r"#[0-9]+$")
+_FACE = re.compile(r"(?<=.)#[0-9]+\Z")
+
+
+def face_id(clip: str, number: int) -> str:
+    """The id of one face of a clip with several, as the face rule `all` numbers them from 0.
+
+    >>> face_id("anna", 1)
+    'anna#1'
+    """
+    return f"{clip}#{number}"
 
 
 def without_face(name: str) -> str:
-    """The clip that a face of it belongs to: the face rule `all` numbers faces as `name#0`, `name#1`.
+    """The clip that a face belongs to; any other id as it is.
 
-    >>> without_face("anna#1")
-    'anna'
+    A face's id ends in # and digits 0 to 9, after something else: `anna#1`, not `anna#`, `anna#²` or `#1`.
+
+    >>> without_face("anna#1"), without_face("anna")
+    ('anna', 'anna')
     """
     return _FACE.sub("", name) if "#" in name else name
+
+
+def is_face(name: str) -> bool:
+    """Whether an id is that of one face of a clip.
+
+    >>> is_face("anna#1"), is_face("anna#")
+    (True, False)
+    """
+    return without_face(name) != name
 
 
 def _require(condition: bool, message: str) -> None:

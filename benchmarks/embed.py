@@ -22,7 +22,8 @@ from affectkit import plugins
 from affectkit.backbones.mean_pixel import MeanPixel
 from affectkit.config import Numerics, Runtime
 from affectkit.devices import resolved
-from affectkit.stages.embed import BATCH_SIZES, EmbedConfig, embed
+from affectkit.stages.embed import BATCH_SIZES, Embed, EmbedConfig
+from affectkit.stages.stage import Context
 from affectkit.store import Artifact, Cache
 
 SIDE = 224
@@ -42,7 +43,8 @@ def stage(crops: Artifact, config: EmbedConfig, numerics: Numerics, workers: int
 
     def measure() -> float:
         with tempfile.TemporaryDirectory(dir=crops.path) as folder:
-            done = embed(Cache(Path(folder)), crops, config, numerics, Runtime(progress=False, workers=workers))
+            context = Context(Cache(Path(folder)), Runtime(progress=False, workers=workers), numerics=numerics)
+            done = Embed().run(Embed.Inputs(artifact=crops), config, context)
         assert not done.failed and done.computed == len(crops), done
         return done.rate
 

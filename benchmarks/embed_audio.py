@@ -19,7 +19,8 @@ from _report import Measure, Ratio, alternate, machine, options, seconds
 from affectkit import plugins
 from affectkit.config import Numerics, Runtime
 from affectkit.devices import resolved
-from affectkit.stages.embed import BATCH_SIZES, EmbedConfig, embed
+from affectkit.stages.embed import BATCH_SIZES, Embed, EmbedConfig
+from affectkit.stages.stage import Context
 from affectkit.store import Artifact, Cache, waveforms_schema
 
 RATE, WINDOWS_A_CLIP = 16_000, 10
@@ -56,7 +57,8 @@ def stage(audio: Artifact, config: EmbedConfig, numerics: Numerics, count: int) 
 
     def measure() -> float:
         with tempfile.TemporaryDirectory(dir=audio.path) as folder:
-            done = embed(Cache(Path(folder)), audio, config, numerics, Runtime(progress=False))
+            context = Context(Cache(Path(folder)), Runtime(progress=False), numerics=numerics)
+            done = Embed().run(Embed.Inputs(artifact=audio), config, context)
             rows = sum(done.artifact.length(clip) for clip in done.artifact.clips)
         assert not done.failed and done.computed == len(audio) and rows == count, done
         return done.rate

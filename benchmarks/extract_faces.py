@@ -21,7 +21,8 @@ from _report import Ratio, alternate, machine, options, seconds
 from affectkit import plugins
 from affectkit.config import Runtime
 from affectkit.media import Sampling, VideoReader
-from affectkit.stages.faces import FacesConfig, extract_faces
+from affectkit.stages.faces import ExtractFaces, FacesConfig
+from affectkit.stages.stage import Context
 from affectkit.store import Cache
 from affectkit.tables.sources import clips_of
 
@@ -107,9 +108,8 @@ def compare(clip: Path, detector: str, weights: str, fps: str, rounds: int) -> N
 
     def stage() -> None:
         with tempfile.TemporaryDirectory(dir=clip.parent) as cache:
-            done = extract_faces(
-                Cache(Path(cache)), clips_of([str(clip)]), config, Runtime(progress=False), device="cpu"
-            )
+            context = Context(Cache(Path(cache)), Runtime(progress=False), device="cpu")
+            done = ExtractFaces().run(ExtractFaces.Inputs(media=clips_of([str(clip)])), config, context)
             assert done.computed == 1 and done.rows == len(images), done
 
     def reference() -> None:

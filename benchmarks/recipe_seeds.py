@@ -26,6 +26,7 @@ ROOTS = {
     "tlhn-2024": ["cexpr", "dfew"], "strong-baseline": ["affwild2"],
 }  # fmt: skip
 SEEDED = ("train-head", "finetune", "fuse")
+APART = 10  # `train-head --seeds` averages consecutive ones: no head is in two runs
 
 
 def main() -> None:
@@ -40,7 +41,7 @@ def main() -> None:
         folder = given.folder or Path(temporary)
         os.environ["AFFECTKIT_CACHE"] = str(folder / "cache")
         for recipe in given.recipes:
-            show(recipe, [run(recipe, seed, folder, given.clips, given.epochs) for seed in range(given.seeds)])
+            show(recipe, [run(recipe, APART * n, folder, given.clips, given.epochs) for n in range(given.seeds)])
     print(machine())
 
 

@@ -19,11 +19,13 @@ from typing import Any
 import numpy as np
 from _report import Measure, Ratio, alternate, machine, options, seconds, show_value
 
-from affectkit.config import Numerics, Runtime
-from affectkit.stages.embed import EmbedConfig, embed
-from affectkit.stages.faces import FacesConfig, extract_faces
+from affectkit.config import Numerics
+from affectkit.stages.embed import Embed, EmbedConfig
+from affectkit.stages.faces import ExtractFaces, FacesConfig
+from affectkit.stages.stage import Context
 from affectkit.store import Artifact, Cache, open_artifact
-from affectkit.tables.sources import clip_entries, clips_of, media_sources
+from affectkit.tables.source_digests import clip_entries, media_sources
+from affectkit.tables.sources import clips_of
 from affectkit.types import Clip
 
 ROWS = 5
@@ -62,7 +64,8 @@ def make_sources(folder: Path, count: int) -> list[Clip]:
 
 def cached_faces(cache: Cache, clips: list[Clip]) -> Artifact:
     """The artifact as `extract faces --detector centerface` would have left it, 5 frames a clip."""
-    empty = extract_faces(cache, [], FacesConfig(detector="centerface"), Runtime(), device="cpu")
+    context = Context(cache, device="cpu")
+    empty = ExtractFaces().run(ExtractFaces.Inputs(media=[]), FacesConfig(detector="centerface"), context)
     sources = media_sources(clips, cache.digests())
     rows = {"boxes": np.zeros((ROWS, 4)), "landmarks": np.zeros((ROWS, 5, 2)), "score": np.ones(ROWS),
             "image": [b"jpeg"] * ROWS, "frame_index": np.arange(ROWS)}  # fmt: skip
@@ -71,7 +74,8 @@ def cached_faces(cache: Cache, clips: list[Clip]) -> Artifact:
 
 def cached_features(cache: Cache, faces: Artifact) -> Artifact:
     """The artifact as `embed --backbone mean-pixel` would have left it."""
-    empty = embed(cache, faces, EmbedConfig(backbone="mean-pixel"), Numerics(device="cpu"), Runtime(), clips=[])
+    context = Context(cache, numerics=Numerics(device="cpu"))
+    empty = Embed().run(Embed.Inputs(artifact=faces, clips=[]), EmbedConfig(backbone="mean-pixel"), context)
     sources = {clip: faces.digest(clip) for clip in faces.clips}
     rows = {"values": np.ones((ROWS, 192), np.float32)}
     return fill(open_artifact(empty.path), sources, rows, {}, faces.clip_table())

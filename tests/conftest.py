@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
 import io
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import chdir, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -94,6 +95,25 @@ def affectkit(tmp_path: Path, environment: dict[str, str]) -> Command:
 def child(tmp_path: Path, environment: dict[str, str]) -> Command:
     """The command, run in `tmp_path` by a process of its own; takes the options of `subprocess.run`."""
     return Command(tmp_path, environment)
+
+
+@pytest.fixture
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], Path]:
+    """Installs a package of one module with plugins, as pip would leave it."""
+
+    def install(code: str, points: str) -> Path:
+        folder = tmp_path / "site"
+        about = folder / "bright-1.0.dist-info"
+        about.mkdir(parents=True)
+        (folder / "bright.py").write_text(code)
+        (about / "METADATA").write_text("Metadata-Version: 2.1\nName: bright\nVersion: 1.0\n")
+        (about / "entry_points.txt").write_text(points)
+        monkeypatch.syspath_prepend(str(folder))
+        monkeypatch.delitem(sys.modules, "bright", raising=False)
+        importlib.invalidate_caches()
+        return folder
+
+    return install
 
 
 @pytest.fixture

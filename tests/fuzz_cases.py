@@ -132,10 +132,10 @@ def read_table(path: Path) -> None:
     from affectkit import tasks
     from affectkit.errors import AffectkitError, ClipError
     from affectkit.recipes.read import read as read_recipe
-    from affectkit.tables.labels import read_labels
+    from affectkit.tables.label_tables import read_labels
+    from affectkit.tables.manifests import read_manifest
     from affectkit.tables.openings import read_openings
     from affectkit.tables.predictions import read_predictions
-    from affectkit.tables.sources import read_manifest
     from affectkit.tables.splits import read_splits
 
     va = tasks.get("va")

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from conftest import Command
 from media_factory import beep, beep_time, cut_off, make_clip, make_flash_and_beep, make_sound
+from stage_calls import extract_audio
 from stage_factory import SHARED, column_bytes, crop_folder, no_face
 
 from affectkit import speech
@@ -20,7 +21,7 @@ from affectkit.config import Runtime
 from affectkit.errors import ClipError, MissingExtra, UsageError
 from affectkit.media import MEDIA_SUFFIXES, Waveform, read_audio
 from affectkit.stages import audio as stage
-from affectkit.stages.audio import AudioConfig, extract_audio
+from affectkit.stages.audio import AudioConfig
 from affectkit.stages.map_stage import Outcome
 from affectkit.store import Artifact, Cache
 from affectkit.tables.sources import clips_of

@@ -7,12 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from media_factory import make_flash_and_beep
+from stage_calls import embed, extract_audio, extract_faces
 from stage_factory import clips_in, portrait
 
 from affectkit.config import Numerics, Runtime
-from affectkit.stages.audio import AudioConfig, extract_audio
-from affectkit.stages.embed import EmbedConfig, embed
-from affectkit.stages.faces import FacesConfig, extract_faces
+from affectkit.stages.audio import AudioConfig
+from affectkit.stages.embed import EmbedConfig
+from affectkit.stages.faces import FacesConfig
 from affectkit.store import Artifact, Cache
 from affectkit.types import FeatureSequence
 

@@ -21,6 +21,9 @@ from affectkit.config import Numerics
 from affectkit.errors import UsageError
 from affectkit.learning import timm_names
 from affectkit.learning.image_backbone import Preprocessing, pool
+from affectkit.plugins import contracts
+from affectkit.plugins.contracts import backbones as of_backbones
+from affectkit.plugins.contracts import checking as of_any
 from affectkit.weights import WeightsFile
 
 torch = pytest.importorskip("torch")
@@ -79,76 +82,15 @@ def distance(values: NDArray[Any], reference: NDArray[Any]) -> float:
 
 
 @pytest.fixture(scope="module", params=IMAGE_BACKBONES)
-def backbone(request: pytest.FixtureRequest) -> Any:
-    return build(request.param)
+def candidate(request: pytest.FixtureRequest) -> contracts.Candidate:
+    """Each image backbone, with random weights."""
+    _, plugin, options = plugins.backbone(request.param, OPTIONS.get(request.param, []))
+    return contracts.Candidate("backbones", request.param, plugin, options, "random", samples=IMAGES)
 
 
-@pytest.fixture(scope="module")
-def first(backbone: Any) -> Any:
-    """The embeddings of `IMAGES`, computed once."""
-    return backbone(IMAGES)
-
-
-class TestContract:
-    """What every image backbone keeps, whoever wrote it."""
-
-    def test_one_finite_float32_vector_an_image(self, backbone: Any) -> None:
-        values = backbone(IMAGES)
-        assert values.shape == (8, backbone.dim)
-        assert values.dtype == np.float32
-        assert np.isfinite(values).all() and values.std() > 0
-
-    def test_the_same_bits_again_and_from_a_second_instance(self, backbone: Any, first: Any, request: Any) -> None:
-        np.testing.assert_array_equal(backbone(IMAGES), first)
-        again = build(request.node.callspec.params["backbone"])
-        np.testing.assert_array_equal(again(IMAGES), first)
-
-    @pytest.mark.usefixtures("two_threads")
-    def test_neighbours_and_position_change_no_bit(self, backbone: Any) -> None:
-        first = backbone(IMAGES)
-        for shift in (1, 3):
-            np.testing.assert_array_equal(np.roll(backbone(np.roll(IMAGES, shift, axis=0)), -shift, axis=0), first)
-        others = RNG.integers(0, 256, IMAGES.shape, np.uint8)
-        others[5] = IMAGES[2]
-        np.testing.assert_array_equal(backbone(others)[5], first[2])
-
-    @pytest.mark.parametrize("count", [0, 1, 3, 8])
-    def test_a_short_batch_gives_the_same_bits(self, backbone: Any, first: Any, count: int) -> None:
-        np.testing.assert_array_equal(backbone(IMAGES[:count]), first[:count])
-
-    def test_a_long_batch_gives_the_same_bits(self, backbone: Any, first: Any) -> None:
-        values = backbone(np.concatenate([IMAGES, IMAGES[:3]]))
-        np.testing.assert_array_equal(values, np.concatenate([first, first[:3]]))
-
-    def test_memory_layout_and_container_change_no_bit(self, backbone: Any, first: Any) -> None:
-        locked = IMAGES.copy()
-        locked.flags.writeable = False
-        view = np.ascontiguousarray(IMAGES.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
-        for same in (torch.from_numpy(IMAGES.copy()), locked, view):
-            np.testing.assert_array_equal(backbone(same), first)
-
-    def test_the_images_are_left_as_they_were(self, backbone: Any) -> None:
-        images = IMAGES.copy()
-        backbone(images)
-        np.testing.assert_array_equal(images, IMAGES)
-
-    def test_crops_of_any_size(self, backbone: Any) -> None:
-        large = RNG.integers(0, 256, (8, 3, 75, 130), np.uint8)
-        assert backbone(large).shape == (8, backbone.dim)
-
-    @pytest.mark.parametrize(
-        "wrong",
-        [IMAGES.astype(np.float32), IMAGES[0], IMAGES[:, :1], IMAGES.transpose(0, 2, 3, 1)],
-        ids=lambda w: w.shape,
-    )
-    def test_anything_but_uint8_n3hw_is_refused(self, backbone: Any, wrong: NDArray[Any]) -> None:
-        with pytest.raises(ValueError, match="uint8"):
-            backbone(wrong)
-
-    def test_a_missing_file_is_a_usage_error(self, backbone: Any, tmp_path: Path) -> None:
-        options = backbone.Options(**{"model": "resnet18"} if "model" in backbone.Options.model_fields else {})
-        with pytest.raises(UsageError):
-            backbone.weights(options, str(tmp_path / "absent.pth"))
+@pytest.mark.parametrize("obligation", [*of_any.WEIGHTS, *of_backbones.IMAGE], ids=contracts.sentence)
+def test_contract(candidate: contracts.Candidate, obligation: contracts.Obligation) -> None:
+    obligation(candidate)
 
 
 @pytest.mark.usefixtures("two_threads")

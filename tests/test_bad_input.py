@@ -17,16 +17,17 @@ from pathlib import Path
 import pytest
 from conftest import Command
 from media_factory import cut_off, make_audio, make_clip
+from stage_calls import embed, extract_faces
 from stage_factory import clips_in, crop_folder, datasets, face_clips, portrait
 
 from affectkit.config import Numerics, Runtime
 from affectkit.errors import UsageError
-from affectkit.stages.embed import EmbedConfig, embed
-from affectkit.stages.faces import FacesConfig, extract_faces
+from affectkit.stages.embed import EmbedConfig
+from affectkit.stages.faces import FacesConfig
 from affectkit.stages.train import TrainConfig, train
 from affectkit.store import Artifact, Cache, Features
 from affectkit.store.atomic import TEMPORARY
-from affectkit.tables.sources import CropTimes
+from affectkit.tables.crop_times import CropTimes
 
 FACES = ["extract", "faces", "--detector", "centerface", "--size", "32", "--device", "cpu", "--fps", "native"]
 Run = subprocess.CompletedProcess[str]

@@ -10,6 +10,7 @@ import pty
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from conftest import Command, Here, child_environment
 from media_factory import cut_off, make_clip
 from stage_factory import crop_folder, face_clips, portrait
 
+from affectkit import plugins
 from affectkit.store import Artifact, Cache, names
 from affectkit.store.atomic import temporary_name
 
@@ -217,6 +219,7 @@ def test_a_damaged_clip_is_said_with_its_cause(affectkit: Command, tmp_path: Pat
         (["fuse", "x.csv", "x.csv", "--labels", "x.csv", "--task", "va", "--method", "dwff"], ["'dwff'", "'dwf'"]),
         (["list", "head"], ["unknown group 'head'", "'heads'"]),
         (["list", "heads", "lsmt"], ["unknown head 'lsmt'", "'lstm'"]),
+        (["list", "tasks", "av"], ["unknown task 'av'", "va"]),
         (["weights", "fetch", "centreface"], ["'centreface'", "'centerface'"]),
         (["cache", "show", "nowhere"], ["nowhere is not an artifact"]),
         (["export", "nowhere"], ["nowhere is not an artifact"]),
@@ -261,6 +264,15 @@ def test_listings(made: tuple[Command, Path, list[str]]) -> None:
         ) or group == "tasks"
         about = dict(line.split("\t", 1) for line in lines)
         assert len(about[name]) > 10
+    every = [line.split("\t") for line in run(command, "list").splitlines()]
+    assert list(dict.fromkeys(group for group, *_ in every)) == [*plugins.GROUPS, "tasks", "practice", "formats"]
+    assert all(len(line) == 3 and len(line[2]) > 10 for line in every)
+    assert {name for group, name, _ in every if group == "practice"} == {"affwild2", "cexpr", "dfew", "hume-reaction"}
+    assert run(command, "list", "formats", "affwild2-va").startswith(
+        "affwild2-va\ttask va, a row a frame: image_location"
+    )
+    for group in plugins.GROUPS:
+        assert [name for of, name, _ in every if of == group] == plugins.names(group)
     options = run(command, "list", "heads", "transformer")
     assert "epochs" in options
     assert "adamw" in options
@@ -274,6 +286,10 @@ def test_status(made: tuple[Command, Path, list[str]]) -> None:
     assert "cpu" in report["devices"]
     assert report["weights"]["centerface"] == "at hand"
     assert "torch" in run(command, "status")
+    extras = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"][
+        "optional-dependencies"
+    ]
+    assert set(report["extras"]) == set(extras) - {"dev"}
 
 
 def test_cache_list_and_show(made: tuple[Command, Path, list[str]]) -> None:

@@ -13,9 +13,10 @@ from conftest import Command
 from affectkit import metrics, tasks
 from affectkit.errors import UsageError
 from affectkit.store import Artifact, Cache, features_schema
-from affectkit.tables.labels import read_labels
+from affectkit.tables.label_tables import read_labels
 from affectkit.tables.predictions import load
 from affectkit.tables.splits import deal
+from affectkit.tables.subjects import Subjects
 from affectkit.types import ClipLabels
 
 VA, DFEW = tasks.get("va"), tasks.get("dfew")
@@ -30,21 +31,21 @@ def classes(kinds: list[int]) -> dict[str, ClipLabels]:
 
 def test_folds_spread_classes_and_keep_subjects() -> None:
     labels = classes([0] * 10 + [1] * 5 + [2] * 5)
-    fold = deal(list(labels), labels, DFEW, 5, "clip", {}, seed=1)
+    fold = deal(list(labels), labels, DFEW, 5, "clip", Subjects(), seed=1)
     for kind, clips in ((0, range(10)), (1, range(10, 15)), (2, range(15, 20))):
         counts = Counter(fold[f"c{n:02d}"] for n in clips)
         assert set(counts.values()) == {2 if kind == 0 else 1}
     who = {clip: f"s{n // 3}" for n, clip in enumerate(labels)}
-    fold = deal(list(labels), labels, DFEW, 3, "subject", who, seed=1)
+    fold = deal(list(labels), labels, DFEW, 3, "subject", Subjects(who), seed=1)
     assert all(len({fold[clip] for clip in labels if who[clip] == one}) == 1 for one in set(who.values()))
-    assert fold == deal(list(labels), labels, DFEW, 3, "subject", who, seed=1)
-    assert fold != deal(list(labels), labels, DFEW, 3, "subject", who, seed=2)
+    assert fold == deal(list(labels), labels, DFEW, 3, "subject", Subjects(who), seed=1)
+    assert fold != deal(list(labels), labels, DFEW, 3, "subject", Subjects(who), seed=2)
     faces = {f"{clip}#{face}": labels[clip] for clip in ("c00", "c01", "c02") for face in (0, 1)}
-    assert len(set(deal(list(faces), faces, DFEW, 3, "clip", {}).values())) == 3
+    assert len(set(deal(list(faces), faces, DFEW, 3, "clip", Subjects()).values())) == 3
     with pytest.raises(UsageError, match="3 labelled clips cannot be dealt to 4 folds"):
-        deal(list(faces), faces, DFEW, 4, "clip", {})
+        deal(list(faces), faces, DFEW, 4, "clip", Subjects())
     with pytest.raises(UsageError, match="clip 'c00' has no subject"):
-        deal(list(labels), labels, DFEW, 3, "subject", {})
+        deal(list(labels), labels, DFEW, 3, "subject", Subjects())
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from dataset_factory import VFR, aff_wild2, aff_wild2_crops, expr_text, va_text, write
 from media_factory import make_clip
+from stage_calls import extract_faces
 from stage_factory import clips_in, portrait
 
 from affectkit import plugins, tasks
@@ -20,12 +21,14 @@ from affectkit.config import Runtime
 from affectkit.datasets import _frame_times
 from affectkit.errors import UsageError
 from affectkit.media import Sampling, VideoReader
-from affectkit.stages.faces import FacesConfig, extract_faces
+from affectkit.plugins import contracts
+from affectkit.plugins.contracts.datasets import OBLIGATIONS
+from affectkit.stages.faces import FacesConfig
 from affectkit.store import Artifact, Cache
 from affectkit.tables.crops import crop_frames
-from affectkit.tables.labels import read_labels
+from affectkit.tables.label_tables import read_labels
+from affectkit.tables.pooling import align
 from affectkit.tables.splits import SplitRequest, resolve_splits
-from affectkit.tables.timeline import align
 from affectkit.tasks import Task
 from affectkit.types import ClipLabels
 
@@ -67,23 +70,14 @@ LAYOUTS = {
 @pytest.mark.parametrize("name", LAYOUTS)
 def test_every_reader_keeps_the_protocol(name: str, tmp_path: Path) -> None:
     make, task = LAYOUTS[name]
-    dataset = reader(name, make(tmp_path / "root"))
-    labels, rows, splits, clips = dataset.labels(task), dataset.rows(task), dataset.splits(task), dataset.clips()
-    assert list(labels) == sorted(labels) and list(rows) == sorted(rows) and list(splits) == sorted(splits)
-    assert [clip.id for clip in clips] == sorted({clip.id for clip in clips})
-    assert all(clip.path.exists() and clip.path.is_relative_to(tmp_path / "root") for clip in clips)
-    assert labels and set(labels) <= set(rows)
-    for clip, at in labels.items():
-        assert at.values.dtype == np.float64 and at.values.shape[1] == len(task.label_columns)
-        assert (at.end > at.start).all() and at.split == splits.get(clip)
-        assert np.isfinite(at.values).all(axis=1).sum() + np.isnan(at.values).any(axis=1).sum() == len(at)
-    files = dataset.label_files(task)
-    assert files == sorted(files) and {raw.path for raw in rows.values()} <= set(files)
+    root, plugin = make(tmp_path / "root"), plugins.get("datasets", name)
+    candidate = contracts.Candidate("datasets", name, plugin, plugin.Options(), task=task, root=root)
+    for obligation in OBLIGATIONS:
+        obligation(candidate)
     for other in tasks.BUILT_IN.values():
-        if other.name not in dataset.tasks:
-            assert f"{name} has no labels for the task {other.name}" in refusal(lambda task=other: dataset.labels(task))
-            refusal(lambda task=other: dataset.label_files(task))
-            refusal(lambda task=other: dataset.splits(task))
+        if other.name not in candidate.own.tasks:
+            words = f"{name} has no labels for the task {other.name}"
+            assert words in refusal(lambda task=other: candidate.own.labels(task))
 
 
 @pytest.mark.parametrize("name", plugins.names("datasets"))

@@ -19,6 +19,8 @@ from affectkit.detectors import _boxes, centerface
 from affectkit.detectors import centerface as centerface_module
 from affectkit.detectors import retinaface as retinaface_module
 from affectkit.errors import HostileFile, UsageError
+from affectkit.plugins import contracts
+from affectkit.plugins.contracts.detectors import OBLIGATIONS
 from affectkit.types import Detections
 
 SHARED = Path(__file__).parents[2] / "shared"
@@ -77,10 +79,13 @@ def build(name: str, choice: str, device: str = "cpu", **options: Any) -> Any:
 
 
 @pytest.fixture(scope="module", params=DETECTORS)
-def detector(request: pytest.FixtureRequest, checkpoints: dict[str, str]) -> Any:
+def candidate(request: pytest.FixtureRequest, checkpoints: dict[str, str]) -> contracts.Candidate:
     """Each detector, made to find something in noise: a random network says 0.5 everywhere, CenterFace next to 0."""
     options = {"threshold": 0.002} if request.param == "centerface" else {"threshold": 0.5, "batch_size": 2}
-    return build(request.param, checkpoints[request.param], max_size=96, **options)
+    plugin = plugins.get("detectors", request.param)
+    chosen = plugin.Options(max_size=96, **options)
+    frames = portraits(5, 121, 163)
+    return contracts.Candidate("detectors", request.param, plugin, chosen, checkpoints[request.param], samples=frames)
 
 
 def noise(*shape: int, seed: int = 0) -> np.ndarray:
@@ -110,60 +115,15 @@ def iou(a: np.ndarray, b: np.ndarray) -> float:
     return inter / (float(np.prod(a[2:] - a[:2])) + float(np.prod(b[2:] - b[:2])) - inter)
 
 
-class TestContract:
-    """What plugins.Detector promises, for every registered detector."""
+@pytest.mark.parametrize("obligation", OBLIGATIONS, ids=contracts.sentence)
+def test_contract(candidate: contracts.Candidate, obligation: contracts.Obligation) -> None:
+    obligation(candidate)
 
-    @pytest.mark.parametrize("size", [(64, 96), (37, 53), (20, 20), (1, 1), (150, 7), (120, 201)])
-    def test_results_have_the_declared_shapes_and_lie_in_the_frame(self, detector: Any, size: tuple[int, int]) -> None:
-        found = detector(noise(2, *size))
-        assert len(found) == 2
-        for each in found:
-            assert each.boxes.dtype == each.scores.dtype == each.landmarks.dtype == np.float32
-            assert (np.diff(each.scores) <= 0).all()
-            assert (each.scores >= 0).all() and (each.scores <= 1).all()
-            assert (each.boxes >= 0).all() and (each.boxes <= np.array([size[1], size[0]] * 2)).all()
-            assert (each.boxes[:, 2:] - each.boxes[:, :2] >= _boxes.SMALLEST).all()
 
-    def test_a_sweep_finds_something(self, detector: Any) -> None:
-        assert any(len(each) for each in detector(portraits(3, 120, 160)))
-
-    def test_black_frames_and_no_frames(self, detector: Any) -> None:
-        assert len(detector(np.zeros((3, 48, 64, 3), np.uint8))) == 3
-        assert detector(np.zeros((0, 48, 64, 3), np.uint8)) == []
-
-    @pytest.mark.parametrize("size", [(64, 96), (121, 163)])
-    def test_the_neighbours_do_not_matter(self, detector: Any, size: tuple[int, int]) -> None:
-        frames = portraits(5, *size)
-        together = detector(frames)
-        alone = [detector(frames[i : i + 1])[0] for i in range(5)]
-        backwards = detector(frames[::-1])[::-1]
-        assert len({each.scores.tobytes() for each in together}) > 1, "the frames must differ"
-        for one, two, three in zip(together, alone, backwards, strict=True):
-            assert_same(one, two)
-            assert_same(one, three)
-
-    def test_frames_of_another_size_in_between_do_not_matter(self, detector: Any) -> None:
-        frames = portraits(2, 64, 96)
-        before = detector(frames)
-        detector(noise(1, 33, 200))
-        for one, two in zip(before, detector(frames), strict=True):
-            assert_same(one, two)
-
-    @pytest.mark.parametrize("shape", [(8, 8, 3), (1, 8, 8, 4), (1, 0, 8, 3), (1, 8, 0, 3)])
-    def test_other_shapes_are_refused(self, detector: Any, shape: tuple[int, ...]) -> None:
-        with pytest.raises(ValueError, match="frames are uint8"):
-            detector(np.zeros(shape, np.uint8))
-
-    def test_floats_are_refused(self, detector: Any) -> None:
-        with pytest.raises(ValueError, match="frames are uint8"):
-            detector(np.zeros((1, 8, 8, 3), np.float32))
-
-    def test_read_only_frames_are_accepted_and_left_alone(self, detector: Any) -> None:
-        frames = portraits(1, 120, 160)
-        before = frames.copy()
-        frames.flags.writeable = False
-        detector(frames)
-        np.testing.assert_array_equal(frames, before)
+def test_a_sweep_finds_something(candidate: contracts.Candidate) -> None:
+    found = candidate.own(candidate.samples)
+    assert any(len(each) for each in found)
+    assert len({each.scores.tobytes() for each in found}) > 1, "the frames must differ"
 
 
 @pytest.mark.parametrize("name", DETECTORS)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import Command
+from recipe_factory import SPLITS, write_set
 
 from affectkit import plugins, tasks
 from affectkit.config import Numerics
@@ -41,7 +44,7 @@ def test_plain_h5py_and_affectkit_read_the_same(tmp_path: Path, monkeypatch: pyt
 
 
 def test_the_example_backbone_keeps_the_contract() -> None:
-    (code,) = _blocks("plugins.md", "python")
+    code, _ = _blocks("plugins.md", "python")
     module: dict = {"__name__": "contrast"}
     exec(code, module)
     plugin = module["PLUGIN"]
@@ -50,6 +53,31 @@ def test_the_example_backbone_keeps_the_contract() -> None:
     images = np.random.default_rng(0).integers(0, 256, (4, 3, 8, 8), dtype=np.uint8)
     np.testing.assert_allclose(model(images), images.std(axis=(2, 3)) / 255, rtol=1e-6)
     assert model(images).shape == (4, plugin.dim)
+
+
+def test_the_examples_are_installed_and_keep_the_contract(
+    affectkit: Command, package: Callable[[str, str], Path], tmp_path: Path
+) -> None:
+    """As packages with entry points; a file is enough as well."""
+    contrast, peaks = _blocks("plugins.md", "python")
+    site = package(contrast, "[affectkit.backbones]\ncontrast = bright\n[affectkit.heads]\npeaks = peaks_package\n")
+    (site / "peaks_package.py").write_text(peaks)
+    (tmp_path / "my_net.py").write_text(contrast)
+    for plugin in ("contrast", "my_net.py:Contrast", "peaks"):
+        done = affectkit("check-plugin", plugin)
+        assert done.returncode == 0, done.stdout
+        assert len(done.stdout.splitlines()) >= 10
+        assert all(line.startswith("ok ") for line in done.stdout.splitlines())
+
+
+def test_the_layers_on_the_page_are_those_that_there_are() -> None:
+    pytest.importorskip("torch")
+    from affectkit.nets import layers
+
+    told = set(re.findall(r"^\| `(\w+)", (DOCS / "plugins.md").read_text(encoding="utf-8"), re.M))
+    there = {name for name, value in vars(layers).items() if getattr(value, "__module__", "") == layers.__name__}
+    assert told == {name for name in there if isinstance(getattr(layers, name), type)}
+    assert all(getattr(layers, name).__doc__ for name in told)
 
 
 def test_the_example_task_is_accepted(tmp_path: Path) -> None:
@@ -70,12 +98,26 @@ def test_links_between_pages_lead_somewhere() -> None:
 def test_the_recipe_on_the_page_has_no_mistake(tmp_path: Path) -> None:
     from affectkit.recipes import check, read
 
-    (text,) = _blocks("recipes.md", "toml")
+    text, _ = _blocks("recipes.md", "toml")
     (tmp_path / "page.toml").write_text(text, encoding="utf-8")
     for tiny in (False, True):
         plan = check.plan(read.read(str(tmp_path / "page.toml"), tiny=tiny))
         assert [str(one) for one in plan.problems] == []
         assert list(plan.steps)[-1] == "submission"
+
+
+def test_the_recipe_over_plain_folders_runs(affectkit: Command, tmp_path: Path) -> None:
+    """As it stands on the page, but for videos instead of which there are folders of crops, and fewer epochs."""
+    _, text = _blocks("recipes.md", "toml")
+    (tmp_path / "page.toml").write_text(text.replace("fps = 5.0", "source_fps = 10.0"), encoding="utf-8")
+    write_set(tmp_path / "data")
+    (tmp_path / "data/cropped_aligned").rename(tmp_path / "clips")
+    (tmp_path / "data/labels.csv").rename(tmp_path / "va.csv")
+    rows = [f"{split}{number},{split}" for split, count in SPLITS.items() for number in range(count)]
+    (tmp_path / "splits.csv").write_text("\n".join(["clip,split", *rows]) + "\n")
+    done = affectkit("run", "page.toml", "--set", "gru.option.epochs=1", "--set", "faces.size=32")
+    assert done.returncode == 0, done.stderr
+    assert "va, split test" in done.stderr
 
 
 @pytest.mark.parametrize("page", sorted((DOCS / "recipes").glob("*.md")), ids=lambda page: page.stem)

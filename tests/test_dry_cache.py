@@ -2,35 +2,65 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from affectkit import downloads
 from affectkit.config import Runtime
+from affectkit.digests import Digests
 from affectkit.errors import UsageError
-from affectkit.stages import map_stage
-from affectkit.stages.map_stage import Sink
-from affectkit.store import Artifact, Cache, Features, NotMade, features_schema
+from affectkit.stages.catalogue import entries, maker
+from affectkit.stages.map_stage import MapStage, Sink
+from affectkit.stages.stage import Context
+from affectkit.store import Artifact, Cache, Features, NotMade, Schema, features_schema
 from affectkit.weights import hub
 
 SCHEMA = features_schema(2, "float32")
 RUNTIME = Runtime(progress=False)
 
 
-def compute(clips: list[str], sink: Sink) -> None:
-    for clip in clips:
-        if clip == "broken":
-            sink.fail(clip, "cannot be read")
-            continue
-        sink.append({"start": [0.0], "end": [1.0], "valid": [1], "values": [[1.0, 2.0]]})
-        sink.end(clip)
+class OneRow(MapStage):
+    """A row a clip; its inputs are the digests of clips."""
+
+    name = folder = "embed"
+    version = 1
+
+    def resolve(self, inputs: dict[str, str], config: None) -> dict[str, str]:
+        return inputs
+
+    def called(self, given: dict[str, str]) -> str:
+        return "x"
+
+    def identity(self, given: dict[str, str]) -> dict[str, Any]:
+        return {"a": 1}
+
+    def sources(self, given: dict[str, str], digests: Digests) -> dict[str, str]:
+        return given
+
+    def entries(self, given: dict[str, str]) -> dict[str, dict[str, Any]]:
+        return {}
+
+    def table(self, given: dict[str, str], context: Context) -> Schema:
+        return SCHEMA
+
+    def provenance(self, given: dict[str, str]) -> dict[str, Any]:
+        return {}
+
+    def compute(self, given: dict[str, str], missing: list[str], sink: Sink, context: Context) -> None:
+        for clip in missing:
+            if clip == "broken":
+                sink.fail(clip, "cannot be read")
+                continue
+            sink.append({"start": [0.0], "end": [1.0], "valid": [1], "values": [[1.0, 2.0]]})
+            sink.end(clip)
 
 
 def made(root: Path, clips: list[str]) -> Artifact:
-    artifact = Cache(root).create("embed", "x", {"a": 1}, SCHEMA)
-    map_stage.run(artifact, dict.fromkeys(clips, "v1"), compute, RUNTIME, what="x", unit="rows")
-    return Artifact(artifact.path)
+    done = OneRow().run(dict.fromkeys(clips, "v1"), None, Context(Cache(root), RUNTIME))
+    return Artifact(done.folder)
 
 
 def listing(root: Path) -> dict[Path, tuple[int, int]]:
@@ -52,19 +82,24 @@ def test_what_is_not_there_is_told_and_not_made(tmp_path: Path) -> None:
 def test_missing_and_failed_clips_are_counted_and_left_alone(tmp_path: Path) -> None:
     made(tmp_path, ["a", "b", "broken"])
     before = listing(tmp_path)
-    artifact = Cache(tmp_path, dry=True).create("embed", "x", {"a": 1}, SCHEMA)
+    dry = Context(Cache(tmp_path, dry=True), RUNTIME)
     sources = {"a": "v1", "b": "v2", "broken": "v1", "new": "v1"}
-    done = map_stage.run(artifact, sources, compute, RUNTIME, what="x", unit="rows")
+    done = OneRow().run(sources, None, dry)
+    artifact = done.artifact
     assert (done.pending, done.cached, [one.clip for one in done.failed]) == (("b", "new"), 1, ["broken"])
-    again = map_stage.run(
-        artifact, sources, compute, RUNTIME.model_copy(update={"retry_failed": True}), what="x", unit=""
-    )
+    retried = replace(dry, runtime=RUNTIME.model_copy(update={"retry_failed": True}))
+    again = OneRow().run(sources, None, retried)
     assert (again.pending, again.failed) == (("b", "broken", "new"), ())
     with pytest.raises(AssertionError):
         artifact.seal()
     with pytest.raises(AssertionError):
         artifact.new_part()
     assert listing(tmp_path) == before
+
+
+def test_a_stage_is_known_by_the_name_of_its_artifacts() -> None:
+    stages = [stage for entry in entries().values() if isinstance(stage := entry.load(), MapStage)]
+    assert len(stages) >= 6 and all(maker(stage.folder) is stage for stage in stages)
 
 
 def test_digests_are_not_noted(tmp_path: Path) -> None:

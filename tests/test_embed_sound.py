@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from stage_calls import embed
 
 from affectkit.backbones.log_mel import LogMel, LogMelOptions
 from affectkit.config import Numerics, Runtime
 from affectkit.errors import UsageError
 from affectkit.speech.windows import Windowing, touches
-from affectkit.stages.embed import EmbedConfig, embed
+from affectkit.stages.embed import EmbedConfig
 from affectkit.stages.map_stage import Outcome
 from affectkit.store import Artifact, Cache, feature_columns, features, open_features, waveforms_schema
 

@@ -10,17 +10,18 @@ import numpy as np
 import pytest
 from media_factory import make_clip
 from numpy.typing import NDArray
+from stage_calls import embed, extract_faces
 from stage_factory import clips_in, crop_folder, portrait
 
 from affectkit.backbones.mean_pixel import MeanPixel
 from affectkit.config import Numerics, Runtime
 from affectkit.errors import UsageError
 from affectkit.stages import batches as crop_batches
-from affectkit.stages.embed import EmbedConfig, embed
-from affectkit.stages.faces import FacesConfig, extract_faces
+from affectkit.stages.embed import EmbedConfig
+from affectkit.stages.faces import FacesConfig
 from affectkit.stages.map_stage import Outcome
 from affectkit.store import Artifact, Cache
-from affectkit.tables.sources import CropTimes
+from affectkit.tables.crop_times import CropTimes
 from affectkit.tracks import decode_crop
 
 RUNTIME = Runtime(workers=1, progress=False)
@@ -150,7 +151,7 @@ def test_only_clips_whose_crops_are_new_are_embedded(cache: Cache, crops: Artifa
 def test_some_clips_only(cache: Cache, crops: Artifact) -> None:
     done, artifact = run(cache, crops, clips=["c", "a"])
     assert (done.computed, artifact.clips) == (2, ["a", "c"])
-    with pytest.raises(UsageError, match="holds no clip 'nobody'"):
+    with pytest.raises(UsageError, match="unknown clips, the first: nobody"):
         run(cache, crops, clips=["nobody"])
 
 

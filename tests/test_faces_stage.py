@@ -13,16 +13,18 @@ import numpy as np
 import pytest
 from media_factory import cut_off, make_clip
 from PIL import Image
+from stage_calls import extract_faces
 from stage_factory import FACE_SIDE, SHARED, clips_in, column_bytes, crop_folder, face_clips, no_face, portrait
 
 from affectkit.config import Runtime
 from affectkit.detectors.centerface import CenterFace
 from affectkit.errors import UsageError
-from affectkit.stages.faces import FacesConfig, extract_faces
+from affectkit.stages.faces import FacesConfig
 from affectkit.stages.map_stage import Outcome
 from affectkit.store import Artifact, Cache
+from affectkit.tables.crop_times import CropTimes
 from affectkit.tables.frame_rates import frame_rates
-from affectkit.tables.sources import CropTimes, clips_of
+from affectkit.tables.sources import clips_of
 from affectkit.tracks import decode_crop, iou
 
 RUNTIME = Runtime(workers=1, progress=False)
@@ -537,7 +539,7 @@ def test_crops_by_a_table_of_rates(cache: Cache, tmp_path: Path) -> None:
     table.write_text("clip,fps\nanna,25\nben,10\ncleo,30\n")
     done, artifact = take(cache, tmp_path / "crops", CropTimes(source_fps=frame_rates(table)))
     assert artifact.column("anna", "start")[4] == 0.16 and artifact.column("ben_left", "start")[4] == 0.4
-    _, *notices = done.notices  # first what the clips hold
+    *notices, _ = done.notices  # last what the clips hold
     assert [notice.partition(": ")[2] for notice in notices] == ["rows of clips that are not here: 1 (cleo)"]
     table.write_text("clip,fps\nanna,10\nben,10\n")
     alike, _ = take(cache, tmp_path / "crops", CropTimes(source_fps=frame_rates(table)))

@@ -25,7 +25,7 @@ from affectkit.learning.order import batches, epoch_order, labelled
 from affectkit.nets.augment import augment
 from affectkit.plugins import Units
 from affectkit.store import Cache
-from affectkit.tables.timeline import align
+from affectkit.tables.pooling import align
 from affectkit.types import ClipLabels
 
 SIDE = 24

@@ -22,7 +22,7 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("timm")
 from affectkit.learning.order import labelled  # noqa: E402
 from affectkit.learning.saved import open_network  # noqa: E402
-from affectkit.tables.labels import read_labels  # noqa: E402
+from affectkit.tables.label_tables import read_labels  # noqa: E402
 from affectkit.training import engine  # noqa: E402
 from affectkit.training.engine import row_scores  # noqa: E402
 from affectkit.training.parallel import alone  # noqa: E402

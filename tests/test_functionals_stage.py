@@ -14,17 +14,19 @@ from conftest import Command
 from media_factory import make_clip
 from numpy.typing import NDArray
 from pydantic import ValidationError
+from stage_calls import embed, extract_faces, functionals
 from stage_factory import clips_in, column_bytes, datasets, portrait
 
 from affectkit.config import Numerics, Runtime
 from affectkit.errors import UsageError
 from affectkit.functionals import SETS
 from affectkit.functionals import functionals as numbers
-from affectkit.stages.embed import EmbedConfig, embed
-from affectkit.stages.faces import FacesConfig, extract_faces
-from affectkit.stages.functionals import FunctionalsConfig, functionals
+from affectkit.stages.embed import EmbedConfig
+from affectkit.stages.faces import FacesConfig
+from affectkit.stages.functionals import FunctionalsConfig
 from affectkit.stages.map_stage import Outcome
 from affectkit.stages.replay import _Chain, replay
+from affectkit.stages.stage import Context
 from affectkit.stages.train import TrainConfig, lineage, train
 from affectkit.store import Artifact, Cache, faces_schema, features_schema
 from affectkit.store import features as column_of
@@ -173,7 +175,9 @@ def test_what_is_recorded(cache: Cache, features: Artifact) -> None:
     assert about.inputs["upstream"] == features.stage.fingerprint
     assert about.inputs["hop"] == 1
     assert about.upstream == [str(features.folder.resolve())]
-    assert FunctionalsConfig.model_validate(about.provenance["config"]) == FunctionalsConfig(set="sun-audio", window=2)
+    assert FunctionalsConfig.model_validate(about.provenance["config"]) == FunctionalsConfig(
+        set="sun-audio", window=2, column="values"
+    )
     assert made.clip_table() == features.clip_table()
 
 
@@ -249,8 +253,8 @@ def test_options_that_do_not_fit(fields: dict[str, Any], message: str) -> None:
 
 def test_a_recipe_is_replayed_from_what_is_recorded(cache: Cache, features: Artifact) -> None:
     _, made = run(cache, features, set="sun-visual", window=2)
-    chain = _Chain(Cache(cache.root / "elsewhere"), [], RUNTIME, "cpu", {})
-    chain._current, chain.names = features, ["a", "c"]
+    chain = _Chain(Context(Cache(cache.root / "elsewhere"), RUNTIME, "cpu"), [], {})
+    chain.current, chain.names = features, ["a", "c"]
     chain.run(lineage(made)[-1:])
     assert (chain.artifact.folder.name, chain.names, chain.failed) == (made.folder.name, ["a", "c"], [])
     assert values(chain.artifact) == {clip: values(made)[clip] for clip in ("a", "c")}

@@ -10,8 +10,8 @@ import pytest
 from affectkit import metrics, plugins, tasks
 from affectkit.errors import UsageError
 from affectkit.fusers._weighting import weighted
-
-MODELS, ROWS = 3, 400
+from affectkit.plugins import contracts
+from affectkit.plugins.contracts.fusers import MODELS, OBLIGATIONS, ROWS, table, tried_tasks
 
 
 def _made(name: str, task: tasks.Task, **options: str):
@@ -20,107 +20,36 @@ def _made(name: str, task: tasks.Task, **options: str):
 
 
 def _va(seed: int = 0):
-    """Three models of growing noise; groups of 40 rows."""
-    rng = np.random.default_rng(seed)
-    truth = rng.uniform(-1, 1, (ROWS, 2))
-    noise = np.array([0.2, 0.6, 1.2])[:, None, None]
-    return truth + noise * rng.normal(size=(MODELS, ROWS, 2)), truth, np.repeat(np.arange(10), 40)
+    return table(tasks.get("va"), seed=seed)
 
 
 def _expr(seed: int = 0):
-    rng = np.random.default_rng(seed)
-    truth = rng.integers(0, 8, (ROWS, 1))
-    logits = 2 * np.eye(8)[truth[:, 0]] + np.array([0.5, 1.0, 2.0])[:, None, None] * rng.normal(size=(MODELS, ROWS, 8))
-    scores = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
-    return scores, truth.astype(float), np.repeat(np.arange(10), 40)
+    return table(tasks.get("expr"), seed=seed)
 
 
 def _au(seed: int = 0):
-    rng = np.random.default_rng(seed)
-    truth = (rng.random((ROWS, 12)) < 0.3).astype(float)
-    noise = np.array([0.5, 1.0, 2.0])[:, None, None] * rng.normal(size=(MODELS, ROWS, 12))
-    return 1 / (1 + np.exp(-(3 * truth - 1.5 + noise))), truth, np.repeat(np.arange(10), 40)
+    return table(tasks.get("au"), seed=seed)
 
 
 def _compound(seed: int = 0):
-    """Basic emotions, and compounds that go with them."""
-    scores, truth, groups = _expr(seed)
-    return scores, truth % 7, groups
+    return table(tasks.get("compound"), inputs=tasks.get("expr").outputs, seed=seed)
 
 
-CASES = {"va": _va, "expr": _expr, "au": _au, "compound": _compound}
-
-
-def _swept() -> list[tuple[str, str]]:
-    """Every fuser with every task that it takes: those that read other columns with the task that those make."""
+def _swept() -> list[contracts.Candidate]:
+    """Every fuser with every task that it takes."""
     found = []
     for name in plugins.names("fusers"):
-        for task in ["compound"] if plugins.get("fusers", name).inputs else ["va", "expr", "au"]:
-            if (name, task) != ("random-forest", "au"):
-                found.append((name, task))
+        plugin = plugins.get("fusers", name)
+        for task in tried_tasks(plugin):
+            if (name, task.name) != ("random-forest", "au"):
+                found.append(contracts.Candidate("fusers", name, plugin, plugin.Options(), task=task))
     return found
 
 
-@pytest.mark.parametrize(("name", "task"), _swept())
-def test_contract(name: str, task: str) -> None:
-    scores, truth, groups = CASES[task]()
-    before = scores.copy(), truth.copy()
-    fuser = _made(name, tasks.get(task))
-    fuser.fit(scores, truth, groups, seed=3)
-    fused = fuser.combine(scores)
-    assert fused.shape == (ROWS, tasks.get(task).outputs)
-    assert np.isfinite(fused).all()
-    again = _made(name, tasks.get(task))
-    again.fit(scores, truth, groups, seed=3)
-    np.testing.assert_array_equal(again.combine(scores), fused)
-    assert again.state() == fuser.state()
-    json.dumps(fuser.state(), allow_nan=False)
-    if tasks.get(task).kind == "multiclass":
-        np.testing.assert_allclose(fused.sum(1), 1)
-        assert (fused >= 0).all()
-    np.testing.assert_array_equal(scores, before[0])
-    np.testing.assert_array_equal(truth, before[1])
-
-
-@pytest.mark.parametrize(("name", "task"), _swept())
-def test_a_row_does_not_depend_on_the_rows_beside_it(name: str, task: str) -> None:
-    scores, truth, groups = CASES[task]()
-    scores[1, 5:20] = np.nan
-    fuser = _made(name, tasks.get(task))
-    fuser.fit(scores, truth, groups, seed=0)
-    together = fuser.combine(scores[:, :60])
-    for rows in (slice(0, 1), slice(3, 11), slice(40, 60)):
-        np.testing.assert_allclose(fuser.combine(scores[:, rows]), together[rows], rtol=1e-12, atol=1e-12)
-
-
-@pytest.mark.parametrize(("name", "task"), _swept())
-def test_a_missing_model_is_bridged_and_missing_rows_stay_missing(name: str, task: str) -> None:
-    """In the rows fitted on as in those combined."""
-    scores, truth, groups = CASES[task]()
-    holes = scores.copy()
-    holes[0, :5] = np.nan
-    holes[:2, 5] = np.nan
-    holes[:, 7] = np.nan
-    for fitted_on in (scores, holes):
-        fuser = _made(name, tasks.get(task))
-        fuser.fit(fitted_on, truth, groups, seed=0)
-        fused = fuser.combine(holes)
-        assert np.isfinite(fused[:6]).all()
-        assert np.isnan(fused[7]).all()
-        np.testing.assert_allclose(fused[8:], fuser.combine(scores)[8:])
-        json.dumps(fuser.state(), allow_nan=False)
-
-
-@pytest.mark.parametrize(("name", "task"), _swept())
-def test_rows_without_label_are_not_fitted_on(name: str, task: str) -> None:
-    scores, truth, groups = CASES[task]()
-    more, nothing = np.concatenate([scores, scores[:, :50]], axis=1), np.full((50, truth.shape[1]), np.nan)
-    fuser, whole = (_made(name, tasks.get(task)) for _ in range(2))
-    fuser.fit(scores, truth, groups, seed=1)
-    if name == "rank-average":  # ranks need no label
-        return
-    whole.fit(more, np.concatenate([truth, nothing]), np.concatenate([groups, np.full(50, 99)]), seed=1)
-    np.testing.assert_array_equal(fuser.combine(scores), whole.combine(scores))
+@pytest.mark.parametrize("candidate", _swept(), ids=lambda one: f"{one.name}-{one.task.name}")
+@pytest.mark.parametrize("obligation", OBLIGATIONS, ids=contracts.sentence)
+def test_contract(candidate: contracts.Candidate, obligation: contracts.Obligation) -> None:
+    obligation(candidate)
 
 
 @pytest.mark.parametrize("name", ["dwf", "best-single", "nnls", "stacking", "random-forest"])

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from dataclasses import replace
 from functools import cache
 
@@ -19,7 +17,8 @@ from affectkit.learning.features import gather
 from affectkit.learning.normalise import Normaliser
 from affectkit.learning.options import TrainingOptions
 from affectkit.learning.temporal_head import TemporalHead
-from affectkit.plugins import Epoch, Example
+from affectkit.plugins import Example, contracts
+from affectkit.plugins.contracts.heads import DIM, OBLIGATIONS, SMALL, ignores_padding, planted, quiet, sequence
 from affectkit.types import FeatureSequence
 
 torch = pytest.importorskip("torch")
@@ -27,43 +26,8 @@ torch.set_num_threads(1)
 
 HEADS = plugins.names("heads")
 NETWORKS = [name for name in HEADS if hasattr(plugins.get("heads", name), "network")]
-DIM = 16
-SMALL = {"window": 2, "epochs": 2, "batch_size": 8, "hidden": 32}
 NARROW = {"window": 0.6, "stride": 0.2}
 SETTINGS = {"kernel-elm": NARROW, "functionals": NARROW}  # one score a window: it can be no wider than what it follows
-
-
-def quiet(epoch: Epoch) -> None:
-    pass
-
-
-def sequence(values, valid=None, fps=5.0) -> FeatureSequence:
-    start = np.arange(len(values)) / fps
-    valid = np.ones(len(values), bool) if valid is None else np.asarray(valid, bool)
-    return FeatureSequence(start, start + 1 / fps, np.asarray(values, np.float32), valid)
-
-
-def planted(task, clips, seed, steps=(12, 20)) -> list[Example]:
-    """Clips in which slow curves (time level) or constants (clip level) are mixed into noisy features."""
-    rng = np.random.default_rng(seed)
-    mix = np.random.default_rng(99).normal(size=(task.outputs, DIM))
-    examples = []
-    for c in range(clips):
-        t = np.arange(rng.integers(*steps)) / 5
-        if task.level == "time":
-            hidden = np.sin(2 * np.pi * (t[:, None] / rng.uniform(3, 6, task.outputs) + rng.random(task.outputs)))
-        else:
-            hidden = np.repeat(rng.uniform(-1, 1, size=(1, task.outputs)), len(t), axis=0)
-        shown = hidden if task.level == "time" else hidden[:1]
-        if task.kind == "multiclass":
-            labels = shown.argmax(axis=1)[:, None].astype(float)
-        elif task.kind == "multilabel":
-            labels = (shown > 0).astype(float)
-        else:
-            labels = (shown + 1) / 2 if task.name == "eri" else shown * 0.8
-        values = hidden @ mix + rng.normal(size=(len(t), DIM)) * 0.3
-        examples.append(Example(f"clip{c}", (sequence(values),), labels))
-    return examples
 
 
 def make(name, task, **options):
@@ -116,112 +80,26 @@ def test_learns_a_planted_signal(name, task_name, enough):
     assert len(history) == 1 or history[-1].loss < history[0].loss
 
 
-@both_levels
-def test_history_is_reported_as_it_grows(name, task_name):
-    task, seen = tasks.get(task_name), []
-    head = make(name, task, **SMALL)
-    history = head.fit(planted(task, 6, 1), planted(task, 3, 2), seed=0, device="cpu", monitor=seen.append)
-    assert seen == history and history[-1].best == max(epoch.score for epoch in history)
+@cache
+def candidate(name, task_name):
+    plugin = plugins.get("heads", name)
+    return contracts.Candidate("heads", name, plugin, plugin.Options(), task=tasks.get(task_name))
 
 
 @both_levels
-def test_same_seed_same_scores(name, task_name):
-    task, test = tasks.get(task_name), planted(tasks.get(task_name), 2, 3)
-    runs = []
-    for seed in (0, 0, 1):
-        torch.rand(1)  # what others draw in between must not matter
+@pytest.mark.parametrize("obligation", OBLIGATIONS, ids=contracts.sentence)
+def test_contract(name, task_name, obligation):
+    obligation(candidate(name, task_name))
+
+
+@pytest.mark.parametrize("name", NETWORKS)  # of the others, those that draw something have tests of their own
+def test_another_seed_gives_other_scores(name):
+    task, test, runs = tasks.get("va"), planted(tasks.get("va"), 2, 3), []
+    for seed in (0, 1):
         head = make(name, task, **SMALL)
         head.fit(planted(task, 6, 1), planted(task, 3, 2), seed=seed, device="cpu", monitor=quiet)
         runs.append(np.concatenate(head.predict(test, device="cpu")))
-    np.testing.assert_array_equal(runs[0], runs[1])
-    if name in NETWORKS:  # of the others, those that draw something have tests of their own
-        assert not np.array_equal(runs[0], runs[2])
-
-
-@both_levels
-def test_fit_leaves_global_generators_alone(name, task_name):
-    task = tasks.get(task_name)
-    torch.manual_seed(5)
-    before = torch.get_rng_state(), np.random.get_state()[1].tolist()  # noqa: NPY002
-    make(name, task, **SMALL).fit(planted(task, 6, 1), planted(task, 3, 2), seed=0, device="cpu", monitor=quiet)
-    assert torch.equal(torch.get_rng_state(), before[0])
-    assert np.random.get_state()[1].tolist() == before[1]  # noqa: NPY002
-
-
-@both_levels
-def test_save_and_load_give_identical_scores(name, task_name, tmp_path):
-    head, task = fitted(name, task_name), tasks.get(task_name)
-    head.save(tmp_path)
-    assert not [path for path in tmp_path.iterdir() if path.suffix not in (".json", ".safetensors")]
-    loaded = type(head).load(tmp_path, task)
-    test = planted(task, 3, 3)
-    for ours, theirs in zip(head.predict(test, device="cpu"), loaded.predict(test, device="cpu"), strict=True):
-        np.testing.assert_array_equal(ours, theirs)
-    again = tmp_path / "again"
-    again.mkdir()
-    loaded.save(again)
-    for path in again.iterdir():
-        assert path.read_bytes() == (tmp_path / path.name).read_bytes()
-
-
-@both_levels
-def test_scores_do_not_depend_on_the_other_clips(name, task_name):
-    head = fitted(name, task_name)
-    test = planted(tasks.get(task_name), 5, 3, steps=(3, 60))
-    together = head.predict(test, device="cpu")
-    for example, scores in zip(test, together, strict=True):
-        np.testing.assert_array_equal(head.predict([example], device="cpu")[0], scores)
-
-
-@both_levels
-@pytest.mark.parametrize("steps", [1, 2, 9, 10, 11, 47])
-def test_any_length_is_predicted(name, task_name, steps):
-    task = tasks.get(task_name)
-    example = planted(task, 1, 3, steps=(steps, steps + 1))[0]
-    (scores,) = fitted(name, task_name).predict([example], device="cpu")
-    assert scores.shape == (steps if task.level == "time" else 1, task.outputs)
-    assert np.isfinite(scores).all()
-
-
-@both_levels
-def test_a_clip_without_a_valid_row_is_nan(name, task_name):
-    head, task = fitted(name, task_name), tasks.get(task_name)
-    blank = Example("blank", (sequence(np.zeros((7, DIM)), valid=np.zeros(7)),))
-    (scores,) = head.predict([blank], device="cpu")
-    assert scores.shape == (7 if task.level == "time" else 1, task.outputs) and np.isnan(scores).all()
-    empty = Example("empty", (sequence(np.zeros((0, DIM))),))
-    assert np.isnan(head.predict([empty], device="cpu")[0]).all()
-
-
-@both_levels
-def test_training_goes_past_blank_clips_and_clips_shorter_than_a_window(name, task_name):
-    task = tasks.get(task_name)
-    train, val = planted(task, 6, 1, steps=(1, 9)), planted(task, 3, 2, steps=(1, 9))
-    hidden = train[2].inputs[0]
-    train[2] = replace(train[2], inputs=(replace(hidden, valid=np.zeros(len(hidden), bool)),))
-    head = make(name, task, **SMALL)
-    history = head.fit(train, val, seed=0, device="cpu", monitor=quiet)
-    assert all(np.isfinite([epoch.loss, epoch.score]).all() for epoch in history)
-    scores = head.predict(train, device="cpu")
-    assert [bool(np.isnan(rows).any()) for rows in scores] == [c == 2 for c in range(6)]
-
-
-@both_levels
-def test_what_stands_in_an_invalid_row_does_not_matter(name, task_name):
-    head = fitted(name, task_name)
-    example = planted(tasks.get(task_name), 1, 3, steps=(20, 21))[0]
-    valid = np.arange(20) % 4 > 0
-    clean = replace(example, inputs=(sequence(np.where(valid[:, None], example.inputs[0].values, 0), valid),))
-    dirty = replace(example, inputs=(sequence(np.where(valid[:, None], example.inputs[0].values, np.nan), valid),))
-    np.testing.assert_array_equal(*(head.predict([one], device="cpu")[0] for one in (clean, dirty)))
-
-
-@both_levels
-def test_labels_do_not_reach_predictions(name, task_name):
-    head, test = fitted(name, task_name), planted(tasks.get(task_name), 2, 3)
-    bare = [replace(example, labels=None) for example in test]
-    for ours, theirs in zip(head.predict(test, device="cpu"), head.predict(bare, device="cpu"), strict=True):
-        np.testing.assert_array_equal(ours, theirs)
+    assert not np.array_equal(*runs)
 
 
 @both_levels
@@ -272,22 +150,6 @@ def test_bad_training_input_is_one_clear_line(name, task_name):
 
 
 @pytest.mark.parametrize("name", HEADS)
-def test_unlabelled_rows_and_clips_are_left_out(name):
-    task = tasks.get("va")
-    train, val = planted(task, 5, 1), planted(task, 3, 2)
-    for example in (*train, *val):
-        example.labels[::3] = np.nan
-        example.labels[1, 0] = np.nan
-    train[0] = replace(train[0], labels=None)
-    head = make(name, task, **SMALL)
-    history = head.fit(train, val, seed=0, device="cpu", monitor=quiet)
-    truth = np.concatenate([example.labels for example in val])
-    rows = np.isfinite(truth).all(axis=1)
-    scores = np.concatenate(head.predict(val, device="cpu"))
-    assert metrics.main(task, truth[rows], scores[rows]) == pytest.approx(history[-1].best, abs=1e-5)
-
-
-@pytest.mark.parametrize("name", HEADS)
 @pytest.mark.parametrize(("field", "value"), [("kind", "regression"), ("level", "time"), ("targets", tuple("abcdefg"))])
 def test_loading_for_another_task_is_refused(name, field, value, tmp_path):
     fitted(name, "compound").save(tmp_path)
@@ -304,16 +166,6 @@ def test_a_missing_head_is_a_usage_error(name, tmp_path):
         make(name, tasks.get("va")).predict([], device="cpu")
 
 
-def test_options_of_all_heads_load_without_torch():
-    code = (
-        "import sys; from affectkit import plugins\n"
-        "for name in plugins.names('heads'): plugins.get('heads', name).Options()\n"
-        "heavy = {'torch', 'sklearn', 'scipy', 'pandas', 'safetensors'} & set(sys.modules)\n"
-        "assert not heavy, heavy"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True)
-
-
 # ---- heads that are a torch network
 
 NETWORKS = [name for name in HEADS if hasattr(plugins.get("heads", name), "network")]
@@ -327,17 +179,7 @@ SLIDING = [name for name in NETWORKS if plugins.get("heads", name).windows is Te
 def test_padding_cannot_change_a_network(name, task_name, training, options):
     task = tasks.get(task_name)
     net = make(name, task, dropout=0, **options).network(DIM, task.outputs).train(training)
-    lengths = [5, 9, 1]
-    mask = torch.arange(9) < torch.tensor(lengths)[:, None]
-    x = torch.randn(3, 9, DIM, generator=torch.Generator().manual_seed(0))
-    clean = net(torch.where(mask[..., None], x, torch.zeros(())), mask)
-    wide = torch.cat([torch.where(mask[..., None], x, torch.full((), 50.0)), torch.full((3, 4, DIM), -70.0)], dim=1)
-    dirty = net(wide, torch.cat([mask, torch.zeros(3, 4, dtype=torch.bool)], dim=1))
-    if task.level == "time":
-        clean, dirty = clean[mask], dirty[:, :9][mask]
-    else:
-        assert clean.shape == (3, 1, task.outputs)
-    torch.testing.assert_close(dirty, clean, atol=1e-6, rtol=1e-5)
+    ignores_padding(net, task)
 
 
 @pytest.mark.parametrize("name", SLIDING)
@@ -644,7 +486,7 @@ def test_windows_cover_every_row_of_their_own_clip(steps, stride):
 
 
 def test_windows_can_be_chosen():
-    windows = windows_module.slide(np.array([0, 5, 7]), steps=4, stride=2)
+    windows = windows_module.slide(np.array([0, 5, 7]), steps=4, hop=2)
     marks = np.zeros(7, bool)
     marks[[0, 6]] = True
     assert windows.any(marks).tolist() == [True, False, True]

@@ -17,14 +17,14 @@ from conftest import Command
 from media_factory import make_clip
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
+from stage_calls import functionals, import_features, predict
 
 from affectkit.config import Runtime
 from affectkit.errors import UsageError
 from affectkit.media import scan
-from affectkit.stages.functionals import FunctionalsConfig, functionals
-from affectkit.stages.import_features import ImportConfig, import_features
+from affectkit.stages.functionals import FunctionalsConfig
+from affectkit.stages.import_features import ImportConfig
 from affectkit.stages.map_stage import Outcome
-from affectkit.stages.predict import predict
 from affectkit.stages.replay import replay
 from affectkit.stages.train import TrainConfig, lineage, train
 from affectkit.store import Artifact, Cache, features

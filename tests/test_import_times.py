@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 from conftest import Command
 from media_factory import make_clip
+from stage_calls import import_features
 
 from affectkit.config import Runtime
 from affectkit.errors import UsageError
-from affectkit.stages.import_features import ImportConfig, import_features
+from affectkit.stages.import_features import ImportConfig
 from affectkit.stages.map_stage import Outcome
 from affectkit.store import Artifact, Cache, features
 from affectkit.types import FeatureSequence

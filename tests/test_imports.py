@@ -74,7 +74,7 @@ def test_help_and_listings_load_nothing_heavy(tmp_path: Path, environment: dict[
         )
     ]
     lines = [[*command, "--help"] for command in ([], ["demo"], *commands)]
-    lines += [["--version"], ["list", "tasks"], ["list", "heads", "transformer"], ["weights", "list"]]
+    lines += [["--version"], ["list"], ["list", "tasks"], ["list", "heads", "transformer"], ["weights", "list"]]
     lines += [["list", group] for group in ("detectors", "backbones", "heads", "fusers", "datasets")]
     lines += [["cache", "list"], ["cache", "gc", "--dry-run"]]
     for said in run(lines, tmp_path, environment):

@@ -16,7 +16,7 @@ from conftest import Command, child_environment
 from stage_factory import face_clips
 
 from affectkit.cli._interrupt import Signals, Terminated, interrupts_kept
-from affectkit.stages.stage import CLIPS_KEPT
+from affectkit.stages.map_stage import MapStage
 from affectkit.store import Artifact
 
 FACES = ["extract", "faces", "clips", "--detector", "centerface", "--size", "32", "--device", "cpu", "--fps", "native"]
@@ -202,7 +202,7 @@ def test_finished_clips_are_kept_and_said_to_be(tmp_path: Path) -> None:
     face_clips(tmp_path / "clips", ["a", "b", "c"], frames=4)
     done = python(AT_ROWS, "SIGINT", "6", *FACES, folder=tmp_path)
     check(done)
-    assert done.returncode == 130 and done.stderr.splitlines()[-1] == f"affectkit: interrupted; {CLIPS_KEPT}"
+    assert done.returncode == 130 and done.stderr.splitlines()[-1] == f"affectkit: interrupted; {MapStage.kept}"
     (folder,) = (tmp_path / "cache" / "faces").glob("centerface-*")
     assert "a" in finished(folder) and "c" not in finished(folder)
     assert Command(tmp_path, child_environment(tmp_path))(*FACES).returncode == 0
@@ -212,7 +212,7 @@ def test_a_process_that_is_asked_to_end_keeps_what_it_has(tmp_path: Path) -> Non
     face_clips(tmp_path / "clips", ["a", "b", "c"], frames=4)
     done = python(AT_ROWS, "SIGTERM", "6", *FACES, folder=tmp_path)
     assert (done.returncode, done.stdout) == (143, ""), done.stderr
-    assert done.stderr.splitlines()[-1] == f"affectkit: ended by SIGTERM; {CLIPS_KEPT}"
+    assert done.stderr.splitlines()[-1] == f"affectkit: ended by SIGTERM; {MapStage.kept}"
     (folder,) = (tmp_path / "cache" / "faces").glob("centerface-*")
     assert "a" in finished(folder)
     assert [path.name for path in folder.rglob("*") if path.name.startswith(".") and path.suffix == ".h5"] == []

@@ -15,13 +15,13 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import child_environment
+from stage_calls import predict
 
 from affectkit.config import Runtime
 from affectkit.errors import MissingExtra, UsageError
 from affectkit.heads import lstm
 from affectkit.plugins import Epoch
 from affectkit.stages.fit_stage import Stopped
-from affectkit.stages.predict import predict
 from affectkit.stages.train import TrainConfig, Trained, train
 from affectkit.store import Artifact, Cache, Features, atomic, features_schema
 from affectkit.store.upkeep import leftovers, remove
@@ -305,7 +305,7 @@ def test_ctrl_c_and_the_same_command_again(tmp_path: Path, features: Artifact, l
     assert child.wait() == 130
     child.communicate()
     assert told[-1] == "affectkit: interrupted; what was trained is kept, repeat the command to go on\n"
-    assert "the best head so far" in told[-2] and "kept: 3 epochs" in told[-3]
+    assert "the best so far" in told[-2] and "kept: 3 epochs" in told[-3]
     best = told[-2].split()[-1]
     assert affectkit("predict", best, features.path, "--device", "cpu").returncode == 0
     done = affectkit(*line, "--device", "cpu", "--json")

@@ -46,6 +46,7 @@ LINES = {
     "status": "",
     "demo": "demo",
     "practice": "dfew practised --count 10 --seconds 0.5 --fps 4 --size 96",
+    "check-plugin": "mean-pixel --group backbones",
     "weights list": "",
     "weights fetch": "centerface",
 }

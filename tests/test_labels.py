@@ -9,8 +9,8 @@ import pytest
 
 from affectkit import tasks
 from affectkit.errors import UsageError
-from affectkit.tables.labels import read_labels
-from affectkit.tables.timeline import align, check_pooling
+from affectkit.tables.label_tables import read_labels
+from affectkit.tables.pooling import align, check_pooling
 from affectkit.tasks import Task
 from affectkit.types import ClipLabels
 

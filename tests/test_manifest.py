@@ -19,12 +19,14 @@ from affectkit.errors import ClipError, UsageError
 from affectkit.tables.crops import crop_frames
 from affectkit.tables.csv import read_table
 from affectkit.tables.ids import clip_id, split_name
-from affectkit.tables.labels import match_labels, read_labels
-from affectkit.tables.predictions import read_predictions, write_predictions
-from affectkit.tables.sources import read_manifest, sources
+from affectkit.tables.label_tables import read_labels
+from affectkit.tables.labels import match_labels
+from affectkit.tables.manifests import read_manifest
+from affectkit.tables.predictions import read_predictions
+from affectkit.tables.sources import sources
 from affectkit.tables.splits import SplitRequest, read_splits, resolve_splits
 from affectkit.tasks import Task
-from affectkit.types import ClipLabels, Predictions
+from affectkit.types import ClipLabels
 
 VA, EXPR, AU, ERI = (tasks.get(name) for name in ("va", "expr", "au", "eri"))
 SUFFIXES = {".mp4", ".mov", ".wav"}
@@ -567,42 +569,6 @@ def test_predictions_are_sorted_and_columns_found_by_name(tmp_path):
     assert got.clip.tolist() == ["a", "b", "b", "b"] and got.split.tolist() == ["", "test", "test", "test"]
     assert got.start.tolist() == [0, 0, 0, 1] and got.end.tolist() == [1, 1, 2, 1.5]
     assert np.array_equal(got.scores, [[np.nan] * 2, [0.1, 0.2], [0.5, 0.6], [0.3, 0.4]], equal_nan=True)
-
-
-def test_predictions_survive_a_round_trip(tmp_path):
-    rng = np.random.default_rng(0)
-    probabilities = rng.dirichlet(np.ones(8), 5)
-    probabilities[2] = np.nan
-    start = np.array([0, 1 / 3, 2 / 3, 0, 1 / 30])
-    given = Predictions(
-        np.array(["a, 1", "a, 1", "a, 1", 'Zoë "z"', 'Zoë "z"']),
-        start, start + 1 / 3, probabilities, EXPR.targets, np.array(["train", "train", "train", "", ""]),
-    )  # fmt: skip
-    write_predictions(given, tmp_path / "p.csv")
-    again = read_predictions(tmp_path / "p.csv", EXPR)
-    order = [3, 4, 0, 1, 2]
-    assert again.clip.tolist() == given.clip[order].tolist() and again.split.tolist() == given.split[order].tolist()
-    np.testing.assert_allclose(again.scores, probabilities[order], rtol=1e-15)
-    np.testing.assert_allclose(again.start, start[order], rtol=1e-15)
-    assert [path.name for path in tmp_path.iterdir()] == ["p.csv"]
-
-
-def test_clip_level_predictions_have_no_times(tmp_path):
-    given = Predictions(np.array(["a", "b"]), np.zeros(2), np.full(2, np.inf), np.eye(2, 7), ERI.targets)
-    write_predictions(given, tmp_path / "p.csv")
-    assert (tmp_path / "p.csv").read_text().splitlines()[0] == "clip," + ",".join(ERI.targets)
-    again = read_predictions(tmp_path / "p.csv", ERI)
-    assert again.end.tolist() == [np.inf] * 2 and np.array_equal(again.scores, given.scores)
-
-
-def test_a_failed_write_leaves_nothing(tmp_path):
-    given = Predictions(np.array(["a"]), np.zeros(1), np.ones(1), np.zeros((1, 2)), VA.targets)
-    touch(tmp_path, "file")
-    (tmp_path / "taken").mkdir()
-    for path in (tmp_path / "none/p.csv", tmp_path / "file/p.csv", tmp_path / "taken"):
-        with pytest.raises(UsageError, match="cannot write"):
-            write_predictions(given, path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "taken"]
 
 
 @pytest.mark.parametrize(

@@ -15,9 +15,10 @@ from conftest import Command
 
 from affectkit.errors import Notice, UsageError
 from affectkit.media import MEDIA_SUFFIXES, VIDEO_SUFFIXES
+from affectkit.tables.crop_times import CropTimes
 from affectkit.tables.ids import clip_id
 from affectkit.tables.media_names import file_named, id_of
-from affectkit.tables.sources import CropTimes, clips_of
+from affectkit.tables.sources import clips_of
 from affectkit.types import Clip
 
 

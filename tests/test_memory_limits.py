@@ -14,7 +14,7 @@ import pytest
 from affectkit.errors import ClipError, UsageError
 from affectkit.tables import csv_text
 from affectkit.tables.csv import read_table
-from affectkit.tables.feature_files import Layout, read_features
+from affectkit.tables.feature_files import FileLayout, read_features
 
 LIMIT = 300 << 20  # bytes beyond what the imports took
 LIMITED = """
@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy, pandas
 from affectkit.tables.csv import read_table
 from affectkit.tables.csv_text import read_text
-from affectkit.tables.feature_files import Layout, read_features
+from affectkit.tables.feature_files import FileLayout, read_features
 from affectkit.errors import AffectkitError, ClipError
 held = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (held + {limit}, held + {limit}))
@@ -32,7 +32,7 @@ try:
     if path.suffix == ".csv":
         read_table(path, "labels", text=("clip",), numbers=("valence",))
     else:
-        read_features(path, Layout("clips"))
+        read_features(path, FileLayout("clips"))
 except (AffectkitError, ClipError) as error:
     print(type(error).__name__, error)
 """
@@ -117,7 +117,7 @@ def test_features_that_compress_well_are_read(tmp_path: Path) -> None:
     values = np.repeat(np.random.default_rng(0).standard_normal((50, 256)).astype("f4"), 20, axis=0)
     values[values < 1] = 0
     np.savez_compressed(path := tmp_path / "a.npz", values=values)
-    assert np.array_equal(read_features(path, Layout("clips")).values, values)
+    assert np.array_equal(read_features(path, FileLayout("clips")).values, values)
 
 
 def test_an_archive_of_many_arrays_is_refused(tmp_path: Path) -> None:
@@ -125,4 +125,4 @@ def test_an_archive_of_many_arrays_is_refused(tmp_path: Path) -> None:
         for number in range(1001):
             archive.writestr(f"{number}.npy", b"")
     with pytest.raises(ClipError, match="1001 arrays"):
-        read_features(path, Layout("clips"))
+        read_features(path, FileLayout("clips"))

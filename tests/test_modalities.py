@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from media_factory import make_flash_and_beep
+from stage_calls import embed, extract_audio, extract_faces, predict
 from stage_factory import clips_in, crop_folder, portrait
 
 from affectkit import plugins, tasks
@@ -23,14 +24,13 @@ from affectkit.learning.normalise import Normaliser
 from affectkit.metrics import ccc
 from affectkit.nets.modalities import Gates, kept
 from affectkit.plugins import Example
-from affectkit.stages.audio import AudioConfig, extract_audio
-from affectkit.stages.embed import EmbedConfig, embed
-from affectkit.stages.faces import FacesConfig, extract_faces
-from affectkit.stages.predict import predict
+from affectkit.stages.audio import AudioConfig
+from affectkit.stages.embed import EmbedConfig
+from affectkit.stages.faces import FacesConfig
 from affectkit.stages.replay import replay
 from affectkit.stages.train import TrainConfig, train
 from affectkit.store import Artifact, Cache, Features
-from affectkit.tables.sources import CropTimes
+from affectkit.tables.crop_times import CropTimes
 from affectkit.tasks import Task
 from affectkit.types import FeatureSequence
 

@@ -279,6 +279,26 @@ def test_tcn_sees_the_steps_it_says(causal, kernel):
     assert seen[-1] == 40 if causal else seen[0] < 40 < seen[-1]
 
 
+# ---- pooling
+
+
+@pytest.mark.parametrize("pool", ["MeanPool", "MaxPool"])
+def test_pooling_is_that_of_each_sequence_alone(pool):
+    from affectkit.nets import layers
+
+    x, mask = padded(8)
+    x[~mask] = torch.tensor(1e6)
+    x.requires_grad_()
+    found = getattr(layers, pool)()(x, mask)
+    expected = [row[there].mean(dim=0) if pool == "MeanPool" else row[there].amax(dim=0)
+                for row, there in zip(x, mask, strict=True)]  # fmt: skip
+    agree(found[:, 0].detach(), torch.stack(expected).detach())
+    found.sum().backward()
+    assert torch.isfinite(x.grad).all() and (x.grad[~mask] == 0).all()
+    nothing = getattr(layers, pool)()(x.detach(), torch.zeros_like(mask))
+    assert (nothing == 0).all()
+
+
 # ---- the baseline without context
 
 

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from conftest import Command
 from numpy.typing import NDArray
-from stage_calls import evaluate, fuse
+from stage_calls import evaluate, fuse, predict
 
 from affectkit import tasks
 from affectkit.config import Runtime
@@ -20,7 +20,7 @@ from affectkit.smoothing import smooth
 from affectkit.stages.evaluate import EvaluateConfig
 from affectkit.stages.fuse import FuseConfig
 from affectkit.stages.observed import Observed
-from affectkit.stages.predict import PredictConfig, RowRecipe, Scored, predict
+from affectkit.stages.predict import PredictConfig, RowRecipe, Scored
 from affectkit.stages.train import TrainConfig, train
 from affectkit.store import Artifact, Cache, Features, features_schema, predictions_schema, write_table
 from affectkit.store.export import export

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,6 +14,8 @@ from affectkit import plugins
 from affectkit.cli._app import build_app
 from affectkit.config import Config
 from affectkit.errors import UsageError
+from affectkit.plugins import contracts
+from affectkit.plugins.contracts import checking
 
 BACKBONE = '''
 """Brightness: the mean of each image."""
@@ -48,38 +48,21 @@ PLUGIN = Brightness
 '''
 
 
-@pytest.fixture
-def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], Path]:
-    """Installs a package of one module with plugins, as pip would leave it."""
-
-    def install(code: str, points: str) -> Path:
-        folder = tmp_path / "site"
-        about = folder / "bright-1.0.dist-info"
-        about.mkdir(parents=True)
-        (folder / "bright.py").write_text(code)
-        (about / "METADATA").write_text("Metadata-Version: 2.1\nName: bright\nVersion: 1.0\n")
-        (about / "entry_points.txt").write_text(points)
-        monkeypatch.syspath_prepend(str(folder))
-        monkeypatch.delitem(sys.modules, "bright", raising=False)
-        importlib.invalidate_caches()
-        return folder
-
-    return install
-
-
 @pytest.mark.parametrize("group", plugins.GROUPS)
 def test_every_plugin_has_what_a_plugin_has(group: plugins.Group) -> None:
     names = plugins.names(group)
-    assert names == sorted(set(names))
+    assert names == sorted(set(names)) and not any("_" in name for name in names)
     for name in names:
         plugin = plugins.get(group, name)
-        assert plugin.__doc__, name
-        assert isinstance(plugin.version, int)
-        assert issubclass(plugin.Options, Config)
-        assert all(field.description for field in plugin.Options.model_fields.values()), (
-            f"{name}: an option without help"
-        )
-        assert "_" not in name
+        candidate = contracts.Candidate(group, name, plugin, Config())
+        checking.is_whole(candidate)
+        checking.is_described(candidate)
+
+
+def test_no_plugin_loads_anything_heavy_before_it_is_used() -> None:
+    checking.loads_nothing_heavy(
+        [plugins.get(group, name) for group in plugins.GROUPS for name in plugins.names(group)]
+    )
 
 
 def test_shared_code_is_no_plugin() -> None:

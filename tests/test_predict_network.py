@@ -12,16 +12,18 @@ import pytest
 from conftest import Command
 from media_factory import make_clip
 from network_inputs import make_crops, make_sound, pictures
+from stage_calls import embed, predict_network
 from stage_factory import face_clips, no_face
 from tuned_networks import SMALL, finetune
 
 from affectkit.config import Numerics, Runtime
 from affectkit.errors import UsageError
 from affectkit.learning import saved
-from affectkit.smoothing import interpolate, smooth
-from affectkit.stages.embed import EmbedConfig, embed
+from affectkit.moments import interpolate
+from affectkit.smoothing import smooth
+from affectkit.stages.embed import EmbedConfig
 from affectkit.stages.map_stage import Outcome
-from affectkit.stages.predict import PredictConfig, predict_network
+from affectkit.stages.predict import PredictConfig
 from affectkit.store import Artifact, Cache
 
 torch = pytest.importorskip("torch")
@@ -243,7 +245,7 @@ def test_an_artifact_of_another_recipe_is_refused(cache: Cache, tmp_path: Path) 
     network = finetune(cache, crops, "static", "va")
     with pytest.raises(UsageError, match=r"was made by another recipe than what .* was trained on"):
         run_predict(cache, network, audio)
-    with pytest.raises(UsageError, match="needed is a fine-tuned network"):
+    with pytest.raises(UsageError, match="needed is a trained head or a fine-tuned network"):
         run_predict(cache, crops, crops)
     with pytest.raises(UsageError, match="has one score a clip"):
         run_predict(cache, finetune(cache, crops, "static", "compound"), crops, config={"rate": 5.0})

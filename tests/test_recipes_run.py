@@ -204,7 +204,7 @@ def test_a_fusion_of_fusions_is_not_held_out_of_validation_clips(place: Path, af
 
 
 def test_labels_are_read_once_for_all_steps(finished: Path, affectkit: Command) -> None:
-    with patch.object(table.Table, "labels", autospec=True, side_effect=table.Table.labels) as read:
+    with patch.object(table.LabelTable, "labels", autospec=True, side_effect=table.LabelTable.labels) as read:
         assert affectkit(*LINE).returncode == 0
     assert read.call_count == 1
 

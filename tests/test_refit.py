@@ -13,6 +13,7 @@ from conftest import Command
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
+from stage_calls import predict
 
 from affectkit import metrics, tasks
 from affectkit.config import Runtime
@@ -20,7 +21,6 @@ from affectkit.errors import UsageError
 from affectkit.kernels.elm import KernelELMRegressor
 from affectkit.kernels.normalise import CanonicalNormaliser
 from affectkit.stages.cross_validate import cross_validate
-from affectkit.stages.predict import predict
 from affectkit.stages.train import TrainConfig, load_heads, train
 from affectkit.store import Artifact, Cache, Features, features_schema
 from affectkit.tasks import Task

@@ -10,24 +10,24 @@ from typing import Any
 import numpy as np
 import pytest
 from media_factory import make_clip
+from stage_calls import embed, extract_faces, functionals, predict
 from stage_factory import clips_in, column_bytes, crop_folder, portrait
 from store_tables import SCHEMAS, artifact, as_before, assert_same, record, write
 
 from affectkit.config import Numerics, Runtime
 from affectkit.errors import AffectkitError, HostileFile, UsageError
-from affectkit.stages.embed import EmbedConfig, embed
-from affectkit.stages.faces import FacesConfig, extract_faces
-from affectkit.stages.functionals import FunctionalsConfig, functionals
-from affectkit.stages.predict import predict
+from affectkit.stages.embed import EmbedConfig
+from affectkit.stages.faces import FacesConfig
+from affectkit.stages.functionals import FunctionalsConfig
 from affectkit.stages.replay import replay
 from affectkit.stages.train import TrainConfig, train
 from affectkit.store import Artifact, Cache, Failure, Features, open_artifact, open_features
 from affectkit.store.export import export
 from affectkit.store.features import names_features
 from affectkit.store.selection import Selection
-from affectkit.store.table import Table
+from affectkit.store.table import StoredTable
 from affectkit.store.upkeep import verify
-from affectkit.tables.sources import CropTimes
+from affectkit.tables.crop_times import CropTimes
 
 RUNTIME = Runtime(workers=1, progress=False)
 CPU = Numerics(device="cpu", batch_size=4)
@@ -359,7 +359,7 @@ def test_a_cache_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.Monk
     there = table.select({"a": "sa"}, {"a": told["a"]})
     whole = open_artifact(table.path)
     monkeypatch.setattr(
-        Table, "keep", lambda *_: (_ for _ in ()).throw(AffectkitError(f"{table.path} cannot be written"))
+        StoredTable, "keep", lambda *_: (_ for _ in ()).throw(AffectkitError(f"{table.path} cannot be written"))
     )
     assert whole.select({"a": "sa"}, {"a": told["a"]}).path == there.path
     with pytest.raises(AffectkitError, match="cannot be written; a selection of 1 clips must be written there"):

@@ -11,14 +11,15 @@ from typing import Any, NamedTuple, get_args
 
 import numpy as np
 import pytest
-from stage_calls import evaluate
+from stage_calls import evaluate, predict
 
 from affectkit.config import Runtime
 from affectkit.errors import UsageError
+from affectkit.moments import interpolate
 from affectkit.plugins import Example
-from affectkit.smoothing import Kind, interpolate, smooth
+from affectkit.smoothing import Kind, smooth
 from affectkit.stages.evaluate import EvaluateConfig
-from affectkit.stages.predict import PredictConfig, predict
+from affectkit.stages.predict import PredictConfig
 from affectkit.stages.train import TrainConfig, Trained, load_heads, stored_task, train
 from affectkit.store import Artifact, Cache, Features, features_schema, write_table
 

@@ -11,7 +11,9 @@ from affectkit import tasks
 from affectkit.errors import UsageError
 from affectkit.stages.train import TrainConfig, gather
 from affectkit.store import Artifact, Cache, Features, features_schema, waveforms_schema
-from affectkit.tables.splits import SplitRequest, resolve_splits
+from affectkit.tables.splits import SplitRequest, deal, resolve_splits
+from affectkit.tables.subjects import Subjects
+from affectkit.types import ClipLabels
 
 
 def features(cache: Cache, seeds: dict[str, int], valid: bool = True) -> Artifact:
@@ -122,3 +124,25 @@ def test_a_copy_among_muted_recordings_is_found(cache: Cache, tmp_path: Path) ->
     table = labels(tmp_path / "va.csv", SPLITS | {"c": "val"})
     with pytest.raises(UsageError, match=r"'a' \(train\) and 'c' \(val\)"):
         gather([Features(one_artifact(cache, clips))], table, tasks.get("va"), TrainConfig(task="va"), None)
+
+
+def test_subjects_who_share_a_clip_are_drawn_together() -> None:
+    """Faces of one clip share its sound and light: a draw by subject that parts them would be refused."""
+    names = {f"c{n}#{face}": f"s{n}" if face else f"s{n + 1}" for n in range(0, 12, 2) for face in (0, 1)}
+    names |= {"c0#2": "s2", "d": "s20"}
+    whole = {name: ClipLabels(np.zeros(1), np.ones(1), np.zeros((1, 2)), None, who) for name, who in names.items()}
+    for seed in range(8):
+        request = SplitRequest(val_fraction=0.4, by="subject", seed=seed)
+        splits = resolve_splits(list(whole), whole, {}, request)
+        assert set(splits.values()) == {"train", "val"}
+        assert len({splits[name] for name in splits if name.startswith(("c0#", "c2#"))}) == 1  # joined by s2
+        fold = deal(list(whole), whole, tasks.get("va"), 3, "subject", Subjects.named(whole), seed)
+        assert len({fold[name] for name in fold if name.startswith(("c0#", "c2#"))}) == 1
+
+
+def test_everybody_in_a_clip_that_is_held_out_is_held_out() -> None:
+    subjects = Subjects({"a#0": "anna", "a#1": "ben", "b": "eva"})
+    assert [subjects.everybody(name) for name in ("a", "a#1", "b#0", "c")] == [
+        {"anna", "ben"}, {"anna", "ben"}, {"eva"}, frozenset(),
+    ]  # fmt: skip
+    assert [subjects.of(name) for name in ("a#1", "a", "b#0")] == ["ben", None, "eva"]

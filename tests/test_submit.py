@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from conftest import Command
 from media_factory import make_clip
@@ -20,8 +21,8 @@ from affectkit.stages.evaluate import EvaluateConfig
 from affectkit.stages.submit import FormatName, SubmitConfig, check, submit, submitted
 from affectkit.store import Cache, predictions_schema, write_table
 from affectkit.store.atomic import _is_the_systems
-from affectkit.tables.predictions import records, write_predictions
-from affectkit.tables.sources import CropTimes
+from affectkit.tables.crop_times import CropTimes
+from affectkit.tables.predictions import records
 from affectkit.tables.submissions import FORMATS
 from affectkit.types import Predictions
 
@@ -343,7 +344,10 @@ def test_evaluate_says_the_same_of_predictions_and_of_their_submission(
     names = frames(*((clip, range(1, 61)) for clip in clips))
     wanted = template(tmp_path / "t.txt", FORMATS[format].header, names)
     done = submit(given, wanted, tmp_path / "out.txt", config(format))
-    write_predictions(submitted(done.path, format, CropTimes(source_fps=FPS)), tmp_path / "back.csv")
+    back = submitted(done.path, format, CropTimes(source_fps=FPS))
+    scores = {name: back.scores[:, place] for place, name in enumerate(back.columns)}
+    rows = pd.DataFrame({"clip": back.clip, "start": back.start, "end": back.end, **scores})
+    rows.to_csv(tmp_path / "back.csv", index=False)
     lines = [",".join(["clip", "start", "end", *task.label_columns])]
     for clip in clips:
         for row in range(60):

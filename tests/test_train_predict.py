@@ -11,21 +11,20 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 from media_factory import make_clip
-from stage_calls import evaluate
+from stage_calls import embed, evaluate, extract_faces, predict
 from stage_factory import clips_in, crop_folder, no_face, portrait
 
 from affectkit.config import Numerics, Runtime
 from affectkit.errors import UsageError
 from affectkit.stages import faces as faces_stage
-from affectkit.stages.embed import EmbedConfig, embed
+from affectkit.stages.embed import EmbedConfig
 from affectkit.stages.evaluate import EvaluateConfig
-from affectkit.stages.faces import FacesConfig, extract_faces
+from affectkit.stages.faces import FacesConfig
 from affectkit.stages.map_stage import Outcome
-from affectkit.stages.predict import predict
 from affectkit.stages.replay import replay
 from affectkit.stages.train import TrainConfig, Trained, load_heads, stored_task, train
 from affectkit.store import Artifact, Cache, Features
-from affectkit.tables.sources import CropTimes
+from affectkit.tables.crop_times import CropTimes
 
 RUNTIME = Runtime(workers=1, progress=False)
 FPS, ROWS = 5, 20

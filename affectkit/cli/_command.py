@@ -12,7 +12,7 @@ from rich.table import Table as RichTable
 
 from affectkit.cli._inputs import parameters_of, value_of, with_paths
 from affectkit.cli._options import COMPUTED, RUN, AsOption, CacheOption, DeviceOption, JsonOption, OutOption, parameter
-from affectkit.cli._results import NOTE, columns, finish, log, log_table, print_json
+from affectkit.cli._results import NOTE, SOME_FAILED, columns, log, log_table, print_json
 from affectkit.config import Config, Numerics, Runtime, validate
 from affectkit.errors import AffectkitError, UsageError
 from affectkit.learning.processes import NoMemory, Processes
@@ -148,8 +148,6 @@ def present(stage: Stage, result: Result, as_json: bool, naming: Naming) -> int:
     wrong."""
     said = [f"{NOTE}{naming.note}"] if naming.note else []
     about = {"name": naming.name} if naming.name else {}
-    if result.outcome is not None:
-        return finish(result, as_json, said, about)
     lines = [*stage.lines(result), *said]
     for line in lines:
         if isinstance(line, Table):
@@ -161,7 +159,7 @@ def present(stage: Stage, result: Result, as_json: bool, naming: Naming) -> int:
         print_json({**stage.json(result), **about, "notices": notes})
     else:
         typer.echo(result.printed or str(result.path))
-    return result.code
+    return result.code or (SOME_FAILED if result.failed else 0)
 
 
 def _drawn(table: Table) -> RichTable:

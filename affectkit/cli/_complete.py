@@ -41,17 +41,29 @@ def datasets(ctx: typer.Context, incomplete: str) -> list[tuple[str, str]]:
     return _plugins("datasets")(ctx, incomplete)
 
 
-def groups(ctx: typer.Context, incomplete: str) -> list[tuple[str, str]]:
-    """What `affectkit list` lists."""
+def plugin_groups(ctx: typer.Context, incomplete: str) -> list[tuple[str, str]]:
+    """The groups of plugins."""
     from affectkit import plugins
 
-    return _beginning(((group, "") for group in (*plugins.GROUPS, "tasks")), incomplete)
+    return _beginning(((group, "") for group in plugins.GROUPS), incomplete)
+
+
+def groups(ctx: typer.Context, incomplete: str) -> list[tuple[str, str]]:
+    """What `affectkit list` lists."""
+    return [*plugin_groups(ctx, incomplete), *_beginning(((name, "") for name in _OTHER_LISTS), incomplete)]
 
 
 def in_group(ctx: typer.Context, incomplete: str) -> list[tuple[str, str]]:
-    """The plugins of the group that was given."""
-    group = ctx.params.get("group")
-    return tasks(ctx, incomplete) if group == "tasks" else _plugins(str(group))(ctx, incomplete)
+    """What is in the group that was given."""
+    group = str(ctx.params.get("group"))
+    return _OTHER_LISTS.get(group, _plugins(group))(ctx, incomplete)
+
+
+def formats(ctx: typer.Context, incomplete: str) -> list[tuple[str, str]]:
+    """The formats of submissions."""
+    from affectkit.tables.submissions import FORMATS
+
+    return _beginning(((name, "") for name in FORMATS), incomplete)
 
 
 def recipes(ctx: typer.Context, incomplete: str) -> list[tuple[str, str]]:
@@ -73,6 +85,10 @@ def practice_sets(ctx: typer.Context, incomplete: str) -> list[tuple[str, str]]:
     from affectkit.practice.sets import SETS
 
     return _beginning(((name, "") for name in SETS), incomplete)
+
+
+_OTHER_LISTS: dict[str, Completion] = {"tasks": tasks, "practice": practice_sets, "formats": formats}
+"""What `affectkit list` lists beside plugins."""
 
 
 def artifacts(stages: Collection[str] = ()) -> Completion:

@@ -6,7 +6,7 @@ import json
 import math
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import typer
@@ -15,12 +15,8 @@ from rich.table import Table
 from rich.text import Text
 
 from affectkit.cli._notices import heard
-from affectkit.progress import is_wanted
-from affectkit.stages.map_stage import Outcome
-from affectkit.stages.stage import Result
 
 SOME_FAILED = 3
-LISTED = 20
 NOTE = "note: "
 LEAST_WIDTH = 60
 """Columns of a table on a narrow terminal, which then wraps its lines."""
@@ -69,36 +65,6 @@ def print_json(result: Any) -> None:
     typer.echo(as_line(result))
 
 
-def finish(result: Result, as_json: bool, said: Sequence[str], about: Mapping[str, Any]) -> int:
-    """Print what the next command takes (or JSON) of a map stage; list what failed, and what the user must know.
-
-    Returns the exit code: 3 if anything failed. `said`: lines of the command's own; `about`: what it adds to JSON.
-    """
-    outcome = result.outcome
-    assert outcome is not None
-    if as_json:
-        notices = [*result.notices, *(line.removeprefix(NOTE) for line in said)]
-        print_json({**_as_dict(result, outcome), **about, "notices": notices})
-    else:
-        typer.echo(str(result.path))
-    for line in said:
-        log(line)
-    for notice in result.notices:
-        log(f"{NOTE}{notice}")
-    for clip, problem in outcome.damaged[:LISTED]:
-        log(f"partial: {clip}: {problem}")
-    for failure in result.failed[:LISTED]:
-        log(f"failed: {failure.clip}: {failure.cause}")
-    if result.failed:
-        count = "1 clip" if len(result.failed) == 1 else f"{len(result.failed)} clips"
-        more = f", the first {LISTED} are listed" if len(result.failed) > LISTED else ""
-        where = outcome.folder / "failures.jsonl"
-        log(f"{count} failed{more}" + (f"; causes are in {where}" if outcome.failed else ""))
-    if is_wanted():
-        log(_summary(result, outcome))
-    return SOME_FAILED if result.failed else 0
-
-
 def _width(stream: Any, elsewhere: int) -> int | None:
     """Columns for a table: the terminal's, as long as a table is readable in them."""
     if not stream.isatty():
@@ -113,24 +79,3 @@ def _finite(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _finite(item) for key, item in value.items()}
     return [_finite(item) for item in value] if isinstance(value, list | tuple) else value
-
-
-def _summary(result: Result, outcome: Outcome) -> str:
-    partial = f", {outcome.partial} partial" if outcome.partial else ""
-    rate = f", {outcome.rate:,.0f} {outcome.unit}/s" if outcome.rows else ""
-    return f"{outcome.computed} clips computed{partial}, {outcome.cached} cached, {len(result.failed)} failed{rate}"
-
-
-def _as_dict(result: Result, outcome: Outcome) -> dict[str, Any]:
-    return {
-        "artifact": str(result.path),
-        "folder": str(outcome.folder),
-        "computed": outcome.computed,
-        "cached": outcome.cached,
-        "partial": outcome.partial,
-        "damaged": dict(outcome.damaged),
-        "failed": {failure.clip: failure.cause for failure in result.failed},
-        **({"counts": dict(outcome.counts)} if outcome.counts else {}),
-        "rows": outcome.rows,
-        "seconds": round(outcome.seconds, 3),
-    }

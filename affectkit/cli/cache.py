@@ -13,8 +13,9 @@ import typer
 from affectkit.cli._complete import artifacts
 from affectkit.cli._help import Commands
 from affectkit.cli._options import COMPUTED, OUTPUT, RUN, CacheOption, ClipsOption, JsonOption
-from affectkit.cli._results import LISTED, SOME_FAILED, add_row, columns, log, print_json, print_table
+from affectkit.cli._results import SOME_FAILED, add_row, columns, log, print_json, print_table
 from affectkit.stages.inventory import Entry, described, inventory, short
+from affectkit.stages.map_stage import LISTED
 from affectkit.store import Artifact, Cache, names, open_artifact, upkeep
 from affectkit.store.export import FORMATS, export
 from affectkit.tables.ids import choose

@@ -11,16 +11,17 @@ import typer
 from affectkit.cli._complete import recipes
 from affectkit.cli._help import Commands
 from affectkit.cli._options import COMPUTED, INPUTS, OUTPUT, RUN, CacheOption, DeviceOption, JsonOption, with_configs
-from affectkit.cli._results import LISTED, SOME_FAILED, columns, log, log_table, print_json, print_table
+from affectkit.cli._results import SOME_FAILED, columns, log, log_table, print_json, print_table
 from affectkit.config import Runtime
 from affectkit.devices import resolve
 from affectkit.errors import UsageError
 from affectkit.learning.processes import Processes
 from affectkit.recipes import at_hand, check, read
 from affectkit.recipes.draft import Draft
-from affectkit.recipes.report import Table, folder_of, score_tables, write_summary
+from affectkit.recipes.report import Section, folder_of, score_tables, write_summary
 from affectkit.recipes.run import Made, Row, Session, dry_run, notes_of, run_all
-from affectkit.stages.fit_stage import Stopped
+from affectkit.stages.fit_stage import KeptInterrupt
+from affectkit.stages.map_stage import LISTED
 
 ChangesOption = Annotated[
     list[str] | None,
@@ -109,8 +110,9 @@ def run(
         told: set[str] = set()
         steps = list(plan.steps)
         made = run_all(session, lambda one: _say(one, f"step {steps.index(one.step.name) + 1} of {len(steps)}", told))
-    except Stopped as stopped:
-        log(f"the best head so far, which predict takes, until training is finished: {stopped.best}")
+    except KeptInterrupt as interrupt:
+        for line in interrupt.lines:
+            log(line)
         raise
     summary = write_summary(session, made)
     for table in score_tables(summary):
@@ -222,14 +224,14 @@ def _print_plan(rows: list[Row]) -> None:
     print_table(table)
 
 
-def _log_table(given: Table) -> None:
-    table = columns(*given.header)
-    for row in given.rows:
+def _log_table(section: Section) -> None:
+    table = columns(*section.header)
+    for row in section.rows:
         table.add_row(*row)
-    log(given.title)
+    log(section.title)
     log_table(table)
-    if given.note:
-        log(given.note)
+    if section.note:
+        log(section.note)
 
 
 def _say(made: Made, place: str, told: set[str]) -> None:

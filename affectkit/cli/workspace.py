@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -33,26 +34,37 @@ def register(app: typer.Typer) -> None:
 
 def list_plugins(
     group: Annotated[
-        str, typer.Argument(help="detectors, backbones, heads, fusers, datasets or tasks", autocompletion=groups)
-    ],
+        str | None,
+        typer.Argument(
+            help="detectors, backbones, heads, networks, fusers, datasets, tasks, practice (sets) or formats (of "
+            "submissions)  [default: all of them]",
+            show_default=False,
+            autocompletion=groups,
+        ),
+    ] = None,
     name: Annotated[str | None, typer.Argument(help="one plugin: print its options", autocompletion=in_group)] = None,
 ) -> None:
-    """List plugins, or the options of one.
+    """List plugins, tasks, practice sets and formats, or the options of a plugin.
 
-    Examples: `affectkit list heads`, `affectkit list heads transformer`
+    Examples: `affectkit list`, `affectkit list heads`, `affectkit list heads transformer`
     """
-    if group == "tasks":
-        for task in tasks.BUILT_IN.values():
-            typer.echo(f"{task.name}\t{task.kind}, {task.level} level, {task.metric}: {', '.join(task.targets)}")
+    if group is None:
+        for known in plugins.GROUPS:
+            _echo_all(_plugins(known), f"{known}\t")
+        for other, made in _OTHERS.items():
+            _echo_all(made(), f"{other}\t")
         return
-    known = next((one for one in plugins.GROUPS if one == group), None)
-    if known is None:
-        raise unknown("group", group, [*plugins.GROUPS, "tasks"])
-    if name is None:
-        for plugin in plugins.names(known):
-            typer.echo(f"{plugin}\t{_summary(known, plugin)}")
+    if group in _OTHERS:
+        lines = _OTHERS[group]()
+        if name is not None and name not in lines:
+            raise unknown(_ONE_OF[group], name, lines)
+        _echo_all(lines if name is None else {name: lines[name]})
         return
-    _print_options(plugins.get(known, name), name)
+    for known in plugins.GROUPS:
+        if known == group:
+            _echo_all(_plugins(known)) if name is None else _print_options(plugins.get(known, name), name)
+            return
+    raise unknown("group", group, [*plugins.GROUPS, *_OTHERS])
 
 
 def status(cache: CacheOption = None, as_json: JsonOption = False) -> None:
@@ -150,6 +162,43 @@ def demo(
     print_table(table_of(report))
 
 
+_ONE_OF = {"tasks": "task", "practice": "practice set", "formats": "format"}
+
+
+def _echo_all(lines: Mapping[str, str], before: str = "") -> None:
+    for name, line in lines.items():
+        typer.echo(f"{before}{name}\t{line}")
+
+
+def _plugins(group: plugins.Group) -> dict[str, str]:
+    return {name: _summary(group, name) for name in plugins.names(group)}
+
+
+def _tasks() -> dict[str, str]:
+    return {
+        task.name: f"{task.kind}, {task.level} level, {task.metric}: {', '.join(task.targets)}"
+        for task in tasks.BUILT_IN.values()
+    }
+
+
+def _practice_sets() -> dict[str, str]:
+    from affectkit.practice.sets import SETS, about
+
+    return {name: about(name) for name in SETS}
+
+
+def _formats() -> dict[str, str]:
+    from affectkit.tables.submissions import FORMATS
+
+    return {
+        form.name: f"task {form.task_name}, a row a {'frame' if form.frames else 'clip'}: {form.header}"
+        for form in FORMATS.values()
+    }
+
+
+_OTHERS = {"tasks": _tasks, "practice": _practice_sets, "formats": _formats}
+
+
 def _print_options(plugin: Any, name: str) -> None:
     options = plugin.Options.model_fields
     if not options:
@@ -163,9 +212,10 @@ def _print_options(plugin: Any, name: str) -> None:
 
 
 def _summary(group: plugins.Group, name: str) -> str:
-    """The first line of a plugin's docstring, or why it cannot be loaded: that must not hide the others."""
+    """The first sentence of a plugin's docstring, or why it cannot be loaded: that must not hide the others."""
     try:
         text = plugins.get(group, name).__doc__ or ""
     except UsageError as error:
         return f"({error})"
-    return text.strip().partition("\n")[0]
+    paragraph = " ".join(text.strip().partition("\n\n")[0].split())
+    return re.split(r"(?<=\.)\s", paragraph, maxsplit=1)[0]

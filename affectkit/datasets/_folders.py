@@ -123,7 +123,10 @@ def find_folder(root: Path, *names: str, depth: int = 2) -> Path | None:
 
 
 def find_file(root: Path, *names: str, depth: int = 2) -> Path | None:
-    """The same for a file."""
+    """The file called one of `names` (any letter case), in `root` or at most `depth` levels below.
+
+    Raises UsageError where there are several, and for a link that leads out.
+    """
     wanted = {name.casefold() for name in names}
     return _only(root, [
         folder / entry.name

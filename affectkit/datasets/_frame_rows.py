@@ -86,7 +86,7 @@ def _unix(body: bytes) -> bytes:
 
 
 def _slowly(text: CsvText, columns: Sequence[str]) -> Values:
-    """The same of one file, a cell at a time."""
+    """The values [R,K] of one file, read a cell at a time."""
     if not text.raw[text.body :]:
         return np.zeros((0, len(columns)))
     rows = []

@@ -15,10 +15,9 @@ from affectkit.config import Config
 from affectkit.datasets._folders import entries, find_folder, folders, identified, inside, is_entered, is_folder
 from affectkit.errors import UsageError
 from affectkit.media import VIDEO_SUFFIXES
+from affectkit.tables.ids import of_width
+from affectkit.tables.media_names import PERSONS, video_names
 from affectkit.types import Clip
-
-PERSONS = {"_left": "left", "_right": "right"}
-"""Suffixes of a second person's clip, and the face rule that finds that person in the video."""
 
 
 class MediaOptions(Config):
@@ -33,7 +32,7 @@ class MediaOptions(Config):
     )
 
 
-class Media:
+class MediaFolders:
     """The videos and folders of crops, by name. Nothing is looked for before it is asked for.
 
     `crops`: the folder that folders of crops lie in, with `prefer` it is what auto means where it is there. `digits`:
@@ -94,7 +93,7 @@ class Media:
 
     def _name(self, text: str, path: Path) -> str:
         name = identified(text, path)
-        return name.zfill(self._digits) if name.isdecimal() else name
+        return of_width(name, self._digits)
 
     @property
     def _are_crops(self) -> bool:
@@ -137,7 +136,7 @@ class Media:
         if self._are_crops:
             names |= set(self.crops)
             return [Clip(name, self.crops[name], split=splits.get(name)) for name in sorted(names & set(self.crops))]
-        used = {name for clip in names for name in _video_names(clip)}
+        used = {name for clip in names for name in video_names(clip.rpartition("/")[2])}
         names |= set(self._videos) - used
         found = ((name, self.video(name)) for name in sorted(names))
         return [Clip(name, at[0], split=splits.get(name), face=at[1]) for name, at in found if at]
@@ -147,9 +146,3 @@ class Media:
         """What to do about a video that is not there, for messages."""
         return (f"no such video below {self.options.videos or self.root}; put the videos there, or give their folder "
                 "by --dataset-option videos=DIR (links to folders are not followed)")  # fmt: skip
-
-
-def _video_names(clip: str) -> list[str]:
-    """The names of videos that a clip may be in."""
-    name = clip.rpartition("/")[2]
-    return [name, *(name.removesuffix(suffix) for suffix in PERSONS if name.endswith(suffix))]

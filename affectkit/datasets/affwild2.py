@@ -13,7 +13,7 @@ from affectkit.config import Config
 from affectkit.datasets._folders import checked_root, entries, files, find_folder, inside, is_folder
 from affectkit.datasets._frame_rows import read_frame_rows
 from affectkit.datasets._frame_times import FrameTimes, assumed, read_times
-from affectkit.datasets._media import Media, MediaOptions
+from affectkit.datasets._media import MediaFolders, MediaOptions
 from affectkit.datasets._values import marked_invalid, served
 from affectkit.errors import ClipError, UsageError, listed
 from affectkit.media.sampling import Rate
@@ -65,7 +65,7 @@ class AffWild2:
     def __init__(self, options: AffWild2Options, root: Path) -> None:
         self.root = checked_root(root, "VA_Estimation_Challenge/ or EXPR_Recognition_Challenge/")
         self.options = options
-        self.media = Media(root, options)
+        self.media = MediaFolders(root, options)
         self._files: dict[str, dict[str, _LabelFile]] = {}
         self._notes: dict[str, None] = {}
 

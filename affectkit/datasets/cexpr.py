@@ -9,11 +9,11 @@ from pydantic import Field
 
 from affectkit.config import Config
 from affectkit.datasets._folders import checked_root
-from affectkit.datasets._media import Media, MediaOptions
+from affectkit.datasets._media import MediaFolders, MediaOptions
 from affectkit.datasets._values import served
 from affectkit.errors import UsageError
 from affectkit.plugins import RawLabels
-from affectkit.tables.labels import read_labels
+from affectkit.tables.label_tables import read_labels
 from affectkit.tasks import BUILT_IN, Task
 from affectkit.types import Clip, ClipLabels
 
@@ -42,19 +42,19 @@ class CExpr:
             raise UsageError(f"labels {options.labels} is not a file: C-EXPR-DB comes without labels, the option "
                              "labels names a table of your own (clip[,split][,subject],label)")  # fmt: skip
         self.options = options
-        self.media = Media(root, options)
+        self.media = MediaFolders(root, options)
 
     def clips(self) -> list[Clip]:
-        """Everything that is there."""
+        """The clips whose media are below the root."""
         splits = self.splits()
         return self.media.clips(splits, splits)
 
     def splits(self, task: Task | None = None) -> dict[str, str]:
-        """That of the labels' table; `test` for clips without."""
+        """Split by clip id, of the labels' table; `test` for clips without."""
         if task is not None:
             served(task, "cexpr", self.tasks)
-        given = {clip: labels.split or "test" for clip, labels in self._labels().items()}
-        return dict(sorted((dict.fromkeys((clip.id for clip in self.media.clips([], {})), "test") | given).items()))
+        labelled = {clip: labels.split or "test" for clip, labels in self._labels().items()}
+        return dict(sorted((dict.fromkeys((clip.id for clip in self.media.clips([], {})), "test") | labelled).items()))
 
     def label_files(self, task: Task) -> list[Path]:
         """The labels' table, if one is given."""

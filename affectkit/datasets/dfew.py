@@ -12,7 +12,7 @@ from pydantic import Field
 from affectkit.config import Config
 from affectkit.datasets._clip_labels import whole_clips
 from affectkit.datasets._folders import checked_root, find_folder, inside
-from affectkit.datasets._media import Media, MediaOptions
+from affectkit.datasets._media import MediaFolders, MediaOptions
 from affectkit.datasets._values import served
 from affectkit.errors import UsageError
 from affectkit.plugins import RawLabels
@@ -54,7 +54,7 @@ class Dfew:
     def __init__(self, options: DfewOptions, root: Path) -> None:
         self.root = checked_root(root, "label/ or EmoLabel_DataSplit/")
         self.fold = options.fold
-        self.media = Media(root, options, crops="single_label/data", prefer="crops", digits=_DIGITS)
+        self.media = MediaFolders(root, options, crops="single_label/data", prefer="crops", digits=_DIGITS)
 
     def clips(self) -> list[Clip]:
         """Clips of the fold's tables that are here, and others."""

@@ -11,7 +11,7 @@ import numpy as np
 from affectkit.config import Config
 from affectkit.datasets._clip_labels import whole_clips
 from affectkit.datasets._folders import checked_root, entries, files, find_file, find_folder, is_folder
-from affectkit.datasets._media import Media, MediaOptions
+from affectkit.datasets._media import MediaFolders, MediaOptions
 from affectkit.datasets._values import marked_invalid, served
 from affectkit.errors import UsageError
 from affectkit.plugins import RawLabels
@@ -43,7 +43,7 @@ class HumeReaction:
 
     def __init__(self, options: HumeReactionOptions, root: Path) -> None:
         self.root = checked_root(root, "labels.csv and partition.csv, or data_info.csv")
-        self.media = Media(root, options)
+        self.media = MediaFolders(root, options)
 
     def clips(self) -> list[Clip]:
         """Clips of the tables whose media are here, and media that no table names."""

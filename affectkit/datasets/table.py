@@ -11,13 +11,13 @@ from pydantic import Field
 
 from affectkit.config import Config
 from affectkit.datasets._folders import checked_root, entries, inside, is_folder
-from affectkit.datasets._media import Media, MediaOptions
+from affectkit.datasets._media import MediaFolders, MediaOptions
 from affectkit.datasets._parquet import read_parquet
 from affectkit.errors import UsageError
 from affectkit.plugins import RawLabels
 from affectkit.tables.csv import CsvTable, read_table
 from affectkit.tables.ids import split_name
-from affectkit.tables.labels import labels_of, of_clip
+from affectkit.tables.label_tables import labels_of, of_clip
 from affectkit.tasks import Task
 from affectkit.types import Clip, ClipLabels
 
@@ -36,7 +36,7 @@ class TableOptions(MediaOptions):
     label: str = Field("label", description="column of the class, for multiclass tasks")
 
 
-class Table:
+class LabelTable:
     """A CSV or Parquet file below the root: `clip[,start,end][,split][,subject],<targets>`, columns renamed by options.
 
     Cells mean what they mean in a labels CSV: a column a target, or `label` (a class name or its index), nothing where
@@ -52,18 +52,18 @@ class Table:
     def __init__(self, options: TableOptions, root: Path) -> None:
         self.root = checked_root(root, "the table")
         self.options = options
-        self.media = Media(root, options)
+        self.media = MediaFolders(root, options)
         self._labels: dict[str, dict[str, ClipLabels]] = {}
 
     def clips(self) -> list[Clip]:
-        """Media that are here."""
+        """The clips whose media are below the root, with the table's splits and subjects."""
         table = self._read()
         ids = table.clips()
         subjects = of_clip(table, "subject", ids, str)
         return [replace(clip, subject=subjects.get(clip.id)) for clip in self.media.clips(ids.values, self.splits())]
 
     def splits(self, task: Task | None = None) -> dict[str, str]:
-        """Those of the column `split`; empty without it."""
+        """Split by clip id, of the column `split`; empty without it."""
         table = self._read()
         return dict(sorted(of_clip(table, "split", table.clips(), split_name).items()))
 
@@ -125,4 +125,4 @@ class Table:
         )
 
 
-PLUGIN = Table
+PLUGIN = LabelTable

@@ -17,6 +17,6 @@ Sets: `sun-visual` and `sun-audio` are those of SUN (arXiv 2403.12609); `fun` is
 
 from affectkit.functionals.names import FUNCTIONALS, SETS, Functional
 from affectkit.functionals.summary import Summary, functionals, summaries
-from affectkit.functionals.windows import Windows, windows
+from affectkit.functionals.windows import RowWindows, windows
 
-__all__ = ["FUNCTIONALS", "SETS", "Functional", "Summary", "Windows", "functionals", "summaries", "windows"]
+__all__ = ["FUNCTIONALS", "SETS", "Functional", "RowWindows", "Summary", "functionals", "summaries", "windows"]

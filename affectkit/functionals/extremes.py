@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from affectkit.functionals.windows import Indices
+from affectkit.moments import Indices
 
 _BYTES = 1 << 21  # of a table of spans: what a core's cache holds
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from affectkit.functionals.windows import TICK, Indices
+from affectkit.moments import TICK, Indices
 from affectkit.types import Floats
 
 Matrix = NDArray[np.float64]

@@ -12,7 +12,8 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 from affectkit.functionals.extremes import consecutive, extremes
 from affectkit.functionals.fits import FITTED, Matrix, fit
 from affectkit.functionals.names import FUNCTIONALS, Functional
-from affectkit.functionals.windows import Indices, Windows, windows
+from affectkit.functionals.windows import RowWindows, windows
+from affectkit.moments import Indices
 from affectkit.types import Bools, Floats
 
 _BLOCK = 1 << 19  # numbers that are worked on together
@@ -82,7 +83,7 @@ class _Columns:
 
 @dataclass(frozen=True)
 class _Blocks:
-    cut: Windows
+    cut: RowWindows
     columns: list[_Columns]
     valid: Bools
     names: Sequence[str]
@@ -112,7 +113,7 @@ class _Blocks:
 def _prepared(
     values: NDArray[Any], start: ArrayLike, end: ArrayLike, valid: ArrayLike, names: Sequence[str],
     window: float | Literal["clip"], hop: float | None,
-) -> tuple[Windows, _Blocks]:  # fmt: skip
+) -> tuple[RowWindows, _Blocks]:  # fmt: skip
     begins, ends = np.asarray(start, np.float64), np.asarray(end, np.float64)
     rows, there = _rows(values), np.asarray(valid, bool)
     _check(rows, begins, ends, there, names)
@@ -159,7 +160,7 @@ def _alike(finite: Bools, counts: Bools) -> Iterator[tuple[Bools, Any]]:
         yield finite[:, same[0]], np.array(same)
 
 
-def _columns(rows: NDArray[Any], middle: Matrix, kept: Bools, index: Any, cut: Windows) -> _Columns:
+def _columns(rows: NDArray[Any], middle: Matrix, kept: Bools, index: Any, cut: RowWindows) -> _Columns:
     values = rows if isinstance(index, slice) else rows[:, index]
     if not kept.all():
         values, middle = values[kept], middle[kept]

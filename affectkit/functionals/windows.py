@@ -6,20 +6,16 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
+from affectkit.moments import TICK, Indices
 from affectkit.types import Floats
-
-TICK = 1e-6
-"""Times closer than this (s) are equal: presentation times are rational, windows begin at multiples of a float."""
+from affectkit.windows import starts
 
 _MOST = 10_000_000
 
-Indices = NDArray[np.intp]
-
 
 @dataclass(frozen=True, repr=False)
-class Windows:
+class RowWindows:
     """start, end [W] (s) and the rows [first, last) [W] that belong to each, as indices into rows in time order."""
 
     start: Floats
@@ -31,7 +27,7 @@ class Windows:
         return len(self.start)
 
 
-def windows(start: Floats, end: Floats, window: float | Literal["clip"], hop: float | None = None) -> Windows:
+def windows(start: Floats, end: Floats, window: float | Literal["clip"], hop: float | None = None) -> RowWindows:
     """Windows over rows from `start` to `end` [T] (s), whose middles do not decrease.
 
     Window k begins `k * hop` seconds after the first row does and holds the rows whose middle is in
@@ -48,24 +44,21 @@ def windows(start: Floats, end: Floats, window: float | Literal["clip"], hop: fl
     """
     if not len(start):
         none = np.zeros(0, np.intp)
-        return Windows(np.zeros(0), np.zeros(0), none, none)
+        return RowWindows(np.zeros(0), np.zeros(0), none, none)
     begin, finish = float(np.min(start)), float(np.max(end))
     if window == "clip":
-        return Windows(np.array([begin]), np.array([finish]), np.array([0]), np.array([len(start)]))
+        return RowWindows(np.array([begin]), np.array([finish]), np.array([0]), np.array([len(start)]))
     middle = (np.asarray(start, np.float64) + np.asarray(end, np.float64)) / 2
-    begins = _begins(begin, float(middle[-1]), float(window), window / 2 if hop is None else float(hop))
+    begins = begin + _starts(float(middle[-1]) - begin, float(window), window / 2 if hop is None else float(hop))
     first = np.searchsorted(middle, begins - TICK)
     last = np.searchsorted(middle, begins + window - TICK)
-    return Windows(begins, np.minimum(begins + window, finish), first, last)
+    return RowWindows(begins, np.minimum(begins + window, finish), first, last)
 
 
-def _begins(begin: float, middle: float, window: float, hop: float) -> Floats:
-    """Where windows begin, given where the first row does and the last row's middle."""
+def _starts(reach: float, window: float, hop: float) -> Floats:
+    """[W] seconds from the start of the first row; `reach` is where the last row's middle is."""
     if not (window > 0 and hop > 0):
         raise ValueError(f"a window and a hop are longer than 0 s, not {window:g} and {hop:g}")
-    if (middle - begin) / hop > _MOST:
-        raise ValueError(f"{middle - begin:g} s are more than {_MOST:,} hops of {hop:g} s")
-    begins = begin + hop * np.arange(int((middle - begin) / hop) + 2)
-    reaches = np.searchsorted(begins + window - TICK, middle, side="right") + 1
-    not_past = np.searchsorted(begins - TICK, middle, side="right")
-    return begins[: max(1, min(reaches, not_past))]
+    if reach / hop > _MOST:
+        raise ValueError(f"{reach:g} s are more than {_MOST:,} hops of {hop:g} s")
+    return np.asarray(starts(reach, window, hop, "cut"))

@@ -44,7 +44,7 @@ def bounds(scores: Floats) -> tuple[Floats, Floats, float]:
 
 
 @dataclass(frozen=True)
-class Places:
+class Blocks:
     """Rows in blocks of one key each: the `order` [N] that they are taken in, the `block` and the `slot` in it that
     each of them then has; of each block the `first` of its rows [T], in the old order, and how many it has."""
 
@@ -55,7 +55,7 @@ class Places:
     rows: NDArray[np.intp]
 
     @staticmethod
-    def of(*keys: NDArray[np.intp]) -> Places:
+    def of(*keys: NDArray[np.intp]) -> Blocks:
         """keys [N] each."""
         from affectkit.fusers._kernels import BLOCK
 
@@ -65,7 +65,7 @@ class Places:
         place = np.arange(len(order)) - np.flatnonzero(new)[np.cumsum(new) - 1]  # within the rows of one key
         slot = place % BLOCK
         block = np.cumsum(slot == 0) - 1
-        return Places(order, block, slot, order[slot == 0], np.bincount(block))
+        return Blocks(order, block, slot, order[slot == 0], np.bincount(block))
 
 
 def chunk(cells: int) -> int:
@@ -157,7 +157,7 @@ def _parts(
     for width in np.unique(widths).tolist():
         own = np.flatnonzero(widths[which] == width)
         listed = np.array([lists[one] for one in which[own]]).reshape(-1, width)  # [R,C]
-        place = Places.of(same[which[own]], pattern[rows[own]])
+        place = Blocks.of(same[which[own]], pattern[rows[own]])
         blocks = np.zeros((len(place.first), models * width, BLOCK))
         for model in range(models):
             values = np.nan_to_num(np.take_along_axis(scores[model, rows[own]], listed, axis=1))
@@ -223,7 +223,7 @@ class Labels:
             parts.append((kept, np.full(len(kept), label), labelled[keep, label].astype(np.intp), which[keep]))
         self.chunk = chunk(self.labels * max(part.size for part in self._present))
         values, *keys = (np.concatenate(part) for part in zip(*parts, strict=True))
-        place = Places.of(*keys)
+        place = Blocks.of(*keys)
         self._blocks = np.zeros((len(place.first), self.models, BLOCK))
         self._blocks[place.block, :, place.slot] = values[place.order]
         self._keys = [np.ascontiguousarray(key[place.first]) for key in keys]

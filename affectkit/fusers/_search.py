@@ -16,7 +16,7 @@ _SETTLED = 64  # draws alike in score that are scored on the rows themselves
 _SMALL = 1e8  # scores gone through: about a second on the rows, and compiling takes some, once a machine
 
 
-class Scorer(Protocol):
+class WeightScorer(Protocol):
     """Scores weight matrices by the task's metric. `slack`: how far two scores of it must lie apart to be sure which is
     better. `chunk`: draws to pass at a time."""
 
@@ -27,7 +27,7 @@ class Scorer(Protocol):
         """[D,M,K] -> [D]."""
 
 
-class Rows:
+class RowScorer:
     """Scores each draw on all rows: any metric, at the speed of the rows."""
 
     slack, chunk = 0.0, 1024
@@ -41,7 +41,7 @@ class Rows:
         return np.array([metrics.main(self._task, self.truth, one) for one in fused])
 
 
-def scorer(task: Task, scores: Floats, truth: Floats, draws: int) -> Scorer:
+def scorer(task: Task, scores: Floats, truth: Floats, draws: int) -> WeightScorer:
     """The fastest exact way to score `draws` draws. scores [M,N,K], truth [N,K] (classes [N,1])."""
     if task.kind == "regression" and task.metric in ("ccc", "pearson"):
         from affectkit.fusers._objective import Moments
@@ -54,7 +54,7 @@ def scorer(task: Task, scores: Floats, truth: Floats, draws: int) -> Scorer:
             return Winners(task.metric, scores, truth)
         if task.kind == "multilabel" and task.metric == "binary-f1":
             return Labels(scores, truth)
-    return Rows(task, scores, truth)
+    return RowScorer(task, scores, truth)
 
 
 def climb(task: Task, scores: Floats, truth: Floats, start: Floats) -> Floats:
@@ -75,7 +75,7 @@ class Search:
     """Keeps the best weights [M,K] of all draws; of equals, the one drawn first."""
 
     def __init__(self, task: Task, scores: Floats, truth: Floats, draws: int) -> None:
-        self._task, self._rows = task, Rows(task, scores, truth)
+        self._task, self._rows = task, RowScorer(task, scores, truth)
         self._scorer = scorer(task, scores, truth, draws)
         self.weights: Floats | None = None
         self.score: float | None = None
@@ -136,6 +136,6 @@ class _Found:
         self._scores, self.weights = signed[best], weights[best]
 
 
-def _chunks(draws: int, scorer: Scorer) -> Iterator[int]:
+def _chunks(draws: int, scorer: WeightScorer) -> Iterator[int]:
     for first in range(0, draws, scorer.chunk):
         yield min(scorer.chunk, draws - first)

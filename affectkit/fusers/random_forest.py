@@ -150,8 +150,8 @@ class Forest:
         return total / len(self.trees)
 
     def out_of_bag(self, inputs: Floats, which: NDArray[np.intp], trees: int) -> Floats:
-        """The same from the first `trees` trees that did not see a row's group, on the rows grown on; NaN where all
-        did. which [N]: each row's group."""
+        """Mean outputs [N,outputs] of the first `trees` trees, on the rows grown on: of those that did not see a row's
+        group; NaN where all did. which [N]: each row's group."""
         total, judges = np.zeros((len(inputs), self.outputs)), np.zeros(len(inputs))
         for tree, drawn in zip(self.trees[:trees], self.drawn[:trees], strict=True):
             rows = drawn[which] == 0
@@ -178,7 +178,7 @@ def grow(
     inputs = np.ascontiguousarray(inputs, np.float32)
     balance = _balanced(truth) if classes else np.ones(len(truth))
 
-    def one(tree: int) -> tuple[Any, NDArray[np.intp]]:
+    def grown_tree(tree: int) -> tuple[Any, NDArray[np.intp]]:
         generator = np.random.default_rng([seed, tree])
         drawn = np.bincount(generator.integers(0, groups, groups), minlength=groups)
         grown = _tree(options, classes, int(generator.integers(1 << 31)))
@@ -186,7 +186,7 @@ def grow(
         return grown.fit(inputs[rows], truth[rows], sample_weight=(drawn[which] * balance)[rows]), drawn
 
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-        grown, drawn = zip(*pool.map(one, range(trees)), strict=True)
+        grown, drawn = zip(*pool.map(grown_tree, range(trees)), strict=True)
     return Forest(list(grown), np.array(drawn), classes or 1)
 
 

@@ -29,6 +29,7 @@ class RankAverage:
     version: ClassVar[int] = 1
     Options: ClassVar[type[Config]] = RankAverageOptions
     inputs: ClassVar[tuple[str, ...] | None] = None
+    reads_unlabelled: ClassVar[bool] = True
 
     def __init__(self, options: RankAverageOptions, task: Task) -> None:
         self.task = task

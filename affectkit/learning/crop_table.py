@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from affectkit.errors import ClipError, UsageError
 from affectkit.store import Artifact
 from affectkit.store.kinds import wrong_kind
-from affectkit.tables.timeline import align
+from affectkit.tables.pooling import align
 from affectkit.tasks import Task
 from affectkit.tracks import decode_crop
 from affectkit.types import Bools, ClipLabels, Floats

@@ -17,6 +17,7 @@ from affectkit.learning.modalities import Dims, ModalityOptions, side_by_side
 from affectkit.learning.normalise import Normaliser
 from affectkit.learning.options import Combine, Missing, Normalise, TrainingOptions
 from affectkit.learning.windows import Indices
+from affectkit.moments import around
 from affectkit.plugins import Auxiliary, Example
 from affectkit.tasks import Level, Task
 from affectkit.types import Bools, FeatureSequence, Floats
@@ -47,9 +48,7 @@ def fill(values: Floats, valid: Bools, time: Floats, policy: Missing) -> None:
     if policy == "zero":
         values[gaps] = 0
         return
-    after = np.searchsorted(there, gaps)
-    right = there[np.minimum(after, len(there) - 1)]
-    left = there[np.maximum(after - 1, 0)]
+    left, right = (there[place] for place in around(there, gaps))
     if policy == "hold":
         values[gaps] = values[left]
         return

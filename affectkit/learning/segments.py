@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from affectkit.errors import UsageError
-from affectkit.functionals import Functional, Windows, functionals, windows
-from affectkit.functionals.windows import TICK
+from affectkit.functionals import Functional, RowWindows, functionals, windows
 from affectkit.learning.features import Table, gather
 from affectkit.learning.windows import Indices
+from affectkit.moments import TICK
 from affectkit.plugins import Example
 from affectkit.tasks import Task
 from affectkit.types import Bools, FeatureSequence, Floats
@@ -196,7 +196,7 @@ class Recipe:
         return Segments(values, none, np.repeat(labels, len(values), axis=0), labels, np.arange(len(values)), none)
 
     def _functionals(
-        self, cut: Windows, sequence: FeatureSequence, table: Table, names: Names, alone: bool
+        self, cut: RowWindows, sequence: FeatureSequence, table: Table, names: Names, alone: bool
     ) -> tuple[Floats, Bools]:
         """[W,F*d] and valid [W] of one input. Windows that lie by another one's times are taken one by one."""
         start, end = np.asarray(sequence.start, np.float64), np.asarray(sequence.end, np.float64)

@@ -13,6 +13,7 @@ from affectkit.errors import UsageError
 from affectkit.learning.options import TrainingOptions
 from affectkit.tasks import Level
 from affectkit.types import Bools, FeatureSequence
+from affectkit.windows import starts
 
 Indices = NDArray[np.int64]
 
@@ -96,29 +97,29 @@ class Windows:
         return Windows(self.clip[keep], self.rows[np.repeat(keep, lengths)], offsets, target)
 
 
-def slide(offsets: Indices, steps: int | None, stride: int) -> Windows:
-    """Windows of `steps` rows every `stride` rows of each clip (its rows: offsets[c]:offsets[c+1]).
+def slide(offsets: Indices, steps: int | None, hop: int) -> Windows:
+    """Windows of `steps` rows every `hop` rows of each clip (its rows: offsets[c]:offsets[c+1]).
 
     The last window of a clip is moved back to end with the clip, so that all are full; only a clip shorter than a
     window has a shorter one. A clip without rows has none.
 
-    >>> windows = slide(np.array([0, 5, 7]), steps=4, stride=2)
+    >>> windows = slide(np.array([0, 5, 7]), steps=4, hop=2)
     >>> windows.padded(np.arange(3), padding=-1)
     array([[ 0,  1,  2,  3],
            [ 1,  2,  3,  4],
            [ 5,  6, -1, -1]])
     """
-    clips, starts, lengths = [], [], []
+    clips, begins, lengths = [], [], []
     for clip, (first, last) in enumerate(pairwise(offsets)):
         count = int(last - first)
         if not count:
             continue
         size = count if steps is None else min(steps, count)
-        begin = np.append(np.arange(0, count - size, stride), count - size) + first
+        begin = first + starts(count - 1, size, hop, "back")
         clips.append(np.full(len(begin), clip))
-        starts.append(begin)
+        begins.append(begin)
         lengths.append(np.full(len(begin), size))
-    return _contiguous(*(np.concatenate(parts or [np.zeros(0, np.int64)]) for parts in (clips, starts, lengths)))
+    return _contiguous(*(np.concatenate(parts or [np.zeros(0, np.int64)]) for parts in (clips, begins, lengths)))
 
 
 def _contiguous(clip: Indices, start: Indices, length: Indices) -> Windows:

@@ -67,7 +67,7 @@ def read_audio(
     is exactly a part of the whole.
 
     Presentation times place the sound: see `sound.Line`. Long files are entered near the clip where that gives the same
-    samples (`audio_entry.Grid`). Delays of encoders and edit lists are FFmpeg's business.
+    samples (`audio_entry.FrameGrid`). Delays of encoders and edit lists are FFmpeg's business.
     Damaged files give what decodes, and `problem` says what is wrong; with `on_truncated="fail"` that is a ClipError.
 
     Raises ClipError: cannot be opened, no audio stream, nothing decodes, no sound in [start, end), absurd rates, too

@@ -36,7 +36,7 @@ HEAD = 4
 
 
 @dataclass(frozen=True)
-class Grid:
+class FrameGrid:
     """Where every frame of a file begins: frame k after the first at sample `skipped` + k * `step`, and its
     presentation time is `time` + k * step / rate (s), to a tick."""
 
@@ -50,7 +50,7 @@ class Grid:
         return self.skipped + round((time - self.time) * self.rate / self.step) * self.step
 
 
-def grid_of(path: Path, head: Sequence[AudioFrame]) -> Grid | None:
+def grid_of(path: Path, head: Sequence[AudioFrame]) -> FrameGrid | None:
     """The grid that the file's first frames, and then the times of all its packets, lie on; None if there is none.
 
     Times are rounded in many containers (to a millisecond in matroska), so a frame's time alone does not say which
@@ -59,7 +59,7 @@ def grid_of(path: Path, head: Sequence[AudioFrame]) -> Grid | None:
     lengths = {frame.samples for frame in head[1:]}
     if len(head) < HEAD or len(lengths) != 1 or head[1].time is None or head[1].pts is None:
         return None
-    grid = Grid(head[0].samples, lengths.pop(), head[1].time, head[0].sample_rate)
+    grid = FrameGrid(head[0].samples, lengths.pop(), head[1].time, head[0].sample_rate)
     ticks, tick = _ticks(path.absolute(), *regular_file(path))
     times = ticks[np.searchsorted(ticks, head[1].pts) :] * float(tick)
     expected = grid.time + np.arange(len(times)) * (grid.step / grid.rate)

@@ -11,7 +11,7 @@ from affectkit.errors import ClipError
 from affectkit.media.container import open_media
 from affectkit.media.index import PacketIndex
 from affectkit.media.packets import read_packets, video_stream
-from affectkit.media.plan import Plan
+from affectkit.media.plan import ReadingPlan
 
 if TYPE_CHECKING:
     from av import Packet, VideoFrame
@@ -53,7 +53,7 @@ class Findings:
 
 
 def decoded(
-    path: Path, index: PacketIndex, plan: Plan, threads: int, findings: Findings
+    path: Path, index: PacketIndex, plan: ReadingPlan, threads: int, findings: Findings
 ) -> Generator[Timed, None, None]:
     """(presentation tick, frame) in strictly rising order: at least the plan's needed frames, and some before.
 
@@ -73,7 +73,7 @@ def decoded(
 
 
 def _run(
-    path: Path, index: PacketIndex, plan: Plan, threads: int, findings: Findings, entry: int | None
+    path: Path, index: PacketIndex, plan: ReadingPlan, threads: int, findings: Findings, entry: int | None
 ) -> Generator[Timed, None, None]:
     from av.error import FFmpegError
 
@@ -117,7 +117,7 @@ def _from_key_frame(packets: Iterator[Packet], entry: int) -> Iterator[Packet]:
 
 
 def _frames(
-    packets: Iterator[Packet], stream: VideoStream, index: PacketIndex, plan: Plan, findings: Findings
+    packets: Iterator[Packet], stream: VideoStream, index: PacketIndex, plan: ReadingPlan, findings: Findings
 ) -> Iterator[VideoFrame]:
     context = stream.codec_context
     for packet in packets:

@@ -18,7 +18,7 @@ from affectkit.media.container import open_media, regular_file
 from affectkit.media.fields import FieldPairs
 from affectkit.media.layout import layout
 from affectkit.media.packets import Stamp, nominal_step, presentation_ticks, read_packets, video_stream
-from affectkit.media.sampling import TICK
+from affectkit.moments import TICK
 from affectkit.types import Floats
 
 if TYPE_CHECKING:

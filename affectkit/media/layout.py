@@ -8,7 +8,7 @@ from typing import BinaryIO
 
 
 @dataclass(frozen=True)
-class Layout:
+class FileParts:
     """`missing`: bytes that the file declares and does not have (0 also where its format declares nothing);
     `parts`: the names of the outermost boxes or chunks met."""
 
@@ -17,7 +17,7 @@ class Layout:
     parts: frozenset[bytes] = frozenset()
 
 
-def layout(path: Path) -> Layout:
+def layout(path: Path) -> FileParts:
     """The outermost structure of an ISO (mp4/mov), RIFF (avi, wav), EBML (matroska/webm) or MPEG-TS file."""
     size = path.stat().st_size
     with path.open("rb") as file:
@@ -30,11 +30,11 @@ def layout(path: Path) -> Layout:
             return _ebml(head, size)
         for packet, sync in ((188, 0), (192, 4), (204, 0)):
             if head[sync : sync + 1] == head[sync + packet : sync + packet + 1] == b"G":
-                return Layout("mpegts", -size % packet)
-    return Layout()
+                return FileParts("mpegts", -size % packet)
+    return FileParts()
 
 
-def _iso(file: BinaryIO, size: int) -> Layout:
+def _iso(file: BinaryIO, size: int) -> FileParts:
     at, parts = 0, set()
     while at + 8 <= size:
         file.seek(at)
@@ -48,10 +48,10 @@ def _iso(file: BinaryIO, size: int) -> Layout:
         if length < 8:
             break
         at += length
-    return Layout("mp4/mov", max(0, at - size), frozenset(parts))
+    return FileParts("mp4/mov", max(0, at - size), frozenset(parts))
 
 
-def _riff(file: BinaryIO, size: int) -> Layout:
+def _riff(file: BinaryIO, size: int) -> FileParts:
     at, parts = 0, set()
     while at + 12 <= size:  # long AVI files are several RIFF chunks
         file.seek(at)
@@ -61,16 +61,16 @@ def _riff(file: BinaryIO, size: int) -> Layout:
             break
         parts.add(header[8:12])
         at += 8 + length + length % 2
-    return Layout("riff", max(0, at - size - 1), frozenset(parts))
+    return FileParts("riff", max(0, at - size - 1), frozenset(parts))
 
 
-def _ebml(head: bytes, size: int) -> Layout:
+def _ebml(head: bytes, size: int) -> FileParts:
     length, at = _vint(head, 4)
     at += length or 0
     if head[at : at + 4] != b"\x18\x53\x80\x67":  # Segment
-        return Layout("ebml")
+        return FileParts("ebml")
     length, at = _vint(head, at + 4)
-    return Layout("ebml", 0 if length is None else max(0, at + length - size))
+    return FileParts("ebml", 0 if length is None else max(0, at + length - size))
 
 
 def _vint(data: bytes, at: int) -> tuple[int | None, int]:

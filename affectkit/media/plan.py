@@ -13,7 +13,7 @@ from affectkit.media.sampling import Instants, Sampling
 
 
 @dataclass(frozen=True, repr=False)
-class Plan:
+class ReadingPlan:
     """What to read of one file.
 
     start, duration (s); first, stop: ticks of the clip's first frame and of the first one after it (None: the file's
@@ -31,7 +31,7 @@ class Plan:
     needed: frozenset[int] | None
 
 
-def plan_clip(index: PacketIndex, sampling: Sampling, start: float | None, end: float | None) -> Plan:
+def plan_clip(index: PacketIndex, sampling: Sampling, start: float | None, end: float | None) -> ReadingPlan:
     """The plan for a clip cut at `start` and `end` (s from the first frame). Raises ClipError if nothing is there."""
     begin = 0.0 if start is None else float(start)
     if not 0 <= begin < (inf if end is None else end):
@@ -39,7 +39,7 @@ def plan_clip(index: PacketIndex, sampling: Sampling, start: float | None, end: 
     first, last = index.cut(begin, end)
     duration = (index.duration if end is None else min(float(end), index.duration)) - begin
     chosen = first + sampling.pick(index.times[first:last] - begin, duration)
-    return Plan(
+    return ReadingPlan(
         start=begin,
         duration=duration,
         first=int(index.ticks[first]),

@@ -11,12 +11,10 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from affectkit.config import Config
+from affectkit.moments import TICK
 from affectkit.types import Floats
 
 Rate = Annotated[float, Field(gt=0, le=1000)]
-
-TICK = 1e-6
-"""Times closer than this (s) are equal: presentation times are rational, instants are floats."""
 
 
 @dataclass(frozen=True)

@@ -72,7 +72,7 @@ def audio_stream(container: InputContainer) -> AudioStream:
 
 
 def check_rate(rate: int) -> int:
-    """The same rate. Raises ClipError for one outside of `RATES`."""
+    """A sampling rate (Hz), as it is. Raises ClipError for one outside of `RATES`."""
     if not RATES[0] <= rate <= RATES[1]:
         raise ClipError(f"a sampling rate of {rate:,} Hz is refused ({RATES[0]:,} to {RATES[1]:,} are accepted)")
     return rate

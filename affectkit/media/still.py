@@ -12,7 +12,8 @@ from affectkit.errors import ClipError
 from affectkit.media.colours import read_picture, upright_rgb
 from affectkit.media.container import regular_file
 from affectkit.media.reader import Frame
-from affectkit.media.sampling import TICK, Sampling
+from affectkit.media.sampling import Sampling
+from affectkit.moments import TICK
 
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture

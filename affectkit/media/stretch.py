@@ -13,8 +13,8 @@ from affectkit.media.audio_entry import HEAD, SEEKABLE, WORTHWHILE, grid_of, see
 from affectkit.media.decode import Findings
 from affectkit.media.index import LONGEST
 from affectkit.media.resample import Samples, entry, resampled
-from affectkit.media.sampling import TICK
 from affectkit.media.sound import Line, audio_frames, audio_stream, check_rate, timed
+from affectkit.moments import TICK
 
 if TYPE_CHECKING:
     from av import AudioFrame

@@ -1,4 +1,5 @@
-"""Building blocks of temporal networks. Imports torch: import this module inside functions only.
+"""Building blocks of temporal networks, for heads of any package (docs/plugins.md lists them). Imports torch: import
+this module inside functions only.
 
 A network takes x [B,T,D] and mask [B,T], True on valid steps, which come first; it returns [B,T,K], or [B,1,K] once a
 pooling block has run. What stands on padded steps must not reach a valid one: blocks that mix steps derive from
@@ -175,6 +176,14 @@ class MeanPool(Masked):
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         weight = mask.unsqueeze(-1).to(x.dtype)
         return (x * weight).sum(dim=1, keepdim=True) / weight.sum(dim=1, keepdim=True).clamp_min(1)
+
+
+class MaxPool(Masked):
+    """Maximum over the valid steps: [B,T,D] -> [B,1,D]; zeros where there is none."""
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        largest = x.masked_fill(~mask.unsqueeze(-1), float("-inf")).amax(dim=1, keepdim=True)
+        return largest.masked_fill(~mask.any(dim=1)[:, None, None], 0.0)
 
 
 class Affine(nn.Module):

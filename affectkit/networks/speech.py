@@ -35,7 +35,7 @@ from affectkit.learning import speech_files as files
 from affectkit.learning.options import TuningOptions
 from affectkit.plugins import Outputs, Units
 from affectkit.speech.windows import Windowing, touches
-from affectkit.tables.timeline import align
+from affectkit.tables.pooling import align
 from affectkit.tasks import Task
 from affectkit.types import ClipLabels, Floats
 from affectkit.weights import WeightsFile, random

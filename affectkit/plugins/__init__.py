@@ -8,6 +8,9 @@ A plugin module imports torch, timm, transformers and scikit-learn only inside f
 `--help`, by listings and on every cache hit.
 """
 
+from affectkit.plugins.faults import Named, PluginFault, instance, loaded, weights
+from affectkit.plugins.from_code import absolute, is_source
+from affectkit.plugins.from_code import from_file as backbone_class
 from affectkit.plugins.outputs import Outputs
 from affectkit.plugins.protocols import (
     AudioBackbone,
@@ -44,16 +47,24 @@ __all__ = [
     "ImageBackbone",
     "Interrupted",
     "Monitor",
+    "Named",
     "Nested",
     "Network",
     "Outputs",
     "Plugin",
+    "PluginFault",
     "RawLabels",
     "Units",
+    "absolute",
     "backbone",
+    "backbone_class",
     "describe",
     "get",
     "identity",
+    "instance",
+    "is_source",
+    "loaded",
     "names",
     "parse_options",
+    "weights",
 ]

@@ -268,10 +268,12 @@ class Fuser(Plugin, Protocol):
     clips or subjects. NaN marks a missing score.
 
     `inputs` names the K columns that it reads where they are not the task's own (None, or left out): a fuser may make
-    one task's scores of another's, and combine then gives the task's columns.
+    one task's scores of another's, and combine then gives the task's columns. `reads_unlabelled` (or left out): whether
+    rows without a label take part in what it learns.
     """
 
     inputs: ClassVar[tuple[str, ...] | None] = None
+    reads_unlabelled: ClassVar[bool] = False
 
     def __init__(self, options: Any, task: Task) -> None: ...
 

@@ -12,6 +12,8 @@ from pydantic import ConfigDict, Field, model_validator
 
 from affectkit.config import Config, validate
 from affectkit.errors import UsageError, unknown
+from affectkit.plugins import from_code
+from affectkit.plugins.faults import Named, check_class
 
 Group = Literal["detectors", "backbones", "heads", "networks", "fusers", "datasets"]
 GROUPS: tuple[Group, ...] = ("detectors", "backbones", "heads", "networks", "fusers", "datasets")
@@ -55,8 +57,14 @@ def get(group: Group, name: str) -> type[Any]:
     return plugin
 
 
-def backbone(name: str, options: Sequence[str] = ()) -> tuple[str, type[Any], Config]:
-    """A backbone by plugin name, or any timm model by its own: (artifact name, plugin, options)."""
+def backbone(name: str | type[Any] | object, options: Sequence[str] = ()) -> tuple[str, type[Any], Config]:
+    """A backbone by plugin name, any timm model by its own, `file.py:Class`, a class or an instance:
+    (artifact name, plugin, options). Raises UsageError."""
+    if not isinstance(name, str):
+        return _backbone_of(name, options)
+    if from_code.is_source(name):
+        plugin = from_code.from_file(name)
+        return plugin.__name__, plugin, parse_options(plugin, options, plugin.__name__)
     if name in _modules("backbones"):
         plugin = get("backbones", name)
         return name, plugin, parse_options(plugin, options, name)
@@ -84,7 +92,7 @@ def describe(options: Config) -> Mapping[str, Any]:
 
 def identity(name: str, plugin: type[Any], options: Config) -> dict[str, Any]:
     """What a plugin with these options is, for fingerprints."""
-    return {"name": name, "version": plugin.version, "options": describe(options)}
+    return {"name": name, "version": plugin.version, "options": describe(options), **from_code.code_of(plugin)}
 
 
 def _set(tree: dict[str, Any], path: list[str], value: str) -> None:
@@ -99,15 +107,51 @@ def _set(tree: dict[str, Any], path: list[str], value: str) -> None:
     tree[leaf] = value
 
 
+def class_of(name: str) -> tuple[type[Any], list[Group]]:
+    """The class that a registered name, a module (`package.module[:Class]`) or `FILE.py[:Class]` means, not judged yet,
+    and the groups that it is registered in. Raises UsageError."""
+    if from_code.is_source(name):
+        return from_code.class_in(name), []
+    groups = [group for group in GROUPS if name in _modules(group)]
+    module, _, wanted = (_modules(groups[0])[name] if groups else name).partition(":")
+    try:
+        plugin = getattr(import_module(module), wanted or "PLUGIN")
+    except Exception as error:  # whatever its top lines raise
+        raise UsageError(
+            f"{name} is no plugin (affectkit list GROUP), no FILE.py[:CLASS], and as a module it cannot be loaded: "
+            f"{type(error).__name__}: {' '.join(str(error).split())}"
+        ) from error
+    if not isinstance(plugin, type):
+        raise UsageError(f"{name}: its {wanted or 'PLUGIN'} is not a class")
+    return plugin, groups
+
+
 def _outside(group: Group, name: str, module: str) -> type[Any]:
     """The plugin of another package, whose mistakes are not ours."""
     try:
         plugin = import_module(module).PLUGIN
-    except (ImportError, AttributeError, SyntaxError) as error:
-        raise UsageError(f"{group.removesuffix('s')} '{name}' ({module}) cannot be loaded: {error}") from error
+    except Exception as error:  # whatever its top lines raise
+        known = isinstance(error, (ImportError, AttributeError, SyntaxError))
+        cause = " ".join(str(error).split()) if known else f"{type(error).__name__}: {' '.join(str(error).split())}"
+        raise UsageError(f"{group.removesuffix('s')} '{name}' ({module}) cannot be loaded: {cause}") from error
     if not isinstance(plugin, type):
         raise UsageError(f"{group.removesuffix('s')} '{name}' ({module}): its PLUGIN is not a class")
+    check_class(Named(group, name, plugin))
     return plugin
+
+
+def _backbone_of(given: object, options: Sequence[str]) -> tuple[str, type[Any], Config]:
+    """A class or an instance; the class of a plugin that is registered is that plugin."""
+    if not isinstance(given, type):
+        if options:
+            raise UsageError(f"options go with a class; an instance of {type(given).__name__} has its own")
+        of_instance = from_code.from_instance(given)
+        return of_instance.__name__, of_instance, of_instance.Options()
+    for name, module in _modules("backbones").items():
+        if given.__module__ == module and get("backbones", name) is given:
+            return name, given, parse_options(given, options, name)
+    plugin = from_code.from_class(given)
+    return plugin.__name__, plugin, parse_options(plugin, options, plugin.__name__)
 
 
 def _modules(group: Group) -> dict[str, str]:

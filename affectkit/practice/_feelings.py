@@ -66,7 +66,7 @@ _COMPOUNDS = {
     "Surprised": "Surprise", "Fearful": "Fear", "Angry": "Anger",
 }  # fmt: skip
 _DFEW = {"Happy": "Happiness", "Sad": "Sadness", "Angry": "Anger"}
-_SHARES = (0.85, 0.5)
+_SHARES = (0.9, 0.75)
 
 
 def parts(compound: str) -> tuple[str, str]:

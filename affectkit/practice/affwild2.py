@@ -24,7 +24,7 @@ from affectkit.store.atomic import write_text
 from affectkit.tables.submissions import FORMATS
 from affectkit.tasks import BUILT_IN
 
-CLIPS, SECONDS, LEAST = 24, 7.0, 6
+CLIPS, SECONDS, LEAST = 32, 7.0, 6
 TOPS = ("videos", "cropped_aligned", "VA_Estimation_Challenge", "EXPR_Recognition_Challenge", "submission_templates")
 ABOUT = "videos/ and cropped_aligned/, {VA_Estimation,EXPR_Recognition}_Challenge/, submission_templates/{va,expr}.txt"
 _FOLDERS = {"va": "VA_Estimation_Challenge", "expr": "EXPR_Recognition_Challenge"}

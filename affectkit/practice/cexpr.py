@@ -18,7 +18,7 @@ from affectkit.store.atomic import write_text
 from affectkit.tables.submissions import FORMATS
 from affectkit.tasks import BUILT_IN
 
-CLIPS, SECONDS, LEAST = 70, 3.0, 3
+CLIPS, SECONDS, LEAST = 112, 2.4, 3
 TOPS = ("videos", "labels.csv", "submission_template.txt")
 ABOUT = "videos/*.mp4, submission_template.txt; labels.csv (the real data has no labels)"
 _FORM = FORMATS["cexpr"]

@@ -19,7 +19,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -35,13 +35,13 @@ from affectkit.practice.demo_voice import SAMPLING_RATE, make_voice
 from affectkit.practice.face_features import Expression
 from affectkit.practice.portable import DECIMALS, settled
 from affectkit.progress import display
-from affectkit.stages.audio import AudioConfig, extract_audio
-from affectkit.stages.embed import EmbedConfig, embed
+from affectkit.stages.audio import AudioConfig, ExtractAudio
+from affectkit.stages.embed import Embed, EmbedConfig
 from affectkit.stages.evaluate import Evaluate, EvaluateConfig
-from affectkit.stages.faces import FacesConfig, extract_faces
+from affectkit.stages.faces import ExtractFaces, FacesConfig
 from affectkit.stages.fuse import Fuse, FuseConfig
 from affectkit.stages.map_stage import Outcome
-from affectkit.stages.predict import predict
+from affectkit.stages.predict import Predict, PredictConfig
 from affectkit.stages.stage import Context
 from affectkit.stages.train import TrainConfig, train
 from affectkit.store import Artifact, Cache, Features
@@ -197,26 +197,24 @@ def run_demo(
     _require_extras()
     runtime = runtime or Runtime()
     cache, step = Cache(folder / "cache"), _Steps()
+    context = Context(cache, runtime)
     demo = step("make clips", _clips, folder, runtime, clips, seconds)
     media = clips_of([str(demo.clips)])
+    faces, sound = FacesConfig(detector="centerface", fps=5.0), AudioConfig(vad="energy")
     inputs = {
-        FACE: step("extract faces", extract_faces, cache, media, FacesConfig(detector="centerface", fps=5.0), runtime),
-        VOICE: step("extract audio", extract_audio, cache, media, AudioConfig(vad="energy"), runtime),
+        FACE: step("extract faces", ExtractFaces().run, ExtractFaces.Inputs(media=media), faces, context),
+        VOICE: step("extract audio", ExtractAudio().run, ExtractAudio.Inputs(media=media), sound, context),
     }
     predictions = {}
-    for name, given in inputs.items():
-        numerics = Numerics(channels_last=True) if name == FACE else Numerics()
-        made = Features(step(f"embed {name}", embed, cache, given, BACKBONES[name], numerics, runtime))
-        head = step(f"train {name}", train, cache, [made], demo.labels, HEADS[name], runtime)
-        predictions[name] = step(f"predict {name}", predict, cache, head, [made], runtime)
-    paths = [artifact.path for artifact in predictions.values()]
-    predictions["fused"] = step(
-        "fuse dwf",
-        Fuse().run,
-        Fuse.Inputs(predictions=paths, labels=demo.labels),
-        FuseConfig(task="va"),
-        Context(cache),
-    )
+    for name, source in inputs.items():
+        here = replace(context, numerics=Numerics(channels_last=name == FACE))
+        embedded = step(f"embed {name}", Embed().run, Embed.Inputs(artifact=source), BACKBONES[name], here)
+        features = [Features(embedded)]
+        head = step(f"train {name}", train, cache, features, demo.labels, HEADS[name], runtime)
+        scored = Predict.Inputs(head=head, inputs=features)
+        predictions[name] = step(f"predict {name}", Predict().run, scored, PredictConfig(), context)
+    fused = Fuse.Inputs(predictions=[artifact.path for artifact in predictions.values()], labels=demo.labels)
+    predictions["fused"] = step("fuse dwf", Fuse().run, fused, FuseConfig(task="va"), context)
     scores = {}
     for name, artifact in predictions.items():
         scoring = EvaluateConfig(task="va", split="test")
@@ -225,7 +223,7 @@ def run_demo(
             Evaluate().run,
             Evaluate.Inputs(predictions=artifact.path, labels=demo.labels),
             scoring,
-            Context(cache),
+            context,
         )
         scores[name] = step.last.report["scores"]
     return {"notice": NOTICE, "split": "test", "scores": scores, "steps": step.report, "folder": str(folder)}

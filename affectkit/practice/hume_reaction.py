@@ -17,7 +17,7 @@ from affectkit.practice.settings import Plan, deal_by_split
 from affectkit.store.atomic import write_text
 from affectkit.tables.submissions import FORMATS
 
-CLIPS, SECONDS, LEAST = 80, 2.5, 3
+CLIPS, SECONDS, LEAST = 140, 2.5, 3
 TOPS = ("raw", "labels.csv", "partition.csv", "submission_template.csv")
 ABOUT = "raw/*.mp4, labels.csv, partition.csv, submission_template.csv"
 _NAMES = {"train": "train", "val": "devel", "test": "test"}

@@ -16,7 +16,7 @@ from affectkit.practice.settings import PracticeConfig, planned
 from affectkit.stages.map_stage import meter
 from affectkit.store.atomic import explained, write_text
 
-GENERATOR_VERSION = 3  # bump when a picture, a sound or a label changes
+GENERATOR_VERSION = 4  # bump when a picture, a sound or a label changes
 SETS = ("affwild2", "cexpr", "dfew", "hume-reaction")
 _README = """Practice data of affectkit in the layout of {name}: {about}
 
@@ -71,6 +71,14 @@ def make_practice(name: str, folder: Path, config: PracticeConfig, runtime: Runt
         write_text(folder / "README.txt", _readme(name, one))
         files = target.finish()
     return PracticeSet(name, folder, one.ABOUT, plan.clips, files, cached=False)
+
+
+def about(name: str) -> str:
+    """What lies where in a set. Raises KeyError."""
+    if name not in SETS:
+        raise KeyError(name)
+    found: str = import_module(f"affectkit.practice.{name.replace('-', '_')}").ABOUT
+    return found
 
 
 def _readme(name: str, module: Any) -> str:

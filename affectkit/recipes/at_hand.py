@@ -9,13 +9,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from affectkit import tasks
+from affectkit import plugins, tasks
 from affectkit.downloads import NOT_NOW, offline
 from affectkit.errors import AffectkitError
 from affectkit.recipes._settings import chosen, places_in
 from affectkit.recipes.check import Plan, root_option
+from affectkit.recipes.folders import FolderMedia, Folders
 from affectkit.recipes.steps import DataSet, Step, files_of
-from affectkit.tables.labels import DatasetLabels, Labels, check_labels
+from affectkit.tables.label_tables import check_labels
+from affectkit.tables.labels import DatasetLabels, Labels
 from affectkit.tasks import Task
 from affectkit.types import Clip, ClipLabels
 from affectkit.weights import WeightsFile
@@ -76,21 +78,30 @@ class Media:
             self.reader.rows(task)
             self._checked.append(task)
 
+    def clips(self, makes: str) -> list[Clip]:
+        """Media for a stage that makes crops or sound: the same for both. Raises UsageError."""
+        return self._clips
+
     @cached_property
-    def clips(self) -> list[Clip]:
-        """Raises UsageError."""
+    def _clips(self) -> list[Clip]:
         return list(self.reader.clips())
 
 
-def look(plan: Plan, *, fetch: bool) -> dict[str, Media]:
+AnyMedia = Media | FolderMedia
+
+
+def look(plan: Plan, *, fetch: bool) -> dict[str, AnyMedia]:
     """Note in the plan what is missing, all of it; returns the data sets that could be opened.
 
     `fetch`: whether weights may be downloaded, which is done last, and only where nothing else is in the way.
     """
-    media = {name: Media(data) for name, data in plan.data.items() if data.root is not None}
+    media: dict[str, AnyMedia] = {
+        name: FolderMedia(data) if isinstance(data, Folders) else Media(data)
+        for name, data in plan.data.items() if data.root is not None
+    }  # fmt: skip
     looking = _Looking(plan, media)
     for step in plan.steps.values():
-        for check in (looking.data, looking.labels, looking.files, looking.needs):
+        for check in (looking.folders, looking.data, looking.labels, looking.files, looking.needs):
             check(step)
     with nullcontext() if fetch and not plan.problems else offline():
         for step in plan.steps.values():
@@ -114,7 +125,7 @@ def fetch(plan: Plan) -> dict[WeightsFile, list[str]]:
     return found
 
 
-def labels_of(plan: Plan, media: dict[str, Media], step: Step, key: tuple[str, ...], given: str) -> Labels:
+def labels_of(plan: Plan, media: dict[str, AnyMedia], step: Step, key: tuple[str, ...], given: str) -> Labels:
     """A data set of the recipe by name, else a table. Raises UsageError where the data set cannot be opened."""
     if given in plan.data:
         return media[given].labels
@@ -129,19 +140,26 @@ def weights_of(step: Step) -> WeightsFile | None:
     if (found := chosen(step)) is None:
         return None
     plugin, options = found
-    file: WeightsFile = plugin.weights(options, step.setting("weights"))
-    return file
+    return plugins.weights(step.stage.plugin[0], step.plugin, plugin, options, step.setting("weights"))
 
 
 class _Looking:
-    def __init__(self, plan: Plan, media: dict[str, Media]) -> None:
+    def __init__(self, plan: Plan, media: dict[str, AnyMedia]) -> None:
         self._plan = plan
         self._media = media
+
+    def folders(self, step: Step) -> None:
+        """Media, labels and splits of data sets without a reader: what is not there is told on the data set's line."""
+        for name, one in self._media.items():
+            for key, message in one.missing(step) if isinstance(one, FolderMedia) else ():
+                if message not in {problem.what for problem in self._plan.draft.problems}:
+                    self._plan.draft.problem(["data", name, key], message, is_missing=True)
+                self._plan.lack(step.name, f"{key} of {name}")
 
     def data(self, step: Step) -> None:
         """Media that a step begins with."""
         if (name := getattr(step.keys, "data", None)) is not None and self._root(step, name):
-            self._tried(step, ("data",), f"data set {name}", lambda: self._media[name].clips)
+            self._tried(step, ("data",), f"data set {name}", lambda: self._media[name].clips(step.stage.makes))
 
     def labels(self, step: Step) -> None:
         """Label tables: that they are there and of the task."""
@@ -188,7 +206,8 @@ class _Looking:
     def _weights_matter(self, step: Step) -> bool:
         name = getattr(step.keys, "data", None)
         try:
-            return name not in self._media or step.stage.weights_matter(self._media[name].clips)
+            media = self._media.get(name or "")
+            return media is None or step.stage.weights_matter(media.clips(step.stage.makes))
         except AffectkitError:
             return True
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from affectkit import plugins, tasks
 from affectkit.errors import unknown
-from affectkit.recipes import _links, _tasks
+from affectkit.recipes import _links, _tasks, folders
 from affectkit.recipes._lines import Key
 from affectkit.recipes._links import Link
 from affectkit.recipes._settings import (
@@ -81,6 +81,7 @@ def plan(draft: Draft, roots: Sequence[str] = (), until: str | None = None) -> P
         made.until, wanted = until, _links.needed(links, until)
         order = [name for name in order if name in wanted]
     made.steps = {name: found[name] for name in order if name in found and name not in wrong}
+    made.steps = folders.with_folders(draft, made.steps, made.data)
     _tasks.check(draft, made.steps)
     for step in made.steps.values():
         for name in _unplaced(step, known):
@@ -122,16 +123,22 @@ def _roots(draft: Draft, given: Sequence[str]) -> dict[str, Path]:
         root = filled(table.get("root"), found)
         if name not in found and isinstance(root, str) and not places_in(root):
             found[name] = (draft.folder("data", name, "root") / Path(root).expanduser()).absolute()
+        elif name not in found and root is None and folders.are_meant(table):
+            found[name] = draft.path.parent.absolute()
     return found
 
 
 def _data_set(draft: Draft, name: str, roots: Mapping[str, Path]) -> DataSet:
     table, key = draft.data[name], ("data", name)
-    check_keys(draft, key, table, _DATA_KEYS, "key of a data set")
     _check_places(draft, key, table)
+    if folders.are_meant(table) and name in roots:
+        return folders.folders_of(draft, name, roots)
+    for other in (mixed := folders.mixed(table)):
+        draft.problem([*key, other], f"dataset brings its own media and labels: leave out {other}, or dataset")
+    check_keys(draft, key, table, (*_DATA_KEYS, *mixed), "key of a data set")
     dataset, option = table.get("dataset"), filled(table.get("option", {}), roots)
     if not isinstance(dataset, str):
-        draft.problem(key, f"data.{name} needs dataset = NAME (affectkit list datasets)")
+        draft.problem(key, f'data.{name} needs dataset = NAME (affectkit list datasets), or media = "FOLDER/"')
         return DataSet(name, "", (), roots.get(name))
     plugin = tried(draft, (*key, "dataset"), lambda: plugins.get("datasets", dataset))
     if plugin is not None:
@@ -153,6 +160,8 @@ def _read_step(
         draft.problem([*key, "stage"], str(unknown("stage", called, catalogue.entries())))
         return
     stage, table = catalogue.get(called), filled(draft.steps[name], roots)
+    if isinstance(source := table.get("backbone"), str) and plugins.is_source(source):
+        table["backbone"] = plugins.absolute(source, draft.folder(*key, "backbone"))
     check_keys(draft, key, table, ("stage", "from", *settings_of(stage)), f"option of {called}")
     _check_places(draft, key, draft.steps[name])
     sees = check_plugin(draft, key, stage, table)

@@ -22,12 +22,12 @@ from affectkit.plugins import Example, Outputs
 from affectkit.recipes._settings import chosen
 from affectkit.recipes.check import Plan
 from affectkit.recipes.steps import Ref, Step
-from affectkit.stages.audio import AudioConfig, extract_audio
+from affectkit.stages.audio import AudioConfig, ExtractAudio
 from affectkit.stages.embed import WINDOW, EmbedConfig
-from affectkit.stages.faces import FacesConfig, extract_faces
-from affectkit.stages.functionals import FunctionalsConfig
+from affectkit.stages.faces import ExtractFaces, FacesConfig
+from affectkit.stages.stage import Context
 from affectkit.store import Artifact, Cache
-from affectkit.tables.sources import CropTimes, clips_of
+from affectkit.tables.sources import clips_of
 from affectkit.tasks import Task
 from affectkit.types import FeatureSequence
 
@@ -52,15 +52,15 @@ def models(plan: Plan) -> Iterator[Model]:
     with TemporaryDirectory() as folder:
         builder = _Builder(plan, Path(folder))
         for step in plan.steps.values():
-            build = _BUILD.get(step.stage.name)
+            build = _BUILD.get(step.stage.plugin[0] if step.stage.plugin else "")
             if build is None:
                 continue
             try:
-                found = build(builder, step)
+                model = build(builder, step)
             except AffectkitError as error:
-                found = Model(step.name, _called(step), problem=str(error))
-            if found is not None:
-                yield found
+                model = Model(step.name, _called(step), problem=str(error))
+            if model is not None:
+                yield model
 
 
 class _Builder:
@@ -89,11 +89,11 @@ class _Builder:
         gives = ", ".join(f"{name} [N,{rows},{dim}]" for name, dim in made.outputs.items())
         return Model(step.name, _called(step), parameters, f"[N,{int(seconds * made.sampling_rate)}]", gives)
 
-    def functionals(self, step: Step) -> None:
-        """They have no parameters, but other dimensions."""
-        (upstream,) = step.inputs
-        dim = self._dim(upstream) * len(step.config(FunctionalsConfig).names)
-        self._dims[step.name] = {"values": dim}
+    def derived(self, step: Step) -> None:
+        """Features that are made from features: no parameters, but other dimensions."""
+        if step.stage.makes == "features" and step.inputs:
+            dim = step.stage.dim(step.config(step.stage.Config), self._dim(step.inputs[0]))
+            self._dims[step.name] = {"values": dim}
 
     def head(self, step: Step) -> Model:
         """A head after an epoch on noise: only then does it know all its shapes."""
@@ -136,24 +136,26 @@ class _Builder:
         return self._cut[step.name]
 
     def _cut_noise(self, step: Step) -> Artifact:
-        cache, folder = Cache(self._folder / "cache"), self._folder / step.name
-        runtime = Runtime(progress=False)
+        context = Context(Cache(self._folder / "cache"), Runtime(progress=False))
+        folder = self._folder / step.name
         if step.stage.makes == "sound":
             config = step.config(AudioConfig).model_copy(update={"vad": "none", "denoise": "none"})
             _write_sound(folder / "noise.wav", config.sampling_rate)
-            return extract_audio(cache, clips_of([str(folder)], {".wav"}), config, runtime).artifact
+            sound = ExtractAudio.Inputs(media=clips_of([str(folder)], {".wav"}))
+            return ExtractAudio().run(sound, config, context).artifact
         faces = step.config(FacesConfig)
         _write_crops(folder / "noise", faces.size)
-        given = clips_of([str(folder)])
-        return extract_faces(cache, given, faces, runtime, times=CropTimes(source_fps=30.0)).artifact
+        crops = ExtractFaces.Inputs(media=clips_of([str(folder)]), source_fps=30.0)
+        return ExtractFaces().run(crops, faces, context).artifact
 
 
 _BUILD: dict[str, Callable[[_Builder, Step], Model | None]] = {
-    "embed": _Builder.backbone,
-    "functionals": _Builder.functionals,
-    "train-head": _Builder.head,
-    "finetune": _Builder.network,
+    "backbones": _Builder.backbone,
+    "heads": _Builder.head,
+    "networks": _Builder.network,
+    "": _Builder.derived,
 }
+"""What builds the model of a step, by the group of its plugin."""
 
 
 def _plugin(step: Step) -> tuple[Any, Any]:

@@ -14,10 +14,10 @@ from affectkit.recipes.draft import Draft
 from affectkit.recipes.run import Made, Session, notes_of, times_of
 from affectkit.stages import scoring
 from affectkit.stages.fusion_cautions import FUSED
+from affectkit.stages.stage import Table
 from affectkit.store import Cache, provenance
 from affectkit.store.atomic import explained, write_text
 
-_SCORED = ("evaluate", "compare")
 _ABOUT = ("task", "metric", "split", "rows", "clips", "constant", "bootstrap")
 
 
@@ -55,7 +55,8 @@ def _summary(session: Session, made: Sequence[Made]) -> dict[str, Any]:
         "changed": _plain([asdict(one) for one in draft.changed]),
         "until": session.plan.until,
         "roots": {name: str(one.root) for name, one in session.plan.data.items() if one.root},
-        "scores": [_scored(one, session) for one in made if one.step.stage.makes == "report"],
+        "scores": [_scored(one, session) for one in made if _has_scores(one)],
+        "reports": {one.step.name: _said(one) for one in made if one.said and not _has_scores(one)},
         "fusions": [_fusion(one, session, names) for one in made if "held_out" in one.report],
         "steps": (steps := [_step(one, session.folder) for one in made]),
         "seconds": round(sum(step["seconds"] or 0.0 for step in steps), 2),
@@ -65,6 +66,15 @@ def _summary(session: Session, made: Sequence[Made]) -> dict[str, Any]:
         "weights": _weights(made),
         "versions": provenance(),
     }
+
+
+def _has_scores(made: Made) -> bool:
+    return made.step.stage.makes == "report" and "constant" in made.report
+
+
+def _said(made: Made) -> list[Any]:
+    """What a step's stage says of its report: lines, and tables as [headers, *rows]."""
+    return [[list(line.headers), *map(list, line.rows)] if isinstance(line, Table) else line for line in made.said]
 
 
 def _scored(made: Made, session: Session) -> dict[str, Any]:
@@ -150,8 +160,8 @@ _SHOWN = {"macro-f1": ("macro-f1", "uar", "war"), "uar": ("uar", "macro-f1", "wa
 
 
 @dataclass(frozen=True)
-class Table:
-    """A table for people."""
+class Section:
+    """A table for people, under a title."""
 
     title: str
     header: tuple[str, ...]
@@ -160,12 +170,12 @@ class Table:
 
     def markdown(self) -> str:
         """As Markdown."""
-        lines = [self.header, tuple("---" for _ in self.header), *self.rows]
+        lines = [self.header, tuple("---" for _ in self.header), *self.rows] if self.header else []
         text = "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
         return f"## {self.title}\n\n{text}\n" + (f"\n{self.note}\n" if self.note else "")
 
 
-def score_tables(summary: dict[str, Any]) -> list[Table]:
+def score_tables(summary: dict[str, Any]) -> list[Section]:
     """The scores of every step that scores, with intervals, and what fusion reached on rows it was not fitted on."""
     return [_scores(one) for one in summary["scores"]] + [_held_out(one) for one in summary["fusions"]]
 
@@ -178,28 +188,33 @@ def markdown(draft: Draft, summary: dict[str, Any]) -> str:
     return "\n".join([f"# {draft.title or draft.name}{paper}\n", *(one.markdown() for one in tables), recipe])
 
 
-def _facts(summary: dict[str, Any]) -> Iterator[Table]:
+def _facts(summary: dict[str, Any]) -> Iterator[Section]:
     """What was written, what failed, what every step did, and with what."""
-    yield Table("Submissions", ("step", "file"), list(summary["submissions"].items()))
+    for step, lines in summary["reports"].items():
+        tables = [line for line in lines if isinstance(line, list)]
+        note = "; ".join(line for line in lines if isinstance(line, str))
+        header, *rows = tables[0] if tables else [[]]
+        yield Section(step, tuple(header), [tuple(row) for row in rows], note)
+    yield Section("Submissions", ("step", "file"), list(summary["submissions"].items()))
     failed = [(step, clip, cause) for step, clips in summary["failed"].items() for clip, cause in clips.items()]
-    yield Table(f"Failed: {len({clip for _, clip, _ in failed})} clips", ("step", "clip", "cause"), failed)
+    yield Section(f"Failed: {len({clip for _, clip, _ in failed})} clips", ("step", "clip", "cause"), failed)
     notes = [(step, note) for step, all_of_it in summary["notes"].items() for note in all_of_it]
-    yield Table("Notes", ("step", "note"), notes)
+    yield Section("Notes", ("step", "note"), notes)
     steps = [(s["step"], s["stage"], s["does"], _state(s), _seconds(s), _rate(s), s["name"], s["path"])
              for s in summary["steps"]]  # fmt: skip
     header = ("step", "stage", "what it does", "this run", "seconds in all", "rate", "name", "where")
-    yield Table(f"Steps: {summary['seconds']:.1f} s of computing", header, steps)
+    yield Section(f"Steps: {summary['seconds']:.1f} s of computing", header, steps)
     weights = [(w["name"], w["licence"], w["sha256"], w["source"], ", ".join(w["steps"])) for w in summary["weights"]]
-    yield Table("Weights", ("name", "licence", "SHA-256", "from", "steps"), weights)
+    yield Section("Weights", ("name", "licence", "SHA-256", "from", "steps"), weights)
     changed = [(c["key"], _short(c["before"]), _short(c["after"]), c["by"]) for c in summary["changed"]]
-    yield Table("Changed settings", ("setting", "recipe", "this run", "by"), changed)
+    yield Section("Changed settings", ("setting", "recipe", "this run", "by"), changed)
     about = summary["versions"]
     versions = [("affectkit", about["affectkit"]), ("git", about["git"] or "none"), ("python", about["python"])]
     versions += [(name, version or "not installed") for name, version in about["packages"].items()]
-    yield Table("Versions", ("package", "version"), versions)
+    yield Section("Versions", ("package", "version"), versions)
 
 
-def _scores(scored: dict[str, Any]) -> Table:
+def _scores(scored: dict[str, Any]) -> Section:
     names = _shown(scored)
     rows = [
         (name, *(_cell(system["scores"][key], system["intervals"].get(key)) for key in names))
@@ -211,7 +226,7 @@ def _scores(scored: dict[str, Any]) -> Table:
     title = (
         f"{scored['step']}: {scored['task']}, split {scored['split']}, {scored['rows']} rows of {scored['clips']} clips"
     )
-    return Table(title, ("system", *names), rows, "; ".join([note, *scored["cautions"]]))
+    return Section(title, ("system", *names), rows, "; ".join([note, *scored["cautions"]]))
 
 
 def _shown(scored: dict[str, Any]) -> list[str]:
@@ -221,13 +236,13 @@ def _shown(scored: dict[str, Any]) -> list[str]:
     return [metric, *own] if own else [key for key in _SHOWN.get(metric, (metric,)) if key in known]
 
 
-def _held_out(fusion: dict[str, Any]) -> Table:
+def _held_out(fusion: dict[str, Any]) -> Section:
     held_out = fusion["held_out"]
     rows = [(name, f"{value:.4f}") for name, value in held_out["scores"].items()]
     fitted = fusion["fitted_on"]
     note = f"fitted on {fitted['rows']} rows of {fitted['clips']} validation clips"
     title = f"{fusion['step']}: held out ({held_out['how']})"
-    return Table(title, ("system", "score"), rows, "; ".join([note, *fusion["cautions"]]))
+    return Section(title, ("system", "score"), rows, "; ".join([note, *fusion["cautions"]]))
 
 
 def _cell(value: float, bounds: Sequence[float] | None = None) -> str:

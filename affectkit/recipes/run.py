@@ -14,12 +14,12 @@ from affectkit.config import Config, Numerics, Runtime
 from affectkit.downloads import offline
 from affectkit.errors import AffectkitError, listed
 from affectkit.progress import part_of
-from affectkit.recipes.at_hand import Media, labels_of
+from affectkit.recipes.at_hand import AnyMedia, labels_of
 from affectkit.recipes.check import Plan
 from affectkit.recipes.steps import Ref, Step
 from affectkit.stages import inputs as what
 from affectkit.stages.map_stage import Outcome
-from affectkit.stages.stage import Context
+from affectkit.stages.stage import Context, Table
 from affectkit.stages.train import AuxiliarySource
 from affectkit.store import Artifact, Cache, Failure, Features, NotMade, names
 from affectkit.store import features as column_of
@@ -37,7 +37,8 @@ _OF_CLIPS = ("crops", "sound", "features")
 class Made:
     """What a step made: the artifact, all of it or a selection (or the file), and what the stage said.
 
-    `cached`: nothing of it was computed now; `name`: what commands may call it; `moved`: what else had that name.
+    `cached`: nothing of it was computed now; `said`: of a report, what its stage says of it; `name`: what commands may
+    call it; `moved`: what else had that name.
     """
 
     step: Step
@@ -47,6 +48,7 @@ class Made:
     seconds: float = 0.0
     outcome: Outcome | None = None
     report: dict[str, Any] = field(default_factory=dict)
+    said: tuple[str | Table, ...] = ()
     name: str = ""
     moved: str = ""
 
@@ -96,7 +98,7 @@ class Session:
     """What steps share while they run: the cache, the media of data sets, and what the steps before have made."""
 
     def __init__(
-        self, plan: Plan, media: dict[str, Media], root: Path | None, runtime: Runtime, *,
+        self, plan: Plan, media: dict[str, AnyMedia], root: Path | None, runtime: Runtime, *,
         device: str = "auto", folder: Path | None = None, dry: bool = False,
     ) -> None:  # fmt: skip
         self.plan = plan
@@ -109,7 +111,7 @@ class Session:
 
     def media(self, step: Step) -> list[Clip]:
         """The clips of the data set that a step begins with."""
-        return self._media[step.keys.data].clips
+        return self._media[step.keys.data].clips(step.stage.makes)
 
     def artifact(self, ref: Ref) -> Artifact:
         """What a step has made, of its own clips."""
@@ -153,8 +155,11 @@ class Session:
         began = time.monotonic()
         done = step.stage.run(self._inputs(step), self._config(step), self._context(step))
         seconds = time.monotonic() - began
-        cached = done.cached if done.outcome or step.stage.makes == "file" else not self.cache.wrote
-        made = Made(step, done.path, done.artifact, cached, seconds, done.outcome, dict(done.report))
+        said = tuple(step.stage.lines(done)) if step.stage.makes == "report" else ()
+        is_told = step.stage.is_map or step.stage.makes == "file"
+        cached = done.is_cached if is_told else not self.cache.wrote
+        outcome = done if isinstance(done, Outcome) else None
+        made = Made(step, done.path, done.artifact, cached, seconds, outcome, dict(done.report), said)
         self.made[step.name] = made
         return made
 

@@ -8,6 +8,7 @@ from math import inf, isinf
 import numpy as np
 
 from affectkit.types import Bools, Floats
+from affectkit.windows import starts
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class Windowing:
         if isinf(self.window):
             return [slice(0, samples)] if samples else []
         length, hop, shortest = self._samples(sampling_rate)
-        begins = [at for at in range(0, samples, hop) if at == 0 or samples - at >= shortest]
+        begins = starts(samples - 1, length, hop, "rest", shortest).tolist() if samples else []
         return [slice(at, min(at + length, samples)) for at in begins]
 
     def heard(self, samples: int, sampling_rate: int) -> int:
@@ -59,11 +60,8 @@ class Windowing:
         >>> Windowing(4, 4, 2, True).unheard(55, 10), Windowing(4, 2, 2, True).unheard(55, 10)
         (15, 0)
         """
-        if isinf(self.window):
-            return 0
-        length, hop, shortest = self._samples(sampling_rate)
-        last = max(0, samples - shortest) // hop * hop
-        return max(0, samples - last - length)
+        windows = self.cut(samples, sampling_rate)
+        return samples - windows[-1].stop if windows else 0
 
     def _samples(self, sampling_rate: int) -> tuple[int, int, int]:
         """window, hop and shortest in samples."""

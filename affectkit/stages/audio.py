@@ -15,20 +15,21 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import Field
 
-from affectkit.config import Config, Runtime
+from affectkit.config import Config
+from affectkit.digests import Digests
 from affectkit.errors import AffectkitError, ClipError, UsageError
 from affectkit.media import MEDIA_SUFFIXES, Waveform, decoder_version, read_audio
 from affectkit.prefetch import ahead, worker_count
 from affectkit.stages.faces import clip_error
 from affectkit.stages.inputs import file, media
-from affectkit.stages.map_stage import Outcome, Sink, run, with_notices
+from affectkit.stages.map_stage import MapStage, Sink, Told
 from affectkit.stages.row_counts import sound_notices
-from affectkit.stages.stage import CLIPS_KEPT, Context, Need, Result, Stage
-from affectkit.store import Cache, waveforms_schema
-from affectkit.tables.sources import are_crops, clip_entries, sound_sources
+from affectkit.stages.stage import Context, Need
+from affectkit.store import Artifact, Schema, waveforms_schema
+from affectkit.tables.source_digests import clip_entries, sound_sources
+from affectkit.tables.sources import are_crops
 from affectkit.types import Clip, Floats, Openings
 
-VERSION = 1
 _AT_ONCE = 1 << 20
 _MOST_AHEAD = 4
 
@@ -63,50 +64,6 @@ class AudioConfig(Config):
         from affectkit import speech
 
         return {name: speech.version(name) for name in used}
-
-
-def extract_audio(
-    cache: Cache, clips: Sequence[Clip], config: AudioConfig, runtime: Runtime, *,
-    mouth: Path | None = None, out: Path | None = None,
-) -> Outcome:  # fmt: skip
-    """One waveform a clip, with a row a stretch of speech on the clip's own clock.
-
-    Without `vad` the one row is the whole waveform; a clip in which nobody speaks has no row. `mouth`: the table of
-    mouth openings by which `vad mouth` finds speech.
-    """
-    if are_crops(clips):
-        raise UsageError(f"{clips[0].path} is a folder of crops, which has no sound: name media files")
-    openings = _openings(config, mouth)
-    inputs = {
-        "stage": "audio",
-        "version": VERSION,
-        "config": config.recipe(),
-        "speech": config.versions(),
-        "resampler": f"soxr-{version('soxr')}",
-        "decoder": decoder_version(),
-    }
-    artifact = cache.create(
-        "audio", "waveform", inputs, waveforms_schema(), out=out, extra={"config": config.model_dump(mode="json")}
-    )
-    listed = {clip.id: clip for clip in clips}
-
-    def compute(missing: list[str], sink: Sink) -> None:
-        counted = 0.0
-        prepare = _Prepare(config, openings or {})
-        for clip, made in ahead([listed[clip] for clip in missing], prepare, min(worker_count(runtime), _MOST_AHEAD)):
-            if isinstance(made, ClipError):
-                sink.fail(clip.id, str(made))
-                continue
-            _write(sink, clip.id, made)
-            sink.count(int(counted + made.waveform.duration) - int(counted))
-            counted += made.waveform.duration
-
-    joined = {clip.id: _digest(openings.get(clip.id)) for clip in clips} if openings is not None else {}
-    sources = sound_sources(clips, cache.digests(runtime.rehash), joined)
-    done = run(
-        artifact, sources, compute, runtime, what="extract audio", unit="s of sound", entries=clip_entries(clips)
-    )
-    return with_notices(done, sound_notices(done.artifact, listed, speech=config.vad != "none"))
 
 
 def _openings(config: AudioConfig, mouth: Path | None) -> Mapping[str, Openings] | None:
@@ -189,7 +146,16 @@ def _write(sink: Sink, clip: str, heard: _Heard) -> None:
     sink.end(clip, scalars, "partial" if waveform.problem else "ok")
 
 
-class ExtractAudio(Stage):
+@dataclass(frozen=True)
+class Given:
+    """Clips by id and, where that finds speech, when mouths are open."""
+
+    clips: Mapping[str, Clip]
+    config: AudioConfig
+    openings: Mapping[str, Openings] | None
+
+
+class ExtractAudio(MapStage):
     """Decode the sound of each clip: mono, at one sampling rate, and where there is speech in it.
 
     Every stretch of speech is a row, in seconds on the clock of the clip's face rows; without --vad the one row is all
@@ -205,12 +171,12 @@ class ExtractAudio(Stage):
     """
 
     name = "extract-audio"
+    folder = "audio"
+    version = 1
     makes = "sound"
     says = "sound of {inputs}"
     Config = AudioConfig
     runtime = ("workers", "rehash", "retry_failed")
-    is_map = True
-    kept = CLIPS_KEPT
 
     @dataclass(frozen=True)
     class Inputs:
@@ -224,10 +190,60 @@ class ExtractAudio(Stage):
     def needs(self, config: AudioConfig, files: Mapping[str, Path]) -> Iterator[Need]:
         yield Need("vad", f"packages of vad {config.vad}", config.versions)
 
-    def run(self, inputs: Inputs, config: AudioConfig, context: Context) -> Result:
-        return Result.of(extract_audio(
-            context.cache, inputs.media, config, context.runtime, mouth=inputs.mouth, out=context.out
-        ))  # fmt: skip
+    def replayed(self, config: Mapping[str, Any], step: Mapping[str, Any]) -> AudioConfig:
+        chosen = AudioConfig.model_validate(config)
+        if chosen.vad == "mouth":
+            raise UsageError(
+                "it was trained on speech gated by a table of mouth openings, which no recipe makes from media: "
+                "extract audio --vad mouth and embed, then predict from those features"
+            )
+        return chosen
+
+    def resolve(self, inputs: Inputs, config: AudioConfig) -> Given:
+        if are_crops(inputs.media):
+            raise UsageError(f"{inputs.media[0].path} is a folder of crops, which has no sound: name media files")
+        return Given({clip.id: clip for clip in inputs.media}, config, _openings(config, inputs.mouth))
+
+    def called(self, given: Given) -> str:
+        return "waveform"
+
+    def identity(self, given: Given) -> dict[str, Any]:
+        return {
+            "config": given.config.recipe(),
+            "speech": given.config.versions(),
+            "resampler": f"soxr-{version('soxr')}",
+            "decoder": decoder_version(),
+        }
+
+    def sources(self, given: Given, digests: Digests) -> dict[str, str]:
+        openings = given.openings
+        joined = {} if openings is None else {clip: _digest(openings.get(clip)) for clip in given.clips}
+        return sound_sources(given.clips.values(), digests, joined)
+
+    def entries(self, given: Given) -> dict[str, dict[str, Any]]:
+        return clip_entries(given.clips.values())
+
+    def table(self, given: Given, context: Context) -> Schema:
+        return waveforms_schema()
+
+    def unit(self, given: Given) -> str:
+        return "s of sound"
+
+    def compute(self, given: Given, missing: list[str], sink: Sink, context: Context) -> None:
+        """One waveform a clip, with a row a stretch of speech on the clip's own clock. Without `vad` the one row is the
+        whole waveform; a clip in which nobody speaks has no row."""
+        counted = 0.0
+        prepare, threads = _Prepare(given.config, given.openings or {}), worker_count(context.runtime)
+        for clip, heard in ahead([given.clips[clip] for clip in missing], prepare, min(threads, _MOST_AHEAD)):
+            if isinstance(heard, ClipError):
+                sink.fail(clip.id, str(heard))
+                continue
+            _write(sink, clip.id, heard)
+            sink.count(int(counted + heard.waveform.duration) - int(counted))
+            counted += heard.waveform.duration
+
+    def tell(self, given: Given, selected: Artifact, clips: Sequence[str]) -> Told:
+        return sound_notices(selected, clips, speech=given.config.vad != "none"), {}
 
 
 STAGE = ExtractAudio

@@ -42,6 +42,14 @@ def get(name: str) -> Stage:
     return entries()[name].load()
 
 
+def maker(folder: str) -> Stage:
+    """The stage that makes artifacts of this name: the last word of its command. Raises KeyError."""
+    for entry in entries().values():
+        if entry.command.split()[-1] == folder:
+            return entry.load()
+    raise KeyError(folder)
+
+
 @cache
 def _loaded(module: str) -> Stage:
     stage: Stage = import_module(module).STAGE()

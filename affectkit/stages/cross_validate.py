@@ -20,14 +20,16 @@ import numpy as np
 from affectkit import metrics, plugins, tasks
 from affectkit.config import Runtime, canonical_json
 from affectkit.errors import UsageError, listed
-from affectkit.stages.predict import predict
+from affectkit.stages.predict import Predict, PredictConfig
 from affectkit.stages.reports import FoldsShape, report_at_hand
+from affectkit.stages.stage import Context
 from affectkit.stages.train import TrainConfig, train
 from affectkit.store import Artifact, Cache, Features, predictions_schema, write_table
 from affectkit.store.atomic import write_text
 from affectkit.tables import predictions, timeline
 from affectkit.tables.labels import Labels, identity, read
 from affectkit.tables.splits import SplitRequest, deal, resolve_splits
+from affectkit.tables.subjects import Subjects
 from affectkit.tasks import Task
 from affectkit.types import ClipLabels, Predictions
 
@@ -103,7 +105,8 @@ def cross_validate(
 def _needs_val(config: TrainConfig, task: Task) -> bool:
     """Whether anything is chosen by validation clips."""
     plugin = plugins.get("heads", config.head)
-    head = plugin(plugins.parse_options(plugin, config.option, config.head), task)
+    options = plugins.parse_options(plugin, config.option, config.head)
+    head = plugins.instance("heads", config.head, plugin, options, task)
     return bool(getattr(head, "selects", True)) or (config.smooth != "none" and config.half_width == "auto")
 
 
@@ -133,9 +136,8 @@ def _folds(
         given = resolve_splits(shared, known, table, SplitRequest(splits))
         held_out = {clip for clip, split in given.items() if split == "test"}
     clips = [clip for clip in shared if clip not in held_out]
-    subjects = {name: str(entry["subject"]) for name, entry in table.items() if entry.get("subject")}
-    subjects |= {name: entry.subject for name, entry in known.items() if entry.subject}
-    return deal(clips, {clip: known[clip] for clip in clips}, task, folds, config.split_by, subjects, config.seed)
+    used = {clip: known[clip] for clip in clips}
+    return deal(clips, used, task, folds, config.split_by, Subjects.named(known, table), config.seed)
 
 
 def _one(
@@ -147,7 +149,8 @@ def _one(
     write_text(table, split_table(fold, number, folds, with_val))
     head = train(cache, features, labels, config, runtime, device=device, splits=table, needs_val=with_val)
     own = sorted(clip for clip, place in fold.items() if place == number)
-    done = predict(cache, head.artifact, features, runtime, device=device, clips=own)
+    inputs = Predict.Inputs(head=head.artifact, inputs=features, clips=own)
+    done = Predict().run(inputs, PredictConfig(), Context(cache, runtime, device))
     return head.report, Artifact(done.path)
 
 

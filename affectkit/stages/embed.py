@@ -5,8 +5,7 @@ Crops or waveforms -> a feature sequence a clip, through one backbone, frozen or
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from importlib.metadata import version
@@ -16,8 +15,9 @@ from typing import Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from affectkit import plugins
-from affectkit.config import Config, Numerics, Runtime
+from affectkit.config import Config, Numerics
 from affectkit.devices import resolved
+from affectkit.digests import Digests
 from affectkit.errors import UsageError
 from affectkit.learning import saved
 from affectkit.progress import doing
@@ -25,16 +25,15 @@ from affectkit.speech.windows import Windowing, whole_clips
 from affectkit.stages import finetuned_backbone
 from affectkit.stages.batches import Lengths, embed_crops, embed_windows
 from affectkit.stages.inputs import artifacts, clips
-from affectkit.stages.map_stage import Outcome, Sink, entries_of, run
-from affectkit.stages.numerics import asked_numerics, recorded_numerics, table_of
-from affectkit.stages.row_counts import SEEN, row_notices
-from affectkit.stages.stage import CLIPS_KEPT, Context, Result, Stage
-from affectkit.store import Artifact, Cache, Schema, features_schema
+from affectkit.stages.map_stage import MapStage, Sink, Told, chosen, entries_of
+from affectkit.stages.numerics import asked_numerics, recorded_numerics
+from affectkit.stages.row_counts import SEEN, counted, row_notices
+from affectkit.stages.stage import Context
+from affectkit.store import Artifact, Schema, features_schema
 from affectkit.store.kinds import wrong_kind
-from affectkit.tables.ids import ClipChoice, choose
+from affectkit.tables.ids import ClipChoice
 from affectkit.weights import WeightsFile
 
-VERSION = 1
 WINDOW = 4.0
 LONGEST = 600.0  # s, of what is heard at once
 BATCH_SIZES = {"image": 32, "audio": 8}
@@ -48,7 +47,9 @@ class EmbedConfig(Config):
     """What is computed; every field is part of the fingerprint."""
 
     backbone: str | None = Field(
-        None, description="a plugin (affectkit list backbones) or any timm model by name; none for a fine-tuned network"
+        None,
+        description="a plugin (affectkit list backbones), any timm model by name, or FILE.py:CLASS; none for a "
+        "fine-tuned network",
     )
     option: list[str] = Field([], description="a backbone option, key=value (repeatable)")
     weights: str = Field(
@@ -106,76 +107,6 @@ class EmbedConfig(Config):
             raise UsageError(f"--{option} is for speech; backbone {name} embeds face crops, a row a frame")
 
 
-def embed(
-    cache: Cache,
-    upstream: Artifact,
-    config: EmbedConfig,
-    numerics: Numerics,
-    runtime: Runtime,
-    *,
-    clips: Iterable[str] | None = None,
-    out: Path | None = None,
-) -> Outcome:
-    """Embed every valid crop of a faces artifact, or windows over the waveforms of an audio artifact (or of some of
-    its `clips`).
-
-    Rows without a face or speech stay in the table with valid = 0 and zeros. The backbone always runs one fixed batch
-    shape, filled across clips, so a clip's features do not depend on its neighbours.
-    """
-    name, plugin, options, config = chosen_backbone(config)
-    check_upstream(name, plugin, upstream)
-    weights = plugin.weights(options, config.weights)
-    inputs = {
-        "stage": "embed",
-        "version": VERSION,
-        "dtype": config.dtype,
-        "backbone": plugins.identity(name, plugin, options),
-        "weights": weights.sha256,
-        "upstream": upstream.stage.fingerprint,
-        **_inputs(name, plugin, config),
-    }
-    chosen = list(clips) if clips is not None else upstream.clips
-    sources = {clip: upstream.digest(clip) for clip in chosen}
-    told = list(notices(weights))
-    if plugin.kind == "audio":
-        windowing, lengths = config.windowing(plugin.padding), Lengths.of(upstream, chosen)
-        sources |= {clip: _with_short_window(sources[clip]) for clip in lengths.short(windowing)}
-        told += lengths.notices(windowing)
-    models: list[Any] = []
-
-    @functools.cache
-    def choices() -> Numerics:
-        return resolved(numerics, BATCH_SIZES[plugin.kind])
-
-    def create(recorded: dict[str, Any], variant: str) -> Artifact:
-        with doing(f"embed {name}", f"loading {name}", runtime.progress):
-            models.append(plugin(options, weights, choices()))
-        return cache.create(
-            "embed", name, inputs, _schema(models[0], config, upstream), numerics=recorded, upstream=[upstream.folder],
-            out=out, variant=variant, extra={"config": config.model_dump(mode="json"), "weights": weights.about()},
-        )  # fmt: skip
-
-    artifact, which = table_of(
-        cache.variants("embed", name, inputs, out), sources, runtime, asked=asked_numerics(numerics),
-        here=lambda: recorded_numerics(choices()), create=create, out=out,
-    )  # fmt: skip
-    send = _sender(plugin, config, upstream, runtime)
-
-    def compute(missing: list[str], sink: Sink) -> None:
-        if not models:
-            sink.say(f"loading {name}")
-        model = models[0] if models else plugin(options, weights, choices())
-        send(missing, model, choices().batch_size, sink)
-
-    entries = entries_of(upstream, chosen)
-    what, unit = f"embed {name}", _UNITS[plugin.kind]
-    return run(
-        artifact, sources, compute, runtime, what=what, unit=unit, entries=entries, notices=(*told, *which),
-        tell=lambda counts: row_notices(counts, SEEN[upstream.stage.stage]),
-        rows_of=(lambda clip: len(upstream.clip_rows(clip))) if plugin.kind == "image" else None,
-    )  # fmt: skip
-
-
 def _with_short_window(source: str) -> str:
     """The source of a clip whose only window is kept though it is short: rows from when it was zeros are not current,
     and no other clip's are touched."""
@@ -196,7 +127,10 @@ def chosen_backbone(config: EmbedConfig) -> tuple[str, type[Any], Config, EmbedC
                 f"--weights {config.weights} is a fine-tuned network, backbone and all: leave --backbone "
                 f"{config.backbone} out"
             )
-        return *plugins.backbone(config.backbone, config.option), config
+        found = plugins.backbone(config.backbone, config.option)
+        if plugins.is_source(config.backbone):  # what is recorded is run again from any folder
+            config = config.model_copy(update={"backbone": plugins.absolute(config.backbone)})
+        return *found, config
     if not is_network:
         raise UsageError(
             "--backbone is missing (affectkit list backbones); without it, --weights takes what finetune printed"
@@ -227,61 +161,38 @@ def notices(weights: WeightsFile) -> tuple[str, ...]:
     return (f"the licence of {weights.name} forbids commercial use: {weights.licence}",)
 
 
-def _inputs(name: str, plugin: type[Any], config: EmbedConfig) -> dict[str, Any]:
-    """What enters the fingerprint for this kind of backbone only."""
-    if plugin.kind == "image":
-        config.refuse_windows(name)
-        return {"decoder": f"pillow-{version('pillow')}"}
-    windowing = config.windowing(plugin.padding)
-    if config.window == "clip":
-        return {"windows": "clip"}
-    return {"windows": {"window": windowing.window, "hop": windowing.hop, "min_window": windowing.shortest,
-                        "padded": windowing.padded}}  # fmt: skip
+@dataclass(repr=False)
+class Given:
+    """The backbone, what it embeds, and clips of that; `lengths` of their sound. The backbone is loaded once."""
+
+    name: str
+    plugin: type[Any]
+    options: Config
+    weights: WeightsFile
+    config: EmbedConfig
+    upstream: Artifact
+    clips: Sequence[str]
+    lengths: Lengths | None
+    loaded: Any = None
+
+    @property
+    def windowing(self) -> Windowing:
+        """The windows of a backbone that listens."""
+        return self.config.windowing(self.plugin.padding)
+
+    def numerics(self, context: Context) -> Numerics:
+        """Those that it runs with here."""
+        return resolved(context.numerics, BATCH_SIZES[self.plugin.kind])
+
+    def load(self, context: Context) -> Any:
+        """The backbone itself."""
+        if self.loaded is None:
+            numerics = self.numerics(context)
+            self.loaded = plugins.instance("backbones", self.name, self.plugin, self.options, self.weights, numerics)
+        return self.loaded
 
 
-def _schema(model: Any, config: EmbedConfig, upstream: Artifact) -> Schema:
-    if model.kind == "image":
-        return features_schema(model.dim, config.dtype)
-    _check_rate(model, upstream)
-    return features_schema(model.outputs, config.dtype, model.names, images=model.images)
-
-
-def _check_rate(model: plugins.AudioBackbone, audio: Artifact) -> None:
-    rate = audio.stage.inputs["config"]["sampling_rate"]
-    if rate != model.sampling_rate:
-        raise UsageError(
-            f"{audio.path} holds sound at {rate} Hz; this backbone hears {model.sampling_rate} Hz: "
-            f"extract audio --sampling-rate {model.sampling_rate}"
-        )
-
-
-def _sender(
-    plugin: type[Any], config: EmbedConfig, upstream: Artifact, runtime: Runtime
-) -> Callable[[list[str], Any, Any, Sink], None]:
-    """What sends clips through a backbone of this kind."""
-    if plugin.kind == "image":
-        return lambda clips, model, size, sink: embed_crops(upstream, clips, model, size, runtime, config.dtype, sink)
-    windowing = config.windowing(plugin.padding)
-
-    def send(clips: list[str], model: Any, size: Any, sink: Sink) -> None:
-        if config.window == "clip":
-            clips = _short_enough(upstream, clips, sink)
-        embed_windows(upstream, clips, model, windowing, size, config.dtype, sink)
-
-    return send
-
-
-def _short_enough(audio: Artifact, clips: list[str], sink: Sink) -> list[str]:
-    """The clips that may be one window; the others fail."""
-    lengths = Lengths.of(audio, clips)
-    seconds = {clip: samples / lengths.sampling_rate for clip, samples in lengths.samples.items()}
-    for clip in [clip for clip in clips if seconds[clip] > LONGEST]:
-        sink.fail(clip, f"{seconds[clip]:.0f} s of sound are more than a window may hold ({LONGEST:g} s): "
-                        "give --window SECONDS")  # fmt: skip
-    return [clip for clip in clips if seconds[clip] <= LONGEST]
-
-
-class Embed(Stage):
+class Embed(MapStage):
     """Run a frozen backbone over cached crops or waveforms and keep the embeddings.
 
     Examples:
@@ -297,15 +208,14 @@ class Embed(Stage):
     `affectkit embed "$AUDIO" --backbone deepspectrum -o net=vgg16.tv_in1k -o net.layer=fc2 --window 1 --hop 0.5`
     """
 
-    name = "embed"
+    name = folder = "embed"
+    version = 1
     makes = "features"
     says = "{plugin} on {inputs}"
     Config = EmbedConfig
     plugin = ("backbones", "backbone")
     runtime = ("workers", "retry_failed")
     has_numerics = True
-    is_map = True
-    kept = CLIPS_KEPT
 
     @dataclass(frozen=True)
     class Inputs:
@@ -324,11 +234,130 @@ class Embed(Stage):
                 (f'weights = "{config["weights"]}" brings its own backbone: leave {config.get("backbone")} out'),
             )
 
-    def run(self, inputs: Inputs, config: EmbedConfig, context: Context) -> Result:
-        chosen = choose(inputs.clips, inputs.artifact.clips)
-        return Result.of(embed(
-            context.cache, inputs.artifact, config, context.numerics, context.runtime, clips=chosen, out=context.out
-        ))  # fmt: skip
+    def resolve(self, inputs: Inputs, config: EmbedConfig) -> Given:
+        upstream = inputs.artifact
+        clips = chosen(inputs.clips, upstream)
+        name, plugin, options, config = chosen_backbone(config)
+        check_upstream(name, plugin, upstream)
+        weights = plugins.weights("backbones", name, plugin, options, config.weights)
+        if plugin.kind == "image":
+            config.refuse_windows(name)
+        lengths = Lengths.of(upstream, clips) if plugin.kind == "audio" else None
+        return Given(name, plugin, options, weights, config, upstream, clips, lengths)
+
+    def called(self, given: Given) -> str:
+        return given.name
+
+    def identity(self, given: Given) -> dict[str, Any]:
+        if given.plugin.kind == "image":
+            more: dict[str, Any] = {"decoder": f"pillow-{version('pillow')}"}
+        elif given.config.window == "clip":
+            more = {"windows": "clip"}
+        else:
+            cut = given.windowing
+            more = {"windows": {"window": cut.window, "hop": cut.hop, "min_window": cut.shortest, "padded": cut.padded}}
+        return {
+            "dtype": given.config.dtype,
+            "backbone": plugins.identity(given.name, given.plugin, given.options),
+            "weights": given.weights.sha256,
+            "upstream": given.upstream.stage.fingerprint,
+            **more,
+        }
+
+    def sources(self, given: Given, digests: Digests) -> dict[str, str]:
+        sources = {clip: given.upstream.digest(clip) for clip in given.clips}
+        short = [] if given.lengths is None else given.lengths.short(given.windowing)
+        return sources | {clip: _with_short_window(sources[clip]) for clip in short}
+
+    def entries(self, given: Given) -> dict[str, dict[str, Any]]:
+        return entries_of(given.upstream, given.clips)
+
+    def table(self, given: Given, context: Context) -> Schema:
+        with doing(self.title(given), f"loading {given.name}", context.runtime.progress):
+            return _columns(given.load(context), given)
+
+    def upstream(self, given: Given) -> list[Path]:
+        return [given.upstream.folder]
+
+    def provenance(self, given: Given) -> dict[str, Any]:
+        return {**super().provenance(given), "weights": given.weights.about()}
+
+    def asked(self, given: Given, context: Context) -> dict[str, Any]:
+        return asked_numerics(context.numerics)
+
+    def recorded(self, given: Given, context: Context) -> dict[str, Any]:
+        return recorded_numerics(given.numerics(context))
+
+    def title(self, given: Given) -> str:
+        return f"embed {given.name}"
+
+    def unit(self, given: Given) -> str:
+        return _UNITS[given.plugin.kind]
+
+    def rows_of(self, given: Given, clips: Sequence[str]) -> int | None:
+        return None if given.lengths is not None else sum(len(given.upstream.clip_rows(clip)) for clip in clips)
+
+    def compute(self, given: Given, missing: list[str], sink: Sink, context: Context) -> None:
+        """A row a crop or a window; those without a face or speech stay in the table with valid = 0 and zeros. The
+        backbone runs one fixed batch shape, filled across clips, so that a clip's features do not depend on its
+        neighbours."""
+        if given.loaded is None:
+            sink.say(f"loading {given.name}")
+        model, size, dtype = given.load(context), given.numerics(context).batch_size, given.config.dtype
+        assert size is not None
+        _check_columns(given, _columns(model, given), sink.artifact)
+        if given.lengths is None:
+            embed_crops(given.upstream, missing, model, size, context.runtime, dtype, sink)
+            return
+        if given.config.window == "clip":
+            missing = _short_enough(given.lengths, missing, sink)
+        embed_windows(given.upstream, missing, model, given.windowing, size, dtype, sink)
+
+    def notices(self, given: Given) -> Sequence[str]:
+        windows = [] if given.lengths is None else given.lengths.notices(given.windowing)
+        return (*notices(given.weights), *windows)
+
+    def tell(self, given: Given, selected: Artifact, clips: Sequence[str]) -> Told:
+        counts = counted(selected, clips)
+        return row_notices(counts, SEEN[given.upstream.stage.stage]), counts.as_dict()
 
 
 STAGE = Embed
+
+
+def _columns(model: Any, given: Given) -> Schema:
+    """The columns of a backbone's table. Raises UsageError for sound at another rate than it hears."""
+    if model.kind == "image":
+        return features_schema(model.dim, given.config.dtype)
+    _check_rate(model, given.upstream)
+    return features_schema(model.outputs, given.config.dtype, model.names, images=model.images)
+
+
+def _check_columns(given: Given, schema: Schema, artifact: Artifact) -> None:
+    """Raises PluginFault where a backbone gives other columns than its table has: it changed, its version did not."""
+    gives, has = ({key: column.shape for key, column in each.columns.items()} for each in (schema, artifact.schema))
+    if gives != has:
+        key = next(key for key in gives.keys() | has.keys() if gives.get(key) != has.get(key))
+        shapes = [list(each[key]) if key in each else "none" for each in (gives, has)]
+        plugins.Named("backbones", given.name, given.plugin).refuse(
+            f"it gives {key} {shapes[0]}, and {artifact.folder}, made by its version {given.plugin.version}, holds "
+            f"{shapes[1]}: bump its version"
+        )
+
+
+def _check_rate(model: plugins.AudioBackbone, audio: Artifact) -> None:
+    rate = audio.stage.inputs["config"]["sampling_rate"]
+    if rate != model.sampling_rate:
+        raise UsageError(
+            f"{audio.path} holds sound at {rate} Hz; this backbone hears {model.sampling_rate} Hz: "
+            f"extract audio --sampling-rate {model.sampling_rate}"
+        )
+
+
+def _short_enough(lengths: Lengths, clips: list[str], sink: Sink) -> list[str]:
+    """The clips that may be one window; the others fail."""
+    seconds = {clip: lengths.samples[clip] / lengths.sampling_rate for clip in clips}
+    for clip in [clip for clip in clips if seconds[clip] > LONGEST]:
+        sink.fail(clip, f"{seconds[clip]:.0f} s of sound are more than a window may hold ({LONGEST:g} s): "
+                        "give --window SECONDS")  # fmt: skip
+    return [clip for clip in clips if seconds[clip] <= LONGEST]

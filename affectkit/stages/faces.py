@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from io import BytesIO
 from itertools import groupby
 from pathlib import Path
@@ -19,8 +19,9 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from affectkit import plugins
-from affectkit.config import Runtime
+from affectkit.config import Config, Runtime
 from affectkit.devices import resolve
+from affectkit.digests import Digests
 from affectkit.errors import AffectkitError, ClipError, UsageError, no_folder
 from affectkit.media import (
     STILL_SUFFIXES,
@@ -39,16 +40,17 @@ from affectkit.media.sampling import Rate
 from affectkit.plugins import Detector
 from affectkit.prefetch import prefetched, worker_count
 from affectkit.stages.inputs import file, media, rates, value
-from affectkit.stages.map_stage import Outcome, Sink, run, with_notices
-from affectkit.stages.numerics import table_of
+from affectkit.stages.map_stage import MapStage, Outcome, Sink, Told
 from affectkit.stages.row_counts import face_notices
-from affectkit.stages.stage import CLIPS_KEPT, Context, Result, Stage
-from affectkit.store import Artifact, Cache, faces_schema
+from affectkit.stages.stage import Context
+from affectkit.store import Artifact, Schema, faces_schema
 from affectkit.store.atomic import explained
+from affectkit.tables.crop_times import CropTimes
 from affectkit.tables.crops import crop_frames
 from affectkit.tables.frame_numbers import FrameNumbers
 from affectkit.tables.frame_rates import FrameRates, Rates, frame_rates
-from affectkit.tables.sources import CropTimes, are_crops, clip_entries, crop_sources, media_sources
+from affectkit.tables.source_digests import clip_entries, crop_sources, media_sources
+from affectkit.tables.sources import are_crops
 from affectkit.tracks import (
     CropConfig,
     FaceRule,
@@ -61,8 +63,9 @@ from affectkit.tracks import (
 )
 from affectkit.tracks.decoding import MAX_SIDE
 from affectkit.types import Clip, Detections, FaceTrack, Floats
+from affectkit.weights import WeightsFile
 
-VERSION = 1
+_PRECROPPED = "precropped"
 _ROWS_AT_ONCE = 256
 
 
@@ -107,57 +110,6 @@ class FacesConfig(CropConfig, LinkConfig):
         """The fields that matter to folders of crops, as the fingerprint takes them."""
         sampling = self.crop_sampling.model_dump(mode="json", exclude_none=True)
         return {"sampling": sampling, "size": self.size, "format": self.format, "quality": self.quality}
-
-
-def extract_faces(
-    cache: Cache, clips: Sequence[Clip], config: FacesConfig, runtime: Runtime, *,
-    device: str = "auto", times: CropTimes | None = None, out: Path | None = None,
-) -> Outcome:  # fmt: skip
-    """One face track a clip (one a face with `--face all`): a row a sampled frame, valid = 0 where no face is.
-
-    Folders of crops are taken as they are: no detector runs, and times come from `times`.
-    """
-    if are_crops(clips):
-        return _take_crops(cache, clips, config, runtime, times or CropTimes(), out)
-    if times is not None and times != CropTimes():
-        raise UsageError(
-            "--videos, --source-fps and --first-frame give times to folders of crops; media have their own"
-        )
-    rules = {clip.id: face_rule(clip.face) if clip.face else config.face for clip in clips}
-    plugin = plugins.get("detectors", config.detector)
-    options = plugins.parse_options(plugin, config.option, config.detector)
-    weights = plugin.weights(options, config.weights)
-    inputs = {
-        "stage": "faces",
-        "version": VERSION,
-        "config": config.recipe(),
-        "detector": plugins.identity(config.detector, plugin, options),
-        "weights": weights.sha256,
-        "decoder": decoder_version(),
-    }
-    tables = cache.variants("faces", config.detector, inputs, out)
-    sources = media_sources(clips, cache.digests(runtime.rehash))
-
-    def create(recorded: dict[str, Any], variant: str) -> Artifact:
-        return cache.create(
-            "faces", config.detector, inputs, faces_schema(), numerics=recorded, out=out, variant=variant,
-            extra={"config": config.model_dump(mode="json"), "weights": weights.about()},
-        )  # fmt: skip
-
-    artifact, which = table_of(
-        tables, sources, runtime, asked={} if device == "auto" else _numerics(device),
-        here=lambda: _numerics(resolve(device)), create=create, out=out,
-    )  # fmt: skip
-    listed = {clip.id: clip for clip in clips}
-
-    def compute(missing: list[str], sink: Sink) -> None:
-        sink.say(f"loading {config.detector}")
-        extractor = _Extractor(plugin(options, weights, resolve(device)), config, runtime, artifact.folder)
-        extractor.run([listed[clip] for clip in missing], rules, sink)
-
-    entries = clip_entries(clips)
-    done = run(artifact, sources, compute, runtime, what="extract faces", unit="frames", entries=entries, notices=which)
-    return with_notices(done, face_notices(done.artifact, listed))
 
 
 def _numerics(device: str) -> dict[str, Any]:
@@ -249,46 +201,6 @@ def _frames(steps: Iterable[Decoded], ended: list[VideoReader | StillReader], si
             ended.append(step.reader)
         if step.frame is not None:
             yield step.frame
-
-
-def _take_crops(
-    cache: Cache, clips: Sequence[Clip], config: FacesConfig, runtime: Runtime, times: CropTimes, out: Path | None
-) -> Outcome:
-    if (times.videos is None) == (times.source_fps is None):
-        raise UsageError("folders of crops carry no times: give --videos DIR (exact), or --source-fps RATE (assumed)")
-    if times.videos is not None and not times.videos.is_dir():
-        raise UsageError(f"--videos {no_folder(times.videos)}")
-    if times.source_fps is not None and not isinstance(times.source_fps, FrameRates):
-        frame_rates(times.source_fps, "--source-fps")
-    notices = times.notices([clip.id for clip in clips])
-    numbers = FrameNumbers(times.first_frame)
-    inputs = {
-        "stage": "faces",
-        "version": VERSION,
-        "config": config.crop_recipe(),
-        "detector": {"name": "precropped"},
-        "times": "videos" if times.assumed is None else {"source_fps": times.assumed},
-        "decoder": decoder_version(),
-    }
-    if times.first_frame != 1:
-        inputs["first_frame"] = times.first_frame
-    artifact = cache.create(
-        "faces", "precropped", inputs, faces_schema(), out=out,
-        extra={"config": config.model_dump(mode="json"), "times_assumed": times.source_fps is not None},
-    )  # fmt: skip
-    listed = {clip.id: clip for clip in clips}
-
-    def compute(missing: list[str], sink: Sink) -> None:
-        for clip in missing:
-            try:
-                add_crops(listed[clip], config, config.crop_sampling, times, numbers, sink)
-            except ClipError as error:
-                sink.fail(clip, str(error))
-
-    sources = crop_sources(clips, cache.digests(runtime.rehash), times)
-    done = run(artifact, sources, compute, runtime, what="take crops", unit="frames", entries=clip_entries(clips))
-    done = with_notices(done, face_notices(done.artifact, listed, "a crop"))
-    return replace(done, notices=(*done.notices, *notices, *numbers.notices()))
 
 
 @dataclass(frozen=True)
@@ -460,7 +372,36 @@ def _encoded(path: Path, config: CropConfig) -> bytes:
     return out.getvalue()
 
 
-class ExtractFaces(Stage):
+class _Tracks(MapStage):
+    """Face tracks with encoded crops, of whatever clips."""
+
+    name = "extract-faces"
+    folder = "faces"
+    version = 1
+
+    def entries(self, given: Any) -> dict[str, dict[str, Any]]:
+        return clip_entries(given.clips.values())
+
+    def table(self, given: Any, context: Context) -> Schema:
+        return faces_schema()
+
+    def unit(self, given: Any) -> str:
+        return "frames"
+
+
+@dataclass(frozen=True)
+class Given:
+    """Clips by id, the rule of each, and the detector."""
+
+    clips: Mapping[str, Clip]
+    rules: Mapping[str, FaceRule]
+    config: FacesConfig
+    plugin: type[Any]
+    options: Config
+    weights: WeightsFile
+
+
+class ExtractFaces(_Tracks):
     """Find, track and crop the face of each clip.
 
     Every sampled frame is a row; a frame without a face stays as a row with valid = 0.
@@ -476,15 +417,12 @@ class ExtractFaces(Stage):
     `affectkit extract faces --dataset affwild2 --root AffWild2/ --fps 5`
     """
 
-    name = "extract-faces"
     makes = "crops"
     says = "faces of {inputs} ({plugin})"
     Config = FacesConfig
     plugin = ("detectors", "detector")
     runtime = ("workers", "rehash", "retry_failed")
     has_device = True
-    is_map = True
-    kept = CLIPS_KEPT
 
     @dataclass(frozen=True)
     class Inputs:
@@ -500,14 +438,136 @@ class ExtractFaces(Stage):
             most_value=1,
         )  # fmt: skip
 
+        @property
+        def times(self) -> CropTimes:
+            """Where folders of crops have their times from."""
+            return CropTimes(self.videos, self.source_fps, self.first_frame)
+
     def weights_matter(self, clips: Sequence[Clip]) -> bool:
         return not are_crops(clips)
 
-    def run(self, inputs: Inputs, config: FacesConfig, context: Context) -> Result:
-        times = CropTimes(inputs.videos, inputs.source_fps, inputs.first_frame)
-        return Result.of(extract_faces(
-            context.cache, inputs.media, config, context.runtime, device=context.device, times=times, out=context.out
-        ))  # fmt: skip
+    def replayed(self, config: Mapping[str, Any], step: Mapping[str, Any]) -> FacesConfig:
+        if step["inputs"]["detector"]["name"] == _PRECROPPED:
+            raise UsageError(
+                "it was trained on folders of crops, which no recipe makes from media: "
+                "extract faces and embed, then predict from those features"
+            )
+        return FacesConfig.model_validate(config)
+
+    def run(self, inputs: Inputs, config: FacesConfig, context: Context) -> Outcome:
+        """Detect faces in media, take folders of crops as they are."""
+        if are_crops(inputs.media):
+            return _TakeCrops().run(inputs, config, context)
+        return super().run(inputs, config, context)
+
+    def resolve(self, inputs: Inputs, config: FacesConfig) -> Given:
+        if inputs.times != CropTimes():
+            raise UsageError(
+                "--videos, --source-fps and --first-frame give times to folders of crops; media have their own"
+            )
+        clips = {clip.id: clip for clip in inputs.media}
+        rules = {name: face_rule(clip.face) if clip.face else config.face for name, clip in clips.items()}
+        plugin = plugins.get("detectors", config.detector)
+        options = plugins.parse_options(plugin, config.option, config.detector)
+        weights = plugins.weights("detectors", config.detector, plugin, options, config.weights)
+        return Given(clips, rules, config, plugin, options, weights)
+
+    def called(self, given: Given) -> str:
+        return given.config.detector
+
+    def identity(self, given: Given) -> dict[str, Any]:
+        return {
+            "config": given.config.recipe(),
+            "detector": plugins.identity(given.config.detector, given.plugin, given.options),
+            "weights": given.weights.sha256,
+            "decoder": decoder_version(),
+        }
+
+    def sources(self, given: Given, digests: Digests) -> dict[str, str]:
+        return media_sources(given.clips.values(), digests)
+
+    def provenance(self, given: Given) -> dict[str, Any]:
+        return {**super().provenance(given), "weights": given.weights.about()}
+
+    def asked(self, given: Given, context: Context) -> dict[str, Any]:
+        return {} if context.device == "auto" else _numerics(context.device)
+
+    def recorded(self, given: Given, context: Context) -> dict[str, Any]:
+        return _numerics(resolve(context.device))
+
+    def compute(self, given: Given, missing: list[str], sink: Sink, context: Context) -> None:
+        """A row a sampled frame, valid = 0 where no face is; one face track a clip, one a face with `--face all`."""
+        sink.say(f"loading {given.config.detector}")
+        detector = plugins.instance(
+            "detectors", given.config.detector, given.plugin, given.options, given.weights, resolve(context.device)
+        )
+        extractor = _Extractor(detector, given.config, context.runtime, sink.folder)
+        extractor.run([given.clips[clip] for clip in missing], given.rules, sink)
+
+    def tell(self, given: Given, selected: Artifact, clips: Sequence[str]) -> Told:
+        return face_notices(selected, clips), {}
+
+
+@dataclass(frozen=True)
+class _Crops:
+    """Folders of crops by clip, where their times come from, and the numbers of frames that were met."""
+
+    clips: Mapping[str, Clip]
+    config: FacesConfig
+    times: CropTimes
+    about_times: Sequence[str]
+    numbers: FrameNumbers
+
+
+class _TakeCrops(_Tracks):
+    """Folders of crops as they are: no detector runs, and times come from videos or an assumed rate."""
+
+    def resolve(self, inputs: ExtractFaces.Inputs, config: FacesConfig) -> _Crops:
+        times, clips = inputs.times, {clip.id: clip for clip in inputs.media}
+        if (times.videos is None) == (times.source_fps is None):
+            raise UsageError(
+                "folders of crops carry no times: give --videos DIR (exact), or --source-fps RATE (assumed)"
+            )
+        if times.videos is not None and not times.videos.is_dir():
+            raise UsageError(f"--videos {no_folder(times.videos)}")
+        if times.source_fps is not None and not isinstance(times.source_fps, FrameRates):
+            frame_rates(times.source_fps, "--source-fps")
+        return _Crops(clips, config, times, times.notices(list(clips)), FrameNumbers(times.first_frame))
+
+    def called(self, given: _Crops) -> str:
+        return _PRECROPPED
+
+    def identity(self, given: _Crops) -> dict[str, Any]:
+        times = given.times
+        return {
+            "config": given.config.crop_recipe(),
+            "detector": {"name": _PRECROPPED},
+            "times": "videos" if times.assumed is None else {"source_fps": times.assumed},
+            "decoder": decoder_version(),
+            **({} if times.first_frame == 1 else {"first_frame": times.first_frame}),
+        }
+
+    def sources(self, given: _Crops, digests: Digests) -> dict[str, str]:
+        return crop_sources(given.clips.values(), digests, given.times)
+
+    def provenance(self, given: _Crops) -> dict[str, Any]:
+        return {**super().provenance(given), "times_assumed": given.times.source_fps is not None}
+
+    def title(self, given: _Crops) -> str:
+        return "take crops"
+
+    def compute(self, given: _Crops, missing: list[str], sink: Sink, context: Context) -> None:
+        for clip in missing:
+            try:
+                add_crops(given.clips[clip], given.config, given.config.crop_sampling, given.times, given.numbers, sink)
+            except ClipError as error:
+                sink.fail(clip, str(error))
+
+    def notices(self, given: _Crops) -> Sequence[str]:
+        return given.about_times
+
+    def tell(self, given: _Crops, selected: Artifact, clips: Sequence[str]) -> Told:
+        return (*face_notices(selected, clips, "a crop"), *given.numbers.notices()), {}
 
 
 STAGE = ExtractFaces

@@ -42,7 +42,7 @@ from affectkit.store.atomic import write_text
 from affectkit.store.kinds import wrong_kind
 from affectkit.tables import used_clips
 from affectkit.tables.labels import Labels
-from affectkit.tables.timeline import Pooling, check_pooling
+from affectkit.tables.pooling import Pooling, check_pooling
 from affectkit.tables.used_clips import Used
 from affectkit.tasks import Task
 from affectkit.types import ClipLabels
@@ -126,7 +126,7 @@ def check_upstream(artifact: Artifact, kind: str, network: str) -> None:
 
 def _along(source: AuxiliarySource, used: Used, task: Task, config: FinetuneConfig) -> Along:
     """A network with one score a clip learns from labels over time as one label a clip."""
-    known, clips = used_clips.along(source.features, source.labels, source.task, used)
+    known, clips = used_clips.auxiliary_clips(source.features, source.labels, source.task, used)
     own = source.task
     if task.level == "clip" and own.level == "time":
         from affectkit.learning.features import of_clip
@@ -205,7 +205,7 @@ def finetune(
     plugin = plugins.get("networks", config.network)
     options = plugins.parse_options(plugin, config.option, config.network)
     data = gather(upstream, labels, task, plugin.kind, config, splits, auxiliary, clips)
-    weights = plugin.weights(options, config.weights)
+    weights = plugins.weights("networks", config.network, plugin, options, config.weights)
     inputs: dict[str, Any] = {
         "stage": NAME,
         "version": VERSION,
@@ -231,7 +231,7 @@ def finetune(
     from affectkit.training.parallel import joined
 
     keep_memory()
-    network = plugin(options, task)
+    network = plugins.instance("networks", config.network, plugin, options, task)
     place = processes.device(resolve(device))
     precision.check(network.options.precision, place)  # before a state that was begun on a GPU is touched
     with joined(processes, resolve(place)) as world:

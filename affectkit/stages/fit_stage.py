@@ -40,24 +40,11 @@ Write = Callable[[Path], None]
 class FitStage(Stage):
     """A stage whose result depends on all clips at once: its artifact appears whole, under a digest of all it reads.
 
-    version: raised by hand when results change; file, shape: where the report lies, and what it must hold.
+    file, shape: where the report lies, and what it must hold.
     """
 
-    version: ClassVar[int]
     file: ClassVar[str]
     shape: ClassVar[type[Shape]]
-
-    def resolve(self, inputs: Any, config: Any) -> Any:
-        """What identity and computing need, checked as far as that costs nothing. Raises UsageError."""
-        raise NotImplementedError
-
-    def called(self, given: Any) -> str:
-        """The name before the fingerprint in the artifact's folder."""
-        raise NotImplementedError
-
-    def identity(self, given: Any) -> dict[str, Any]:
-        """What the fingerprint is made of, beside the stage's name and version."""
-        raise NotImplementedError
 
     def compute(self, given: Any) -> tuple[Report, Write]:
         """The report, and what writes all other files into the artifact's folder. Heavy imports are in here."""
@@ -66,14 +53,6 @@ class FitStage(Stage):
     def table(self, given: Any) -> Schema | None:
         """The columns of the artifact's table, where it has one."""
         return None
-
-    def upstream(self, given: Any) -> list[Path]:
-        """The artifacts that it is made from."""
-        return []
-
-    def provenance(self, given: Any) -> dict[str, Any]:
-        """What else is kept of how it was made."""
-        return {}
 
     def run(self, inputs: Any, config: Any, context: Context) -> Result:
         """Take the artifact where there is one and its report is whole, else make it."""

@@ -5,7 +5,7 @@ A feature sequence -> one row a window, with what each dimension does in it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -13,19 +13,19 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import Field, model_validator
 
-from affectkit.config import Config, Runtime
+from affectkit.config import Config
+from affectkit.digests import Digests
 from affectkit.errors import ClipError, unknown
 from affectkit.functionals import FUNCTIONALS, SETS, Functional, Summary, summaries
 from affectkit.stages.inputs import artifacts, clips
-from affectkit.stages.map_stage import Outcome, Sink, checked, entries_of, run
-from affectkit.stages.row_counts import row_notices, seen_in
-from affectkit.stages.stage import CLIPS_KEPT, Context, Result, Stage
-from affectkit.store import Artifact, Cache, Features, features_schema
+from affectkit.stages.map_stage import MapStage, Sink, Told, checked, chosen, entries_of
+from affectkit.stages.row_counts import counted, row_notices, seen_in
+from affectkit.stages.stage import Context
+from affectkit.store import Artifact, Features, Schema, features_schema
 from affectkit.store import features as column_of
-from affectkit.tables.ids import ClipChoice, choose
+from affectkit.tables.ids import ClipChoice
 from affectkit.types import FeatureSequence
 
-VERSION = 1
 _DEFAULT_SET = "fun"
 
 
@@ -72,64 +72,10 @@ class FunctionalsConfig(Config):
         return None if self.window == "clip" else self.hop or self.window / 2
 
 
-def functionals(
-    cache: Cache,
-    features: Artifact,
-    config: FunctionalsConfig,
-    runtime: Runtime,
-    *,
-    clips: Iterable[str] | None = None,
-    out: Path | None = None,
-) -> Outcome:
-    """Functionals of every clip of a feature artifact (or of some of its `clips`) over windows.
-
-    The dimensions of the first functional come first, then those of the second. A window without a valid row stays in
-    the table with valid = 0 and zeros. Where the input's dimensions have names, the result's are `mean <name>`, ...
-    """
-    given = column_of(features, config.column or "")
-    schema, column = features.schema, given.column
-    dim, named = schema.columns[column].shape[0], schema.names.get(column)
-    inputs = {
-        "stage": "functionals",
-        "version": VERSION,
-        "functionals": list(config.names),
-        "window": config.window,
-        "hop": config.step,
-        "column": column,
-        "dtype": config.dtype,
-        "upstream": features.stage.fingerprint,
-    }
-    names = {"values": [f"{functional} {name}" for functional in config.names for name in named]} if named else None
-    artifact = cache.create(
-        "functionals", _name(config.names), inputs, features_schema(dim * len(config.names), config.dtype, names),
-        upstream=[features.folder], out=out, extra={"config": config.model_dump(mode="json")},
-    )  # fmt: skip
-    chosen = list(clips) if clips is not None else features.clips
-
-    def compute(missing: list[str], sink: Sink) -> None:
-        for clip in missing:
-            if not checked(sink, clip, features):
-                continue
-            try:
-                _summarise(given.sequence(clip), config, sink)
-                sink.end(clip, status=features.status(clip))
-            except ClipError as error:
-                sink.fail(clip, str(error))
-
-    sources = {clip: features.digest(clip) for clip in chosen}
-    entries = entries_of(features, chosen)
-    what = f"functionals {artifact.stage.name}"
-    seen = seen_in([features])
-    return run(
-        artifact, sources, compute, runtime, what=what, unit="windows", entries=entries,
-        tell=lambda counts: row_notices(counts, seen),
-    )  # fmt: skip
-
-
-def _summarise(one: FeatureSequence, config: FunctionalsConfig, sink: Sink) -> None:
+def _summarise(rows: FeatureSequence, config: FunctionalsConfig, sink: Sink) -> None:
     try:
         for piece in summaries(
-            one.values, one.start, one.end, one.valid, config.names, config.window, config.step, np.float32
+            rows.values, rows.start, rows.end, rows.valid, config.names, config.window, config.step, np.float32
         ):
             sink.count(len(piece.start))
             sink.append(_rows(piece, config.dtype))
@@ -146,12 +92,16 @@ def _rows(piece: Summary, dtype: str) -> dict[str, Any]:
     return {"start": piece.start, "end": piece.end, "valid": piece.valid, "values": piece.values.astype(dtype)}
 
 
-def _name(names: tuple[Functional, ...]) -> str:
-    """The set's name, however it was asked for."""
-    return next((name for name, members in SETS.items() if members == names), "functionals")
+@dataclass(frozen=True)
+class Given:
+    """The features, and clips of them."""
+
+    features: Features
+    config: FunctionalsConfig
+    clips: Sequence[str]
 
 
-class SummariseFeatures(Stage):
+class SummariseFeatures(MapStage):
     """Summarise features over windows: means, deviations, extremes, fitted curves.
 
     Windows begin every hop; the last one ends with the clip. Slope and curvature are per second and per second
@@ -166,13 +116,12 @@ class SummariseFeatures(Stage):
     `affectkit functionals "$LAYERS:layer_07" --set sun-audio`
     """
 
-    name = "functionals"
+    name = folder = "functionals"
+    version = 1
     makes = "features"
     says = "functionals of {inputs} over windows"
     Config = FunctionalsConfig
     runtime = ("retry_failed",)
-    is_map = True
-    kept = CLIPS_KEPT
 
     @dataclass(frozen=True)
     class Inputs:
@@ -183,13 +132,68 @@ class SummariseFeatures(Stage):
         )
         clips: ClipChoice = clips()
 
-    def run(self, inputs: Inputs, config: FunctionalsConfig, context: Context) -> Result:
+    def dim(self, config: FunctionalsConfig, upstream: int) -> int:
+        return upstream * len(config.names)
+
+    def resolve(self, inputs: Inputs, config: FunctionalsConfig) -> Given:
         features = inputs.features if config.column is None else column_of(inputs.features.artifact, config.column)
         config = config.model_copy(update={"column": features.column})
-        chosen = choose(inputs.clips, features.clips)
-        return Result.of(functionals(
-            context.cache, features.artifact, config, context.runtime, clips=chosen, out=context.out
-        ))  # fmt: skip
+        return Given(features, config, chosen(inputs.clips, features))
+
+    def called(self, given: Given) -> str:
+        """The set's name, however it was asked for."""
+        names = given.config.names
+        return next((name for name, members in SETS.items() if members == names), "functionals")
+
+    def identity(self, given: Given) -> dict[str, Any]:
+        config = given.config
+        return {
+            "functionals": list(config.names),
+            "window": config.window,
+            "hop": config.step,
+            "column": given.features.column,
+            "dtype": config.dtype,
+            "upstream": given.features.artifact.stage.fingerprint,
+        }
+
+    def sources(self, given: Given, digests: Digests) -> dict[str, str]:
+        return {clip: given.features.digest(clip) for clip in given.clips}
+
+    def entries(self, given: Given) -> dict[str, dict[str, Any]]:
+        return entries_of(given.features.artifact, given.clips)
+
+    def table(self, given: Given, context: Context) -> Schema:
+        """The dimensions of the first functional come first, then those of the second. Where the input's dimensions
+        have names, the result's are `mean <name>`, ..."""
+        schema, column, config = given.features.artifact.schema, given.features.column, given.config
+        named = schema.names.get(column)
+        names = {"values": [f"{functional} {name}" for functional in config.names for name in named]} if named else None
+        return features_schema(self.dim(config, schema.columns[column].shape[0]), config.dtype, names)
+
+    def upstream(self, given: Given) -> list[Path]:
+        return [given.features.artifact.folder]
+
+    def title(self, given: Given) -> str:
+        return f"functionals {self.called(given)}"
+
+    def unit(self, given: Given) -> str:
+        return "windows"
+
+    def compute(self, given: Given, missing: list[str], sink: Sink, context: Context) -> None:
+        """A row a window; one without a valid row stays in the table with valid = 0 and zeros."""
+        artifact = given.features.artifact
+        for clip in missing:
+            if not checked(sink, clip, artifact):
+                continue
+            try:
+                _summarise(given.features.sequence(clip), given.config, sink)
+                sink.end(clip, status=artifact.status(clip))
+            except ClipError as error:
+                sink.fail(clip, str(error))
+
+    def tell(self, given: Given, selected: Artifact, clips: Sequence[str]) -> Told:
+        counts = counted(selected, clips)
+        return row_notices(counts, seen_in([given.features.artifact])), counts.as_dict()
 
 
 STAGE = SummariseFeatures

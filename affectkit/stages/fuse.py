@@ -26,13 +26,14 @@ from affectkit.stages.fusion_cautions import BEST_SINGLE, FUSED, Make, compare, 
 from affectkit.stages.gating import Gate, Gated
 from affectkit.stages.inputs import artifacts, labels, splits
 from affectkit.stages.reports import FusionShape
-from affectkit.stages.scoring import By, clusters
+from affectkit.stages.scoring import clusters
 from affectkit.stages.stage import Result, Table
 from affectkit.store import Schema, predictions_schema, write_table
 from affectkit.tables import predictions
 from affectkit.tables import timeline as rows
 from affectkit.tables.label_doubts import constant_targets, doubts
 from affectkit.tables.labels import Labels, identity, read
+from affectkit.tables.subjects import By
 from affectkit.tables.timeline import by_clip
 from affectkit.tasks import Task
 from affectkit.types import Bools, ClipLabels, Floats, Predictions
@@ -116,7 +117,7 @@ class Fuse(FitStage):
         task = tasks.get(config.task)
         plugin = plugins.get("fusers", config.method)
         options = plugins.parse_options(plugin, config.option, config.method)
-        make = partial(_make, plugin, options, task, config.gate)
+        make = partial(_make, config.method, options, task, config.gate)
         columns = _inputs(plugin)
         if (count := len(inputs.predictions)) < (1 if columns else 2):
             raise UsageError(f"fuse combines two or more prediction sets; {count} given")
@@ -256,9 +257,9 @@ def _observed(given: Sequence[Predictions], base: Predictions, scores: Floats) -
     return np.where(largest < 0, np.nan, largest)
 
 
-def _make(plugin: Any, options: Config, task: Task, gate: Gate) -> Gated:
+def _make(method: str, options: Config, task: Task, gate: Gate) -> Gated:
     """A fuser that is still to be fitted, for each fold."""
-    return Gated(plugin(options, task), task, gate)
+    return Gated(plugins.instance("fusers", method, plugins.get("fusers", method), options, task), task, gate)
 
 
 def _inputs(plugin: Any) -> tuple[str, ...]:
@@ -272,7 +273,7 @@ def _others(task: Task, config: FuseConfig) -> dict[str, Make]:
     found: dict[str, Make] = {}
     for name, method in others.items():
         plugin = plugins.get("fusers", method)
-        found[name] = partial(_make, plugin, plugins.parse_options(plugin, [], method), task, "none")
+        found[name] = partial(_make, method, plugins.parse_options(plugin, [], method), task, "none")
     return found
 
 

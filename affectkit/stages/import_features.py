@@ -6,33 +6,34 @@ Features that were made elsewhere, one file a clip -> an artifact like that of `
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from pydantic import Field
 
-from affectkit.config import Config, Runtime
+from affectkit.config import Config
+from affectkit.digests import Digests
 from affectkit.errors import ClipError, UsageError, listed, no_folder
 from affectkit.media import decoder_version, scan
 from affectkit.media.sampling import Rate
 from affectkit.stages.inputs import REQUIRED, clips, file
-from affectkit.stages.map_stage import Outcome, Sink, run
-from affectkit.stages.row_counts import row_notices
-from affectkit.stages.stage import CLIPS_KEPT, Context, Result, Stage
+from affectkit.stages.map_stage import MapStage, Sink, Told
+from affectkit.stages.row_counts import counted, row_notices
+from affectkit.stages.stage import Context
 from affectkit.stages.submit import display_intervals
-from affectkit.store import Cache, features_schema
-from affectkit.tables.feature_files import SUFFIXES, TIMES, FeatureFile, Layout, Style, read_features
+from affectkit.store import Artifact, Schema, features_schema
+from affectkit.tables.crop_times import CropTimes
+from affectkit.tables.crops import MOST_FRAMES
+from affectkit.tables.feature_files import SUFFIXES, TIMES, FeatureFile, FileLayout, Style, read_features
 from affectkit.tables.frame_numbers import FrameNumbers
 from affectkit.tables.frame_rates import frame_rates
 from affectkit.tables.ids import ClipChoice, choose
-from affectkit.tables.sources import CropTimes, clip_entries, media_sources, sound_sources
+from affectkit.tables.source_digests import clip_entries, media_sources, sound_sources
 from affectkit.tables.sources import sources as listed_sources
-from affectkit.tables.submissions import LONGEST_VIDEO
 from affectkit.types import Clip, Floats
 
-VERSION = 1
 _MOST_SHAPES = 16  # files that are read until two agree
 
 
@@ -59,9 +60,9 @@ class ImportConfig(Config):
     dtype: Literal["float32", "float16"] = Field("float32", description="how features are stored")
 
     @property
-    def layout(self) -> Layout:
+    def layout(self) -> FileLayout:
         """How a file is laid out."""
-        return Layout(self.style, self.valid, tuple(self.leave_out), self.array)
+        return FileLayout(self.style, self.valid, tuple(self.leave_out), self.array)
 
     def recorded(self, times: CropTimes) -> dict[str, Any]:
         """The fields as the fingerprint takes them: rates of a table enter clip by clip."""
@@ -93,61 +94,6 @@ class _Shape:
             named, usual = next(pair for pair in zip(one.names, self.names, strict=True) if pair[0] != pair[1])
             return f"column {named}, where {self.of} has {usual}"
         return None
-
-
-def import_features(
-    cache: Cache, source: Path, config: ImportConfig, runtime: Runtime, *,
-    videos: Path | None = None, clips: Sequence[str] | None = None, out: Path | None = None,
-) -> Outcome:  # fmt: skip
-    """Take over the files below a folder; a clip's id is its file's path without the suffix.
-
-    Rows with NaN are kept with valid = 0 and zeros. The first two files that agree say how many dimensions there are,
-    and what they are called. Raises UsageError where no file can be read.
-    """
-    _check(source, config, videos)
-    found = _files(source)
-    times = CropTimes(videos, None if config.fps is None else frame_rates(config.fps), config.first_frame)
-    notices = times.notices([clip.id for clip in found])
-    shape = _shape(found, config, times)
-    inputs = {
-        "stage": "import",
-        "version": VERSION,
-        "config": config.recorded(times),
-        "videos": decoder_version() if videos else None,
-        "dim": shape.dim,
-        "names": list(shape.names) if shape.names else None,
-    }
-    if times.are_given and shape.timed and config.style != "affwild2":
-        inputs["times"] = "by the numbers of frames"
-    schema = features_schema(shape.dim, config.dtype, {"values": list(shape.names)} if shape.names else None)
-    artifact = cache.create(
-        "import", config.name, inputs, schema, out=out,
-        extra={"config": config.model_dump(mode="json"), "source": str(source.resolve())},
-    )  # fmt: skip
-    chosen = [clip for clip in found if clips is None or clip.id in set(clips)]
-    by_id, taken = {clip.id: clip for clip in chosen}, Taken(FrameNumbers(config.first_frame))
-
-    def compute(missing: list[str], sink: Sink) -> None:
-        for name in missing:
-            try:
-                _take(by_id[name], config, shape, times, taken, sink)
-            except ClipError as error:
-                sink.fail(name, str(error))
-
-    digests = cache.digests(runtime.rehash)
-    joined = media_sources(_videos_of(chosen, times), digests) if videos else {}
-    sources = {clip: times.source_of(clip, one) for clip, one in sound_sources(chosen, digests, joined).items()}
-    entries = clip_entries(chosen)
-    done = run(
-        artifact, sources, compute, runtime, what=f"import {config.name}", unit="rows", entries=entries,
-        tell=lambda counts: row_notices(counts, "a number in every column"),
-    )  # fmt: skip
-    return replace(done, notices=(*done.notices, *notices, *taken.notices(shape.names)))
-
-
-def clips_below(source: Path) -> list[str]:
-    """The ids of the clips in a folder of feature files. Raises UsageError."""
-    return [clip.id for clip in _files(source)]
 
 
 def _check(source: Path, config: ImportConfig, videos: Path | None) -> None:
@@ -300,8 +246,8 @@ def _spread(one: FeatureFile, number: Floats, first_frame: int) -> FeatureFile:
         raise ClipError(f"frame is a whole number, {first_frame} or more")
     if len(np.unique(number)) < len(number):
         raise ClipError("two rows are of one frame (of two persons?)")
-    frames = int(min(number.max() - first_frame, LONGEST_VIDEO)) + 1
-    if frames > LONGEST_VIDEO or frames * one.values.shape[1] * 8 > _LARGEST:
+    frames = int(min(number.max() - first_frame, MOST_FRAMES)) + 1
+    if frames > MOST_FRAMES or frames * one.values.shape[1] * 8 > _LARGEST:
         raise ClipError(f"frame {number.max():g} is too high")
     places = number.astype(np.intp) - first_frame
     values = np.full((frames, one.values.shape[1]), np.nan)
@@ -379,7 +325,20 @@ class Taken:
         return found + self.numbers.notices()
 
 
-class ImportFeatures(Stage):
+@dataclass(frozen=True, repr=False)
+class Given:
+    """Files by clip, what they have in common, where their times come from, and what was met in them."""
+
+    source: Path
+    clips: Mapping[str, Clip]
+    config: ImportConfig
+    times: CropTimes
+    about_times: Sequence[str]
+    shape: _Shape
+    taken: Taken
+
+
+class ImportFeatures(MapStage):
     """Take over features that were made elsewhere, one file a clip.
 
     A CSV has a header; its columns start and end, or timestamp, say when its rows are, or with --videos or --fps the
@@ -395,13 +354,12 @@ class ImportFeatures(Stage):
     `affectkit import embeddings/ --style affwild2 --name mae --videos videos/`
     """
 
-    name = "import"
+    name = folder = "import"
+    version = 1
     makes = "features"
     says = "features of {name}"
     Config = ImportConfig
     runtime = ("workers", "rehash", "retry_failed")
-    is_map = True
-    kept = CLIPS_KEPT
 
     @dataclass(frozen=True)
     class Inputs:
@@ -414,11 +372,71 @@ class ImportFeatures(Stage):
         videos: Path | None = file("folder of the videos that give rows their times", kind="folder")
         clips: ClipChoice = clips()
 
-    def run(self, inputs: Inputs, config: ImportConfig, context: Context) -> Result:
-        chosen = choose(inputs.clips, clips_below(inputs.source)) if inputs.clips is not None else None
-        return Result.of(import_features(
-            context.cache, inputs.source, config, context.runtime, videos=inputs.videos, clips=chosen, out=context.out
-        ))  # fmt: skip
+    def replayed(self, config: Mapping[str, Any], step: Mapping[str, Any]) -> ImportConfig:
+        raise UsageError(
+            f"it was trained on imported features ({config['name']}), which no recipe makes from media: "
+            "import those of the new clips under the same name, then predict from them"
+        )
+
+    def resolve(self, inputs: Inputs, config: ImportConfig) -> Given:
+        """The first two files that agree say how many dimensions there are, and what they are called."""
+        _check(inputs.source, config, inputs.videos)
+        clips = {clip.id: clip for clip in _files(inputs.source)}
+        chosen = choose(inputs.clips, list(clips))
+        times = CropTimes(inputs.videos, None if config.fps is None else frame_rates(config.fps), config.first_frame)
+        notices = times.notices(list(clips))
+        shape = _shape(list(clips.values()), config, times)
+        if chosen is not None:
+            clips = {name: clips[name] for name in clips if name in set(chosen)}
+        return Given(inputs.source, clips, config, times, notices, shape, Taken(FrameNumbers(config.first_frame)))
+
+    def called(self, given: Given) -> str:
+        return given.config.name
+
+    def identity(self, given: Given) -> dict[str, Any]:
+        times, shape = given.times, given.shape
+        by_number = times.are_given and shape.timed and given.config.style != "affwild2"
+        return {
+            "config": given.config.recorded(times),
+            "videos": decoder_version() if times.videos else None,
+            "dim": shape.dim,
+            "names": list(shape.names) if shape.names else None,
+            **({"times": "by the numbers of frames"} if by_number else {}),
+        }
+
+    def sources(self, given: Given, digests: Digests) -> dict[str, str]:
+        clips, times = list(given.clips.values()), given.times
+        joined = media_sources(_videos_of(clips, times), digests) if times.videos else {}
+        return {clip: times.source_of(clip, digest) for clip, digest in sound_sources(clips, digests, joined).items()}
+
+    def entries(self, given: Given) -> dict[str, dict[str, Any]]:
+        return clip_entries(given.clips.values())
+
+    def table(self, given: Given, context: Context) -> Schema:
+        names = {"values": list(given.shape.names)} if given.shape.names else None
+        return features_schema(given.shape.dim, given.config.dtype, names)
+
+    def provenance(self, given: Given) -> dict[str, Any]:
+        return {**super().provenance(given), "source": str(given.source.resolve())}
+
+    def title(self, given: Given) -> str:
+        return f"import {given.config.name}"
+
+    def compute(self, given: Given, missing: list[str], sink: Sink, context: Context) -> None:
+        """Each file's rows; those with NaN are kept with valid = 0 and zeros."""
+        for name in missing:
+            try:
+                _take(given.clips[name], given.config, given.shape, given.times, given.taken, sink)
+            except ClipError as error:
+                sink.fail(name, str(error))
+
+    def notices(self, given: Given) -> Sequence[str]:
+        return given.about_times
+
+    def tell(self, given: Given, selected: Artifact, clips: Sequence[str]) -> Told:
+        counts = counted(selected, clips)
+        lines = row_notices(counts, "a number in every column")
+        return (*lines, *given.taken.notices(given.shape.names)), counts.as_dict()
 
 
 STAGE = ImportFeatures

@@ -10,27 +10,27 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from affectkit.config import Numerics, Runtime, fingerprint
+from affectkit.config import Numerics, fingerprint
 from affectkit.errors import UsageError
-from affectkit.stages.map_stage import pending
 from affectkit.store import Artifact
 
 Recorded = dict[str, Any]
 
 
 def table_of(
-    tables: Sequence[Artifact], sources: Mapping[str, str], runtime: Runtime, *, asked: Mapping[str, Any],
+    tables: Sequence[Artifact], clips: int, pending: Callable[[Artifact], Sequence[str]], *, asked: Mapping[str, Any],
     here: Callable[[], Recorded], create: Callable[[Recorded, str], Artifact], out: Path | None,
 ) -> tuple[Artifact, tuple[str, ...]]:  # fmt: skip
     """The table that a command's rows are in or go to, and what the user must know of the choice.
 
-    `tables` are those of the recipe that there are (`Cache.variants`); `asked` the numerics as far as they are known
+    `tables` are those of the recipe that there are (`Cache.variants`); `pending` says which of the command's `clips` a
+    table lacks; `asked` are the numerics as far as they are known
     without looking for a device, `here` all of them; `create` makes a table with them, under the name of the recipe
     and what is given after it. Raises UsageError where `out` names a table of other numerics by hand.
     """
     for table in tables:
-        if not pending(table, sources, runtime):
-            return table, _taken(table, asked) if sources else ()
+        if not pending(table):
+            return table, _taken(table, asked) if clips else ()
     if tables and tables[0].dry:
         return tables[0], ()
     numerics = here()
@@ -46,10 +46,9 @@ def table_of(
         )
     table = same or create(numerics, f"+{fingerprint(numerics)[:6]}")
     was, now = _both(tables[0], numerics)
-    count = len(pending(tables[0], sources, runtime))
     return table, (
-        f"{tables[0].folder} was made with {was} and lacks {count} of {len(sources)} clips: all of them are those of "
-        f"{table.folder}, with {now}",
+        f"{tables[0].folder} was made with {was} and lacks {len(pending(tables[0]))} of {clips} clips: all of them are "
+        f"those of {table.folder}, with {now}",
     )
 
 

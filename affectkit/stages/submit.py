@@ -20,15 +20,17 @@ from affectkit.errors import ClipError, UsageError, listed
 from affectkit.media import PacketIndex, scan
 from affectkit.media.sampling import Rate
 from affectkit.metrics import THRESHOLD
+from affectkit.moments import TICK, middles, nearest
 from affectkit.stages.inputs import REQUIRED, artifacts, file
 from affectkit.stages.stage import Context, Need, Result, Stage, Table
 from affectkit.store.atomic import explained
 from affectkit.tables import predictions as tables
-from affectkit.tables import submissions, timeline
+from affectkit.tables import submission_checks, submissions, timeline
+from affectkit.tables.crop_times import CropTimes
 from affectkit.tables.frame_rates import frame_rates
-from affectkit.tables.sources import CropTimes
-from affectkit.tables.submissions import Check, Format, Template, outside
-from affectkit.tables.timeline import SAME, by_clip, middles, nearest
+from affectkit.tables.submission_checks import Check
+from affectkit.tables.submissions import Format, Template, outside
+from affectkit.tables.timeline import by_clip, nearest_scores
 from affectkit.tasks import Task
 from affectkit.types import Bools, Clip, Floats, Predictions
 
@@ -101,7 +103,7 @@ def submit(
 
 def check(path: Path, template: Path, format: FormatName) -> Check:
     """What is wrong with a file made elsewhere. Raises UsageError where it or the template cannot be read."""
-    return submissions.check(path, submissions.read_template(template, submissions.FORMATS[format]))
+    return submission_checks.check(path, submissions.read_template(template, submissions.FORMATS[format]))
 
 
 def submitted(path: Path, format: FormatName, times: CropTimes | None = None) -> Predictions:
@@ -109,7 +111,7 @@ def submitted(path: Path, format: FormatName, times: CropTimes | None = None) ->
 
     `times`: where the intervals of frames come from. Raises UsageError for a file with anything wrong in it.
     """
-    rows, scores = submissions.read_submission(path, submissions.FORMATS[format])
+    rows, scores = submission_checks.read_submission(path, submissions.FORMATS[format])
     start: Floats = np.zeros(len(rows))
     end: Floats = np.full(len(rows), np.inf)
     if rows.format.frames:
@@ -193,7 +195,7 @@ def filled(
             f"{int(lacking.sum())} rows of the template are at times without a score, in clips {listed(clips)}: "
             "--missing hold takes the clip's nearest score in time"
         )
-    return nearest(scores, wanted, given)
+    return nearest_scores(scores, wanted, given)
 
 
 def within(
@@ -224,11 +226,9 @@ def read_at(wanted: Predictions, given: Predictions, scored: Bools) -> dict[str,
     for clip, here in by_clip(wanted).items():
         start, end = given.start[places[clip]], given.end[places[clip]]
         at, own_times = middles(wanted.start[here], wanted.end[here]), np.sort(middles(start, end))
-        last = len(own_times) - 1
-        near = np.searchsorted(own_times, at).clip(1, max(1, last))
-        gap = np.minimum(np.abs(at - own_times[near - 1]), np.abs(at - own_times[near.clip(0, last)]))
+        gap = np.abs(at - own_times[nearest(own_times, at)])
         far = (at < start.min()) | (at >= end.max())
-        own = (gap <= SAME) | ((last == 0) & ~far)
+        own = (gap <= TICK) | ((len(own_times) == 1) & ~far)
         between += int((~own & ~far & scored[here]).sum())
         beyond += int((~own & far & scored[here]).sum())
     counts: dict[str, Any] = {"rows_interpolated": between, "rows_beyond_predictions": beyond}

@@ -30,7 +30,7 @@ from affectkit.store.atomic import write_text
 from affectkit.store.kinds import TRAINED, wrong_kind
 from affectkit.tables import used_clips
 from affectkit.tables.labels import Labels
-from affectkit.tables.timeline import Pooling, align, check_pooling
+from affectkit.tables.pooling import Pooling, align, check_pooling
 from affectkit.tables.used_clips import Used, choose
 from affectkit.tasks import Task
 from affectkit.types import Bools, ClipLabels, FeatureSequence, Floats
@@ -108,7 +108,7 @@ def sequences(features: Sequence[Features], clip: str) -> tuple[FeatureSequence,
 
 
 def _auxiliary(source: AuxiliarySource, used: Used, config: TrainConfig) -> Auxiliary:
-    known, clips = used_clips.along(source.features, source.labels, source.task, used)
+    known, clips = used_clips.auxiliary_clips(source.features, source.labels, source.task, used)
     pooling = config.label_pooling if source.task.kind == "regression" else "midpoint"
     update = config.model_copy(update={"label_pooling": pooling})
     return Auxiliary(
@@ -292,7 +292,7 @@ def train(
         inputs["auxiliary"] = [[one.features.identity, one.task.model_dump(mode="json")] for one in auxiliary]
     if refit:
         inputs["refit"] = True
-    if getattr(plugin(options, task), "groups", False) and data.subjects:
+    if getattr(plugins.instance("heads", config.head, plugin, options, task), "groups", False) and data.subjects:
         inputs["subjects"] = data.subjects
     if config.smooth != "none":
         inputs["smoothing"] = {"kind": config.smooth, "half_width": config.half_width}
@@ -338,7 +338,8 @@ def load_heads(artifact: Artifact, task: Task, *, refitted: bool = False) -> lis
     folders = sorted(artifact.path.glob("seed_*"))
     if refitted:
         folders = [again if (again := folder / REFITTED).is_dir() else folder for folder in folders]
-    return [plugin.load(folder, task) for folder in folders]
+    name = artifact.stage.inputs["head"]["name"]
+    return [plugins.loaded("heads", name, plugin, folder, task) for folder in folders]
 
 
 def stored_task(report: Mapping[str, Any]) -> Task:
@@ -398,7 +399,7 @@ class Training:
 
     def _fit(self, seed: int, folder: Path) -> None:
         """Train one seed and write its folder; on Ctrl-C, its best so far."""
-        head = self.plugin(self.options, self.task)
+        head = plugins.instance("heads", self.config.head, self.plugin, self.options, self.task)
         what, seeds = f"train-head {self.config.head}, seed {seed}", self.config.seeds
         if seeds > 1:
             what += f" ({seed - self.config.seed + 1} of {seeds})"
@@ -452,7 +453,8 @@ class Training:
             report["smoothing"] = {"kind": self.config.smooth, "half_width": self.config.half_width, "val": {}}
         elif self.config.smooth != "none":
             bare = [replace(one, labels=None) for one in self.data.val]
-            heads = [self.plugin.load(folder / f"seed_{seed}", self.task) for seed in scores]
+            folders = [folder / f"seed_{seed}" for seed in scores]
+            heads = [plugins.loaded("heads", self.config.head, self.plugin, one, self.task) for one in folders]
             raw = [head.predict(bare, device=self.device) for head in heads]
             chosen = smooth.choose(self.task, self.data.val, raw, self.config.smooth, self.config.half_width)
             report["smoothing"] = chosen

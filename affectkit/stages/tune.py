@@ -190,7 +190,8 @@ def _fitter(plugin: type[Any], task: Task, data: Data, config: TrainConfig, devi
     """From options to the best validation score of a head with them."""
 
     def fit(options: Sequence[str], monitor: Monitor) -> float:
-        head = plugin(plugins.parse_options(plugin, [*config.option, *options], config.head), task)
+        chosen = plugins.parse_options(plugin, [*config.option, *options], config.head)
+        head = plugins.instance("heads", config.head, plugin, chosen, task)
         history = head.fit(
             data.train, data.val, seed=config.seed, device=resolve(device), monitor=monitor, auxiliary=data.auxiliary
         )

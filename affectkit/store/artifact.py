@@ -17,13 +17,13 @@ from affectkit.store.segment import ClipRows, Record
 from affectkit.store.selection import Selection, folder_of, is_selection, read_selection
 from affectkit.store.sidecars import STAGE_FILE, Failure, Stage, read_clip_table
 from affectkit.store.superseded import living
-from affectkit.store.table import Table, is_done, write_table
-from affectkit.types import FeatureSequence, without_face
+from affectkit.store.table import StoredTable, is_done, write_table
+from affectkit.types import FeatureSequence, is_face, without_face
 
 __all__ = ["STAGE_FILE", "Artifact", "Failure", "Stage", "open_artifact", "write_table"]
 
 
-class Artifact(Table):
+class Artifact(StoredTable):
     """An artifact that exists on disk. Reading is lazy and memory-mapped. A `dry` one is only looked at.
 
     `path` is what was opened, and what a command takes: the artifact's folder, or a selection of it, whose clips alone
@@ -154,7 +154,7 @@ class Artifact(Table):
         rows = self.rows
         index = {key[0]: rows[key] for key in self.selection.sources.items() if key in rows}
         if self.stage.stage == "faces":
-            index |= {key[0]: found for key, found in rows.items() if "#" in key[0] and key in self.selection}
+            index |= {key[0]: found for key, found in rows.items() if is_face(key[0]) and key in self.selection}
         if not self.dry:
             self._refuse_absent(self.selection)
         return index

@@ -40,7 +40,7 @@ class Cache:
     """Artifacts under one root: `--cache`, else $AFFECTKIT_CACHE, else `.affectkit/`.
 
     A `dry` cache only looks: a stage called with it raises `NotMade`, or says which clips are missing (see
-    `stages.map_stage.run`), or returns what is there. Nothing is written.
+    `MapStage.run`), or returns what is there. Nothing is written.
     """
 
     def __init__(self, root: Path | None = None, *, dry: bool = False) -> None:

@@ -27,13 +27,13 @@ from affectkit.store.selection import Key, Selection, selections
 from affectkit.store.sidecars import UNREADABLE, Failure, read_clip_table, read_failures, read_stage, write_failures
 from affectkit.store.superseded import living
 from affectkit.store.writing import PartWriter
-from affectkit.types import without_face
+from affectkit.types import face_id, without_face
 
 _SEGMENT = re.compile(r"data(?:\.([1-9][0-9]{0,8}))?\.h5")
 _PATIENCE = 30.0  # seconds in which segments may be merged under a reader again and again
 
 
-class Table:
+class StoredTable:
     """All rows of an artifact. A `dry` one is only looked at."""
 
     def __init__(self, folder: Path, *, dry: bool = False) -> None:
@@ -213,7 +213,7 @@ class Table:
 def is_done(key: Key, finished: Mapping[Key, object] | set[Key]) -> bool:
     """Whether a clip has rows: face 0 comes last where it has several."""
     clip, source = key
-    return key in finished or (f"{clip}#0", source) in finished
+    return key in finished or (face_id(clip, 0), source) in finished
 
 
 def write_table(folder: Path, schema: Schema, records: Iterable[tuple[str, str, Mapping[str, object]]]) -> None:

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from affectkit.errors import UsageError
 from affectkit.tables.csv_text import NOT_A_NUMBER, CsvText, read_text
-from affectkit.tables.ids import clip_id, split_name
+from affectkit.tables.ids import clip_id, of_width, split_name
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -76,16 +76,16 @@ class CsvTable:
 
     def words(self, column: str, parse: Callable[[str], str]) -> Words:
         """A text column through `parse`, distinct values sorted; a UsageError of `parse` gets its file and line."""
-        given = self.text[column]
+        words = self.text[column]
         parsed = []
-        for code, value in enumerate(given.values):
+        for code, value in enumerate(words.values):
             try:
                 parsed.append(parse(value))
             except UsageError as error:
-                raise self.error(given.row_of(code), str(error)) from None
+                raise self.error(words.row_of(code), str(error)) from None
         values = sorted(set(parsed))
         place = {value: code for code, value in enumerate(values)}
-        codes = np.array([place[value] for value in parsed], np.intp)[given.codes]
+        codes = np.array([place[value] for value in parsed], np.intp)[words.codes]
         return Words(codes, tuple(values))
 
     def clips(self) -> Words:
@@ -120,12 +120,12 @@ def read_table(
     ambiguous columns, a row with too many or too few cells, text where a number is needed.
     """
     source = read_text(path)
-    places = source.find(what, [*text, *numbers], frozenset(optional))
-    numeric = [places[name] for name in numbers if name in places]
-    wording = [places[name] for name in text if name in places]
+    columns = source.find(what, [*text, *numbers], frozenset(optional))
+    numeric = [columns[name] for name in numbers if name in columns]
+    wording = [columns[name] for name in text if name in columns]
     frame = parse(source, wording, numeric)
-    words = {name: _words(frame[str(places[name])]) for name in text if name in places}
-    values = {name: frame[str(places[name])].to_numpy(np.float64) for name in numbers if name in places}
+    words = {name: _words(frame[str(columns[name])]) for name in text if name in columns}
+    values = {name: frame[str(columns[name])].to_numpy(np.float64) for name in numbers if name in columns}
     keep = _filled(len(frame), words, values)
     # pandas passes over cells that are missing at the end of a line. In plain files, commas count the cells.
     commas = source.raw.count(b",", source.body)
@@ -214,17 +214,17 @@ class SmallTable:
     def place(self, *names: str) -> int | None:
         """The column called one of `names`, whatever the letter case, spaces and hyphens; None: there is none."""
         wanted = {plain(name) for name in names}
-        found = [place for place, name in enumerate(self.header) if plain(name) in wanted]
-        if len(found) > 1:
-            raise UsageError(f"{self.path}: {len(found)} columns are called {names[0]}; keep one")
-        return found[0] if found else None
+        columns = [column for column, name in enumerate(self.header) if plain(name) in wanted]
+        if len(columns) > 1:
+            raise UsageError(f"{self.path}: {len(columns)} columns are called {names[0]}; keep one")
+        return columns[0] if columns else None
 
     def needed(self, *names: str) -> int:
-        """The same; a UsageError where there is none."""
-        found = self.place(*names)
-        if found is None:
+        """The column called one of `names`, as `place` finds it. Raises UsageError where there is none."""
+        column = self.place(*names)
+        if column is None:
             raise UsageError(f"{self.path}: no column {' or '.join(names)} among {', '.join(self.header)}")
-        return found
+        return column
 
     def error(self, line: int, message: str) -> UsageError:
         """A `UsageError` that begins with file and line."""
@@ -232,31 +232,31 @@ class SmallTable:
 
     def ids(self, place: int, width: int = 0) -> list[str]:
         """[N] clip ids, each once: `[12345]` is 12345, and whole numbers have at least `width` digits."""
-        found: dict[str, int] = {}
+        lines: dict[str, int] = {}
         for line, cells in self.rows:
             try:
                 name = clip_id(bare(cells[place]))
             except UsageError as error:
                 raise self.error(line, str(error)) from None
-            name = name.zfill(width) if name.isdecimal() else name
-            first = found.setdefault(name, line)
+            name = of_width(name, width)
+            first = lines.setdefault(name, line)
             if first != line:
                 raise self.error(line, f"clip '{name}' is on line {first} already; keep one")
-        return list(found)
+        return list(lines)
 
     def splits(self, place: int) -> list[str]:
         """[N] split names."""
-        found = []
+        splits = []
         for line, cells in self.rows:
             try:
-                found.append(split_name(cells[place]))
+                splits.append(split_name(cells[place]))
             except UsageError as error:
                 raise self.error(line, str(error)) from None
-        return found
+        return splits
 
-    def numbers(self, places: Sequence[int]) -> list[list[float]]:
+    def numbers(self, columns: Sequence[int]) -> list[list[float]]:
         """[N,K] finite numbers; an empty cell is NaN."""
-        return [[self._number(line, place, cells[place].strip()) for place in places] for line, cells in self.rows]
+        return [[self._number(line, column, cells[column].strip()) for column in columns] for line, cells in self.rows]
 
     def _number(self, line: int, place: int, cell: str) -> float:
         if cell in NOT_A_NUMBER:
@@ -274,9 +274,7 @@ def read_small_table(path: Path) -> SmallTable:
     """Raises UsageError with file and line: not text, no header, too few or too many cells."""
     text = read_text(path)
     rows = []
-    for line, cells in text.records():
-        if not any(cell.strip() for cell in cells):
-            continue
+    for line, cells in text.rows():
         if len(cells) != len(text.header):
             raise UsageError(f"{path}:{line}: {len(cells)} cells under {len(text.header)} columns "
                              f"({', '.join(text.header)})")  # fmt: skip

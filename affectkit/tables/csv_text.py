@@ -23,6 +23,7 @@ NOT_A_NUMBER = [
 """Cells that read as an empty cell where a number is expected."""
 
 _BOM = b"\xef\xbb\xbf"
+_SURROGATE = re.compile("[\udc80-\udcff]")  # what a byte becomes that is not UTF-8
 
 
 @dataclass(frozen=True, repr=False)
@@ -42,8 +43,8 @@ class CsvText:
         twice = sorted({name for name in wanted if wanted.count(name) > 1})
         if twice:
             raise UsageError(f"a target may not be called {', '.join(twice)}: {what} use that column otherwise")
-        found = {name: place for name in wanted if (place := self._place(name)) is not None}
-        missing = [name for name in wanted if name not in found and name not in optional]
+        columns = {name: place for name in wanted if (place := self._place(name)) is not None}
+        missing = [name for name in wanted if name not in columns and name not in optional]
         if missing:
             needed = ", ".join(name for name in wanted if name not in optional)
             also = ", ".join(name for name in wanted if name in optional)
@@ -51,28 +52,41 @@ class CsvText:
                 f"{self.path}: no column {', '.join(missing)} among {', '.join(self.header)}{self._hint()}; "
                 f"{what} need {needed} (optional: {also or 'none'})"
             )
-        if {"start", "end"} <= set(wanted) and ("start" in found) != ("end" in found):
+        if {"start", "end"} <= set(wanted) and ("start" in columns) != ("end" in columns):
             raise UsageError(f"{self.path}: start and end come together (or neither, for whole clips)")
-        return found
+        return columns
 
     def records(self) -> Iterator[tuple[int, list[str]]]:
-        """(line, cells) of every record below the header, blank ones too. Slow: only for messages.
+        """(line, cells) of every record below the header, blank ones too. Slower than pandas.
 
         Raises UsageError for text that is not UTF-8 and for unbalanced quotes.
         """
-        file = io.BytesIO(self.raw)
-        file.seek(self.body)
-        text = io.TextIOWrapper(file, encoding="utf-8", errors="surrogateescape", newline="")
-        reader = csv.reader(text, skipinitialspace=True, strict=True)
+        text = self.raw[self.body :].decode(errors="surrogateescape")
+        is_damaged = _SURROGATE.search(text) is not None
+        reader = csv.reader(io.StringIO(text, newline=""), skipinitialspace=True, strict=True)
         line = self.body_line
         try:
             for cells in reader:
-                if any("\udc80" <= character <= "\udcff" for character in "".join(cells)):
+                if is_damaged and _SURROGATE.search("".join(cells)):
                     raise UsageError(f"{self.path}:{line}: not UTF-8 text; save the table as UTF-8")
                 yield line, cells
                 line = self.body_line + reader.line_num
         except csv.Error as error:
             raise UsageError(f"{self.path}:{line}: {error} (quotes do not match?)") from None
+
+    def rows(self) -> Iterator[tuple[int, list[str]]]:
+        """(line, cells) of every record that is not blank. Raises UsageError as `records` does."""
+        return ((line, cells) for line, cells in self.records() if any(cell.strip() for cell in cells))
+
+    @property
+    def has_mark(self) -> bool:
+        """Whether the file begins with a byte-order mark."""
+        return self.raw.startswith(_BOM)
+
+    @property
+    def header_line(self) -> str:
+        """The header as it is written, without a byte-order mark and the end of the line."""
+        return self.raw[: self.body].removeprefix(_BOM).decode().rstrip("\r\n").splitlines()[-1]
 
     def line(self, record: int) -> int:
         """The line that a record begins on, counted from 1."""
@@ -96,11 +110,11 @@ class CsvText:
                 raise UsageError(f"{where}: {', '.join(self.header[place] for place in (*words, *numbers))} are empty")
 
     def _place(self, name: str) -> int | None:
-        exact = [place for place, given in enumerate(self.header) if given == name]
-        places = exact or [place for place, given in enumerate(self.header) if given.casefold() == name.casefold()]
-        if len(places) > 1:
-            raise UsageError(f"{self.path}: {len(places)} columns are called {name}; keep one")
-        return places[0] if places else None
+        exact = [place for place, title in enumerate(self.header) if title == name]
+        alike = exact or [place for place, title in enumerate(self.header) if title.casefold() == name.casefold()]
+        if len(alike) > 1:
+            raise UsageError(f"{self.path}: {len(alike)} columns are called {name}; keep one")
+        return alike[0] if alike else None
 
     def _hint(self) -> str:
         """What to say when the columns do not fit because the file is separated by something else."""
@@ -132,7 +146,7 @@ def _bytes(path: Path) -> bytes:
             size += len(block)
             ends = [place for mark in (b"\n", b"\r") if (place := block.find(mark)) >= 0]
             if begun + min(ends, default=len(block)) > LONGEST_LINE:
-                line = 1 + sum(one.count(b"\n") or one.count(b"\r") for one in blocks)
+                line = 1 + sum(earlier.count(b"\n") or earlier.count(b"\r") for earlier in blocks)
                 raise UsageError(f"{path}:{line}: a line of more than {LONGEST_LINE >> 20} MiB; a CSV table is needed")
             if size > LARGEST_FILE:
                 raise UsageError(f"{path} is larger than {LARGEST_FILE >> 30} GiB, too large for a CSV table")

@@ -40,7 +40,7 @@ Style = Literal["clips", "muse", "affwild2"]
 
 
 @dataclass(frozen=True)
-class Layout:
+class FileLayout:
     """How files are laid out: `valid` names the column of rows that count, `leave_out` columns that are no features,
     `array` the features among several arrays of one file."""
 
@@ -63,11 +63,11 @@ class FeatureFile:
     @property
     def timed(self) -> tuple[str, ...]:
         """Its columns of times, those that number frames aside; none where nothing says when a row begins."""
-        found = tuple(name for name in ("start", "end", "timestamp") if name in self.beside)
-        return found if found != ("end",) else ()
+        columns = tuple(name for name in ("start", "end", "timestamp") if name in self.beside)
+        return columns if columns != ("end",) else ()
 
 
-def read_features(path: Path, layout: Layout) -> FeatureFile:
+def read_features(path: Path, layout: FileLayout) -> FeatureFile:
     """Read one clip's file. Raises ClipError with the cause."""
     try:
         if path.suffix.lower() == ".csv":
@@ -84,12 +84,12 @@ def read_features(path: Path, layout: Layout) -> FeatureFile:
         raise ClipError(f"{path.name} is damaged, or no {path.suffix} file: {cause[:200]}") from None
 
 
-def _csv(path: Path, layout: Layout) -> FeatureFile:
+def _csv(path: Path, layout: FileLayout) -> FeatureFile:
     source = read_text(path)
-    beside, places, unnamed = _roles(source.header, layout)
-    if not places:
+    beside, features, unnamed = _roles(source.header, layout)
+    if not features:
         raise ClipError(f"{path.name} has no feature columns among {', '.join(source.header)[:200]}")
-    used = sorted([*places, *beside.values()])
+    used = sorted([*features, *beside.values()])
     frame = parse(source, [], used)
     _check_cells(source, len(frame), used)
     cells = frame[[str(place) for place in used]].to_numpy(np.float64)
@@ -97,14 +97,14 @@ def _csv(path: Path, layout: Layout) -> FeatureFile:
     if set(beside) & set(TIMES):
         cells = cells[~np.isnan(cells).all(axis=1)]  # blank lines; without times, a line is a row all the same
     return FeatureFile(
-        cells[:, [column[place] for place in places]],
-        tuple(source.header[place] for place in places),
+        cells[:, [column[place] for place in features]],
+        tuple(source.header[place] for place in features),
         {name: cells[:, column[place]] for name, place in beside.items()},
         unnamed,
     )
 
 
-def _roles(header: tuple[str, ...], layout: Layout) -> tuple[dict[str, int], list[int], tuple[str, ...]]:
+def _roles(header: tuple[str, ...], layout: FileLayout) -> tuple[dict[str, int], list[int], tuple[str, ...]]:
     """Places of the columns beside the features, by what they are, places of the features, and the names of those that
     have none: a number of the row, as pandas writes it."""
     unnamed = [place for place, name in enumerate(header) if _UNNAMED.fullmatch(name)]
@@ -130,10 +130,10 @@ def _check_cells(source: CsvText, rows: int, used: list[int]) -> None:
         source.check([], used)
 
 
-def _of_arrays(arrays: dict[str, Any], layout: Layout) -> FeatureFile:
+def _of_arrays(arrays: dict[str, Any], layout: FileLayout) -> FeatureFile:
     beside_names = {*TIMES, layout.valid} - set(layout.leave_out)
-    arrays = {name: one for name, one in arrays.items() if name not in layout.leave_out}
-    tables = [name for name, one in arrays.items() if name not in beside_names and one.ndim]  # a number is no table
+    arrays = {name: array for name, array in arrays.items() if name not in layout.leave_out}
+    tables = [name for name, array in arrays.items() if name not in beside_names and array.ndim]  # a number is no table
     wanted = layout.array or ("values" if "values" in tables else tables[0] if len(tables) == 1 else None)
     if wanted is None or wanted not in arrays:
         raise ClipError(
@@ -174,11 +174,11 @@ def _npz(path: Path) -> dict[str, Any]:
                     f"{path.name} declares {declared} bytes in {len(members)} arrays, and is {size}: refused; at most "
                     f"{MAX_RATIO} times its size and {_MOST_ARRAYS} arrays are read (np.savez does not compress)"
                 )
-            found = {}
+            arrays = {}
             for member in members:
                 with archive.open(member) as file:
-                    found[member.filename.removesuffix(".npy")] = _npy(file, member.file_size, member.filename)
-            return found
+                    arrays[member.filename.removesuffix(".npy")] = _npy(file, member.file_size, member.filename)
+            return arrays
     except (zipfile.BadZipFile, EOFError, RuntimeError, NotImplementedError) as error:
         raise ClipError(f"{path.name} is no .npz file: {error}") from None
 
@@ -213,7 +213,7 @@ def _torch_arrays(loaded: Any) -> dict[str, Any]:
     import torch
 
     named = loaded if isinstance(loaded, dict) else {"values": loaded}
-    return {str(name): _of_tensor(name, one) for name, one in named.items() if isinstance(one, torch.Tensor)}
+    return {str(name): _of_tensor(name, value) for name, value in named.items() if isinstance(value, torch.Tensor)}
 
 
 def _of_tensor(name: object, tensor: Any) -> Any:

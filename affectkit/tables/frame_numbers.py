@@ -6,13 +6,6 @@ from dataclasses import dataclass, field
 
 from affectkit.errors import ClipError, listed
 
-FIRST_FRAME_HELP = "the number of the first frame, where frames are numbered: 1 or 0"
-
-
-def numbered_from_zero(first_frame: int) -> ClipError:
-    """What is wrong with a clip that has a frame 0 where counting begins at 1."""
-    return ClipError(f"there is a frame 0, and frames are counted from {first_frame}: give --first-frame 0")
-
 
 @dataclass(repr=False)
 class FrameNumbers:
@@ -27,7 +20,7 @@ class FrameNumbers:
     def zero(self, clip: str) -> ClipError:
         """Note a clip that has a frame 0 where counting begins at 1; what it fails with."""
         self.from_zero.append(clip)
-        return numbered_from_zero(self.first_frame)
+        return ClipError(f"there is a frame 0, and frames are counted from {self.first_frame}: give --first-frame 0")
 
     def add(self, clip: str, lowest: int, highest: int, frames: int) -> None:
         """Note the lowest and highest number of a clip, and the frames of its video."""
@@ -40,20 +33,20 @@ class FrameNumbers:
 
     def notices(self) -> list[str]:
         """What speaks for another first number than the one that was taken."""
-        found = []
+        lines = []
         if self.from_zero:
-            found.append(
+            lines.append(
                 f"clips with a frame 0, which failed: {listed(self.from_zero)}; if all are numbered from 0, the others "
                 "are one frame late: give --first-frame 0"
             )
         if self.late:
-            found.append(
+            lines.append(
                 f"frames numbered up to the number of the video's frames, where counting begins at 0: "
                 f"{listed(self.late, 'clips')}; if they are counted from 1, all are one frame early: --first-frame 1"
             )
         if self.early and len(self.early) == self.clips:
-            found.append(
+            lines.append(
                 f"the highest frame number is one below the number of the video's frames in all of "
                 f"{listed(self.early, 'clips')}; if frames are counted from 0, give --first-frame 0"
             )
-        return found
+        return lines

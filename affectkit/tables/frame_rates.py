@@ -11,11 +11,11 @@ import numpy as np
 
 from affectkit.errors import ClipError, UsageError, listed
 from affectkit.tables.csv import read_table
+from affectkit.tables.media_names import video_names
 from affectkit.types import without_face
 
 HIGHEST_RATE = 1000.0
 _ACCEPTED = f"above 0 and {HIGHEST_RATE:g} at most is accepted"
-_PERSONS = ("_left", "_right")
 
 
 @dataclass(frozen=True, repr=False)
@@ -34,9 +34,7 @@ class FrameRates:
     def named(self, clip: str) -> str | None:
         """The table's name of a clip: its id, without the number of a face, else without Aff-Wild2's `_left` or
         `_right`; None where it has none of these."""
-        name = without_face(clip)
-        names = [clip, name, *(name.removesuffix(person) for person in _PERSONS if name.endswith(person))]
-        return next((one for one in names if one in self.by_clip), None)
+        return next((name for name in (clip, *video_names(without_face(clip))) if name in self.by_clip), None)
 
     def of(self, clip: str) -> float:
         """A clip's rate. Raises ClipError where the table has none."""
@@ -61,13 +59,13 @@ class FrameRates:
 Rates = float | FrameRates
 
 
-def frame_rates(given: float | str | Path, option: str = "--fps") -> Rates:
+def frame_rates(fps: float | str | Path, option: str = "--fps") -> Rates:
     """A rate, or the table of a path: columns `clip` and `fps`, a row a clip. Raises UsageError, which names the
     `option`, for anything else."""
     try:
-        rate = float(str(given))
+        rate = float(str(fps))
     except ValueError:
-        return _read(Path(str(given)), option)
+        return _read(Path(str(fps)), option)
     if not 0 < rate <= HIGHEST_RATE:
         raise UsageError(f"{option} {rate:g} is not a rate: {_ACCEPTED}, or a table clip,fps")
     return rate

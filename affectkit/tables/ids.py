@@ -45,6 +45,15 @@ def clip_id(text: str) -> str:
     return name
 
 
+def of_width(name: str, digits: int) -> str:
+    """An id that is a whole number with at least so many digits; any other as it is.
+
+    >>> of_width("7", 3), of_width("7a", 3), of_width("7²", 3)
+    ('007', '7a', '7²')
+    """
+    return name.zfill(digits) if name.isdecimal() else name
+
+
 def split_name(text: str) -> str:
     """train, val or test, in any case and by its usual other names (valid, validation, dev, devel, development).
 

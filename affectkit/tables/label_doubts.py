@@ -70,7 +70,7 @@ milliseconds? (labels are in seconds from the start of a clip)']
 def value_doubts(task: Task, labels: Mapping[str, ClipLabels], *, far: bool = False) -> list[str]:
     """A line where values lie outside the task's range (with `far`: at more than four times its ends, or on a scale
     without negative numbers), all in one half of it, or classes seem numbered from 1."""
-    parts = [one.values for one in labels.values() if len(one)]
+    parts = [of_clip.values for of_clip in labels.values() if len(of_clip)]
     if not parts:
         return []
     values = np.concatenate(parts)
@@ -114,19 +114,19 @@ def constant_targets(task: Task, truth: Floats) -> tuple[str, ...]:
 
 def _reach(labels: Mapping[str, ClipLabels], ends: Mapping[str, float]) -> _Reach | None:
     """Of the clips with labels in time; None where there is none."""
-    found, rows, beyond, whole = [], 0, 0, True
-    for clip, one in labels.items():
+    reaches, rows, beyond, whole = [], 0, 0, True
+    for clip, of_clip in labels.items():
         end = ends.get(clip, np.nan)
-        timed: Bools = np.isfinite(one.end)
+        timed: Bools = np.isfinite(of_clip.end)
         if not (np.isfinite(end) and end > 0 and timed.any()):
             continue
-        start = one.start[timed]
+        start = of_clip.start[timed]
         rows, beyond = rows + len(start), beyond + int((start >= end).sum())
         whole = whole and bool((start == np.floor(start)).all())
-        found.append((end, float(start.min()), float(one.end[timed].max())))
-    if not found:
+        reaches.append((end, float(start.min()), float(of_clip.end[timed].max())))
+    if not reaches:
         return None
-    at = np.array(found)
+    at = np.array(reaches)
     return _Reach(at[:, 0], at[:, 1], at[:, 2], rows, beyond, whole)
 
 

@@ -12,7 +12,18 @@ from pathlib import Path
 from affectkit.errors import UsageError
 from affectkit.tables.ids import LONGEST_ID, clip_id
 
+PERSONS = {"_left": "left", "_right": "right"}
+"""What Aff-Wild2 puts behind a video's name for the second person in it, and the face rule that it means."""
 _SHORT = 200  # bytes that are kept of a name that is too long
+
+
+def video_names(clip: str) -> list[str]:
+    """The names of videos that a clip may be in: its own, then that without Aff-Wild2's `_left` or `_right`.
+
+    >>> video_names("day1/anna_left")
+    ['day1/anna_left', 'day1/anna']
+    """
+    return [clip, *(clip.removesuffix(suffix) for suffix in PERSONS if clip.endswith(suffix))]
 
 
 def file_named(root: Path, name: str, suffixes: Collection[str]) -> Path | None:
@@ -22,13 +33,13 @@ def file_named(root: Path, name: str, suffixes: Collection[str]) -> Path | None:
     folders = [root]
     for part in above:
         folders = [
-            folder / one for folder in folders for one in _listed(folder).get(part, ()) if (folder / one).is_dir()
+            folder / entry for folder in folders for entry in _listed(folder).get(part, ()) if (folder / entry).is_dir()
         ]
     files = [
-        (Path(one).suffix.lower(), folder / one)
+        (Path(entry).suffix.lower(), folder / entry)
         for folder in folders
         for suffix in suffixes
-        for one in _listed(folder).get(f"{last}{suffix}", ())
+        for entry in _listed(folder).get(f"{last}{suffix}", ())
     ]
     return next((path for _, path in sorted(files) if path.is_file()), None)
 
@@ -45,7 +56,7 @@ def id_of(name: str) -> str:
     except UsageError:
         pass
     normal = unicodedata.normalize("NFC", name.strip())
-    plain = "".join(one if _is_plain(one) else _escaped(one) for one in normal)
+    plain = "".join(character if _is_plain(character) else _escaped(character) for character in normal)
     if len(plain.encode()) > LONGEST_ID:
         begin = plain.encode()[:_SHORT].decode(errors="ignore")
         plain = f"{begin}~{sha256(os.fsencode(name)).hexdigest()[:16]}"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -12,16 +11,17 @@ from typing import Any
 
 import numpy as np
 
-from affectkit.digests import sha256_file
+from affectkit.digests import sha256_file, sha256_lines
 from affectkit.errors import UsageError
 from affectkit.store import Artifact, is_artifact, open_artifact
 from affectkit.store.kinds import PREDICTIONS, wrong_kind
 from affectkit.tables.csv import CsvTable, read_table
 from affectkit.tables.ids import split_name
-from affectkit.tables.splits import read_splits
-from affectkit.tables.timeline import Pooling, align, by_clip
+from affectkit.tables.pooling import Pooling, align
+from affectkit.tables.splits import split_in, split_table
+from affectkit.tables.timeline import by_clip
 from affectkit.tasks import Task
-from affectkit.types import ClipLabels, Floats, Predictions, without_face
+from affectkit.types import ClipLabels, Floats, Predictions
 
 _ROUNDED = 0.05
 
@@ -66,34 +66,6 @@ def read_predictions(path: Path, task: Task) -> Predictions:
     return Predictions(clip[order], start[order], end[order], scores[order], task.targets, split[order], share[order])
 
 
-def write_predictions(predictions: Predictions, path: Path) -> None:
-    """Write predictions as CSV, whole or not at all, numbers with all their digits.
-
-    Times are left out if every row is for a whole clip, the split if no row has one, what was observed if that is not
-    known of any. Raises UsageError if the file
-    cannot be written.
-    """
-    import pandas as pd
-
-    columns: dict[str, object] = {"clip": predictions.clip}
-    if (predictions.start != 0).any() or np.isfinite(predictions.end).any():
-        columns |= {"start": predictions.start, "end": np.where(np.isfinite(predictions.end), predictions.end, np.nan)}
-    if (predictions.split != "").any():
-        columns["split"] = predictions.split
-    columns |= {name: predictions.scores[:, place] for place, name in enumerate(predictions.columns)}
-    if np.isfinite(predictions.observed).any():
-        columns["observed"] = predictions.observed
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        pd.DataFrame(columns).to_csv(part, index=False, lineterminator="\n")
-        part.replace(path)
-    except OSError as error:
-        raise UsageError(f"cannot write {path}: {error.strerror or error}") from None
-    finally:
-        with suppress(OSError):
-            part.unlink()
-
-
 def _is_valid(text: str) -> str:
     """0 or 1; an empty cell is 1. Raises UsageError."""
     word = {"": "1", "true": "1", "1.0": "1", "false": "0", "0.0": "0"}.get(text.lower(), text)
@@ -104,12 +76,12 @@ def _is_valid(text: str) -> str:
 
 def _shares(table: CsvTable) -> Floats:
     """The column `observed`; NaN without it. Raises UsageError."""
-    given = table.numbers.get("observed", np.full(len(table), np.nan))
-    if (bad := (given < 0) | (given > 1)).any():
+    shares = table.numbers.get("observed", np.full(len(table), np.nan))
+    if (bad := (shares < 0) | (shares > 1)).any():
         row = int(np.argmax(bad))
-        raise table.error(row, f"observed is {given[row]:g}, needed is a share from 0 to 1: rename the column if it "
+        raise table.error(row, f"observed is {shares[row]:g}, needed is a share from 0 to 1: rename the column if it "
                                "says something else")  # fmt: skip
-    return given
+    return shares
 
 
 def _check_scores(table: CsvTable, task: Task, scores: Floats) -> None:
@@ -119,7 +91,7 @@ def _check_scores(table: CsvTable, task: Task, scores: Floats) -> None:
         bad |= (scores < 0) | (scores > 1)
         needed = "a probability from 0 to 1 (scores before softmax or sigmoid are not)"
     if bad.any():
-        row, column = (int(place) for place in np.argwhere(bad)[0])
+        row, column = np.argwhere(bad)[0].tolist()
         raise table.error(row, f"{task.targets[column]} is {scores[row, column]:g}, needed is {needed}")
     if task.kind == "multiclass":
         total = scores.sum(axis=1)
@@ -171,7 +143,7 @@ def identity(path: Path) -> str:
         except OSError as error:
             raise UsageError(f"cannot read {path}: {error.strerror or error}") from None
     artifact = open_artifact(path)
-    return _hashed([artifact.stage.fingerprint, *(f"{clip} {artifact.digest(clip)}" for clip in artifact.clips)])
+    return sha256_lines([artifact.stage.fingerprint, *(f"{clip} {artifact.digest(clip)}" for clip in artifact.clips)])
 
 
 def records(predictions: Predictions) -> Iterator[tuple[str, str, dict[str, Any]]]:
@@ -191,11 +163,11 @@ def records(predictions: Predictions) -> Iterator[tuple[str, str, dict[str, Any]
 
 def ends(sets: Sequence[Predictions]) -> dict[str, float]:
     """When each clip's rows end (s), in any of the sets."""
-    found: dict[str, float] = {}
-    for one in sets:
-        for clip, rows in by_clip(one).items():
-            found[clip] = max(found.get(clip, 0.0), float(one.end[rows].max()))
-    return found
+    ends_by_clip: dict[str, float] = {}
+    for predictions in sets:
+        for clip, rows in by_clip(predictions).items():
+            ends_by_clip[clip] = max(ends_by_clip.get(clip, 0.0), float(predictions.end[rows].max()))
+    return ends_by_clip
 
 
 def truth(
@@ -212,8 +184,8 @@ def truth(
 
 
 def with_splits(predictions: Predictions, labels: Mapping[str, ClipLabels], splits: Path | None) -> Predictions:
-    """The same predictions with the split of each clip by the first table that names any, as in training: the splits
-    file, the labels, else what the predictions say themselves."""
+    """Predictions with the split of each clip by the first table that names any, as in training: the splits file, the
+    labels, else what the predictions say themselves."""
     table = split_table(labels, splits)
     if not table:
         return predictions
@@ -221,26 +193,12 @@ def with_splits(predictions: Predictions, labels: Mapping[str, ClipLabels], spli
     return replace(predictions, split=split)
 
 
-def split_table(labels: Mapping[str, ClipLabels], splits: Path | None) -> dict[str, str]:
-    """The splits of a file, else those that the labels give."""
-    return read_splits(splits) if splits else {clip: entry.split for clip, entry in labels.items() if entry.split}
-
-
-def split_in(table: Mapping[str, str], clip: str) -> str:
-    """A clip's split; a face `name#1` is in the split of `name` unless listed itself."""
-    return table.get(clip) or table.get(without_face(clip)) or ""
-
-
 def _joined(parts: list[tuple[str, dict[str, Any]]], name: str) -> Floats:
     return np.concatenate([record[name] for _, record in parts]) if parts else np.zeros(0)
 
 
-def _hashed(texts: list[str]) -> str:
-    return sha256("\n".join(texts).encode()).hexdigest()
-
-
 def artifact_paths(paths: Sequence[Path]) -> list[Path]:
-    """Those of the prediction sets that are artifacts, for the upstream record."""
+    """The paths of prediction sets that are artifacts, for the upstream record."""
     return [Artifact(path).path for path in paths if _names_artifact(path)]
 
 

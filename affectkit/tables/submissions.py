@@ -1,15 +1,11 @@
-"""What a challenge's file looks like: its header, the names of its rows, and the cells of one.
+"""The files that challenges take: their header, the names of their rows, and the cells of one.
 
-Aff-Wild2, as the ABAW challenges take it: one row a frame, `video/00001.jpg` first.
-
+Aff-Wild2, as the ABAW challenges take it: one row a frame, `video/00001.jpg` first;
 `video_left` and `video_right` are two persons of one video.
 """
 
 from __future__ import annotations
 
-import csv
-import io
-import math
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -24,19 +20,18 @@ from affectkit.errors import UsageError, listed
 from affectkit.metrics import THRESHOLD
 from affectkit.store.atomic import atomically, explained
 from affectkit.store.upkeep import remove_dead
+from affectkit.tables.crops import MOST_FRAMES
 from affectkit.tables.csv_text import CsvText, read_text
 from affectkit.tables.ids import clip_id
 from affectkit.tasks import Task
 from affectkit.types import Bools, Floats
 
 Cells = Literal["values", "class", "labels"]
-LONGEST_VIDEO = 10_000_000
-"""Frames; the same limit as for folders of crops."""
 
 _FRAME = re.compile(r"(.+)/([0-9]{1,12})\.(?:jpg|jpeg|png)", re.IGNORECASE)
 
 
-class Place(NamedTuple):
+class RowName(NamedTuple):
     """What a row is about: a clip, and a frame of it counted from 1 (0: the whole clip)."""
 
     clip: str
@@ -55,7 +50,7 @@ class Format:
     name: str
     task_name: str
     key: str
-    place: Callable[[str], Place | None]
+    place: Callable[[str], RowName | None]
     example: str
     cells: Cells
     frames: bool = True
@@ -83,46 +78,41 @@ class Format:
         return 2 if self.cells == "class" else 1 + len(self.columns)
 
 
-def frame_of(name: str) -> Place | None:
+def frame_of(name: str) -> RowName | None:
     """The frame that `video/00001.jpg` names; the first one is 1.
 
     >>> frame_of("day1/anna_left/00012.jpg")
-    Place(clip='day1/anna_left', frame=12)
+    RowName(clip='day1/anna_left', frame=12)
     >>> frame_of("anna/00000.jpg") is None
     True
     """
-    found = _FRAME.fullmatch(name)
-    if found is None or not 1 <= int(found[2]) <= LONGEST_VIDEO:
+    match = _FRAME.fullmatch(name)
+    if match is None or not 1 <= int(match[2]) <= MOST_FRAMES:
         return None
-    return Place(found[1], int(found[2]))
+    return RowName(match[1], int(match[2]))
 
 
-def clip_of(name: str) -> Place | None:
+def clip_of(name: str) -> RowName | None:
     """The clip that an id names, which may stand in brackets.
 
     >>> clip_of("[12345]")
-    Place(clip='12345', frame=0)
+    RowName(clip='12345', frame=0)
     """
     inner = name[1:-1].strip() if name.startswith("[") and name.endswith("]") else name
-    return Place(inner, 0) if inner else None
-
-
-def spelled(clip: str) -> str:
-    """The one spelling of a clip's id, as in every table. Raises UsageError."""
-    return clip_id(clip)
+    return RowName(inner, 0) if inner else None
 
 
 _KEY, _EXAMPLE = "image_location", "video1/00001.jpg"
-
-VALENCE_AROUSAL = Format("affwild2-va", "va", _KEY, frame_of, _EXAMPLE, "values", low=-1.0)
-EXPRESSIONS = Format("affwild2-expr", "expr", _KEY, frame_of, _EXAMPLE, "class")
-ACTION_UNITS = Format("affwild2-au", "au", _KEY, frame_of, _EXAMPLE, "labels")
-
-
-COMPOUNDS = Format("cexpr", "compound", "image_location", frame_of, "video1/00001.jpg", "class")
-
-
-REACTIONS = Format("hume-reaction", "eri", "File_ID", clip_of, "[12345]", "values", frames=False)
+FORMATS: dict[str, Format] = {
+    format.name: format
+    for format in (
+        Format("affwild2-va", "va", _KEY, frame_of, _EXAMPLE, "values", low=-1.0),
+        Format("affwild2-expr", "expr", _KEY, frame_of, _EXAMPLE, "class"),
+        Format("affwild2-au", "au", _KEY, frame_of, _EXAMPLE, "labels"),
+        Format("cexpr", "compound", _KEY, frame_of, _EXAMPLE, "class"),
+        Format("hume-reaction", "eri", "File_ID", clip_of, "[12345]", "values", frames=False),
+    )
+}
 
 
 @dataclass(frozen=True, repr=False)
@@ -147,100 +137,47 @@ def read_template(path: Path, format: Format) -> Template:
     A byte-order mark, CRLF, quotes and blank lines are tolerated. Raises UsageError: the header of another format, no
     rows, names that are none, a row twice.
     """
-    lines = check_header(path, format)
-    names, places, strange = [], [], []
-    for line, cells in lines.rows():
+    text = check_header(path, format)
+    names, rows, strange = [], [], []
+    for line, cells in text.rows():
         name = cells[0].strip()
-        place = None if "," in name or '"' in name else format.place(name)  # it is written without quotes
-        if place is None:
+        row = None if "," in name or '"' in name else format.place(name)  # it is written without quotes
+        if row is None:
             strange.append(f"'{name}' on line {line}")
         else:
             names.append(name)
-            places.append(place)
+            rows.append(row)
     if strange:
         raise UsageError(f"{path} has rows whose names are not like {format.example}: {listed(strange)}")
     if not names:
         raise UsageError(f"{path} has no rows below its header: a template names every row that is wanted")
-    given = dict.fromkeys(place.clip for place in places)
-    spelling = {name: spelled(name) for name in given}
+    spelling = {name: clip_id(name) for name in dict.fromkeys(row.clip for row in rows)}
     clips = tuple(dict.fromkeys(spelling.values()))
     number = {clip: code for code, clip in enumerate(clips)}
-    codes = np.array([number[spelling[place.clip]] for place in places], np.intp)
-    frames = np.array([place.frame for place in places], np.int64)
+    codes = np.array([number[spelling[row.clip]] for row in rows], np.intp)
+    frames = np.array([row.frame for row in rows], np.int64)
     _check_once(path, names, codes, frames)
     return Template(path, format, tuple(names), clips, codes, frames)
 
 
-def check_header(path: Path, format: Format) -> Lines:
-    """The lines of a file that begins as a template does. Raises UsageError: the header of another format."""
-    lines = read_lines(path)
-    found = [name.casefold() for name in lines.header]
+def check_header(path: Path, format: Format) -> CsvText:
+    """The text of a file that begins as a template does. Raises UsageError: the header of another format."""
+    text = read_text(path)
+    columns = [name.casefold() for name in text.header]
     wanted = [name.casefold() for name in (format.key, *format.columns)]
-    if found not in (wanted, wanted[:1]):
+    if columns not in (wanted, wanted[:1]):
         raise UsageError(
-            f"{lines.path} has the columns {', '.join(lines.header)[:200]}; a template of {format.name} has "
+            f"{path} has the columns {', '.join(text.header)[:200]}; a template of {format.name} has "
             f"{format.header} (or {format.key} alone)"
         )
-    return lines
+    return text
 
 
 def _check_once(path: Path, names: list[str], codes: NDArray[np.intp], frames: NDArray[np.int64]) -> None:
-    _, first = np.unique(codes * (LONGEST_VIDEO + 1) + frames, return_index=True)
+    _, first = np.unique(codes * (MOST_FRAMES + 1) + frames, return_index=True)
     if len(first) < len(names):
         again = np.setdiff1d(np.arange(len(names)), first)
         raise UsageError(f"{path} names rows more than once: {listed([names[row] for row in again])}")
-
-
-BOM = "\ufeff"
-
-
-@dataclass(frozen=True, repr=False)
-class Lines:
-    """A file's text: `first` is its header line as it stands, without the line's end; `header` the names in it."""
-
-    path: Path
-    header: tuple[str, ...]
-    first: str
-    marked: bool
-    body: str
-    body_line: int
-    quotes: int
-
-    def rows(self) -> Iterator[tuple[int, list[str]]]:
-        """(line, cells) of every row that is not blank. Raises UsageError for quotes that do not match."""
-        reader = csv.reader(io.StringIO(self.body, newline=""), skipinitialspace=True, strict=True)
-        line = self.body_line
-        try:
-            for cells in reader:
-                if cells and (cells[0] or any(cell.strip() for cell in cells)):
-                    yield line, cells
-                line = self.body_line + reader.line_num
-        except csv.Error as error:
-            raise UsageError(f"{self.path}:{line}: {error} (quotes do not match?)") from None
-
-
-def read_lines(path: Path) -> Lines:
-    """A file as text. Raises UsageError: missing, not a regular file, too large, not UTF-8, empty."""
-    source: CsvText = read_text(path)
-    try:
-        head, body = source.raw[: source.body].decode(), source.raw[source.body :].decode()
-    except UnicodeDecodeError:
-        raise UsageError(f"{path}: not UTF-8 text; save the table as UTF-8") from None
-    marked = head.startswith(BOM)
-    first = head.removeprefix(BOM).rstrip("\r\n").splitlines()[-1]
-    return Lines(path, source.header, first, marked, body, source.body_line, source.raw.count(b'"'))
-
-
-def read_submission(path: Path, format: Format) -> tuple[Template, Floats]:
-    """The rows of a file, and their scores [N,K]: values as printed, 0 and 1 for labels, 1 for the class named.
-
-    Raises UsageError for a file with anything wrong in it.
-    """
-    rows = read_template(path, format)
-    found = check(path, rows)
-    if not found.good:
-        raise UsageError(f"{path} is no {format.name} submission: {'; '.join(map(str, found.problems))}")
-    return rows, found.scores
 
 
 _AT_ONCE = 1 << 16
@@ -284,147 +221,7 @@ def _cells(format: Format, scores: Floats, digits: int, threshold: float) -> Ite
     if format.cells == "class":
         yield from (str(place) for place in scores.argmax(axis=1).tolist())
     elif format.cells == "labels":
-        yield from (",".join("1" if there else "0" for there in row) for row in (scores >= threshold).tolist())
+        yield from (",".join("1" if is_set else "0" for is_set in row) for row in (scores >= threshold).tolist())
     else:
         printed = np.round(np.asarray(scores, np.float64), digits) + 0.0  # no -0.000000
         yield from (",".join(f"{value:.{digits}f}" for value in row) for row in printed.tolist())
-
-
-_EXAMPLES = 3
-_WHOLE = re.compile(r"[0-9]{1,3}")
-_NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?|[+-]?(?:nan|inf(?:inity)?)", re.IGNORECASE)
-
-
-@dataclass(frozen=True)
-class Problem:
-    """Something that is wrong, how often, and the first examples."""
-
-    what: str
-    count: int
-    first: tuple[str, ...]
-
-    def __str__(self) -> str:
-        more = ", ..." if self.count > len(self.first) else ""
-        return f"{self.what}: {self.count} ({', '.join(self.first)}{more})"
-
-
-@dataclass(frozen=True, repr=False)
-class Check:
-    """What was found in a file: its rows' names and scores [N,K] as far as they could be read (NaN elsewhere)."""
-
-    rows: int
-    names: tuple[str, ...]
-    scores: Floats
-    problems: tuple[Problem, ...]
-
-    @property
-    def good(self) -> bool:
-        """Whether nothing is wrong."""
-        return not self.problems
-
-
-class _Tally:
-    """Problems by kind, in order of appearance."""
-
-    def __init__(self) -> None:
-        self._count: dict[str, int] = {}
-        self._first: dict[str, list[str]] = {}
-
-    def add(self, what: str, example: str, count: int = 1) -> None:
-        self._count[what] = self._count.get(what, 0) + count
-        first = self._first.setdefault(what, [])
-        if len(first) < _EXAMPLES:
-            first.append(example)
-
-    def problems(self) -> tuple[Problem, ...]:
-        return tuple(Problem(what, count, tuple(self._first[what])) for what, count in self._count.items())
-
-
-def check(path: Path, template: Template) -> Check:
-    """Everything that is wrong with a file: header, rows and their order, types and ranges of the cells.
-
-    CRLF and blank lines are no problem, a byte-order mark and quotes are. Raises UsageError where the file cannot be
-    read as text at all.
-    """
-    lines, tally = read_lines(path), _Tally()
-    format = template.format
-    _check_header(lines, format, tally)
-    names, scores = [], []
-    for line, cells in lines.rows():
-        names.append(cells[0].strip())
-        scores.append(_row(format, cells, line, tally))
-    _check_names(names, template, tally)
-    found = np.array(scores, np.float64).reshape(len(scores), len(format.columns))
-    return Check(len(names), tuple(names), found, tally.problems())
-
-
-def _check_header(lines: Lines, format: Format, tally: _Tally) -> None:
-    if lines.marked:
-        tally.add("byte-order mark before the header", "save the file as plain UTF-8")
-    if lines.quotes:
-        tally.add("quote characters", "cells and header are written plainly", lines.quotes)
-    if ",".join(lines.header) != format.header:
-        tally.add("another header", f"'{lines.first[:200]}' instead of '{format.header}'")
-    elif lines.first.replace('"', "") != format.header:
-        tally.add("spaces in the header", f"'{lines.first[:200]}'")
-
-
-def _row(format: Format, cells: list[str], line: int, tally: _Tally) -> list[float]:
-    """The scores [K] of a row: values, 0 and 1, or 1 for the class that is named."""
-    count = len(format.columns)
-    if len(cells) != format.width:
-        tally.add("rows with another number of cells", f"{len(cells)} instead of {format.width} on line {line}")
-        return [math.nan] * count
-    if format.cells == "values":
-        return [_value(format, cell.strip(), line, tally) for cell in cells[1:]]
-    highest = count - 1 if format.cells == "class" else 1
-    numbers = [_whole(cell.strip(), highest, line, tally) for cell in cells[1:]]
-    if format.cells == "labels" or math.isnan(numbers[0]):
-        return numbers if format.cells == "labels" else [math.nan] * count
-    return [float(place == numbers[0]) for place in range(count)]
-
-
-def _value(format: Format, cell: str, line: int, tally: _Tally) -> float:
-    where = f"{cell or 'nothing'} on line {line}"
-    if not _NUMBER.fullmatch(cell):
-        tally.add("cells that are no number", where)
-        return math.nan
-    value = float(cell)
-    if not math.isfinite(value):
-        tally.add("cells that are NaN or infinite", where)
-        return math.nan
-    if not format.low <= value <= format.high:
-        tally.add(f"values beyond [{format.low:g}, {format.high:g}]", where)
-    return value
-
-
-def _whole(cell: str, highest: int, line: int, tally: _Tally) -> float:
-    if not _WHOLE.fullmatch(cell) or int(cell) > highest:
-        tally.add(f"cells that are no whole number from 0 to {highest}", f"{cell or 'nothing'} on line {line}")
-        return math.nan
-    return float(int(cell))
-
-
-def _check_names(names: list[str], template: Template, tally: _Tally) -> None:
-    if tuple(names) == template.names:
-        return
-    wanted, seen = dict.fromkeys(template.names), set()
-    for name in names:
-        if name in seen:
-            tally.add("rows that are there twice", name)
-        elif name not in wanted:
-            tally.add("rows that the template does not have", name or "without a name")
-        seen.add(name)
-    for name in wanted:
-        if name not in seen:
-            tally.add("rows that are missing", name)
-    given = [name for name in dict.fromkeys(names) if name in wanted]
-    ordered = [name for name in wanted if name in seen]
-    for here, there in zip(given, ordered, strict=True):
-        if here != there:
-            tally.add("rows in another order than the template's", f"{here} where {there} is next")
-
-
-FORMATS: dict[str, Format] = {
-    one.name: one for one in (VALENCE_AROUSAL, EXPRESSIONS, ACTION_UNITS, COMPOUNDS, REACTIONS)
-}

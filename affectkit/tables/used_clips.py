@@ -1,28 +1,21 @@
-"""Which clips are learnt from and which are held out, for heads and for networks alike.
-
-Clips that are one recording under two names, told by what was computed of them, where that says anything.
-
-Silence, a picture of one colour, and features that do not change look alike whatever they were recorded of: that two
-clips agree in them proves nothing.
-"""
+"""Which clips are learnt from and which are held out, for heads and for networks alike."""
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from hashlib import sha256
-from io import BytesIO
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Protocol
 
 import numpy as np
 
-from affectkit.errors import AffectkitError, UsageError, listed
-from affectkit.store import Artifact, Features
+from affectkit.errors import UsageError, listed
+from affectkit.store import Features
 from affectkit.tables.label_doubts import constant_targets, doubts
 from affectkit.tables.labels import Labels, match_labels, read
+from affectkit.tables.recordings import recording, refuse
 from affectkit.tables.splits import SplitRequest, resolve_splits
+from affectkit.tables.subjects import By, Subjects
 from affectkit.tasks import Task
 from affectkit.types import ClipLabels, without_face
 
@@ -33,7 +26,7 @@ class SplitOptions(Protocol):
     @property
     def seed(self) -> int: ...
     @property
-    def split_by(self) -> Literal["clip", "subject"]: ...
+    def split_by(self) -> By: ...
     @property
     def val_fraction(self) -> float | None: ...
 
@@ -51,12 +44,12 @@ class Used:
     held_out: frozenset[str]
     held_out_subjects: frozenset[str]
     features: Features
-    subjects: dict[str, str]
+    subjects: Subjects
     cautions: tuple[str, ...] = ()
 
     def subject(self, clip: str) -> str | None:
         """Who is seen or heard in a clip, where a table says so."""
-        return self.subjects.get(without_face(clip))
+        return self.subjects.of(clip)
 
 
 def choose(
@@ -66,37 +59,37 @@ def choose(
     """The labelled clips among `shared`, those that all inputs have. Raises UsageError, as the readers of the tables
     do, for a split without clips (val: where it is needed), and for a clip that is in two splits under two names."""
     notes: list[str] = []
-    known = read(labels, task, notes)
-    match = match_labels(shared, known)
+    by_clip = read(labels, task, notes)
+    match = match_labels(shared, by_clip)
     table = features.clip_table()
     request = SplitRequest(splits, options.val_fraction, options.split_by, options.seed)
-    split = resolve_splits(shared, known, table, request)
+    split = resolve_splits(shared, by_clip, table, request)
     refuse(features, split, what)
     chosen = {name: [clip for clip in match.clips if split.get(clip) == name] for name in ("train", "val")}
     for name, clips in chosen.items():
         if not clips and (needs_val or name == "train"):
             raise UsageError(f"no labelled clip with {what} has split '{name}'")
-    subjects = _subjects(known, table)
+    subjects = Subjects.named(by_clip, table)
     held_out = {without_face(clip) for clip, name in split.items() if name != "train"}
     return Used(
-        known, chosen["train"], chosen["val"], split, notes + match.warnings, frozenset(held_out),
-        frozenset(subjects[clip] for clip in held_out if clip in subjects),
-        features, subjects, tuple(_cautions(task, known, chosen, features)),
+        by_clip, chosen["train"], chosen["val"], split, notes + match.warnings, frozenset(held_out),
+        frozenset().union(*map(subjects.everybody, held_out)),
+        features, subjects, tuple(_cautions(task, by_clip, chosen, features)),
     )  # fmt: skip
 
 
 def _cautions(
-    task: Task, known: Mapping[str, ClipLabels], chosen: Mapping[str, list[str]], features: Features
+    task: Task, labels: Mapping[str, ClipLabels], chosen: Mapping[str, list[str]], features: Features
 ) -> list[str]:
     """What speaks against the labels of the chosen clips being what they are taken for."""
-    used = {clip: known[clip] for clips in chosen.values() for clip in clips}
+    used = {clip: labels[clip] for clips in chosen.values() for clip in clips}
     ends = {clip: _end(features, clip) for clip in used} if task.level == "time" else {}
-    found = doubts(task, used, ends)
+    cautions = doubts(task, used, ends)
     for split, clips in chosen.items():
-        constant = constant_targets(task, np.concatenate([known[clip].values for clip in clips])) if clips else ()
+        constant = constant_targets(task, np.concatenate([labels[clip].values for clip in clips])) if clips else ()
         if constant:
-            found.append(f"labels of split {split} are constant: {', '.join(constant)}")
-    return found
+            cautions.append(f"labels of split {split} are constant: {', '.join(constant)}")
+    return cautions
 
 
 def _end(features: Features, clip: str) -> float:
@@ -104,162 +97,32 @@ def _end(features: Features, clip: str) -> float:
     return float(np.max(features.artifact.column(clip, "end"), initial=-np.inf))
 
 
-def along(features: Features, labels: Labels, task: Task, used: Used) -> tuple[dict[str, ClipLabels], list[str]]:
+def auxiliary_clips(
+    features: Features, labels: Labels, task: Task, used: Used
+) -> tuple[dict[str, ClipLabels], list[str]]:
     """Labels of an auxiliary task, and the clips that it may be learnt from: none that is held out, under whatever
     name, nor anybody seen there. Raises UsageError where there is none."""
-    known = read(labels, task)
-    subjects = _subjects(known, features.clip_table())
-    has_splits = any(entry.split for entry in known.values())
+    by_clip = read(labels, task)
+    subjects = Subjects.named(by_clip, features.clip_table())
+    has_splits = any(entry.split for entry in by_clip.values())
     held_out = {recording(used.features, clip) for clip, name in used.splits.items() if name != "train"}
     clips = [
         clip
-        for clip in match_labels(features.clips, known).clips
-        if (known[clip].split == "train" or not has_splits)
+        for clip in match_labels(features.clips, by_clip).clips
+        if (by_clip[clip].split == "train" or not has_splits)
         and _is_free(clip, subjects, used)
         and (recording(features, clip) or clip) not in held_out
     ]
-    if left := sorted(set(features.clips) & set(known) - set(clips)):
+    if left := sorted(set(features.clips) & set(by_clip) - set(clips)):
         used.warnings.append(f"left out of task {task.name}, held out here or not in its split train: {listed(left)}")
     if not clips:
         raise UsageError(
             f"no clip of {features.path} is left to learn task {task.name} from: those of "
             f"{labels} are held out here, or not in its split train"
         )
-    return known, clips
+    return by_clip, clips
 
 
-def _is_free(clip: str, subjects: Mapping[str, str], used: Used) -> bool:
-    name = without_face(clip)
-    return name not in used.held_out and subjects.get(name) not in used.held_out_subjects
-
-
-def _subjects(labels: Mapping[str, ClipLabels], table: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
-    found = {without_face(clip): entry["subject"] for clip, entry in table.items() if entry.get("subject")}
-    return found | {without_face(clip): entry.subject for clip, entry in labels.items() if entry.subject}
-
-
-SILENT = 2.0**-12
-"""Peak to peak of sound (full scale 2) that counts as none: a codec's rounding of silence stays below."""
-MEDIA = ("image", "samples")
-_FEWEST_VALUES = 3
-"""Distinct numbers without which features are a code that different clips may share."""
-
-
-def refuse(features: Features, splits: Mapping[str, str], what: str) -> None:
-    """Raises UsageError where clips that are one recording are in two splits; `what` says what they agree in."""
-    alike: dict[Any, list[str]] = defaultdict(list)
-    for clip in splits:
-        alike[_sketch(features, clip)].append(clip)
-    for clips in alike.values():
-        if len({splits[clip] for clip in clips}) > 1:
-            _refuse_equal(features, {clip: splits[clip] for clip in clips}, what)
-
-
-def recording(features: Features, clip: str) -> str | None:
-    """A digest that clips share only if they are one recording; None where what was computed of the clip says nothing
-    of where it is from."""
-    if not _telling(features, clip):
-        return None
-    digest = sha256()
-    for part in _content(features, clip):
-        digest.update(len(part).to_bytes(8, "little"))
-        digest.update(np.ascontiguousarray(part).data)
-    return digest.hexdigest()
-
-
-def _refuse_equal(features: Features, splits: Mapping[str, str], what: str) -> None:
-    first: dict[str, str] = {}
-    for clip, split in splits.items():
-        same = recording(features, clip)
-        other = clip if same is None else first.setdefault(same, clip)
-        if splits[other] != split:
-            raise UsageError(
-                f"clips '{other}' ({splits[other]}) and '{clip}' ({split}) have equal {what}: one is a copy of the "
-                "other, and scores would be too good: leave one out, or put both in one split"
-            )
-
-
-def _column(features: Features) -> str:
-    """The features; of an artifact without any, its pictures or its sound."""
-    columns = features.artifact.schema.columns
-    return next(name for name in (features.column, *MEDIA) if name in columns)
-
-
-def _content(features: Features, clip: str) -> list[Any]:
-    """What the valid rows hold: a part each, or all of a clip's sound as one."""
-    name = _column(features)
-    values = features.artifact.column(clip, name)
-    valid = np.asarray(features.artifact.column(clip, "valid")).astype(bool)
-    if features.artifact.schema.columns[name].per == "clip":
-        return [values] if valid.any() else []
-    return [values[row] for row in np.flatnonzero(valid)]
-
-
-def _sketch(features: Features, clip: str) -> Any:
-    """What clips of one content agree in, without reading all of it."""
-    name = _column(features)
-    valid = np.flatnonzero(np.asarray(features.artifact.column(clip, "valid")))
-    values = features.artifact.column(clip, name)
-    if features.artifact.schema.columns[name].per == "clip":
-        return len(values), np.asarray(values[:: max(1, len(values) // 16)]).tobytes()
-    looked_at = [np.asarray(values[row]).tobytes() for row in valid[[0, len(valid) // 2, -1]]] if len(valid) else []
-    return len(valid), *looked_at
-
-
-def _telling(features: Features, clip: str) -> bool:
-    """Whether another recording could not well have the same."""
-    parts = _content(features, clip)
-    if not parts:
-        return False
-    if _column(features) == "samples":
-        return not _silent(parts[0])
-    if _column(features) == "image":
-        return not _blank(parts)
-    if len(np.unique(np.asarray(parts))) < _FEWEST_VALUES or _is_unchanging(features, clip):
-        return False
-    return not any(_says_nothing(path, clip) for path in features.artifact.stage.upstream)
-
-
-def _is_unchanging(features: Features, clip: str) -> bool:
-    if _column(features) in MEDIA:
-        return False
-    parts = _content(features, clip)
-    return len(parts) > 1 and all(np.array_equal(part, parts[0], equal_nan=True) for part in parts)
-
-
-def _says_nothing(path: str, clip: str) -> bool:
-    """Whether the sound or the pictures that features were made from are silent or blank; not where they are gone."""
-    try:
-        upstream = Artifact(Path(path))
-        if clip not in upstream or upstream.stage.table is None:
-            return False
-        columns = upstream.schema.columns
-        if "samples" in columns and "values" not in columns:
-            return _silent(upstream.column(clip, "samples"))
-        if "image" in columns and "boxes" in columns:
-            return _blank(upstream.column(clip, "image"))
-        return any(_says_nothing(further, clip) for further in upstream.stage.upstream)
-    except (AffectkitError, OSError, RecursionError):
-        return False
-
-
-def _silent(samples: Any) -> bool:
-    return not len(samples) or float(np.max(samples)) - float(np.min(samples)) < SILENT
-
-
-def _blank(pictures: Iterable[Any]) -> bool:
-    """Whether every encoded picture is of one colour; equal ones are looked at once."""
-    return all(_one_colour(picture) for picture in {bytes(picture) for picture in pictures})
-
-
-def _one_colour(picture: bytes) -> bool:
-    from PIL import Image
-
-    if not picture:
-        return True
-    try:
-        with Image.open(BytesIO(picture)) as image:
-            extrema = image.convert("RGB").getextrema()
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-        return False
-    return all(high - low <= 2 for low, high in extrema)  # type: ignore[misc]  # of RGB: a pair a band
+def _is_free(clip: str, subjects: Subjects, used: Used) -> bool:
+    """Whether neither a clip nor anybody in it is held out."""
+    return without_face(clip) not in used.held_out and not subjects.everybody(clip) & used.held_out_subjects
