@@ -220,7 +220,7 @@ def evaluate(
     level: float = 0.95,
     seed: int = 0,
     figures: bool = False,
-    clips: str | None = None,
+    draw_clips: str | None = None,
     cache: PathText | None = None,
     out: PathText | None = None,
 ) -> ScoreReport:
@@ -232,7 +232,7 @@ def evaluate(
 
         ak.evaluate(fused, labels="va.csv", task="va")
         ak.evaluate(fused, labels="va.csv", task="va", against=p, by="subject")
-        ak.evaluate(p, labels="expr.csv", task="expr", figures=True, clips="video1*")
+        ak.evaluate(p, labels="expr.csv", task="expr", figures=True, draw_clips="video1*")
 
     Parameters:
 
@@ -255,7 +255,8 @@ def evaluate(
         level: how often an interval holds the truth
         seed: seed of the draws
         figures: draw figures into the artifact's folder figures/, PNG and SVG
-        clips: with --figures, the clips to draw over time: a pattern [default: best, median, worst]
+        draw_clips: with --figures, the clips to draw over time: a pattern [default: best, median,
+            worst]
         cache: cache folder (default: $AFFECTKIT_CACHE or .affectkit)
         out: name the artifact's folder by hand
     """
@@ -627,7 +628,7 @@ def predict(
     allow_outside: bool = False,
     at: TableSource | None = None,
     clips: str | Sequence[str] | None = None,
-    weights: Mapping[str, PathText] | None = None,
+    weights_of: Mapping[str, PathText] | None = None,
     smooth: Literal["hamming", "box", "median", "gaussian"] | Literal["none"] | None = None,
     half_width: float | None = None,
     rate: float | None = None,
@@ -657,7 +658,7 @@ def predict(
         allow_outside: a manifest may name media outside its own directory
         at: CSV clip,start,end (a label table, say): predict its rows, interpolated
         clips: only these clips: a file of ids, or a pattern like 'subject1/*'
-        weights: for media: NAME=PATH of a detector or backbone whose weight file has moved
+        weights_of: for media: NAME=PATH of a detector or backbone whose weight file has moved
         smooth: window over the raw scores, or none (default: what train-head chose on validation)
         half_width: seconds that the window reaches to either side
         rate: predictions a second, interpolated (default: one a row of the features)

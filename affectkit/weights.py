@@ -42,7 +42,7 @@ class WeightsFile:
 
 
 @dataclass(frozen=True)
-class Entry:
+class WeightsEntry:
     """A row of the table: one origin (`url`, `hub` or `package`; none = by path only) and what the bytes must be.
 
     `beside`: other files of the hub repository that the model needs (its config).
@@ -77,7 +77,7 @@ class Entry:
 
 
 @cache
-def table() -> dict[str, Entry]:
+def table() -> dict[str, WeightsEntry]:
     """The weight files known by name.
 
     >>> table()["centerface"].licence
@@ -86,10 +86,10 @@ def table() -> dict[str, Entry]:
     import tomllib
 
     text = files("affectkit").joinpath("weights.toml").read_text("utf-8")
-    return {name: Entry(name, **row) for name, row in tomllib.loads(text).items()}
+    return {name: WeightsEntry(name, **row) for name, row in tomllib.loads(text).items()}
 
 
-def entry(name: str) -> Entry:
+def entry(name: str) -> WeightsEntry:
     """A row of the table. Raises UsageError with the nearest known name."""
     if name not in table():
         raise unknown("weights", name, table())
@@ -234,12 +234,12 @@ def fetch(name: str, progress: Progress | None = None) -> WeightsFile:
     raise UsageError(f"the weights '{name}' cannot be fetched by name: {known.note}")
 
 
-def available() -> list[tuple[Entry, State]]:
+def available() -> list[tuple[WeightsEntry, State]]:
     """Every entry of the table and whether its file is here. Only looks: no download, no digest."""
     return [(row, _state(row)) for row in table().values()]
 
 
-def _state(row: Entry) -> State:
+def _state(row: WeightsEntry) -> State:
     if row.url:
         return "at hand" if (weights_dir() / row.url.rsplit("/", 1)[1]).is_file() else "not fetched"
     if row.hub and row.file:
@@ -276,7 +276,7 @@ def _digest(path: Path) -> str:
         raise UsageError(f"weights {path} cannot be read: {error.strerror or error}") from None
 
 
-def _check_recorded(known: Entry, path: Path, digest: str) -> None:
+def _check_recorded(known: WeightsEntry, path: Path, digest: str) -> None:
     note = path.with_name(f"{path.name}.sha256")
     expected = note.read_text("utf-8").split()[:1] if note.is_file() else []
     if not digest.startswith(known.digits) or expected not in ([], [digest]):
@@ -287,7 +287,7 @@ def _check_recorded(known: Entry, path: Path, digest: str) -> None:
         replace_text(note, f"{digest}  {path.name}\n")
 
 
-def _download(known: Entry, path: Path, progress: Progress | None) -> None:
+def _download(known: WeightsEntry, path: Path, progress: Progress | None) -> None:
     def accept(part: Path) -> None:
         digest = sha256_file(part)
         if not digest.startswith(known.digits):

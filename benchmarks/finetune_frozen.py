@@ -65,7 +65,7 @@ class PracticeSet:
     def make(self) -> str:
         """Write the set and cache its crops; the artifact."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        self("practice", "affwild2", "set", "--seed", str(self.seed), "--clips", str(self.clips))
+        self("practice", "affwild2", "set", "--seed", str(self.seed), "--count", str(self.clips))
         found = self("extract", "faces", *self.data, "--dataset-option", "media=crops", "--videos", "set/videos",
                      "--size", "112", "--fps", "5")  # fmt: skip
         return str(found["artifact"])

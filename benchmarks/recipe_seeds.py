@@ -49,7 +49,7 @@ def run(recipe: str, seed: int, folder: Path, clips: int | None, epochs: int | N
     """The metric of every system of a recipe's small run, and of its fusion where nothing was fitted on the rows."""
     line = ["run", recipe, "--tiny", "--json"]
     for number, name in enumerate(ROOTS[recipe]):
-        command("practice", name, str(folder / name), *([] if clips is None else ["--clips", str(clips)]))
+        command("practice", name, str(folder / name), *([] if clips is None else ["--count", str(clips)]))
         line += ["--root", f"{name}={folder / name}" if number else str(folder / name)]
     for stage in SEEDED:
         line += ["--set", f"defaults.{stage}.seed={seed}"]

@@ -30,7 +30,7 @@ WEIGHTS_INTRO = """# Weights and licences
 
 Made from `affectkit/weights.toml` by `make docs`; do not edit.
 
-affectkit ships no weights. These are the files that it knows by name. `affectkit weights ls` says which are here,
+affectkit ships no weights. These are the files that it knows by name. `affectkit weights list` says which are here,
 `affectkit weights fetch NAME` brings one, for machines that will have no network later; any backbone or detector also
 takes a file by `--weights PATH`. Downloads go to `$AFFECTKIT_WEIGHTS`, else to the user's cache folder; files of the
 Hugging Face hub go to its own cache. Nothing falls back to random weights: they are used only where you type `random`.
@@ -49,7 +49,8 @@ def cli_paths() -> list[tuple[str, ...]]:
     found: list[tuple[str, ...]] = [()]
     for name in commands():
         found.append((name,))
-        found += [(name, inner) for inner in getattr(load(name), "commands", {})]
+        inner = getattr(load(name), "commands", {})
+        found += [(name, one) for one, command in inner.items() if not command.hidden]
     return found
 
 

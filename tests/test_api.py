@@ -104,7 +104,7 @@ def test_signatures_are_the_keys_of_recipes(name: str) -> None:
     elsewhere |= {"out"} if stage.makes != "file" else set()
     elsewhere |= {position.name for position in stage.positions}
     for each in stage.inputs:
-        if isinstance(each, what.Clips) or not each.in_recipes:
+        if isinstance(each, what.ClipsInput) or not each.in_recipes:
             elsewhere.add(getattr(each, "flag", "").removeprefix("--") or each.name)
     assert there - elsewhere == keys - elsewhere
 

@@ -261,7 +261,7 @@ def test_folders_and_tables_that_may_not_be_used(
     refused(line(*FACES, "clips", "--cache", "closed/cache"), "closed/cache", "Permission denied")
     refused(line(*FACES, "clips", "--out", "closed/faces"), "closed/faces", "Permission denied")
     refused(line("embed", "closed/faces", "--backbone", "mean-pixel"), "closed/faces")
-    refused(line("cache", "ls", "--cache", "closed/cache"), "closed/cache", "Permission denied")
+    refused(line("cache", "list", "--cache", "closed/cache"), "closed/cache", "Permission denied")
     refused(line("cache", "gc", "--cache", "closed/cache"), "closed/cache", "Permission denied")
     forbid(tmp_path / "task.toml")
     refused(line("evaluate", "labels.csv", "--labels", "labels.csv", "--task", "task.toml"), "task.toml", "Permission")

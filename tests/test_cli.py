@@ -21,7 +21,7 @@ from media_factory import cut_off, make_clip
 from stage_factory import crop_folder, face_clips, portrait
 
 from affectkit import plugins
-from affectkit.store import Artifact
+from affectkit.store import Artifact, Cache, names
 from affectkit.store.atomic import temporary_name
 
 SPLITS = {"a": "train", "b": "train", "c": "val", "d": "test"}
@@ -105,10 +105,10 @@ def test_media_are_predicted_in_one_command(made: tuple[Command, Path, list[str]
     one = json.loads(run(command, "predict", printed[2], "new/again.mp4", *elsewhere))
     assert (one["cached"], one["failed"]) == (1, {})
     for inputs, given, words in (
-        ("new", "detector=x", "unknown --weights"),
-        (printed[1], "embed=x", "--weights is for media"),
+        ("new", "detector=x", "unknown name in --weights-of"),
+        (printed[1], "embed=x", "--weights-of is for media"),
     ):
-        done = command("predict", printed[2], inputs, "--weights", given)
+        done = command("predict", printed[2], inputs, "--weights-of", given)
         assert (done.returncode, words in done.stderr) == (2, True)
 
 
@@ -292,18 +292,47 @@ def test_status(made: tuple[Command, Path, list[str]]) -> None:
     assert set(report["extras"]) == set(extras) - {"dev"}
 
 
-def test_cache_ls_and_show(made: tuple[Command, Path, list[str]]) -> None:
+def test_cache_list_and_show(made: tuple[Command, Path, list[str]]) -> None:
     command, folder, printed = made
-    rows = {row["artifact"]: row for row in json.loads(run(command, "cache", "ls", "--json"))}
+    rows = {row["artifact"]: row for row in json.loads(run(command, "cache", "list", "--json"))}
     faces = rows[str(table(folder, printed[0]))]
     assert (faces["stage"], faces["name"], faces["unsealed"]) == ("faces", "centerface", 0)
     assert faces["clips"] >= 4
     assert rows[str(folder / printed[2])]["clips"] is None
-    assert table(folder, printed[0]).name in run(command, "cache", "ls")
-    about = json.loads(run(command, "cache", "show", printed[1]))
+    assert table(folder, printed[0]).name in run(command, "cache", "list")
+    about = json.loads(run(command, "cache", "show", printed[1], "--json"))
     assert about["inputs"]["backbone"]["name"] == "mean-pixel"
     assert about["rows"] == about["clips"] * ROWS
     assert about["provenance"]["command"][-1] == "cpu"
+
+
+def test_cache_list_says_when_from_what_by_which_name_and_how_good(
+    made: tuple[Command, Path, list[str]],
+) -> None:
+    command, folder, printed = made
+    names.keep(Cache(folder / "cache"), folder / printed[0], "faces", "train-faces")
+    rows = json.loads(run(command, "cache", "list", "--json"))
+    assert [row["created"] for row in rows] == sorted((row["created"] for row in rows), reverse=True)
+    by_path = {row["artifact"]: row for row in rows}
+    faces, features, head = (by_path[str(table(folder, printed[place]))] for place in range(3))
+    assert str(folder / "clips") in [str(folder / source) for source in faces["source"]]
+    assert faces["names"] == ["train-faces"]
+    assert (features["source"], features["names"]) == ([faces["artifact"]], [])
+    assert head["score"]["metric"] == "ccc" and isinstance(head["score"]["mean"], float)
+    shown = run(command, "cache", "list")
+    line = next(line for line in shown.splitlines() if line.lstrip().startswith("train-head/"))
+    assert f"ccc {head['score']['mean']:.3f}" in line and head["created"][:10] in line
+
+
+def test_cache_show_for_people(made: tuple[Command, Path, list[str]]) -> None:
+    command, folder, printed = made
+    names.keep(Cache(folder / "cache"), folder / printed[0], "faces", "train-faces")
+    shown = run(command, "cache", "show", "train-faces")
+    for words in ("face crops, made by affectkit extract faces", "train-faces", "--fps native", "4 of 40 rows",
+                  "centerface, licence: MIT", printed[0]):  # fmt: skip
+        assert words in shown, shown
+    head = run(command, "cache", "show", printed[2])
+    assert "on validation clips" in head and "centerface, licence: MIT" in head, "weights of all that it was made from"
 
 
 def test_a_damaged_artifact_hides_no_other(made: tuple[Command, Path, list[str]]) -> None:
@@ -311,7 +340,7 @@ def test_a_damaged_artifact_hides_no_other(made: tuple[Command, Path, list[str]]
     shutil.copytree(table(folder, printed[0]), folder / "cache" / "faces" / "damaged")
     (folder / "cache" / "faces" / "damaged" / "stage.json").write_text("{")
     try:
-        done = command("cache", "ls", "--json")
+        done = command("cache", "list", "--json")
         assert done.returncode == 0
         assert "damaged/stage.json is not a stage file" in done.stderr
         assert str(table(folder, printed[0])) in {row["artifact"] for row in json.loads(done.stdout)}

@@ -174,7 +174,7 @@ def test_options_that_contradict_each_other(cache: Cache, tmp_path: Path) -> Non
     for fields, message in [
         ({"rate": 5, "rows": "labels"}, "give one of them"),
         ({"task": "eri", "rate": 5}, "eri has one score a clip"),
-        ({"clips": "p1*"}, "give --figures as well"),
+        ({"draw_clips": "p1*"}, "give --figures as well"),
         ({"label_pooling": "mode"}, "does not fit va"),
     ]:
         with pytest.raises(UsageError, match=message):
@@ -326,7 +326,7 @@ def test_a_clip_without_a_score_of_its_own_is_left_empty(cache: Cache, tmp_path:
     flat = CLIPS[0]
     truth[flat][:] = 0.25
     done = evaluate(cache, given(tmp_path, noisy(truth, 0.5)), labels_of(tmp_path, truth),
-                    EvaluateConfig(task="va", figures=True, clips="*"))  # fmt: skip
+                    EvaluateConfig(task="va", figures=True, draw_clips="*"))  # fmt: skip
     rows = dict(line.split(",")[::2] for line in (done.artifact.path / "clips.csv").read_text().splitlines()[1:])
     assert rows.pop(flat) == ""
     assert done.report["scores"]["clip-mean/ccc"] == pytest.approx(np.mean([float(one) for one in rows.values()]))

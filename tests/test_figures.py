@@ -83,7 +83,7 @@ def test_each_task_has_its_figures(
 ) -> None:
     from PIL import Image
 
-    done, made = drawn(cache, tmp_path, name, clips=clips)
+    done, made = drawn(cache, tmp_path, name, draw_clips=clips)
     assert made == expected
     for stem in made:
         with Image.open(done.artifact.path / "figures" / f"{stem}.png") as image:
@@ -115,8 +115,8 @@ def test_without_the_option_nothing_is_drawn(cache: Cache, tmp_path: Path, monke
 
 
 def test_clips_to_draw(cache: Cache, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"--clips 'x\*' matches none of 5 scored clips"):
-        drawn(cache, tmp_path, "va", clips="x*")
+    with pytest.raises(UsageError, match=r"--draw-clips 'x\*' matches none of 5 scored clips"):
+        drawn(cache, tmp_path, "va", draw_clips="x*")
     va, scores = tasks.get("va"), {"low": 0.1, "high": 0.9, "mid": 0.5, "other": 0.6}
     assert list(figures.chosen(va, scores, None)) == ["high", "other", "low"]
     assert figures.chosen(va, scores, None)["low"] == "worst of 4 clips: ccc 0.100"
@@ -165,7 +165,7 @@ def test_weights_of_a_fusion(cache: Cache, tmp_path: Path) -> None:
     splits = tmp_path / "splits.csv"
     config = FuseConfig(task="va", option=["draws=20"])
     fused = fuse(cache, [predictions, second], labels, config, splits=splits)
-    drawing = EvaluateConfig(task="va", figures=True, draws=20, clips="c")
+    drawing = EvaluateConfig(task="va", figures=True, draws=20, draw_clips="c")
     done = evaluate(cache, fused.artifact.path, labels, drawing, splits=splits)
     assert (done.artifact.path / "figures" / "weights.svg").exists()
     models, weights = figures.fused_weights(fused.artifact.path) or ([], np.zeros(0))

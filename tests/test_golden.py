@@ -95,7 +95,7 @@ def test_plan(name: str, tiny: bool) -> None:
 
 
 def _subcommands(command: str) -> Iterator[str]:
-    yield from getattr(load(command), "commands", ())
+    yield from (name for name, one in getattr(load(command), "commands", {}).items() if not one.hidden)
 
 
 def _stable(inputs: dict[str, Any]) -> str:

@@ -83,7 +83,7 @@ def test_torch_is_imported_at_the_top_in_its_rooms_alone() -> None:
 
 
 def test_help_and_listings_load_nothing_heavy(tmp_path: Path, environment: dict[str, str]) -> None:
-    commands = [["extract", "faces"], ["extract", "audio"], ["cache", "ls"], ["cache", "gc"], ["weights", "fetch"]]
+    commands = [["extract", "faces"], ["extract", "audio"], ["cache", "list"], ["cache", "gc"], ["weights", "fetch"]]
     commands += [
         [name]
         for name in (
@@ -102,9 +102,9 @@ def test_help_and_listings_load_nothing_heavy(tmp_path: Path, environment: dict[
         )
     ]
     lines = [[*command, "--help"] for command in ([], ["demo"], *commands)]
-    lines += [["--version"], ["list"], ["list", "tasks"], ["list", "heads", "transformer"], ["weights", "ls"]]
+    lines += [["--version"], ["list"], ["list", "tasks"], ["list", "heads", "transformer"], ["weights", "list"]]
     lines += [["list", group] for group in ("detectors", "backbones", "heads", "fusers", "datasets")]
-    lines += [["cache", "ls"], ["cache", "gc", "--dry-run"]]
+    lines += [["cache", "list"], ["cache", "gc", "--dry-run"]]
     for said in run(lines, tmp_path, environment):
         assert said.code == 0, said
         assert not said.loaded & (HEAVY | NEVER), said.line
@@ -163,7 +163,7 @@ def test_a_cache_hit_loads_nothing_heavy(tmp_path: Path, environment: dict[str, 
     assert {said.code for said in first} == {0}, first
     assert first[-1].loaded >= {"torch", "timm", "sklearn", "onnxruntime", "av"}  # or the next assertion means nothing
     assert not first[-1].loaded & NEVER
-    looks = [["cache", "verify", "features"], ["cache", "show", "head"], ["cache", "ls"], ["cache", "compact", "one"]]
+    looks = [["cache", "verify", "features"], ["cache", "show", "head"], ["cache", "list"], ["cache", "compact", "one"]]
     looks += [["export", "one", "--out", "one.csv"], ["export", "features", "--to", "npz", "--out", "x.npz"]]
     again = run([*lines, *looks], tmp_path, environment)
     assert [said.out for said in again[: len(lines)]] == [said.out for said in first]

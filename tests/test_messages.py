@@ -221,7 +221,7 @@ def test_json_is_one_line_with_notices_and_failures(made: tuple[Command, dict[st
         (0, ["fuse", paths["predict"], paths["fuse"], *LABELS, "--method", "equal"]),
         (0, ["evaluate", paths["predict"], *LABELS]),
         (0, ["compare", paths["predict"], paths["fuse"], *LABELS]),
-        (0, ["cache", "ls"]),
+        (0, ["cache", "list"]),
         (0, ["status"]),
         (0, ["run", "eri-2023", "--tiny", "--dry-run", "--root", "nowhere"]),
     ):

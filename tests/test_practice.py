@@ -30,10 +30,10 @@ from affectkit.tables.submissions import FORMATS, read_template
 pytest.importorskip("skimage")
 
 SMALL: dict[str, dict[str, Any]] = {
-    "affwild2": {"clips": 10, "seconds": 3.0, "fps": 6, "size": 96},
-    "hume-reaction": {"clips": 8, "seconds": 1.0, "fps": 4, "size": 96},
-    "cexpr": {"clips": 9, "seconds": 1.0, "fps": 4, "size": 96},
-    "dfew": {"clips": 35, "seconds": 0.5, "fps": 4, "size": 96},
+    "affwild2": {"count": 10, "seconds": 3.0, "fps": 6, "size": 96},
+    "hume-reaction": {"count": 8, "seconds": 1.0, "fps": 4, "size": 96},
+    "cexpr": {"count": 9, "seconds": 1.0, "fps": 4, "size": 96},
+    "dfew": {"count": 35, "seconds": 0.5, "fps": 4, "size": 96},
 }
 TEMPLATES: list[tuple[str, FormatName, str]] = [
     ("affwild2", "affwild2-va", "submission_templates/va.txt"),
@@ -229,15 +229,15 @@ def test_a_second_call_writes_nothing(made: dict[str, Path], monkeypatch: pytest
 
 
 def test_other_settings_write_anew_and_leave_what_is_not_ours(tmp_path: Path) -> None:
-    make("dfew", tmp_path, clips=12)
+    make("dfew", tmp_path, count=12)
     mine = tmp_path / "label" / "mine.txt"
     mine.write_text("mine")
-    made = make("dfew", tmp_path, clips=10, seconds=1.0)
+    made = make("dfew", tmp_path, count=10, seconds=1.0)
     assert not made.cached and mine.read_text() == "mine"
     assert len(list((tmp_path / "single_label/data").iterdir())) == 10
-    assert make("dfew", tmp_path, clips=10, seconds=1.0).cached
+    assert make("dfew", tmp_path, count=10, seconds=1.0).cached
     (tmp_path / "single_label/data/00003/00003_00001.jpg").unlink()
-    assert not make("dfew", tmp_path, clips=10, seconds=1.0).cached
+    assert not make("dfew", tmp_path, count=10, seconds=1.0).cached
 
 
 def test_an_interrupted_set_is_written_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -248,11 +248,11 @@ def test_an_interrupted_set_is_written_anew(tmp_path: Path, monkeypatch: pytest.
 
     monkeypatch.setattr(dfew, "_write_folds", stops)
     with pytest.raises(KeyboardInterrupt):
-        make("dfew", tmp_path, clips=10)
+        make("dfew", tmp_path, count=10)
     assert json.loads((tmp_path / "practice.json").read_text())["files"] is None
     (tmp_path / "single_label" / "left over").write_text("of the run that was interrupted")
     monkeypatch.undo()
-    assert not make("dfew", tmp_path, clips=10).cached
+    assert not make("dfew", tmp_path, count=10).cached
     assert not (tmp_path / "single_label" / "left over").exists()
 
 
@@ -290,7 +290,7 @@ def test_a_marker_removes_nothing_outside_the_set(tmp_path: Path) -> None:
     (folder / "mine.txt").write_text("mine")
     names = ["../precious.txt", "label/../../precious.txt", str(outside), "mine.txt"]
     (folder / "practice.json").write_text(json.dumps({"settings": {"set": "dfew"}, "files": names}))
-    make("dfew", folder, clips=10)
+    make("dfew", folder, count=10)
     assert outside.read_text() == (folder / "mine.txt").read_text() == "mine"
 
 
@@ -308,7 +308,7 @@ def test_bad_numbers_are_refused(values: dict[str, Any], says: str) -> None:
 
 def test_too_few_clips_and_unknown_sets_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="affwild2 needs 6 or more"):
-        make("affwild2", tmp_path / "new", clips=5)
+        make("affwild2", tmp_path / "new", count=5)
     with pytest.raises(UsageError, match="did you mean 'cexpr'"):
         make_practice("cexp", tmp_path / "new", PracticeConfig(), Runtime())
     assert not (tmp_path / "new").exists()
@@ -317,7 +317,7 @@ def test_too_few_clips_and_unknown_sets_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", SETS)
 def test_the_least_number_of_clips_is_enough(name: str, tmp_path: Path) -> None:
     least = {"affwild2": 6, "dfew": 10}.get(name, 3)
-    assert make(name, tmp_path, clips=least, seconds=0.5).clips == least
+    assert make(name, tmp_path, count=least, seconds=0.5).clips == least
 
 
 def test_classes_come_equally_often() -> None:
@@ -337,11 +337,11 @@ def test_feelings_differ_and_lie_within_their_ranges(task: str) -> None:
 
 
 def test_the_command(affectkit: Command, tmp_path: Path) -> None:
-    line = ("practice", "cexpr", "set", "--clips", 3, "--seconds", 0.5, "--fps", 4, "--size", 96)
+    line = ("practice", "cexpr", "set", "--count", 3, "--seconds", 0.5, "--fps", 4, "--size", 96)
     first = affectkit(*line)
     assert first.returncode == 0 and first.stdout == "set\n" and "no benchmark" in first.stderr
     again = json.loads(affectkit(*line, "--json").stdout)
     assert again["cached"] and again["name"] == "cexpr" and (tmp_path / again["folder"]).is_dir()
     refused = affectkit("practice", "cexpr", ".")
     assert refused.returncode == 2 and "name a new or empty folder" in refused.stderr
-    assert affectkit("practice", "dfew", "new", "--clips", "x").returncode == 2
+    assert affectkit("practice", "dfew", "new", "--count", "x").returncode == 2

@@ -297,7 +297,7 @@ def test_media_are_predicted_by_a_network_and_by_a_head_on_it(line: Any, affectk
     network.path.rename(tmp_path / "moved")
     refused = affectkit("predict", head, "clips", "--device", "cpu", "--cache", "third")
     assert refused.returncode == 2 and "holds no fine-tuned network" in refused.stderr
-    moved = ["--weights", f"finetuned-static={tmp_path / 'moved'}"]
+    moved = ["--weights-of", f"finetuned-static={tmp_path / 'moved'}"]
     assert Path(line("predict", head, "clips", "--device", "cpu", *moved)).name == Path(by_features).name
 
 
@@ -310,7 +310,7 @@ def test_mistakes_of_the_command_are_one_line(affectkit: Command, tmp_path: Path
         (["embed", crops.path, "--weights", network.path, "--backbone", "resnet18"], "leave --backbone resnet18 out"),
         (["embed", crops.path, "--weights", crops.path], "holds no fine-tuned network"),
         (["predict", network.path, crops.path, crops.path], "it reads one artifact, 2 are given"),
-        (["predict", network.path, crops.path, "--weights", "x=y"], "--weights is for media"),
+        (["predict", network.path, crops.path, "--weights-of", "x=y"], "--weights-of is for media"),
         (["predict", crops.path, crops.path], "needed is a trained head or a fine-tuned network"),
         (["predict", crops.path, "clips"], "needed is a trained head or a fine-tuned network"),
     ):

@@ -134,7 +134,7 @@ def test_suns_page_says_how_to_take_the_official_crops(affectkit: Command, tmp_p
     )
     text = text.replace('data = "main"', 'data = "crops"\nvideos = "{main}/videos"', 1)
     (tmp_path / "mine.toml").write_text(text)
-    affectkit("practice", "affwild2", "set", "--clips", 6, "--seconds", 0.5, "--fps", 4, "--size", 96)
+    affectkit("practice", "affwild2", "set", "--count", 6, "--seconds", 0.5, "--fps", 4, "--size", 96)
     roots = ["--root", "set", "--root", "crops=set"]
     report = json.loads(affectkit("run", "mine.toml", "--tiny", *roots, "--dry-run", "--json").stdout)
     assert report["problems"] == []

@@ -21,7 +21,7 @@ from test_imports import run as run_lines
 from affectkit import metrics, tasks
 from affectkit.datasets import table
 from affectkit.stages.sink import Sink
-from affectkit.store import Artifact
+from affectkit.store import Artifact, Cache, names
 
 TWICE = RECIPE.replace(
     "[tiny]",
@@ -102,6 +102,17 @@ def test_a_run_ends_with_scores_and_a_submission(done: Path) -> None:
     table = (done / "stderr").read_text()
     for part in ("fused", "net-scores", "kernel-scores", "best constant", "systems: va, split test"):
         assert part in table
+
+
+def test_steps_have_names_that_commands_take(done: Path) -> None:
+    steps = summary(done)["steps"]
+    recipe = summary(done)["recipe"]["name"]
+    assert [row["name"] for row in steps] == [*(f"{recipe}.{step}" for step in STEPS[:-1]), ""]
+    kept = names.paths(Cache(done / "cache"))
+    assert {name: path.name for name, path in kept.items()} == {
+        row["name"]: Path(row["path"]).name for row in steps if row["name"]
+    }
+    assert f"| {recipe}.net-scores |" in (done / "run" / "summary.md").read_text()
 
 
 def test_the_summary_says_what_was_done(done: Path) -> None:

@@ -21,7 +21,7 @@ from affectkit.practice.sets import make_practice
 from affectkit.practice.demo import make_demo_clips
 out = Path(sys.argv[1])
 make_demo_clips(out / "demo", clips={"train": 1}, seconds=1, fps=8, size=96)
-config = PracticeConfig(clips=10, seconds=0.5, size=96)
+config = PracticeConfig(count=10, seconds=0.5, size=96)
 make_practice(sys.argv[2], out / "set", config, Runtime(workers=2, progress=False))
 """
 HEAPS = [{"MALLOC_PERTURB_": "17"}, {"MALLOC_PERTURB_": "201"}]

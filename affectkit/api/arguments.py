@@ -14,6 +14,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 from pydantic.fields import FieldInfo
 
 from affectkit import plugins, tasks
+from affectkit.api.names import with_paths
 from affectkit.config import Config, Numerics, Runtime, validate
 from affectkit.errors import UsageError
 from affectkit.stages import inputs as what
@@ -116,11 +117,11 @@ def _literal(value: object) -> str:
 
 
 def _of_input(each: what.Input) -> Iterator[Argument]:
-    if isinstance(each, what.Labels):
+    if isinstance(each, what.LabelsInput):
         yield Argument("labels", "LabelSource | None", None, each.help)
         yield from (_of_field(*item) for item in DatasetChoice.model_fields.items())
         return
-    if isinstance(each, what.Media):
+    if isinstance(each, what.MediaInput):
         yield Argument(each.name, "MediaSource | None", None, each.help, is_position=True)
         yield from (_of_field(*item) for item in MediaChoice.model_fields.items())
         return
@@ -129,33 +130,33 @@ def _of_input(each: what.Input) -> Iterator[Argument]:
         default = None if _is_pairs(each) else ()
     kind = _type_of_input(each) + (" | None" if default is None else "")
     yield Argument(name_of(each), kind, default, each.help, not each.option)
-    if isinstance(each, what.Artifacts) and each.or_media:
+    if isinstance(each, what.ArtifactsInput) and each.or_media:
         yield _of_field("allow_outside", MediaChoice.model_fields["allow_outside"])
 
 
 def name_of(each: what.Input) -> str:
     """What an input is called: as its option on the command line."""
-    flag = each.flag if isinstance(each, what.Value) else ""
+    flag = each.flag if isinstance(each, what.ValueInput) else ""
     return flag.removeprefix("--").replace("-", "_") or each.name
 
 
 def _type_of_input(each: what.Input) -> str:
-    if isinstance(each, what.Value):
+    if isinstance(each, what.ValueInput):
         if _is_pairs(each):
             return "Mapping[str, PathText]"
         return f"Sequence[{text_of(each.type)}]" if each.many else text_of(each.type)
-    if isinstance(each, what.Artifacts):
+    if isinstance(each, what.ArtifactsInput):
         source = "TableSource" if "predictions" in each.makes else "ArtifactSource"
         more = " | MediaSource" if each.or_media else ""
         return f"{source} | Sequence[{source}]{more}" if each.many else source
-    if isinstance(each, what.File):
+    if isinstance(each, what.FileInput):
         return "TableSource" if each.kind == "file" else "PathText"
     return _TYPES[type(each)]
 
 
 _TYPES: dict[type[what.Input], str] = {
-    what.Rates: "float | TableSource", what.Clips: "str | Sequence[str]",
-    what.Auxiliary: "Sequence[str | tuple[ArtifactSource, LabelSource, str]]",
+    what.RatesInput: "float | TableSource", what.ClipsInput: "str | Sequence[str]",
+    what.AuxiliaryInput: "Sequence[str | tuple[ArtifactSource, LabelSource, str]]",
 }  # fmt: skip
 
 
@@ -167,7 +168,10 @@ class Reader:
     """
 
     def __init__(self, stage: Stage, values: Mapping[str, Any], tables: TableFiles) -> None:
-        self._stage, self._values, self._tables = stage, values, tables
+        self._stage, self._tables = stage, tables
+        folder = values["cache"]
+        self._cache = Cache(None if folder is None else _path(folder))
+        self._values = with_paths(stage, values, self._cache)
 
     def config(self) -> Any:
         """Raises UsageError in the words of the command line, for any value that it would refuse."""
@@ -175,9 +179,9 @@ class Reader:
 
     def context(self) -> Context:
         """The cache, and how to run."""
-        cache, out = self._values["cache"], None if self._stage.makes == "file" else self._values["out"]
+        out = None if self._stage.makes == "file" else self._values["out"]
         return Context(
-            Cache(None if cache is None else _path(cache)), self._read(Runtime), self._values.get("device", "auto"),
+            self._cache, self._read(Runtime), self._values.get("device", "auto"),
             self._read(Numerics), None if out is None else _path(out),
         )  # fmt: skip
 
@@ -208,7 +212,7 @@ class Reader:
             return str(self._tables.path(name, value))
         return os.fspath(value) if isinstance(value, os.PathLike) else _of_numpy(value)
 
-    def _texts(self, each: what.Artifacts) -> Any:
+    def _texts(self, each: what.ArtifactsInput) -> Any:
         """The paths that a position names; what is no path is left out."""
         value = self._values[name_of(each)]
         if not each.many:
@@ -218,28 +222,28 @@ class Reader:
     def _input(self, each: what.Input, before: Mapping[str, Any]) -> Any:
         name = name_of(each)
         value = self._values[name]
-        if isinstance(each, what.Media):
+        if isinstance(each, what.MediaInput):
             return self._media(each, value)
-        if isinstance(each, what.Labels):
+        if isinstance(each, what.LabelsInput):
             return self._labels(value)
         if each.is_required and not each.option and (value is None or _is_empty(value)):
             raise UsageError(f"{name}: nothing is given ({each.help})")
         if value is None:
             return None
-        if isinstance(each, what.Artifacts):
+        if isinstance(each, what.ArtifactsInput):
             return self._artifacts(each, value, before)
-        if isinstance(each, what.Rates):
+        if isinstance(each, what.RatesInput):
             rate = self._tables.path(name, value) if is_frame(value) else value
             return frame_rates(rate, f"--{each.name.replace('_', '-')}")
-        if isinstance(each, what.Auxiliary):
+        if isinstance(each, what.AuxiliaryInput):
             return [self._along(each, item) for item in _listed(value)]
-        if isinstance(each, what.File):
+        if isinstance(each, what.FileInput):
             return self._tables.path(name, value)
-        if isinstance(each, what.Value):
+        if isinstance(each, what.ValueInput):
             return self._bounded(each, _of_numpy(value))
         return value if isinstance(value, str) else os.fspath(value) if isinstance(value, os.PathLike) else list(value)
 
-    def _media(self, each: what.Media, value: Any) -> list[Clip]:
+    def _media(self, each: what.MediaInput, value: Any) -> list[Clip]:
         items = [] if value is None else _listed(value)
         if items and all(isinstance(item, Clip) for item in items):
             return list(items)
@@ -257,9 +261,9 @@ class Reader:
         values = {name: self._plain(name, self._values[name]) for name in model.model_fields if name not in more}
         return validate(model, values | more, "option")
 
-    def _artifacts(self, each: what.Artifacts, value: Any, before: Mapping[str, Any]) -> Any:
+    def _artifacts(self, each: what.ArtifactsInput, value: Any, before: Mapping[str, Any]) -> Any:
         if not each.many:
-            return self._opened(each, value)
+            return self._opened(each, value, self._values.get("column"))
         items = _listed(value)
         if each.or_media and items and not any(_is_stored(item) for item in items):
             if all(isinstance(item, Clip) for item in items):
@@ -270,12 +274,14 @@ class Reader:
                 return clips_of(media, media_suffixes(before["head"]), allow_outside=self._values["allow_outside"])
         return [self._opened(each, item) for item in items]
 
-    def _opened(self, each: what.Artifacts, value: Any) -> Artifact | Features | Path:
+    def _opened(self, each: what.ArtifactsInput, value: Any, column: str | None = None) -> Artifact | Features | Path:
         if "predictions" in each.makes:
             return self._tables.path(each.name, value)
+        if column and (path := _path_text(value)):
+            value = f"{path}:{column}"
         return opened(each.makes, value)
 
-    def _along(self, each: what.Auxiliary, item: Any) -> AuxiliarySource:
+    def _along(self, each: what.AuxiliaryInput, item: Any) -> AuxiliarySource:
         wanted: tuple[what.Makes, ...] = ("features",) if "features" in each.makes else ("crops", "sound")
         if isinstance(item, str):
             return AuxiliarySource.of(item, lambda text: opened(wanted, text))
@@ -284,7 +290,7 @@ class Reader:
         column = Features(stored) if isinstance(stored, Artifact) else stored
         return AuxiliarySource(column, labels_from(labels, self._tables), tasks.get(os.fspath(task)))
 
-    def _bounded(self, each: what.Value, value: Any) -> Any:
+    def _bounded(self, each: what.ValueInput, value: Any) -> Any:
         """A plain value within its bounds; several as a list."""
         if _is_pairs(each):
             return {name: os.fspath(path) for name, path in dict(value).items()}
@@ -384,7 +390,7 @@ def _path_text(value: Any) -> str:
 
 
 def _is_pairs(each: what.Input) -> bool:
-    return isinstance(each, what.Value) and each.metavar == "NAME=PATH"
+    return isinstance(each, what.ValueInput) and each.metavar == "NAME=PATH"
 
 
 def _is_stored(value: Any) -> bool:

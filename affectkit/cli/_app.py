@@ -11,7 +11,7 @@ from typer.main import get_group
 
 from affectkit import __version__
 from affectkit.cli._help import Commands
-from affectkit.stages.catalogue import Entry, entries
+from affectkit.stages.catalogue import StageEntry, entries
 
 _OWN = {
     "run": ("run", "Run a recipe: a whole system, from a data set to scores and a submission."),
@@ -79,7 +79,7 @@ def load(name: str) -> Any:
     return get_group(app).commands[name]
 
 
-def _stages(name: str) -> list[Entry]:
+def _stages(name: str) -> list[StageEntry]:
     """The stages of a command or of a group of commands."""
     return [entry for entry in entries().values() if entry.command.partition(" ")[0] == name]
 
@@ -110,5 +110,5 @@ def _root(
 
     clips -> `extract faces` -> `embed` -> `train-head` -> `predict` -> `fuse` -> `evaluate`
 
-    Every command prints the path of the artifact that it made, and repeating a command resumes it.
+    Every command prints the path of the artifact that it made (--as NAME names it), and repeating a command resumes it.
     """

@@ -4,30 +4,31 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import typer
 from rich.table import Table as RichTable
 
 from affectkit.api.arguments import run_fields
+from affectkit.api.names import with_paths
 from affectkit.cli._inputs import parameters_of, value_of
-from affectkit.cli._options import RUN, CacheOption, DeviceOption, JsonOption, OutOption, parameter
-from affectkit.cli._results import SOME_FAILED, as_line, columns, log, log_table
+from affectkit.cli._options import COMPUTED, RUN, AsOption, CacheOption, DeviceOption, JsonOption, OutOption, parameter
+from affectkit.cli._results import NOTE, SOME_FAILED, columns, log, log_table, print_json
 from affectkit.config import Config, Numerics, Runtime, validate
-from affectkit.errors import AffectkitError
+from affectkit.errors import AffectkitError, UsageError
 from affectkit.learning.processes import NoMemory, Processes
 from affectkit.progress import chosen
-from affectkit.stages.catalogue import Entry
+from affectkit.stages.catalogue import StageEntry
 from affectkit.stages.resumable import KeptInterrupt
-from affectkit.stages.stage import Context, Result, Stage, Table
-from affectkit.store import Cache
+from affectkit.stages.stage import Context, Result, Stage, TextTable
+from affectkit.store import Cache, names
 
-COMPUTED = "What is computed"
 USAGE, INTERRUPTED = 2, 130
 _PROGRESS = "progress"
 
 
-def command_of(entry: Entry) -> Callable[..., None]:
+def command_of(entry: StageEntry) -> Callable[..., None]:
     """The function of a stage's command, with the signature that Typer reads."""
     stage = entry.load()
 
@@ -49,7 +50,7 @@ def _parameters(stage: Stage) -> Iterator[inspect.Parameter]:
     run = [parameter(name, field, panel=RUN) for name, field in run_fields(stage)]
     extra = {"cache": CacheOption, "as_json": JsonOption}
     if stage.makes != "file":
-        extra["out"] = OutOption
+        extra |= {"out": OutOption, "name_given": AsOption}
     if stage.has_device:
         extra["device"] = DeviceOption
     defaults = {"device": "auto", "as_json": False}
@@ -64,10 +65,15 @@ def _parameters(stage: Stage) -> Iterator[inspect.Parameter]:
 
 def _run(stage: Stage, given: Mapping[str, Any]) -> None:
     processes = Processes.here()
+    name = given.get("name_given")
+    cache = Cache(given["cache"])
     try:
+        if name is not None:
+            names.check(name)
+        given = with_paths(stage, given, cache)
         config = _read(stage.Config, given)
         context = Context(
-            Cache(given["cache"]), _read(Runtime, given), given.get("device", "auto"), _read(Numerics, given),
+            cache, _read(Runtime, given), given.get("device", "auto"), _read(Numerics, given),
             None if stage.makes == "file" else given["out"],
         )  # fmt: skip
         stage.check_positions({one.name: given.get(one.name) for one in stage.positions})
@@ -89,7 +95,12 @@ def _run(stage: Stage, given: Mapping[str, Any]) -> None:
         _say_own(error)
         raise typer.Exit(USAGE) from None
     if processes.first:
-        present(stage, result, given["as_json"])
+        naming = name_result(cache, stage, result, name)
+        code = present(stage, result, given["as_json"], naming)
+        if naming.problem:
+            raise naming.problem
+        if code:
+            raise typer.Exit(code)
 
 
 def _read(model: type[Config], given: Mapping[str, Any]) -> Any:
@@ -104,19 +115,48 @@ def _say_own(error: AffectkitError) -> None:
         log(f"affectkit: {error}")
 
 
-def present(stage: Stage, result: Result, as_json: bool) -> None:
-    """Print a result: the path (or JSON) on stdout, lines for people on stderr; the exit code of what went wrong."""
-    for line in stage.lines(result):
-        if isinstance(line, Table):
+@dataclass(frozen=True)
+class Naming:
+    """The name that a result was given, a line where the name was another's before, and what came of it otherwise."""
+
+    name: str | None = None
+    note: str | None = None
+    problem: AffectkitError | None = None
+
+
+def name_result(cache: Cache, stage: Stage, result: Result, name: str | None) -> Naming:
+    """Note what was made as what is `latest`, and by its name. That the cache cannot be written matters to a name
+    alone: complete artifacts are served from a read-only one."""
+    if stage.makes == "file" or result.artifact is None:
+        return Naming()
+    try:
+        return Naming(name, names.keep(cache, result.path, result.artifact.stage.stage, name))
+    except AffectkitError as error:
+        if name is None:
+            return Naming()
+        return Naming(problem=UsageError(f"--as {name}: the name is not kept, all else is done: {error}"))
+
+
+def present(stage: Stage, result: Result, as_json: bool, naming: Naming) -> int:
+    """Print a result: the path (or JSON) on stdout, lines for people on stderr. Returns the exit code of what went
+    wrong."""
+    said = [f"{NOTE}{naming.note}"] if naming.note else []
+    about = {"name": naming.name} if naming.name else {}
+    lines = [*stage.lines(result), *said]
+    for line in lines:
+        if isinstance(line, TextTable):
             log_table(_drawn(line))
         else:
             log(line)
-    typer.echo(as_line(stage.json(result)) if as_json else result.printed or str(result.path))
-    if code := result.code or (SOME_FAILED if result.failed else 0):
-        raise typer.Exit(code)
+    if as_json:
+        notes = [line.removeprefix(NOTE) for line in lines if isinstance(line, str) and line.startswith(NOTE)]
+        print_json({**stage.json(result), **about, "notices": notes})
+    else:
+        typer.echo(result.printed or str(result.path))
+    return result.code or (SOME_FAILED if result.failed else 0)
 
 
-def _drawn(table: Table) -> RichTable:
+def _drawn(table: TextTable) -> RichTable:
     drawn = columns(*table.headers)
     for row in table.rows:
         drawn.add_row(*row)

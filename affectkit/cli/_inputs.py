@@ -9,12 +9,15 @@ from typing import Annotated, Any
 
 import typer
 
+from affectkit.api.arguments import opened
+from affectkit.api.names import stages_of
+from affectkit.cli._complete import artifacts
 from affectkit.cli._options import INPUTS, parameter
 from affectkit.errors import UsageError
 from affectkit.stages import inputs as what
 from affectkit.stages.replay import media_suffixes
 from affectkit.stages.training_data import AuxiliarySource
-from affectkit.store import Artifact, Features, open_artifact, open_features
+from affectkit.store import Artifact, Features
 from affectkit.store.features import names_features
 from affectkit.tables.frame_rates import frame_rates
 from affectkit.tables.labels import DatasetChoice, LabelChoice, MediaChoice
@@ -25,13 +28,13 @@ _OUTSIDE = MediaChoice.model_fields["allow_outside"]
 
 def parameters_of(one: what.Input) -> Iterator[inspect.Parameter]:
     """The parameters of an input."""
-    if isinstance(one, what.Labels):
+    if isinstance(one, what.LabelsInput):
         yield from (parameter(*item, panel=INPUTS) for item in LabelChoice.model_fields.items())
         return
     yield _parameter(one)
-    if isinstance(one, what.Media):
+    if isinstance(one, what.MediaInput):
         yield from (parameter(*item, panel=INPUTS) for item in MediaChoice.model_fields.items())
-    elif isinstance(one, what.Artifacts) and one.or_media:
+    elif isinstance(one, what.ArtifactsInput) and one.or_media:
         yield parameter("allow_outside", _OUTSIDE, panel=INPUTS)
 
 
@@ -42,14 +45,19 @@ def value_of(one: what.Input, given: Mapping[str, Any], before: Mapping[str, Any
 
 def _parameter(one: what.Input) -> inspect.Parameter:
     kind = _shell_type(one)
-    is_required = one.is_required and not isinstance(one, what.Media) and not (one.option and one.many)
+    is_required = one.is_required and not isinstance(one, what.MediaInput) and not (one.option and one.many)
     metavar = one.metavar or None
+    completion = artifacts(stages_of(one.makes)) if isinstance(one, what.ArtifactsInput | what.AuxiliaryInput) else None
     if one.option:
-        bounds: dict[str, Any] = {"min": one.least_value, "max": one.most_value} if isinstance(one, what.Value) else {}
-        flag = (one.flag if isinstance(one, what.Value) else "") or f"--{one.name.replace('_', '-')}"
-        about: Any = typer.Option(flag, help=one.help, metavar=metavar, rich_help_panel=one.panel, **bounds)
+        bounds: dict[str, Any] = (
+            {"min": one.least_value, "max": one.most_value} if isinstance(one, what.ValueInput) else {}
+        )
+        flag = (one.flag if isinstance(one, what.ValueInput) else "") or f"--{one.name.replace('_', '-')}"
+        about: Any = typer.Option(
+            flag, help=one.help, metavar=metavar, rich_help_panel=one.panel, autocompletion=completion, **bounds
+        )
     else:
-        about = typer.Argument(help=one.help, metavar=metavar, show_default=False)
+        about = typer.Argument(help=one.help, metavar=metavar, show_default=False, autocompletion=completion)
     if not is_required:
         kind = kind | None
     default = inspect.Parameter.empty if is_required else one.default if _is_plain(one) else None
@@ -59,45 +67,39 @@ def _parameter(one: what.Input) -> inspect.Parameter:
 
 
 def _is_plain(one: what.Input) -> bool:
-    return isinstance(one, what.Value) and not one.many
+    return isinstance(one, what.ValueInput) and not one.many
 
 
 def _shell_type(one: what.Input) -> Any:
-    if isinstance(one, what.Value) and not one.many:
+    if isinstance(one, what.ValueInput) and not one.many:
         return one.type
-    if isinstance(one, what.File):
+    if isinstance(one, what.FileInput):
         return Path
     return list[str] if one.many else str
 
 
-def _artifacts(one: what.Artifacts, given: Mapping[str, Any], before: Mapping[str, Any]) -> Any:
+def _artifacts(one: what.ArtifactsInput, given: Mapping[str, Any], before: Mapping[str, Any]) -> Any:
     texts = given[one.name]
     if texts is None:
         return None
     if not one.many:
-        return _opened(one, texts)
+        return _opened(one, texts, given.get("column"))
     if one.or_media and not all(map(names_features, texts)):
         return clips_of(texts, media_suffixes(before["head"]), allow_outside=given["allow_outside"])
     return [_opened(one, text) for text in texts]
 
 
-def _opened(one: what.Artifacts, text: str) -> Artifact | Features | Path:
+def _opened(one: what.ArtifactsInput, text: str, column: str | None = None) -> Artifact | Features | Path:
     if "predictions" in one.makes:
         return Path(text)
-    if "features" not in one.makes:
-        return open_artifact(Path(text))
-    if len(one.makes) > 1 and not text.rpartition(":")[2].isidentifier():
-        artifact = open_artifact(Path(text))
-        if artifact.stage.stage in ("faces", "audio"):
-            return artifact
-    return open_features(text)
+    return opened(one.makes, f"{text}:{column}" if column else text)
 
 
-def _media(one: what.Media, given: Mapping[str, Any], before: Mapping[str, Any]) -> Any:
+def _media(one: what.MediaInput, given: Mapping[str, Any], before: Mapping[str, Any]) -> Any:
     return _choice(MediaChoice, given).clips(given[one.name] or [], one.suffixes)
 
 
-def _labels(one: what.Labels, given: Mapping[str, Any], before: Mapping[str, Any]) -> Any:
+def _labels(one: what.LabelsInput, given: Mapping[str, Any], before: Mapping[str, Any]) -> Any:
     return _choice(LabelChoice, given).source()
 
 
@@ -105,17 +107,17 @@ def _choice(model: type[DatasetChoice], given: Mapping[str, Any]) -> Any:
     return model.model_validate({name: given[name] for name in model.model_fields})
 
 
-def _rates(one: what.Rates, given: Mapping[str, Any], before: Mapping[str, Any]) -> Any:
+def _rates(one: what.RatesInput, given: Mapping[str, Any], before: Mapping[str, Any]) -> Any:
     text = given[one.name]
     return None if text is None else frame_rates(text, f"--{one.name.replace('_', '-')}")
 
 
-def _auxiliary(one: what.Auxiliary, given: Mapping[str, Any], before: Mapping[str, Any]) -> list[AuxiliarySource]:
-    opened: Any = open_features if "features" in one.makes else open_artifact
-    return [AuxiliarySource.of(text, opened) for text in given[one.name] or []]
+def _auxiliary(one: what.AuxiliaryInput, given: Mapping[str, Any], before: Mapping[str, Any]) -> list[AuxiliarySource]:
+    wanted: tuple[what.Makes, ...] = ("features",) if "features" in one.makes else ("crops", "sound")
+    return [AuxiliarySource.of(text, lambda source: opened(wanted, source)) for text in given[one.name] or []]
 
 
-def _pairs(one: what.Value, texts: list[str] | None) -> dict[str, str]:
+def _pairs(one: what.ValueInput, texts: list[str] | None) -> dict[str, str]:
     """NAME=VALUE texts."""
     pairs = dict(text.partition("=")[::2] for text in texts or [])
     if not all(pairs.values()):
@@ -126,12 +128,18 @@ def _pairs(one: what.Value, texts: list[str] | None) -> dict[str, str]:
 
 def _plain(one: what.Input, given: Mapping[str, Any], before: Mapping[str, Any]) -> Any:
     value = given[one.name]
-    if isinstance(one, what.Value) and one.metavar == "NAME=PATH":
+    if isinstance(one, what.ValueInput) and one.metavar == "NAME=PATH":
         return _pairs(one, value)
     return [] if one.many and value is None else value
 
 
 _VALUES: dict[type[what.Input], Callable[[Any, Mapping[str, Any], Mapping[str, Any]], Any]] = {
-    what.Artifacts: _artifacts, what.Media: _media, what.Labels: _labels, what.File: _plain, what.Rates: _rates,
-    what.Clips: _plain, what.Auxiliary: _auxiliary, what.Value: _plain,
-}  # fmt: skip
+    what.ArtifactsInput: _artifacts,
+    what.MediaInput: _media,
+    what.LabelsInput: _labels,
+    what.FileInput: _plain,
+    what.RatesInput: _rates,
+    what.ClipsInput: _plain,
+    what.AuxiliaryInput: _auxiliary,
+    what.ValueInput: _plain,
+}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
@@ -13,10 +13,13 @@ import typer
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
+from affectkit.api.names import artifact_of
+from affectkit.cli._complete import artifacts, completion_of
 from affectkit.config import Config, Runtime, validate
 from affectkit.progress import chosen
+from affectkit.store.kinds import STAGES_OF
 
-INPUTS, RUN, OUTPUT = "Inputs", "Run", "Output"
+COMPUTED, INPUTS, RUN, OUTPUT = "What is computed", "Inputs", "Run", "Output"
 CacheOption = Annotated[
     Path | None,
     typer.Option(
@@ -26,37 +29,49 @@ CacheOption = Annotated[
 OutOption = Annotated[
     Path | None, typer.Option("--out", help="name the artifact's folder by hand", rich_help_panel=OUTPUT)
 ]
+AsOption = Annotated[
+    str | None,
+    typer.Option(
+        "--as", help="name what is made: later commands take the name", metavar="NAME", rich_help_panel=OUTPUT
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="print the result as JSON", rich_help_panel=OUTPUT)]
 DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N", rich_help_panel=RUN)]
 ClipsOption = Annotated[
-    str | None, typer.Option("--clips", help="only these clips: a file of ids, or a pattern like 'subject1/*'")
-]
-SplitsOption = Annotated[
-    Path | None, typer.Option("--splits", help="CSV clip,split that overrides the labels' and the manifest's splits")
-]
-TensorboardOption = Annotated[
-    Path | None, typer.Option("--tensorboard", help="write training curves there for TensorBoard", metavar="DIR")
+    str | None,
+    typer.Option(
+        "--clips", help="only these clips: a file of ids, or a pattern like 'subject1/*'", rich_help_panel=INPUTS
+    ),
 ]
 
 _SHORT = {"option": "-o"}
 
 
-def with_configs(**models: type[Config]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def with_configs(
+    *, runtime: Collection[str] = (), **models: type[Config]
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Give a command the fields of config models as options; the function gets validated instances instead.
 
-    `@with_configs(config=EmbedConfig)` replaces the parameter `config` by one option a field.
+    `@with_configs(config=EmbedConfig)` replaces the parameter `config` by one option a field. `runtime`: the settings
+    of `Runtime` that the command uses, for a parameter of that name.
     """
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         own = inspect.signature(command, eval_str=True).parameters
-        parameters = [parameter(*item) for model in models.values() for item in model.model_fields.items()]
-        parameters += [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for name, p in own.items() if name not in models]
+        fields = {name: dict(model.model_fields) for name, model in models.items()}
+        if runtime:
+            fields["runtime"] = {name: Runtime.model_fields[name] for name in runtime}
+        parameters = [
+            parameter(*item, RUN if name == "runtime" else COMPUTED)
+            for name, each in fields.items() for item in each.items()
+        ]  # fmt: skip
+        parameters += [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for name, p in own.items() if name not in fields]
 
         @functools.wraps(command)
         def wrapper(**given: Any) -> None:
-            for name, model in models.items():
-                values = {field: given.pop(field) for field in model.model_fields}
-                given[name] = validate(model, values, "option")
+            for name, each in fields.items():
+                values = {field: given.pop(field) for field in each}
+                given[name] = validate(models.get(name, Runtime), values, "option")
             asked = [one.progress for one in given.values() if isinstance(one, Runtime)]
             with chosen(asked[0] if asked else None):
                 command(**given)
@@ -81,7 +96,8 @@ def parameter(name: str, field: FieldInfo, panel: str | None = None) -> inspect.
     flags = [f"--{name.replace('_', '-')}", *(str(flag) for flag in (_SHORT.get(name), also) if flag)]
     if field.annotation in (bool, bool | None):
         flags[0] += f"/--no-{name.replace('_', '-')}"
-    option = typer.Option(*flags, help=field.description, rich_help_panel=panel)
+    completion = artifacts(STAGES_OF[makes]) if (makes := artifact_of(field)) else completion_of(name)
+    option = typer.Option(*flags, help=field.description, rich_help_panel=panel, autocompletion=completion)
     return inspect.Parameter(
         name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[annotation, option]
     )

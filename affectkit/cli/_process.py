@@ -11,6 +11,7 @@ from typing import Any
 
 from affectkit.cli import INTERRUPTED
 from affectkit.cli._interrupt import Signals, interrupts_kept
+from affectkit.cli._notices import forget, hear
 from affectkit.cli._streams import Unwritable, make_writable
 from affectkit.errors import AffectkitError, Notice
 
@@ -92,10 +93,12 @@ def _notices_as_notes() -> Iterator[None]:
 
     def show(message: Any, category: Any, *where: Any, **more: Any) -> None:
         if issubclass(category, Notice):
+            hear(str(message))
             _say(f"note: {message}")
         else:
             before(message, category, *where, **more)
 
+    forget()
     warnings.showwarning = show
     warnings.filterwarnings("always", category=Notice)
     try:

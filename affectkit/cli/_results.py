@@ -6,12 +6,18 @@ import json
 import math
 import re
 import sys
+from collections.abc import Mapping
 from typing import Any
 
+import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
+
+from affectkit.cli._notices import heard
 
 SOME_FAILED = 3
+NOTE = "note: "
 LEAST_WIDTH = 60
 """Columns of a table on a narrow terminal, which then wraps its lines."""
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -30,6 +36,11 @@ def columns(*headers: str) -> Table:
     return table
 
 
+def add_row(table: Table, *cells: str) -> None:
+    """Add a line of cells that are text: nothing in them is markup, and no control character reaches a terminal."""
+    table.add_row(*(Text(cell) for cell in cells))
+
+
 def print_table(table: Table) -> None:
     """Print a table on stdout; in full width where it goes to a file or a pipe."""
     Console(width=_width(sys.stdout, 1000)).print(table)
@@ -45,6 +56,13 @@ def as_line(result: Any) -> str:
     in_ascii = (getattr(sys.stdout, "encoding", None) or "").lower().replace("-", "") != "utf8"
     text = json.dumps(_finite(result), ensure_ascii=in_ascii, allow_nan=False)
     return _SURROGATE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+def print_json(result: Any) -> None:
+    """Print one line of JSON. An object has all notices of the process under `notices`, after its own."""
+    if isinstance(result, Mapping):
+        result = {**result, "notices": list(dict.fromkeys([*result.get("notices", ()), *heard()]))}
+    typer.echo(as_line(result))
 
 
 def _width(stream: Any, elsewhere: int) -> int | None:

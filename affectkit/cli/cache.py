@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
-import json
+import shlex
 import time
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from affectkit.cli._complete import artifacts
 from affectkit.cli._help import Commands
-from affectkit.cli._options import CacheOption, ClipsOption, JsonOption
-from affectkit.cli._results import SOME_FAILED, as_line, columns, log, print_table
-from affectkit.errors import AffectkitError
-from affectkit.store import Artifact, Cache, open_artifact, upkeep
+from affectkit.cli._options import COMPUTED, OUTPUT, RUN, CacheOption, ClipsOption, JsonOption
+from affectkit.cli._results import SOME_FAILED, add_row, columns, log, print_json, print_table
+from affectkit.stages.inventory import Entry, described, inventory, short
+from affectkit.stages.map_stage import LISTED
+from affectkit.store import Artifact, Cache, names, open_artifact, upkeep
 from affectkit.store.export import FORMATS, export
 from affectkit.tables.ids import choose
 
 ArtifactArgument = Annotated[
-    Path, typer.Argument(help="what a command printed, or an artifact's folder", metavar="ARTIFACT")
+    str,
+    typer.Argument(
+        help="what a command printed, its name (--as), latest, or the beginning of a folder's name",
+        metavar="ARTIFACT",
+        autocompletion=artifacts(),
+    ),
 ]
 
 
@@ -26,75 +34,126 @@ def register(app: typer.Typer) -> None:
     """Add the commands."""
     group = Commands(rich_markup_mode=None, no_args_is_help=True, help="Look at and look after artifacts.")
     for name, command in (
-        ("ls", ls), ("show", show), ("verify", verify), ("why-miss", why_miss), ("compact", compact), ("gc", gc),
+        ("list", list_artifacts), ("show", show), ("verify", verify), ("why-miss", why_miss), ("compact", compact),
+        ("gc", gc),
     ):  # fmt: skip
         group.command(name)(command)
+    group.command("ls", hidden=True)(list_artifacts)
     app.add_typer(group, name="cache")
     app.command("export")(export_artifact)
 
 
-def ls(cache: CacheOption = None, as_json: JsonOption = False) -> None:
-    """List the artifacts: stage, name, clips, failures, size."""
-    rows = []
-    for folder in Cache(cache).folders():
-        try:
-            rows.append(_row(open_artifact(folder)))
-        except AffectkitError as error:
-            log(f"cannot be read: {error}")
+def list_artifacts(cache: CacheOption = None, as_json: JsonOption = False) -> None:
+    """List artifacts, the newest first: names, date, source, clips, score, size."""
+    store = Cache(cache)
+    entries, problems = inventory(store)
+    for problem in problems:
+        log(f"cannot be read: {problem}")
     if as_json:
-        typer.echo(as_line(rows))
+        print_json([entry.as_dict() for entry in entries])
         return
-    table = columns("artifact", "clips", "failed", "unsealed parts", "size")
-    for row in rows:
-        clips = "" if row["clips"] is None else str(row["clips"])
-        table.add_row(row["artifact"], clips, str(row["failed"] or ""), str(row["unsealed"] or ""),
-                      megabytes(row["bytes"]))  # fmt: skip
+    named = {name: Path(entry.artifact) for entry in entries for name in entry.names}
+    table = columns("artifact", "names", "made", "from", "clips", "score", "size")
+    for entry in entries:
+        folder = Path(entry.artifact)
+        add_row(
+            table, f"{folder.parent.name}/{folder.name}", ", ".join(entry.names), _date(entry.created),
+            ", ".join(short(source, named) for source in entry.source), _clips(entry), _score(entry.score),
+            megabytes(entry.bytes),
+        )  # fmt: skip
     print_table(table)
 
 
-def _row(artifact: Artifact) -> dict[str, Any]:
-    has_table = artifact.stage.table is not None
-    return {
-        "artifact": str(artifact.path), "stage": artifact.stage.stage, "name": artifact.stage.name,
-        "clips": len(artifact.rows) if has_table else None, "failed": len(artifact.failed()),
-        "unsealed": len(artifact.part_paths()), "bytes": upkeep.size(artifact.path),
-    }  # fmt: skip
+def _date(created: str) -> str:
+    return created[:16].replace("T", " ")
 
 
-def show(artifact: ArtifactArgument) -> None:
-    """Print what an artifact is and how it was made."""
-    opened = open_artifact(artifact)
-    about = opened.stage.model_dump(mode="json", exclude={"table"})
-    if opened.stage.table is not None:
-        held = opened.current()
-        about["clips"] = len(held)
-        about["rows"] = sum(len(rows) for rows in held)
-        about["partial"] = sorted(rows.key[0] for rows in held if rows.status == "partial")
-        about["failed"] = {clip: failure.cause for clip, failure in opened.failures().items()}
-        if opened.selection is None:
-            about["selections"] = {str(path): len(one.sources) for path, one in opened.selections()}
-    typer.echo(json.dumps(about, indent=2, ensure_ascii=False))
+def _clips(entry: Entry) -> str:
+    failed = f", {entry.failed} failed" if entry.failed else ""
+    unsealed = f", {entry.unsealed} unsealed parts" if entry.unsealed else ""
+    return "" if entry.clips is None else f"{entry.clips}{failed}{unsealed}"
 
 
-def verify(artifact: ArtifactArgument) -> None:
+def _score(score: Mapping[str, Any] | None) -> str:
+    return f"{score['metric']} {score['mean']:.3f}" if score else ""
+
+
+def show(artifact: ArtifactArgument, cache: CacheOption = None, as_json: JsonOption = False) -> None:
+    """Say what an artifact is and how it was made; --json: everything that is recorded."""
+    store = Cache(cache)
+    about = described(opened_by(artifact, cache), store)
+    if as_json:
+        print_json(about)
+        return
+    table = columns("", "")
+    for topic, text in _said(about):
+        add_row(table, topic, text)
+    print_table(table)
+
+
+def _said(about: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """(topic, text) of an artifact, for people."""
+    provenance = about["provenance"]
+    yield about["stage"], f"{about['holds']}, made by affectkit {about['made_by']}"
+    yield "path", about["path"]
+    yield "names", ", ".join(about["names"]) or "none (--as NAME gives one)"
+    host, version = provenance.get("host", "?"), provenance.get("affectkit", "?")
+    yield "made", f"{_date(str(provenance.get('created', '?')))} on {host} by affectkit {version}"
+    if isinstance(command := provenance.get("command"), list):
+        yield "by", shlex.join(["affectkit", *map(str, command[1:])])
+    yield "from", "\n".join(about["source"])
+    config = about["inputs"].get("config") or provenance.get("config")
+    if isinstance(config, dict):
+        yield "settings", ", ".join(f"{key}={value}" for key, value in config.items() if value not in (None, [], ""))
+    for file in about["weights"]:
+        yield "weights", f"{file.get('name')}, licence: {file.get('licence')}, SHA-256 {str(file.get('sha256'))[:16]}"
+    if "clips" in about:
+        partial = f", {len(about['partial'])} of them partial" if about["partial"] else ""
+        yield "clips", f"{about['clips']:,} of {about['rows']:,} rows{partial}; {len(about['failed'])} failed"
+        for clip, cause in list(about["failed"].items())[:LISTED]:
+            yield "failed", f"{clip}: {cause}"
+    for path, count in about.get("selections", {}).items():
+        yield "selection", f"{path} ({count} clips)"
+    if score := about["score"]:
+        yield "score", f"{score['metric']} {score['mean']:.4f} on validation clips"
+    yield "size", megabytes(about["bytes"])
+
+
+def opened_by(text: str, cache: Path | None) -> Artifact:
+    """The artifact that an argument denotes."""
+    return open_artifact(names.resolve(Cache(cache), text))
+
+
+def verify(artifact: ArtifactArgument, cache: CacheOption = None, as_json: JsonOption = False) -> None:
     """Recompute every clip's digest; exit 3 if any byte has changed."""
-    problems = list(upkeep.verify(open_artifact(artifact)))
+    problems = list(upkeep.verify(opened_by(artifact, cache)))
     for clip, problem in problems:
         log(f"damaged: {clip or artifact}: {problem}")
-    typer.echo(f"{len(problems)} damaged")
+    if as_json:
+        print_json({"damaged": [{"clip": clip, "problem": problem} for clip, problem in problems]})
+    else:
+        typer.echo(f"{len(problems)} damaged")
     if problems:
         raise typer.Exit(SOME_FAILED)
 
 
 def why_miss(
     artifact: ArtifactArgument,
-    other: Annotated[Path | None, typer.Argument(help="compare with this one (default: the most similar)")] = None,
+    other: Annotated[
+        str | None,
+        typer.Argument(help="compare with this one (default: the most similar)", autocompletion=artifacts()),
+    ] = None,
     cache: CacheOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Print the fingerprint inputs in which two artifacts differ: why the second was not reused for the first."""
-    here = open_artifact(artifact)
-    there = open_artifact(other) if other else upkeep.nearest(here, Cache(cache))
+    here = opened_by(artifact, cache)
+    there = opened_by(other, cache) if other else upkeep.nearest(here, Cache(cache))
     differences = upkeep.why_miss(here, there)
+    if as_json:
+        listed = [{"input": key, "here": mine, "there": theirs} for key, mine, theirs in differences]
+        print_json({"here": str(here.path), "there": str(there.path), "differences": listed})
+        return
     typer.echo(f"{here.path}\n{there.path}")
     for key, mine, theirs in differences:
         typer.echo(f"  {key}: {mine!r} -> {theirs!r}")
@@ -102,46 +161,72 @@ def why_miss(
         typer.echo("  the recipes are the same")
 
 
-def compact(artifact: ArtifactArgument) -> None:
+def compact(artifact: ArtifactArgument, cache: CacheOption = None, as_json: JsonOption = False) -> None:
     """Merge the segments of an artifact into one; rows that no selection names are dropped, and counted."""
-    if dropped := open_artifact(artifact).compact():
+    opened = opened_by(artifact, cache)
+    dropped = opened.compact()
+    if as_json:
+        print_json({"artifact": str(opened.path), "dropped": dropped})
+        return
+    if dropped:
         log(f"note: {dropped} clips dropped that were replaced, or that no selection names")
-    typer.echo(str(artifact))
+    typer.echo(str(opened.path))
 
 
 def gc(
     cache: CacheOption = None,
     older_than: Annotated[
-        float | None, typer.Option(min=0, help="also remove artifacts not written to for N days")
+        float | None,
+        typer.Option(min=0, help="also remove artifacts not written to for N days", rich_help_panel=COMPUTED),
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="only say what would go")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="only say what would go", rich_help_panel=RUN)] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Remove what dead processes left behind and, with --older-than, old artifacts."""
-    total = 0
-    for leftover in upkeep.leftovers(Cache(cache), older_than, time.time()):
-        total += leftover.nbytes
-        log(f"{'would remove' if dry_run else 'removed'} {leftover.path} ({leftover.why})")
+    store, removed = Cache(cache), []
+    named = names.paths(store)
+    for leftover in upkeep.leftovers(store, older_than, time.time()):
+        called = names.names_of(named, leftover.path)
+        and_names = f", and its names: {', '.join(called)}" if called else ""
+        log(f"{'would remove' if dry_run else 'removed'} {leftover.path} ({leftover.why}){and_names}")
+        removed.append({"path": str(leftover.path), "why": leftover.why, "bytes": leftover.nbytes, "names": called})
         if not dry_run:
             upkeep.remove(leftover)
+            if called:
+                names.drop(store, [leftover.path])
+    total = sum(int(str(each["bytes"])) for each in removed)
+    if as_json:
+        print_json({"removed": removed, "bytes": total, "dry_run": dry_run})
+        return
     typer.echo(f"{megabytes(total)} {'to free' if dry_run else 'freed'}")
 
 
 def export_artifact(
     artifact: ArtifactArgument,
-    to: Annotated[str, typer.Option("--to", help=", ".join(FORMATS))] = "csv",
+    to: Annotated[str, typer.Option("--to", help=", ".join(FORMATS), rich_help_panel=OUTPUT)] = "csv",
     out: Annotated[
         Path | None,
-        typer.Option("--out", help="file or, for images and muse, folder to write (default: named after the artifact)"),
+        typer.Option(
+            "--out",
+            help="file or, for images and muse, folder to write (default: named after the artifact)",
+            rich_help_panel=OUTPUT,
+        ),
     ] = None,
     clips: ClipsOption = None,
+    cache: CacheOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Write an artifact's table to csv, parquet or npz, or its crops to image files.
 
     Example: `affectkit export "$P" --to csv --out predictions.csv`
     """
-    opened = open_artifact(artifact)
+    opened = opened_by(artifact, cache)
     target = out or Path(f"{opened.folder.name}.{to}")
-    typer.echo(str(export(opened, to, target, choose(clips, opened.clips))))
+    written = export(opened, to, target, choose(clips, opened.clips))
+    if as_json:
+        print_json({"file": str(written), "artifact": str(opened.path)})
+    else:
+        typer.echo(str(written))
 
 
 def megabytes(nbytes: int) -> str:

@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
-from affectkit.cli._options import JsonOption
-from affectkit.cli._results import as_line, log
+from affectkit.cli._complete import plugin_groups, tasks
+from affectkit.cli._options import COMPUTED, INPUTS, JsonOption
+from affectkit.cli._results import log, print_json
 from affectkit.stages.check_plugin import check_plugin as contract_of
 
 BROKEN = 2
@@ -21,13 +22,30 @@ def register(app: typer.Typer) -> None:
 
 def check_plugin(
     module: Annotated[str, typer.Argument(help="FILE.py[:CLASS], a module, or the name of an installed plugin")],
-    group: Annotated[str | None, typer.Option(help="its group  [default: told from its methods]")] = None,
-    option: Annotated[
-        list[str] | None, typer.Option("--option", "-o", help="an option of the plugin, key=value (repeatable)")
+    group: Annotated[
+        str | None,
+        typer.Option(
+            help="its group  [default: told from its methods]", rich_help_panel=INPUTS, autocompletion=plugin_groups
+        ),
     ] = None,
-    weights: Annotated[str, typer.Option(help="its weights: auto, a file or random")] = "auto",
-    root: Annotated[Path | None, typer.Option(help="for a reader: a data set of its layout")] = None,
-    task: Annotated[str | None, typer.Option(help="the task to try it with  [default: one of each kind]")] = None,
+    option: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--option", "-o", help="an option of the plugin, key=value (repeatable)", rich_help_panel=COMPUTED
+        ),
+    ] = None,
+    weights: Annotated[
+        str, typer.Option(help="its weights: auto, a file or random", rich_help_panel=COMPUTED)
+    ] = "auto",
+    root: Annotated[
+        Path | None, typer.Option(help="for a reader: a data set of its layout", rich_help_panel=INPUTS)
+    ] = None,
+    task: Annotated[
+        str | None,
+        typer.Option(
+            help="the task to try it with  [default: one of each kind]", rich_help_panel=COMPUTED, autocompletion=tasks
+        ),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Hold a plugin to the contract of its group, an obligation a line; exit code 2 where one is broken.
@@ -56,7 +74,9 @@ def check_plugin(
     broken = [one for one in verdicts if one.broken]
     if as_json:
         report = [{"obligation": one.obligation, "broken": one.broken} for one in verdicts]
-        typer.echo(as_line({"plugin": contract.name, "group": contract.group, "obligations": report}))
+        print_json({
+            "plugin": contract.name, "group": contract.group, "obligations": report, "notices": list(contract.notes),
+        })  # fmt: skip
     count = (
         f"{len(broken)} of {len(verdicts)} obligations are broken" if broken else f"{len(verdicts)} obligations kept"
     )

@@ -8,18 +8,21 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from affectkit.cli._complete import datasets
 from affectkit.cli._help import Commands
-from affectkit.cli._options import CacheOption, JsonOption, with_configs
-from affectkit.cli._results import SOME_FAILED, as_line, columns, log
+from affectkit.cli._options import INPUTS, OUTPUT, CacheOption, JsonOption, with_configs
+from affectkit.cli._results import SOME_FAILED, columns, log, print_json
 from affectkit.config import Runtime
+from affectkit.errors import UsageError
 from affectkit.stages.dataset_check import CheckConfig, Report, check_dataset, draw_labels
 from affectkit.store import Cache
 from affectkit.tables.labels import DatasetLabels
 
-NameArgument = Annotated[str, typer.Argument(help="a data set (affectkit list datasets)")]
-RootOption = Annotated[Path, typer.Option("--root", help="where it lies")]
+NameArgument = Annotated[str, typer.Argument(help="a data set (affectkit list datasets)", autocompletion=datasets)]
+RootOption = Annotated[Path, typer.Option("--root", help="where it lies", rich_help_panel=INPUTS)]
 ReaderOption = Annotated[
-    list[str] | None, typer.Option("--dataset-option", help="an option of its reader, key=value (repeatable)")
+    list[str] | None,
+    typer.Option("--dataset-option", help="an option of its reader, key=value (repeatable)", rich_help_panel=INPUTS),
 ]
 
 
@@ -31,14 +34,20 @@ def register(app: typer.Typer) -> None:
     app.add_typer(group, name="dataset")
 
 
-@with_configs(config=CheckConfig, runtime=Runtime)
+@with_configs(config=CheckConfig, runtime=("workers", "progress", "rehash"))
 def check(
     name: NameArgument,
     root: RootOption,
     config: CheckConfig,
     runtime: Runtime,
     dataset_option: ReaderOption = None,
-    figures: Annotated[Path | None, typer.Option(help="draw classes and histograms of labels into this folder")] = None,
+    figures: Annotated[
+        bool, typer.Option("--figures", help="draw classes and histograms of labels", rich_help_panel=OUTPUT)
+    ] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="folder of the figures (default: named after the data set)", rich_help_panel=OUTPUT),
+    ] = None,
     cache: CacheOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -51,13 +60,15 @@ def check(
 
     `affectkit dataset check affwild2 --root AffWild2/ --task va`
 
-    `affectkit dataset check hume-reaction --root Hume/ --no-media --figures figures/ --json`
+    `affectkit dataset check hume-reaction --root Hume/ --no-media --figures --out figures/ --json`
     """
+    if out is not None and not figures:
+        raise UsageError("--out is the folder of figures: give --figures as well")
     source = DatasetLabels(name, root, tuple(dataset_option or ()))
     report = check_dataset(source, config, runtime, Cache(cache).digests(runtime.rehash))
-    drawn = draw_labels(figures, report) if figures else []
+    drawn = draw_labels(out or Path(f"{name}-figures"), report) if figures else []
     if as_json:
-        typer.echo(as_line(report.as_dict() | {"figures": [str(path) for path in drawn]}))
+        print_json(report.as_dict() | {"figures": [str(path) for path in drawn]})
     else:
         _print(report)
         for path in drawn:
@@ -66,7 +77,9 @@ def check(
         raise typer.Exit(SOME_FAILED)
 
 
-def clips(name: NameArgument, root: RootOption, dataset_option: ReaderOption = None) -> None:
+def clips(
+    name: NameArgument, root: RootOption, dataset_option: ReaderOption = None, as_json: JsonOption = False
+) -> None:
     """List the media of a data set as a manifest: clip,path,split,subject,face.
 
     Example:
@@ -77,11 +90,17 @@ def clips(name: NameArgument, root: RootOption, dataset_option: ReaderOption = N
     import sys
 
     reader = DatasetLabels(name, root, tuple(dataset_option or ())).open()
+    headers = ("clip", "path", "split", "subject", "face")
+    rows = (
+        (clip.id, str(clip.path.relative_to(root)), clip.split or "", clip.subject or "", clip.face or "")
+        for clip in reader.clips()
+    )
+    if as_json:
+        print_json({"clips": [dict(zip(headers, row, strict=True)) for row in rows]})
+        return
     writer = csv.writer(sys.stdout, lineterminator="\n")
-    writer.writerow(["clip", "path", "split", "subject", "face"])
-    for clip in reader.clips():
-        path = clip.path.relative_to(root)
-        writer.writerow([clip.id, path, clip.split or "", clip.subject or "", clip.face or ""])
+    writer.writerow(headers)
+    writer.writerows(rows)
 
 
 def _print(report: Report) -> None:

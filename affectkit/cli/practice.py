@@ -8,8 +8,9 @@ from typing import Annotated
 
 import typer
 
-from affectkit.cli._options import JsonOption, with_configs
-from affectkit.cli._results import as_line, log
+from affectkit.cli._complete import practice_sets
+from affectkit.cli._options import RUN, JsonOption, with_configs
+from affectkit.cli._results import log, print_json
 from affectkit.config import Runtime
 from affectkit.practice.sets import make_practice
 from affectkit.practice.settings import PracticeConfig
@@ -22,10 +23,16 @@ def register(app: typer.Typer) -> None:
 
 @with_configs(config=PracticeConfig)
 def practice(
-    name: Annotated[str, typer.Argument(help="affwild2, cexpr, dfew or hume-reaction", show_default=False)],
+    name: Annotated[
+        str,
+        typer.Argument(help="affwild2, cexpr, dfew or hume-reaction", show_default=False, autocompletion=practice_sets),
+    ],
     folder: Annotated[Path, typer.Argument(help="a new or empty folder", show_default=False)],
     config: PracticeConfig,
-    workers: Annotated[int, typer.Option(min=0, max=256, help="clips drawn at a time (0: one per core)")] = 0,
+    workers: Annotated[
+        int,
+        typer.Option(min=0, max=256, help="clips drawn at a time (0: one per core)", rich_help_panel=RUN),
+    ] = 0,
     as_json: JsonOption = False,
 ) -> None:
     """Write a small synthetic set in the layout of a real data set, to run a whole system on.
@@ -41,11 +48,14 @@ def practice(
 
     `affectkit practice affwild2 practice/affwild2`
 
-    `affectkit practice cexpr practice/cexpr --clips 20 --seconds 2 --seed 1`
+    `affectkit practice cexpr practice/cexpr --count 20 --seconds 2 --seed 1`
 
     `affectkit extract faces --dataset affwild2 --root practice/affwild2 --detector centerface --fps 5`
     """
     made = make_practice(name, folder, config, Runtime(workers=workers))
     log(f"{made.clips} clips, {made.files} files" + (", there already" if made.cached else ""))
     log(f"synthetic, of one photograph: not {name}, and no benchmark (see README.txt)")
-    typer.echo(as_line({**asdict(made), "folder": str(folder)}) if as_json else str(folder))
+    if as_json:
+        print_json({**asdict(made), "folder": str(folder)})
+    else:
+        typer.echo(str(folder))

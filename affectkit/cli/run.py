@@ -8,9 +8,10 @@ from typing import Annotated
 
 import typer
 
+from affectkit.cli._complete import recipes
 from affectkit.cli._help import Commands
-from affectkit.cli._options import CacheOption, DeviceOption, JsonOption, with_configs
-from affectkit.cli._results import SOME_FAILED, as_line, columns, log, log_table, print_table
+from affectkit.cli._options import COMPUTED, INPUTS, OUTPUT, RUN, CacheOption, DeviceOption, JsonOption, with_configs
+from affectkit.cli._results import SOME_FAILED, columns, log, log_table, print_json, print_table
 from affectkit.config import Runtime
 from affectkit.devices import resolve
 from affectkit.errors import UsageError
@@ -28,9 +29,13 @@ ChangesOption = Annotated[
         "--set",
         help="step.key=value, step.option.key=value or data.NAME.option.key=value (repeatable)",
         metavar="KEY=VALUE",
+        rich_help_panel=COMPUTED,
     ),
 ]
-TinyOption = Annotated[bool, typer.Option("--tiny", help="the recipe's own small settings: minutes, offline")]
+TinyOption = Annotated[
+    bool,
+    typer.Option("--tiny", help="the recipe's own small settings: minutes, offline", rich_help_panel=COMPUTED),
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -42,23 +47,37 @@ def register(app: typer.Typer) -> None:
     app.add_typer(group, name="recipe")
 
 
-@with_configs(runtime=Runtime)
+@with_configs(runtime=("workers", "progress", "rehash", "retry_failed"))
 def run(
-    recipe: Annotated[str, typer.Argument(help="a built-in recipe (affectkit recipe list), or a TOML file")],
+    recipe: Annotated[
+        str, typer.Argument(help="a built-in recipe (affectkit recipe list), or a TOML file", autocompletion=recipes)
+    ],
     runtime: Runtime,
     root: Annotated[
         list[str] | None,
-        typer.Option(help="where the data set lies; of several, NAME=DIR for each (repeatable)", metavar="[NAME=]DIR"),
+        typer.Option(
+            help="where the data set lies; of several, NAME=DIR for each (repeatable)",
+            metavar="[NAME=]DIR",
+            rich_help_panel=INPUTS,
+        ),
     ] = None,
     changes: ChangesOption = None,
     tiny: TinyOption = False,
     dry: Annotated[
-        bool, typer.Option("--dry-run", help="print what each step would do and what is cached; compute nothing")
+        bool,
+        typer.Option(
+            "--dry-run", help="print what each step would do and what is cached; compute nothing", rich_help_panel=RUN
+        ),
     ] = False,
-    until: Annotated[str | None, typer.Option(help="only this step and what it needs", metavar="STEP")] = None,
+    until: Annotated[
+        str | None, typer.Option(help="only this step and what it needs", metavar="STEP", rich_help_panel=RUN)
+    ] = None,
     device: DeviceOption = "auto",
     cache: CacheOption = None,
-    out: Annotated[Path | None, typer.Option("--out", help="folder of the summary and the submissions")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="folder of the summary and the submissions", rich_help_panel=OUTPUT),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Run a recipe: a whole system, from a data set to scores and a submission file.
@@ -99,15 +118,25 @@ def run(
     for table in score_tables(summary):
         _log_table(table)
     path = session.folder / "summary.md"
-    typer.echo(as_line({"summary": str(path), **summary}) if as_json else str(path))
+    if as_json:
+        print_json({"summary": str(path), **summary})
+    else:
+        typer.echo(str(path))
     failed = {failure.clip for one in made for failure in one.failed}
     if failed:
         log(f"{len(failed)} clips failed on the way; the others went on without them")
         raise typer.Exit(SOME_FAILED)
 
 
-def recipe_list() -> None:
+def recipe_list(as_json: JsonOption = False) -> None:
     """List the built-in recipes."""
+    if as_json:
+        drafts = [read.read(name) for name in read.built_in()]
+        print_json([
+            {"name": draft.name, "title": draft.title, "paper": draft.paper, "practice": list(draft.practice)}
+            for draft in drafts
+        ])  # fmt: skip
+        return
     table = columns("recipe", "what it is", "paper", "practice set")
     for name in read.built_in():
         draft = read.read(name)
@@ -116,12 +145,18 @@ def recipe_list() -> None:
 
 
 def recipe_show(
-    recipe: Annotated[str, typer.Argument(help="a built-in recipe, or a TOML file")],
+    recipe: Annotated[str, typer.Argument(help="a built-in recipe, or a TOML file", autocompletion=recipes)],
     models: Annotated[
-        bool, typer.Option("--models", help="instead: build its models with random weights, and say how large they are")
+        bool,
+        typer.Option(
+            "--models",
+            help="instead: build its models with random weights, and say how large they are",
+            rich_help_panel=OUTPUT,
+        ),
     ] = False,
     changes: ChangesOption = None,
     tiny: TinyOption = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Print a recipe.
 
@@ -129,22 +164,28 @@ def recipe_show(
     """
     draft = read.read(recipe, changes or [], tiny=tiny)
     if models:
-        _print_models(draft)
-    elif changes or tiny:
+        _print_models(draft, as_json)
+        return
+    if changes or tiny:
         plan = check.plan(draft)
         if not plan.is_sound:
             raise UsageError(check.together(plan.problems))
-        typer.echo(draft.toml(), nl=False)
+    text = draft.toml() if changes or tiny else draft.text
+    if as_json:
+        print_json({"name": draft.name, "title": draft.title, "paper": draft.paper, "toml": text})
     else:
-        typer.echo(draft.text, nl=False)
+        typer.echo(text, nl=False)
 
 
-def _print_models(draft: Draft) -> None:
+def _print_models(draft: Draft, as_json: bool) -> None:
     from affectkit.recipes.models import models
 
     plan = check.plan(draft)
     if not plan.is_sound:
         raise UsageError(check.together(plan.problems))
+    if as_json:
+        print_json({"models": [asdict(one) for one in models(plan)]})
+        return
     table = columns("step", "model", "parameters", "input", "output")
     for one in models(plan):
         count = f"{one.parameters:,}" if one.parameters is not None else "-"
@@ -157,7 +198,7 @@ def _dry(session: Session, as_json: bool) -> None:
     plan = session.plan
     if as_json:
         problems = [asdict(one) for one in plan.problems]
-        typer.echo(as_line({"steps": [asdict(one) for one in rows], "problems": problems}))
+        print_json({"steps": [asdict(one) for one in rows], "problems": problems})
     else:
         _print_plan(rows)
     missing = [one for one in plan.problems if one.is_missing]

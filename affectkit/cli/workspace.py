@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from affectkit import plugins, tasks, weights
+from affectkit.cli._complete import groups, in_group, recipes, weight_files
 from affectkit.cli._help import Commands
-from affectkit.cli._options import CacheOption, JsonOption
-from affectkit.cli._results import as_line, columns, log, print_table
+from affectkit.cli._options import INPUTS, CacheOption, JsonOption
+from affectkit.cli._results import columns, log, print_json, print_table
 from affectkit.errors import UsageError, unknown
 from affectkit.stages.status import status as look_around
 
@@ -25,7 +26,8 @@ def register(app: typer.Typer) -> None:
     group = Commands(
         rich_markup_mode=None, no_args_is_help=True, help="Weight files: what they are, their licences, fetching them."
     )
-    group.command("ls")(weights_ls)
+    group.command("list")(list_weights)
+    group.command("ls", hidden=True)(list_weights)
     group.command("fetch")(weights_fetch)
     app.add_typer(group, name="weights")
 
@@ -37,9 +39,10 @@ def list_plugins(
             help="detectors, backbones, heads, networks, fusers, datasets, tasks, practice (sets) or formats (of "
             "submissions)  [default: all of them]",
             show_default=False,
+            autocompletion=groups,
         ),
     ] = None,
-    name: Annotated[str | None, typer.Argument(help="one plugin: print its options")] = None,
+    name: Annotated[str | None, typer.Argument(help="one plugin: print its options", autocompletion=in_group)] = None,
 ) -> None:
     """List plugins, tasks, practice sets and formats, or the options of a plugin.
 
@@ -68,7 +71,7 @@ def status(cache: CacheOption = None, as_json: JsonOption = False) -> None:
     """Devices, extras, weights at hand, cache size."""
     about = look_around(cache)
     if as_json:
-        typer.echo(as_line(about))
+        print_json(about)
         return
     table = columns("", "", "")
     for topic, lines in about.items():
@@ -77,8 +80,15 @@ def status(cache: CacheOption = None, as_json: JsonOption = False) -> None:
     print_table(table)
 
 
-def weights_ls() -> None:
+def list_weights(as_json: JsonOption = False) -> None:
     """List the weight files that affectkit knows: where each comes from, its licence, whether it is here."""
+    if as_json:
+        print_json([
+            {"name": entry.name, "state": state, "licence": entry.licence, "used_by": entry.used_by,
+             "source": entry.origin}
+            for entry, state in weights.available()
+        ])  # fmt: skip
+        return
     table = columns("name", "state", "licence", "used by", "source")
     for entry, state in weights.available():
         table.add_row(entry.name, state, entry.licence, entry.used_by, entry.origin)
@@ -86,11 +96,23 @@ def weights_ls() -> None:
 
 
 def weights_fetch(
-    name: Annotated[str | None, typer.Argument(help="a name of affectkit weights ls", show_default=False)] = None,
-    recipe: Annotated[
-        str | None, typer.Option(help="instead: every file that a recipe needs (a built-in one, or a TOML file)")
+    name: Annotated[
+        str | None,
+        typer.Argument(help="a name of affectkit weights list", show_default=False, autocompletion=weight_files),
     ] = None,
-    tiny: Annotated[bool, typer.Option("--tiny", help="with --recipe: those of its small settings")] = False,
+    recipe: Annotated[
+        str | None,
+        typer.Option(
+            help="instead: every file that a recipe needs (a built-in one, or a TOML file)",
+            autocompletion=recipes,
+            rich_help_panel=INPUTS,
+        ),
+    ] = None,
+    tiny: Annotated[
+        bool,
+        typer.Option("--tiny", help="with --recipe: those of its small settings", rich_help_panel=INPUTS),
+    ] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Download a weight file and check its digest, for machines that will have no network later.
 
@@ -99,17 +121,26 @@ def weights_fetch(
     if (name is None) == (recipe is None):
         raise UsageError("give the NAME of a weight file, or --recipe RECIPE for all of a recipe")
     if name is not None:
-        typer.echo(str(weights.fetch(name).path))
+        _print_fetched([weights.fetch(name)], as_json)
         return
     from affectkit.recipes import at_hand, check, read
 
     plan = check.plan(read.read(recipe or "", tiny=tiny))
     if plan.is_sound:
-        for file, steps in at_hand.fetch(plan).items():
-            typer.echo(str(file.path))
+        files = at_hand.fetch(plan)
+        for file, steps in files.items():
             log(f"{file.name} ({file.licence}): {', '.join(steps)}")
+        _print_fetched(files, as_json)
     if plan.problems:
         raise UsageError(check.together(plan.problems))
+
+
+def _print_fetched(files: Iterable[weights.WeightsFile], as_json: bool) -> None:
+    if as_json:
+        print_json({"files": [{"path": str(file.path), **file.about()} for file in files]})
+        return
+    for file in files:
+        typer.echo(str(file.path))
 
 
 def demo(
@@ -126,7 +157,7 @@ def demo(
 
     report = run_demo(folder)
     if as_json:
-        typer.echo(as_line(report))
+        print_json(report)
         return
     print_table(table_of(report))
 

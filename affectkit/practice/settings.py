@@ -17,7 +17,7 @@ from affectkit.types import SPLITS
 class PracticeConfig(Config):
     """How much is written."""
 
-    clips: int | None = Field(None, ge=1, le=2000, description="clips altogether  [default: the set's own]")
+    count: int | None = Field(None, ge=1, le=2000, description="clips altogether  [default: the set's own]")
     seconds: float | None = Field(None, ge=0.5, le=120, description="length of a clip  [default: the set's own]")
     fps: int = Field(10, ge=2, le=60, description="frames a second")
     size: int = Field(192, ge=96, le=1024, multiple_of=2, description="width and height of a picture in pixels")
@@ -50,9 +50,9 @@ class Plan:
 
 def planned(name: str, config: PracticeConfig, clips: int, seconds: float, least: int) -> Plan:
     """The plan for a set whose defaults are given. Raises UsageError for fewer than `least` clips."""
-    wanted = config.clips or clips
+    wanted = config.count or clips
     if wanted < least:
-        raise UsageError(f"--clips {wanted}: {name} needs {least} or more, for each split and quirk to be there")
+        raise UsageError(f"--count {wanted}: {name} needs {least} or more, for each split and quirk to be there")
     return Plan(wanted, config.seconds or seconds, config.fps, config.size, config.seed)
 
 

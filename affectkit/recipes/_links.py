@@ -46,11 +46,15 @@ def link_of(draft: Draft, name: str, stage: Stage, table: Mapping[str, Any], see
         draft.problem([*key, "from"], f"from names {one} twice")
     others: list[tuple[Key, Ref, tuple[Makes, ...]]] = []
     for needed in stage.inputs:
-        if isinstance(needed, what.Auxiliary) and isinstance(table.get(needed.name), list):
+        if isinstance(needed, what.AuxiliaryInput) and isinstance(table.get(needed.name), list):
             for number, along in enumerate(table[needed.name]):
                 if isinstance(along, dict) and isinstance(along.get("from"), str):
                     others.append(((*key, needed.name, str(number), "from"), Ref.of(along["from"]), needed.makes))
-        elif isinstance(needed, what.Artifacts) and needed.option and isinstance(step := table.get(needed.name), str):
+        elif (
+            isinstance(needed, what.ArtifactsInput)
+            and needed.option
+            and isinstance(step := table.get(needed.name), str)
+        ):
             others.append(((*key, needed.name), Ref(step), needed.makes))
     weights = table.get("weights")
     if isinstance(weights, str) and weights.startswith("@") and "weights" in settings_of(stage):

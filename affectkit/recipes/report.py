@@ -14,7 +14,7 @@ from affectkit.recipes.draft import Draft
 from affectkit.recipes.run import Made, Session, notes_of, times_of
 from affectkit.stages import scoring
 from affectkit.stages.fusion_cautions import FUSED
-from affectkit.stages.stage import Table
+from affectkit.stages.stage import TextTable
 from affectkit.store import Cache, provenance
 from affectkit.store.atomic import explained, write_text
 
@@ -74,7 +74,7 @@ def _has_scores(made: Made) -> bool:
 
 def _said(made: Made) -> list[Any]:
     """What a step's stage says of its report: lines, and tables as [headers, *rows]."""
-    return [[list(line.headers), *map(list, line.rows)] if isinstance(line, Table) else line for line in made.said]
+    return [[list(line.headers), *map(list, line.rows)] if isinstance(line, TextTable) else line for line in made.said]
 
 
 def _scored(made: Made, session: Session) -> dict[str, Any]:
@@ -133,7 +133,7 @@ def _step(made: Made, folder: Path) -> dict[str, Any]:
     spent = times_of(folder, made)
     found: dict[str, Any] = {
         "step": made.step.name, "stage": made.step.stage.name, "does": made.step.words, "path": str(made.path),
-        "cached": made.cached, "seconds": round(spent["seconds"], 2) if spent else None,
+        "name": made.name, "cached": made.cached, "seconds": round(spent["seconds"], 2) if spent else None,
     }  # fmt: skip
     if made.outcome is not None:
         found["clips"] = {"computed": made.outcome.computed, "cached": made.outcome.cached, "failed": len(made.failed)}
@@ -200,8 +200,9 @@ def _facts(summary: dict[str, Any]) -> Iterator[Section]:
     yield Section(f"Failed: {len({clip for _, clip, _ in failed})} clips", ("step", "clip", "cause"), failed)
     notes = [(step, note) for step, all_of_it in summary["notes"].items() for note in all_of_it]
     yield Section("Notes", ("step", "note"), notes)
-    steps = [(s["step"], s["stage"], s["does"], _state(s), _seconds(s), _rate(s), s["path"]) for s in summary["steps"]]
-    header = ("step", "stage", "what it does", "this run", "seconds in all", "rate", "where")
+    steps = [(s["step"], s["stage"], s["does"], _state(s), _seconds(s), _rate(s), s["name"], s["path"])
+             for s in summary["steps"]]  # fmt: skip
+    header = ("step", "stage", "what it does", "this run", "seconds in all", "rate", "name", "where")
     yield Section(f"Steps: {summary['seconds']:.1f} s of computing", header, steps)
     weights = [(w["name"], w["licence"], w["sha256"], w["source"], ", ".join(w["steps"])) for w in summary["weights"]]
     yield Section("Weights", ("name", "licence", "SHA-256", "from", "steps"), weights)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +19,9 @@ from affectkit.recipes.check import Plan
 from affectkit.recipes.steps import Ref, Step
 from affectkit.stages import inputs as what
 from affectkit.stages.map_stage import Outcome
-from affectkit.stages.stage import Context, Table
+from affectkit.stages.stage import Context, TextTable
 from affectkit.stages.training_data import AuxiliarySource
-from affectkit.store import Artifact, Cache, Failure, Features, NotMade
+from affectkit.store import Artifact, Cache, Failure, Features, NotMade, names
 from affectkit.store import features as column_of
 from affectkit.store.atomic import explained
 from affectkit.tables.frame_rates import frame_rates
@@ -37,7 +37,8 @@ _OF_CLIPS = ("crops", "sound", "features")
 class Made:
     """What a step made: the artifact, all of it or a selection (or the file), and what the stage said.
 
-    `cached`: nothing of it was computed now; `said`: of a report, what its stage says of it.
+    `cached`: nothing of it was computed now; `said`: of a report, what its stage says of it; `name`: what commands may
+    call it; `moved`: what else had that name.
     """
 
     step: Step
@@ -47,7 +48,9 @@ class Made:
     seconds: float = 0.0
     outcome: Outcome | None = None
     report: dict[str, Any] = field(default_factory=dict)
-    said: tuple[str | Table, ...] = ()
+    said: tuple[str | TextTable, ...] = ()
+    name: str = ""
+    moved: str = ""
 
     @property
     def failed(self) -> tuple[Failure, ...]:
@@ -65,6 +68,8 @@ def notes_of(made: Made) -> list[str]:
     for path, absent in made.report.get("partly_missing", {}).items():
         if absent:
             found.append(f"{path} has no score for {listed(absent, 'clips')}: fused from the others")
+    if made.moved:
+        found.append(made.moved)
     if absent := made.report.get("clips_without_prediction"):
         found.append(f"{listed(absent, 'clips')} labelled, without a prediction: not scored")
     if absent := made.report.get("clips_without_score"):
@@ -158,6 +163,18 @@ class Session:
         self.made[step.name] = made
         return made
 
+    def name(self, made: Made) -> Made:
+        """What a step made, by the name `recipe.step` from now on, where the cache may be written."""
+        if made.artifact is None:
+            return made
+        name = names.safe(f"{self.plan.draft.name}.{made.step.name}")
+        try:
+            moved = names.keep(self.cache, made.path, made.artifact.stage.stage, name) or ""
+        except AffectkitError as error:
+            name, moved = "", f"it has no name: {error}"
+        named = self.made[made.step.name] = replace(made, name=name, moved=moved)
+        return named
+
     def _inputs(self, step: Step) -> Any:
         """What a step reads, as its stage takes it."""
         values: dict[str, Any] = {}
@@ -168,7 +185,7 @@ class Session:
             if opened:
                 values[position.name] = opened if position.many else opened[0]
         for one in step.stage.inputs:
-            if one not in step.stage.positions and one.in_recipes and not isinstance(one, what.Clips):
+            if one not in step.stage.positions and one.in_recipes and not isinstance(one, what.ClipsInput):
                 values[one.name] = self._value(step, one)
         return step.stage.Inputs(**values)
 
@@ -179,18 +196,18 @@ class Session:
         return self.features(ref) if makes == "features" else self.artifact(ref)
 
     def _value(self, step: Step, one: what.Input) -> Any:
-        if isinstance(one, what.Media):
+        if isinstance(one, what.MediaInput):
             return self.media(step)
-        if isinstance(one, what.Labels):
+        if isinstance(one, what.LabelsInput):
             return self.labels(step)
-        if isinstance(one, what.File):
+        if isinstance(one, what.FileInput):
             return self.submission(step) if one.kind == "made" else step.paths.get(one.name)
         said = getattr(step.keys, one.name)
-        if isinstance(one, what.Rates) and said is not None:
+        if isinstance(one, what.RatesInput) and said is not None:
             return frame_rates(step.paths[one.name] if isinstance(said, str) else said)
-        if isinstance(one, what.Artifacts):
+        if isinstance(one, what.ArtifactsInput):
             return self.scores(said) if said else None
-        if isinstance(one, what.Auxiliary):
+        if isinstance(one, what.AuxiliaryInput):
             return [
                 AuxiliarySource(self._along(Ref.of(along.from_)), labels, tasks.get(along.task))
                 for along, labels in zip(said, self.aux_labels(step), strict=True)
@@ -232,7 +249,7 @@ def run_all(session: Session, say: Callable[[Made], None] = lambda made: None) -
     for number, step in enumerate(session.plan.steps.values(), 1):
         try:
             with part_of(f"step {number} of {count}"):
-                made = session.run(step)
+                made = session.name(session.run(step))
         except AffectkitError as error:
             raise StepFailed(step, error) from error
         if not made.cached:

@@ -45,8 +45,8 @@ class Along(Config):
 
 
 _KEYS: dict[type[what.Input], tuple[str, Any]] = {
-    what.Media: ("data", str), what.Labels: ("labels", str), what.Artifacts: ("", str | None),
-    what.File: ("", str | None), what.Rates: ("", Rate | str | None), what.Auxiliary: ("", list[Along]),
+    what.MediaInput: ("data", str), what.LabelsInput: ("labels", str), what.ArtifactsInput: ("", str | None),
+    what.FileInput: ("", str | None), what.RatesInput: ("", Rate | str | None), what.AuxiliaryInput: ("", list[Along]),
 }  # fmt: skip
 """Of each sort of input its key in a step, where that is not the input's own name, and the type of its value."""
 
@@ -56,14 +56,14 @@ def keys_of(stage: Stage) -> type[Config]:
     """The model of what a step says of its inputs, beside `from`."""
     fields: dict[str, Any] = {}
     for one in stage.inputs:
-        if not one.in_recipes or isinstance(one, what.Clips) or one in stage.positions:
+        if not one.in_recipes or isinstance(one, what.ClipsInput) or one in stage.positions:
             continue
-        name, kind = ("", one.type) if isinstance(one, what.Value) else _KEYS[type(one)]
-        is_required = (one.is_required and not one.many) or isinstance(one, what.Media)
-        kind = str if is_required and isinstance(one, what.File) else kind
+        name, kind = ("", one.type) if isinstance(one, what.ValueInput) else _KEYS[type(one)]
+        is_required = (one.is_required and not one.many) or isinstance(one, what.MediaInput)
+        kind = str if is_required and isinstance(one, what.FileInput) else kind
         default: Any = ... if is_required else [] if one.many else one.default
-        more: dict[str, Any] = {"union_mode": "left_to_right"} if isinstance(one, what.Rates) else {}
-        if isinstance(one, what.Value):
+        more: dict[str, Any] = {"union_mode": "left_to_right"} if isinstance(one, what.RatesInput) else {}
+        if isinstance(one, what.ValueInput):
             more = {"ge": one.least_value, "le": one.most_value}
         fields[name or one.name] = (kind, Field(default, description=one.help, **more))
     model: type[Config] = create_model(f"KeysOf{type(stage).__name__}", __base__=Config, **fields)
@@ -88,8 +88,8 @@ def settings_of(stage: Stage) -> Mapping[str, type[Config]]:
 @cache
 def files_of(stage: Stage) -> Mapping[str, str]:
     """The settings that are paths of what must be there: `file` or `folder`."""
-    inputs = {one.name: one.kind for one in stage.inputs if isinstance(one, what.File) and one.kind != "made"}
-    inputs |= {one.name: "file" for one in stage.inputs if isinstance(one, what.Rates)}
+    inputs = {one.name: one.kind for one in stage.inputs if isinstance(one, what.FileInput) and one.kind != "made"}
+    inputs |= {one.name: "file" for one in stage.inputs if isinstance(one, what.RatesInput)}
     config = {name: "file" for name, item in stage.Config.model_fields.items() if is_file(item)}
     return inputs | config
 

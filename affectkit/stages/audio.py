@@ -148,7 +148,7 @@ def _write(sink: Sink, clip: str, heard: _Heard) -> None:
 
 
 @dataclass(frozen=True)
-class Given:
+class Resolved:
     """Clips by id and, where that finds speech, when mouths are open."""
 
     clips: Mapping[str, Clip]
@@ -200,42 +200,42 @@ class ExtractAudio(MapStage):
             )
         return chosen
 
-    def resolve(self, inputs: Inputs, config: AudioConfig) -> Given:
+    def resolve(self, inputs: Inputs, config: AudioConfig) -> Resolved:
         if are_crops(inputs.media):
             raise UsageError(f"{inputs.media[0].path} is a folder of crops, which has no sound: name media files")
-        return Given({clip.id: clip for clip in inputs.media}, config, _openings(config, inputs.mouth))
+        return Resolved({clip.id: clip for clip in inputs.media}, config, _openings(config, inputs.mouth))
 
-    def called(self, given: Given) -> str:
+    def called(self, resolved: Resolved) -> str:
         return "waveform"
 
-    def identity(self, given: Given) -> dict[str, Any]:
+    def identity(self, resolved: Resolved) -> dict[str, Any]:
         return {
-            "config": given.config.recipe(),
-            "speech": given.config.versions(),
+            "config": resolved.config.recipe(),
+            "speech": resolved.config.versions(),
             "resampler": f"soxr-{version('soxr')}",
             "decoder": decoder_version(),
         }
 
-    def sources(self, given: Given, digests: Digests) -> dict[str, str]:
-        openings = given.openings
-        joined = {} if openings is None else {clip: _digest(openings.get(clip)) for clip in given.clips}
-        return sound_sources(given.clips.values(), digests, joined)
+    def sources(self, resolved: Resolved, digests: Digests) -> dict[str, str]:
+        openings = resolved.openings
+        joined = {} if openings is None else {clip: _digest(openings.get(clip)) for clip in resolved.clips}
+        return sound_sources(resolved.clips.values(), digests, joined)
 
-    def entries(self, given: Given) -> dict[str, dict[str, Any]]:
-        return clip_entries(given.clips.values())
+    def entries(self, resolved: Resolved) -> dict[str, dict[str, Any]]:
+        return clip_entries(resolved.clips.values())
 
-    def table(self, given: Given, context: Context) -> Schema:
+    def table(self, resolved: Resolved, context: Context) -> Schema:
         return waveforms_schema()
 
-    def unit(self, given: Given) -> str:
+    def unit(self, resolved: Resolved) -> str:
         return "s of sound"
 
-    def compute(self, given: Given, missing: list[str], sink: Sink, context: Context) -> None:
+    def compute(self, resolved: Resolved, missing: list[str], sink: Sink, context: Context) -> None:
         """One waveform a clip, with a row a stretch of speech on the clip's own clock. Without `vad` the one row is the
         whole waveform; a clip in which nobody speaks has no row."""
         counted = 0.0
-        prepare, threads = _Prepare(given.config, given.openings or {}), worker_count(context.runtime)
-        for clip, heard in ahead([given.clips[clip] for clip in missing], prepare, min(threads, _MOST_AHEAD)):
+        prepare, threads = _Prepare(resolved.config, resolved.openings or {}), worker_count(context.runtime)
+        for clip, heard in ahead([resolved.clips[clip] for clip in missing], prepare, min(threads, _MOST_AHEAD)):
             if isinstance(heard, ClipError):
                 sink.fail(clip.id, str(heard))
                 continue
@@ -243,8 +243,8 @@ class ExtractAudio(MapStage):
             sink.count(int(counted + heard.waveform.duration) - int(counted))
             counted += heard.waveform.duration
 
-    def tell(self, given: Given, selected: Artifact, clips: Sequence[str]) -> Told:
-        return sound_notices(selected, clips, speech=given.config.vad != "none"), {}
+    def tell(self, resolved: Resolved, selected: Artifact, clips: Sequence[str]) -> Told:
+        return sound_notices(selected, clips, speech=resolved.config.vad != "none"), {}
 
 
 STAGE = ExtractAudio

@@ -15,7 +15,7 @@ _MARK = '"""`affectkit '
 _FOLDER = os.path.dirname(__file__)  # noqa: PTH120  (pathlib takes longer to import than all of this)
 
 
-class Entry:
+class StageEntry:
     """A stage that may not be imported yet: its command, what that does, its module."""
 
     def __init__(self, command: str, summary: str, module: str) -> None:
@@ -38,14 +38,14 @@ class Entry:
 
 
 @cache
-def entries() -> dict[str, Entry]:
+def entries() -> dict[str, StageEntry]:
     """Every stage by its name in recipes."""
     stages = [_entry(name) for name in sorted(os.listdir(_FOLDER)) if name.endswith(".py")]  # noqa: PTH208
     return {stage.name: stage for stage in stages if stage is not None}
 
 
 @cache
-def functions() -> dict[str, Entry]:
+def functions() -> dict[str, StageEntry]:
     """Every stage by its name in Python."""
     return {entry.function: entry for entry in entries().values()}
 
@@ -69,10 +69,10 @@ def _loaded(module: str) -> Stage:
     return stage
 
 
-def _entry(name: str) -> Entry | None:
+def _entry(name: str) -> StageEntry | None:
     with open(os.path.join(_FOLDER, name), encoding="utf-8") as text:  # noqa: PTH118, PTH123
         line = text.readline()
     if not line.startswith(_MARK):
         return None
     command, _, summary = line.removeprefix(_MARK).partition("`: ")
-    return Entry(command, summary.strip().removesuffix('"""'), f"affectkit.stages.{name.removesuffix('.py')}")
+    return StageEntry(command, summary.strip().removesuffix('"""'), f"affectkit.stages.{name.removesuffix('.py')}")

@@ -23,7 +23,7 @@ from affectkit.stages.fit_stage import FitStage, Report, Write
 from affectkit.stages.inputs import artifacts, labels, splits
 from affectkit.stages.reports import ComparisonShape
 from affectkit.stages.scoring import Scored, ScoringConfig, gather, interval_header, rows_said
-from affectkit.stages.stage import Result, Table
+from affectkit.stages.stage import Result, TextTable
 from affectkit.tables import predictions as tables
 from affectkit.tables.labels import Labels, identity, read
 from affectkit.tasks import Task
@@ -39,7 +39,7 @@ class CompareConfig(ScoringConfig):
 
 
 @dataclass(frozen=True)
-class Given:
+class Resolved:
     """What is laid side by side: the prediction sets, the labels, the task."""
 
     inputs: Compare.Inputs
@@ -86,38 +86,38 @@ class Compare(FitStage):
         task = tasks.get(config.task)
         return task, f"not {task.name}"
 
-    def resolve(self, inputs: Inputs, config: CompareConfig) -> Given:
+    def resolve(self, inputs: Inputs, config: CompareConfig) -> Resolved:
         if (count := len(inputs.predictions)) < 2:
             raise UsageError(f"compare takes two or more prediction sets; {count} given (evaluate scores a single one)")
         task = tasks.get(config.task)
         config.checked(task)
-        return Given(inputs, config, task)
+        return Resolved(inputs, config, task)
 
-    def called(self, given: Given) -> str:
-        return given.task.name
+    def called(self, resolved: Resolved) -> str:
+        return resolved.task.name
 
-    def identity(self, given: Given) -> dict[str, Any]:
-        inputs = given.inputs
+    def identity(self, resolved: Resolved) -> dict[str, Any]:
+        inputs = resolved.inputs
         return {
-            "config": given.config.model_dump(mode="json", exclude={"task"}),
-            "task": given.task.model_dump(mode="json"),
+            "config": resolved.config.model_dump(mode="json", exclude={"task"}),
+            "task": resolved.task.model_dump(mode="json"),
             "predictions": [tables.identity(path) for path in inputs.predictions],
-            "names": given.names,
-            "labels": identity(inputs.labels, given.task),
+            "names": resolved.names,
+            "labels": identity(inputs.labels, resolved.task),
             "splits": tables.identity(inputs.splits) if inputs.splits else None,
         }
 
-    def upstream(self, given: Given) -> list[Path]:
-        return tables.artifact_paths(given.inputs.predictions)
+    def upstream(self, resolved: Resolved) -> list[Path]:
+        return tables.artifact_paths(resolved.inputs.predictions)
 
-    def compute(self, given: Given) -> tuple[Report, Write]:
+    def compute(self, resolved: Resolved) -> tuple[Report, Write]:
         """Every set on the rows that all of them have."""
-        inputs, task = given.inputs, given.task
+        inputs, task = resolved.inputs, resolved.task
         sets = [tables.load(path, task) for path in inputs.predictions]
-        scored = gather(task, sets, read(inputs.labels, task), given.config, inputs.splits)
-        return _report(task, scored, given.names, given.config), lambda folder: None
+        scored = gather(task, sets, read(inputs.labels, task), resolved.config, inputs.splits)
+        return _report(task, scored, resolved.names, resolved.config), lambda folder: None
 
-    def lines(self, result: Result) -> Iterator[str | Table]:
+    def lines(self, result: Result) -> Iterator[str | TextTable]:
         report = result.report
         yield from rows_said(report)
         marks = [chr(ord("A") + place) if place < 26 else str(place + 1) for place in range(len(report["systems"]))]
@@ -191,7 +191,7 @@ def _chosen_by_score(config: CompareConfig, systems: int) -> list[str]:
 
 def _systems_table(
     report: Mapping[str, Any], systems: Sequence[tuple[str, Mapping[str, Any]]], reference: str
-) -> Table:
+) -> TextTable:
     rows: list[tuple[str, ...]] = []
     for name in report["systems"][0]["scores"]:
         for mark, system in systems:
@@ -201,7 +201,7 @@ def _systems_table(
                 cells.append(f"{gap['p_adjusted']:.3f}{' *' if gap['beyond_noise'] else ''}")
             rows.append((name if mark == systems[0][0] else "", mark, *cells))
         rows.append(("", "constant", f"{report['constant']['scores'][name]:.3f}"))
-    return Table(("score", "", f"pooled, {interval_header(report)}", f"less {reference}", "p (Holm)"), tuple(rows))
+    return TextTable(("score", "", f"pooled, {interval_header(report)}", f"less {reference}", "p (Holm)"), tuple(rows))
 
 
 def _verdict(metric: str, mark: str, reference: str, gap: Mapping[str, Any]) -> str:

@@ -53,7 +53,9 @@ class EmbedConfig(Config):
         "fine-tuned network",
     )
     option: list[str] = Field([], description="a backbone option, key=value (repeatable)")
-    weights: str = Field("auto", description="auto, a file, random, or what finetune printed")
+    weights: str = Field(
+        "auto", description="auto, a file, random, or what finetune printed", json_schema_extra={"artifact": "network"}
+    )
     dtype: Literal["float32", "float16"] = Field("float32", description="how features are stored")
     window: Seconds | Literal["clip"] | None = Field(
         None, description="speech: window in seconds, or clip: one over all of the clip's sound  [default: 4]"
@@ -161,7 +163,7 @@ def notices(weights: WeightsFile) -> tuple[str, ...]:
 
 
 @dataclass(repr=False)
-class Given:
+class Resolved:
     """The backbone, what it embeds, and clips of that; `lengths` of their sound. The backbone is loaded once."""
 
     name: str
@@ -233,7 +235,7 @@ class Embed(MapStage):
                 (f'weights = "{config["weights"]}" brings its own backbone: leave {config.get("backbone")} out'),
             )
 
-    def resolve(self, inputs: Inputs, config: EmbedConfig) -> Given:
+    def resolve(self, inputs: Inputs, config: EmbedConfig) -> Resolved:
         upstream = inputs.artifact
         clips = chosen(inputs.clips, upstream)
         name, plugin, options, config = chosen_backbone(config)
@@ -242,104 +244,104 @@ class Embed(MapStage):
         if plugin.kind == "image":
             config.refuse_windows(name)
         lengths = Lengths.of(upstream, clips) if plugin.kind == "audio" else None
-        return Given(name, plugin, options, weights, config, upstream, clips, lengths)
+        return Resolved(name, plugin, options, weights, config, upstream, clips, lengths)
 
-    def called(self, given: Given) -> str:
-        return given.name
+    def called(self, resolved: Resolved) -> str:
+        return resolved.name
 
-    def identity(self, given: Given) -> dict[str, Any]:
-        if given.plugin.kind == "image":
+    def identity(self, resolved: Resolved) -> dict[str, Any]:
+        if resolved.plugin.kind == "image":
             more: dict[str, Any] = {"decoder": f"pillow-{version('pillow')}"}
-        elif given.config.window == "clip":
+        elif resolved.config.window == "clip":
             more = {"windows": "clip"}
         else:
-            cut = given.windowing
+            cut = resolved.windowing
             more = {"windows": {"window": cut.window, "hop": cut.hop, "min_window": cut.shortest, "padded": cut.padded}}
         return {
-            "dtype": given.config.dtype,
-            "backbone": plugins.identity(given.name, given.plugin, given.options),
-            "weights": given.weights.sha256,
-            "upstream": given.upstream.stage.fingerprint,
+            "dtype": resolved.config.dtype,
+            "backbone": plugins.identity(resolved.name, resolved.plugin, resolved.options),
+            "weights": resolved.weights.sha256,
+            "upstream": resolved.upstream.stage.fingerprint,
             **more,
         }
 
-    def sources(self, given: Given, digests: Digests) -> dict[str, str]:
-        sources = {clip: given.upstream.digest(clip) for clip in given.clips}
-        short = [] if given.lengths is None else given.lengths.short(given.windowing)
+    def sources(self, resolved: Resolved, digests: Digests) -> dict[str, str]:
+        sources = {clip: resolved.upstream.digest(clip) for clip in resolved.clips}
+        short = [] if resolved.lengths is None else resolved.lengths.short(resolved.windowing)
         return sources | {clip: _with_short_window(sources[clip]) for clip in short}
 
-    def entries(self, given: Given) -> dict[str, dict[str, Any]]:
-        return entries_of(given.upstream, given.clips)
+    def entries(self, resolved: Resolved) -> dict[str, dict[str, Any]]:
+        return entries_of(resolved.upstream, resolved.clips)
 
-    def table(self, given: Given, context: Context) -> Schema:
-        with doing(self.title(given), f"loading {given.name}", context.runtime.progress):
-            return _columns(given.load(context), given)
+    def table(self, resolved: Resolved, context: Context) -> Schema:
+        with doing(self.title(resolved), f"loading {resolved.name}", context.runtime.progress):
+            return _columns(resolved.load(context), resolved)
 
-    def upstream(self, given: Given) -> list[Path]:
-        return [given.upstream.folder]
+    def upstream(self, resolved: Resolved) -> list[Path]:
+        return [resolved.upstream.folder]
 
-    def provenance(self, given: Given) -> dict[str, Any]:
-        return {**super().provenance(given), "weights": given.weights.about()}
+    def provenance(self, resolved: Resolved) -> dict[str, Any]:
+        return {**super().provenance(resolved), "weights": resolved.weights.about()}
 
-    def asked(self, given: Given, context: Context) -> dict[str, Any]:
+    def asked(self, resolved: Resolved, context: Context) -> dict[str, Any]:
         return asked_numerics(context.numerics)
 
-    def recorded(self, given: Given, context: Context) -> dict[str, Any]:
-        return recorded_numerics(given.numerics(context))
+    def recorded(self, resolved: Resolved, context: Context) -> dict[str, Any]:
+        return recorded_numerics(resolved.numerics(context))
 
-    def title(self, given: Given) -> str:
-        return f"embed {given.name}"
+    def title(self, resolved: Resolved) -> str:
+        return f"embed {resolved.name}"
 
-    def unit(self, given: Given) -> str:
-        return _UNITS[given.plugin.kind]
+    def unit(self, resolved: Resolved) -> str:
+        return _UNITS[resolved.plugin.kind]
 
-    def rows_of(self, given: Given, clips: Sequence[str]) -> int | None:
-        return None if given.lengths is not None else sum(len(given.upstream.clip_rows(clip)) for clip in clips)
+    def rows_of(self, resolved: Resolved, clips: Sequence[str]) -> int | None:
+        return None if resolved.lengths is not None else sum(len(resolved.upstream.clip_rows(clip)) for clip in clips)
 
-    def compute(self, given: Given, missing: list[str], sink: Sink, context: Context) -> None:
+    def compute(self, resolved: Resolved, missing: list[str], sink: Sink, context: Context) -> None:
         """A row a crop or a window; those without a face or speech stay in the table with valid = 0 and zeros. The
         backbone runs one fixed batch shape, filled across clips, so that a clip's features do not depend on its
         neighbours."""
-        if given.loaded is None:
-            sink.say(f"loading {given.name}")
-        model, size, dtype = given.load(context), given.numerics(context).batch_size, given.config.dtype
+        if resolved.loaded is None:
+            sink.say(f"loading {resolved.name}")
+        model, size, dtype = resolved.load(context), resolved.numerics(context).batch_size, resolved.config.dtype
         assert size is not None
-        _check_columns(given, _columns(model, given), sink.artifact)
-        if given.lengths is None:
-            embed_crops(given.upstream, missing, model, size, context.runtime, dtype, sink)
+        _check_columns(resolved, _columns(model, resolved), sink.artifact)
+        if resolved.lengths is None:
+            embed_crops(resolved.upstream, missing, model, size, context.runtime, dtype, sink)
             return
-        if given.config.window == "clip":
-            missing = _short_enough(given.lengths, missing, sink)
-        embed_windows(given.upstream, missing, model, given.windowing, size, dtype, sink)
+        if resolved.config.window == "clip":
+            missing = _short_enough(resolved.lengths, missing, sink)
+        embed_windows(resolved.upstream, missing, model, resolved.windowing, size, dtype, sink)
 
-    def notices(self, given: Given) -> Sequence[str]:
-        windows = [] if given.lengths is None else given.lengths.notices(given.windowing)
-        return (*notices(given.weights), *windows)
+    def notices(self, resolved: Resolved) -> Sequence[str]:
+        windows = [] if resolved.lengths is None else resolved.lengths.notices(resolved.windowing)
+        return (*notices(resolved.weights), *windows)
 
-    def tell(self, given: Given, selected: Artifact, clips: Sequence[str]) -> Told:
+    def tell(self, resolved: Resolved, selected: Artifact, clips: Sequence[str]) -> Told:
         counts = counted(selected, clips)
-        return row_notices(counts, SEEN[given.upstream.stage.stage]), counts.as_dict()
+        return row_notices(counts, SEEN[resolved.upstream.stage.stage]), counts.as_dict()
 
 
 STAGE = Embed
 
 
-def _columns(model: Any, given: Given) -> Schema:
+def _columns(model: Any, resolved: Resolved) -> Schema:
     """The columns of a backbone's table. Raises UsageError for sound at another rate than it hears."""
     if model.kind == "image":
-        return features_schema(model.dim, given.config.dtype)
-    _check_rate(model, given.upstream)
-    return features_schema(model.outputs, given.config.dtype, model.names, images=model.images)
+        return features_schema(model.dim, resolved.config.dtype)
+    _check_rate(model, resolved.upstream)
+    return features_schema(model.outputs, resolved.config.dtype, model.names, images=model.images)
 
 
-def _check_columns(given: Given, schema: Schema, artifact: Artifact) -> None:
+def _check_columns(resolved: Resolved, schema: Schema, artifact: Artifact) -> None:
     """Raises PluginFault where a backbone gives other columns than its table has: it changed, its version did not."""
     gives, has = ({key: column.shape for key, column in each.columns.items()} for each in (schema, artifact.schema))
     if gives != has:
         key = next(key for key in gives.keys() | has.keys() if gives.get(key) != has.get(key))
         shapes = [list(each[key]) if key in each else "none" for each in (gives, has)]
-        plugins.Named("backbones", given.name, given.plugin).refuse(
-            f"it gives {key} {shapes[0]}, and {artifact.folder}, made by its version {given.plugin.version}, holds "
+        plugins.Named("backbones", resolved.name, resolved.plugin).refuse(
+            f"it gives {key} {shapes[0]}, and {artifact.folder}, made by its version {resolved.plugin.version}, holds "
             f"{shapes[1]}: bump its version"
         )
 

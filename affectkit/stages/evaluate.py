@@ -33,7 +33,7 @@ from affectkit.stages.scoring import (
     interval_said,
     rows_said,
 )
-from affectkit.stages.stage import Need, Result, Table
+from affectkit.stages.stage import Need, Result, TextTable
 from affectkit.store.atomic import write_text
 from affectkit.tables import predictions as tables
 from affectkit.tables.labels import Labels, identity, read
@@ -48,13 +48,13 @@ class EvaluateConfig(ScoringConfig):
     """What is scored, and what is drawn."""
 
     figures: bool = Field(False, description="draw figures into the artifact's folder figures/, PNG and SVG")
-    clips: str | None = Field(
+    draw_clips: str | None = Field(
         None, description="with --figures, the clips to draw over time: a pattern  [default: best, median, worst]"
     )
 
 
 @dataclass(frozen=True)
-class Given:
+class Resolved:
     """What is scored: the predictions, the labels, the task."""
 
     inputs: Evaluate.Inputs
@@ -73,7 +73,7 @@ class Evaluate(FitStage):
 
     `affectkit evaluate "$FUSED" --labels va.csv --task va --against "$P" --by subject`
 
-    `affectkit evaluate "$P" --labels expr.csv --task expr --figures --clips 'video1*'`
+    `affectkit evaluate "$P" --labels expr.csv --task expr --figures --draw-clips 'video1*'`
     """
 
     name = "evaluate"
@@ -104,37 +104,38 @@ class Evaluate(FitStage):
         task = tasks.get(config.task)
         return task, f"not {task.name}"
 
-    def resolve(self, inputs: Inputs, config: EvaluateConfig) -> Given:
+    def resolve(self, inputs: Inputs, config: EvaluateConfig) -> Resolved:
         task = tasks.get(config.task)
         config.checked(task)
-        if config.clips and not config.figures:
-            raise UsageError("--clips says which clips are drawn: give --figures as well")
+        if config.draw_clips and not config.figures:
+            raise UsageError("--draw-clips says which clips are drawn: give --figures as well")
         if inputs.against and not config.draws:
             raise UsageError("--against compares by draws: --draws 0 leaves none")
-        return Given(inputs, config, task)
+        return Resolved(inputs, config, task)
 
-    def called(self, given: Given) -> str:
-        return given.task.name
+    def called(self, resolved: Resolved) -> str:
+        return resolved.task.name
 
-    def identity(self, given: Given) -> dict[str, Any]:
-        inputs = given.inputs
+    def identity(self, resolved: Resolved) -> dict[str, Any]:
+        inputs = resolved.inputs
+        config = resolved.config.model_dump(mode="json", exclude={"task", "draw_clips"})
         return {
-            "config": given.config.model_dump(mode="json", exclude={"task"}),
-            "task": given.task.model_dump(mode="json"),
+            "config": config | {"clips": resolved.config.draw_clips},  # its name in fingerprints
+            "task": resolved.task.model_dump(mode="json"),
             "predictions": tables.identity(inputs.predictions),
             "against": tables.identity(inputs.against) if inputs.against else None,
-            "labels": identity(inputs.labels, given.task),
+            "labels": identity(inputs.labels, resolved.task),
             "splits": tables.identity(inputs.splits) if inputs.splits else None,
         }
 
-    def upstream(self, given: Given) -> list[Path]:
-        sets = [given.inputs.predictions, *([given.inputs.against] if given.inputs.against else [])]
+    def upstream(self, resolved: Resolved) -> list[Path]:
+        sets = [resolved.inputs.predictions, *([resolved.inputs.against] if resolved.inputs.against else [])]
         return tables.artifact_paths(sets)
 
-    def compute(self, given: Given) -> tuple[Report, Write]:
+    def compute(self, resolved: Resolved) -> tuple[Report, Write]:
         """Pooled over all rows and, beside it and labelled so, the mean over clips; against another set on the rows
         that both have a score for."""
-        inputs, config, task = given.inputs, given.config, given.task
+        inputs, config, task = resolved.inputs, resolved.config, resolved.task
         if config.figures:
             _require_matplotlib()
         labels_of_clip = read(inputs.labels, task)
@@ -153,11 +154,11 @@ class Evaluate(FitStage):
             if config.figures:
                 from affectkit.stages.figures import draw
 
-                draw(folder / "figures", task, scored, report, each, inputs.predictions, config.clips)
+                draw(folder / "figures", task, scored, report, each, inputs.predictions, config.draw_clips)
 
         return report, write
 
-    def lines(self, result: Result) -> Iterator[str | Table]:
+    def lines(self, result: Result) -> Iterator[str | TextTable]:
         report = result.report
         yield from rows_said(report)
         yield _scores_table(report)
@@ -217,12 +218,12 @@ def intervals(task: Task, scored: Scored, model: int, config: ScoringConfig) -> 
 
 
 def _against(
-    task: Task, given: Predictions, other: Path, known: dict[str, ClipLabels], config: ScoringConfig,
+    task: Task, resolved: Predictions, other: Path, known: dict[str, ClipLabels], config: ScoringConfig,
     splits: Path | None, split: str,
 ) -> dict[str, Any]:  # fmt: skip
     """The set less another one, metric by metric, on the rows that both have."""
     same = config.model_copy(update={"split": split or None})
-    scored = gather(task, [given, tables.load(other, task)], known, same, splits)
+    scored = gather(task, [resolved, tables.load(other, task)], known, same, splits)
     ours, theirs = scored.scores
     found = bootstrap.paired(
         task, scored.truth, ours, theirs, scored.clusters, draws=config.draws, seed=config.seed, level=config.level
@@ -273,17 +274,17 @@ def _clip_table(task: Task, scored: Scored, each: dict[str, float]) -> str:
     return text.getvalue()
 
 
-def _scores_table(report: Mapping[str, Any]) -> Table:
+def _scores_table(report: Mapping[str, Any]) -> TextTable:
     rows = []
     for name, value in report["scores"].items():
         if not name.startswith("clip-mean/"):
             per_clip = report["scores"].get(f"clip-mean/{name}")
             cells = (name, f"{value:.4f}", interval_said(report["intervals"].get(name)))
             rows.append((*cells, "" if per_clip is None else f"{per_clip:.4f}"))
-    return Table(("score", "pooled", interval_header(report), "mean over clips"), tuple(rows))
+    return TextTable(("score", "pooled", interval_header(report), "mean over clips"), tuple(rows))
 
 
-def _difference_said(report: Mapping[str, Any], other: Mapping[str, Any]) -> Iterator[str | Table]:
+def _difference_said(report: Mapping[str, Any], other: Mapping[str, Any]) -> Iterator[str | TextTable]:
     yield f"against {other['path']}, on {other['rows']} rows of {other['clips']} clips that both have:"
     yield from (f"note: {each.replace(' of set 2', ' of the other set')}" for each in other.get("cautions", ()))
     yield from interpolation_said(other)
@@ -292,4 +293,4 @@ def _difference_said(report: Mapping[str, Any], other: Mapping[str, Any]) -> Ite
          interval_said((gap["low"], gap["high"]), signed=True), f"{gap['p']:.3f}")
         for name, gap in other["differences"].items()
     )  # fmt: skip
-    yield Table(("score", "of the other", "difference", interval_header(report), "p"), rows)
+    yield TextTable(("score", "of the other", "difference", interval_header(report), "p"), rows)

@@ -380,18 +380,18 @@ class _Tracks(MapStage):
     folder = "faces"
     version = 1
 
-    def entries(self, given: Any) -> dict[str, dict[str, Any]]:
-        return clip_entries(given.clips.values())
+    def entries(self, resolved: Any) -> dict[str, dict[str, Any]]:
+        return clip_entries(resolved.clips.values())
 
-    def table(self, given: Any, context: Context) -> Schema:
+    def table(self, resolved: Any, context: Context) -> Schema:
         return faces_schema()
 
-    def unit(self, given: Any) -> str:
+    def unit(self, resolved: Any) -> str:
         return "frames"
 
 
 @dataclass(frozen=True)
-class Given:
+class Resolved:
     """Clips by id, the rule of each, and the detector."""
 
     clips: Mapping[str, Clip]
@@ -461,7 +461,7 @@ class ExtractFaces(_Tracks):
             return _TakeCrops().run(inputs, config, context)
         return super().run(inputs, config, context)
 
-    def resolve(self, inputs: Inputs, config: FacesConfig) -> Given:
+    def resolve(self, inputs: Inputs, config: FacesConfig) -> Resolved:
         if inputs.times != CropTimes():
             raise UsageError(
                 "--videos, --source-fps and --first-frame give times to folders of crops; media have their own"
@@ -471,41 +471,46 @@ class ExtractFaces(_Tracks):
         plugin = plugins.get("detectors", config.detector)
         options = plugins.parse_options(plugin, config.option, config.detector)
         weights = plugins.weights("detectors", config.detector, plugin, options, config.weights)
-        return Given(clips, rules, config, plugin, options, weights)
+        return Resolved(clips, rules, config, plugin, options, weights)
 
-    def called(self, given: Given) -> str:
-        return given.config.detector
+    def called(self, resolved: Resolved) -> str:
+        return resolved.config.detector
 
-    def identity(self, given: Given) -> dict[str, Any]:
+    def identity(self, resolved: Resolved) -> dict[str, Any]:
         return {
-            "config": given.config.recipe(),
-            "detector": plugins.identity(given.config.detector, given.plugin, given.options),
-            "weights": given.weights.sha256,
+            "config": resolved.config.recipe(),
+            "detector": plugins.identity(resolved.config.detector, resolved.plugin, resolved.options),
+            "weights": resolved.weights.sha256,
             "decoder": decoder_version(),
         }
 
-    def sources(self, given: Given, digests: Digests) -> dict[str, str]:
-        return media_sources(given.clips.values(), digests)
+    def sources(self, resolved: Resolved, digests: Digests) -> dict[str, str]:
+        return media_sources(resolved.clips.values(), digests)
 
-    def provenance(self, given: Given) -> dict[str, Any]:
-        return {**super().provenance(given), "weights": given.weights.about()}
+    def provenance(self, resolved: Resolved) -> dict[str, Any]:
+        return {**super().provenance(resolved), "weights": resolved.weights.about()}
 
-    def asked(self, given: Given, context: Context) -> dict[str, Any]:
+    def asked(self, resolved: Resolved, context: Context) -> dict[str, Any]:
         return {} if context.device == "auto" else _numerics(context.device)
 
-    def recorded(self, given: Given, context: Context) -> dict[str, Any]:
+    def recorded(self, resolved: Resolved, context: Context) -> dict[str, Any]:
         return _numerics(resolve(context.device))
 
-    def compute(self, given: Given, missing: list[str], sink: Sink, context: Context) -> None:
+    def compute(self, resolved: Resolved, missing: list[str], sink: Sink, context: Context) -> None:
         """A row a sampled frame, valid = 0 where no face is; one face track a clip, one a face with `--face all`."""
-        sink.say(f"loading {given.config.detector}")
+        sink.say(f"loading {resolved.config.detector}")
         detector = plugins.instance(
-            "detectors", given.config.detector, given.plugin, given.options, given.weights, resolve(context.device)
+            "detectors",
+            resolved.config.detector,
+            resolved.plugin,
+            resolved.options,
+            resolved.weights,
+            resolve(context.device),
         )
-        extractor = _Extractor(detector, given.config, context.runtime, sink.folder)
-        extractor.run([given.clips[clip] for clip in missing], given.rules, sink)
+        extractor = _Extractor(detector, resolved.config, context.runtime, sink.folder)
+        extractor.run([resolved.clips[clip] for clip in missing], resolved.rules, sink)
 
-    def tell(self, given: Given, selected: Artifact, clips: Sequence[str]) -> Told:
+    def tell(self, resolved: Resolved, selected: Artifact, clips: Sequence[str]) -> Told:
         return face_notices(selected, clips), {}
 
 
@@ -535,40 +540,47 @@ class _TakeCrops(_Tracks):
             frame_rates(times.source_fps, "--source-fps")
         return _Crops(clips, config, times, times.notices(list(clips)), FrameNumbers(times.first_frame))
 
-    def called(self, given: _Crops) -> str:
+    def called(self, resolved: _Crops) -> str:
         return _PRECROPPED
 
-    def identity(self, given: _Crops) -> dict[str, Any]:
-        times = given.times
+    def identity(self, resolved: _Crops) -> dict[str, Any]:
+        times = resolved.times
         return {
-            "config": given.config.crop_recipe(),
+            "config": resolved.config.crop_recipe(),
             "detector": {"name": _PRECROPPED},
             "times": "videos" if times.assumed is None else {"source_fps": times.assumed},
             "decoder": decoder_version(),
             **({} if times.first_frame == 1 else {"first_frame": times.first_frame}),
         }
 
-    def sources(self, given: _Crops, digests: Digests) -> dict[str, str]:
-        return crop_sources(given.clips.values(), digests, given.times)
+    def sources(self, resolved: _Crops, digests: Digests) -> dict[str, str]:
+        return crop_sources(resolved.clips.values(), digests, resolved.times)
 
-    def provenance(self, given: _Crops) -> dict[str, Any]:
-        return {**super().provenance(given), "times_assumed": given.times.source_fps is not None}
+    def provenance(self, resolved: _Crops) -> dict[str, Any]:
+        return {**super().provenance(resolved), "times_assumed": resolved.times.source_fps is not None}
 
-    def title(self, given: _Crops) -> str:
+    def title(self, resolved: _Crops) -> str:
         return "take crops"
 
-    def compute(self, given: _Crops, missing: list[str], sink: Sink, context: Context) -> None:
+    def compute(self, resolved: _Crops, missing: list[str], sink: Sink, context: Context) -> None:
         for clip in missing:
             try:
-                add_crops(given.clips[clip], given.config, given.config.crop_sampling, given.times, given.numbers, sink)
+                add_crops(
+                    resolved.clips[clip],
+                    resolved.config,
+                    resolved.config.crop_sampling,
+                    resolved.times,
+                    resolved.numbers,
+                    sink,
+                )
             except ClipError as error:
                 sink.fail(clip, str(error))
 
-    def notices(self, given: _Crops) -> Sequence[str]:
-        return given.about_times
+    def notices(self, resolved: _Crops) -> Sequence[str]:
+        return resolved.about_times
 
-    def tell(self, given: _Crops, selected: Artifact, clips: Sequence[str]) -> Told:
-        return (*face_notices(selected, clips, "a crop"), *given.numbers.notices()), {}
+    def tell(self, resolved: _Crops, selected: Artifact, clips: Sequence[str]) -> Told:
+        return (*face_notices(selected, clips, "a crop"), *resolved.numbers.notices()), {}
 
 
 STAGE = ExtractFaces

@@ -63,9 +63,9 @@ def chosen(task: Task, clips: Mapping[str, float], pattern: str | None) -> dict[
     if pattern is not None:
         found = [clip for clip in clips if fnmatchcase(clip, pattern)]
         if not found:
-            raise UsageError(f"--clips '{pattern}' matches none of {len(clips)} scored clips of {task.name}")
+            raise UsageError(f"--draw-clips '{pattern}' matches none of {len(clips)} scored clips of {task.name}")
         if len(found) > MOST_CLIPS:
-            raise UsageError(f"--clips '{pattern}' matches {len(found)} clips; at most {MOST_CLIPS} are drawn")
+            raise UsageError(f"--draw-clips '{pattern}' matches {len(found)} clips; at most {MOST_CLIPS} are drawn")
         return {clip: f"{task.metric} {clips[clip]:.3f}".replace("nan", "undefined") for clip in found}
     scored = [clip for clip, score in clips.items() if np.isfinite(score)]
     order = sorted(scored, key=lambda clip: (clips[clip], clip), reverse=task.metric != "mae")

@@ -32,7 +32,7 @@ from affectkit.stages.batches import Lengths
 from affectkit.stages.embed import notices as about_licence
 from affectkit.stages.inputs import artifacts, auxiliary, file, labels, splits
 from affectkit.stages.resumable import Partly, Unfinished, fitted
-from affectkit.stages.stage import TRAINING, TRAINING_KEPT, Context, Result, Stage, Table
+from affectkit.stages.stage import TRAINING, TRAINING_KEPT, Context, Result, Stage, TextTable
 from affectkit.stages.train import Trained, lineage
 from affectkit.stages.training_data import AuxiliarySource, NetworkData, network_data
 from affectkit.stages.training_outcome import check_tensorboard, collapse, curves, outcome, training_said
@@ -324,7 +324,7 @@ class Finetune(Stage):
         )  # fmt: skip
         return Result(done.artifact.path, done.artifact, done.cached, done.report)
 
-    def lines(self, result: Result) -> Iterator[str | Table]:
+    def lines(self, result: Result) -> Iterator[str | TextTable]:
         report = result.report
         yield from training_said(report)
         yield from (f"note: {notice}" for notice in about_licence(WeightsFile(**report["weights"])))

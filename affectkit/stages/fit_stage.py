@@ -25,11 +25,11 @@ class FitStage(Stage):
     file: ClassVar[str]
     shape: ClassVar[type[Shape]]
 
-    def compute(self, given: Any) -> tuple[Report, Write]:
+    def compute(self, resolved: Any) -> tuple[Report, Write]:
         """The report, and what writes all other files into the artifact's folder. Heavy imports are in here."""
         raise NotImplementedError
 
-    def table(self, given: Any) -> Schema | None:
+    def table(self, resolved: Any) -> Schema | None:
         """The columns of the artifact's table, where it has one."""
         return None
 

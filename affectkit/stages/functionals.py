@@ -94,7 +94,7 @@ def _rows(piece: Summary, dtype: str) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
-class Given:
+class Resolved:
     """The features, and clips of them."""
 
     features: Features
@@ -136,65 +136,65 @@ class SummariseFeatures(MapStage):
     def dim(self, config: FunctionalsConfig, upstream: int) -> int:
         return upstream * len(config.names)
 
-    def resolve(self, inputs: Inputs, config: FunctionalsConfig) -> Given:
+    def resolve(self, inputs: Inputs, config: FunctionalsConfig) -> Resolved:
         features = inputs.features if config.column is None else column_of(inputs.features.artifact, config.column)
         config = config.model_copy(update={"column": features.column})
-        return Given(features, config, chosen(inputs.clips, features))
+        return Resolved(features, config, chosen(inputs.clips, features))
 
-    def called(self, given: Given) -> str:
+    def called(self, resolved: Resolved) -> str:
         """The set's name, however it was asked for."""
-        names = given.config.names
+        names = resolved.config.names
         return next((name for name, members in SETS.items() if members == names), "functionals")
 
-    def identity(self, given: Given) -> dict[str, Any]:
-        config = given.config
+    def identity(self, resolved: Resolved) -> dict[str, Any]:
+        config = resolved.config
         return {
             "functionals": list(config.names),
             "window": config.window,
             "hop": config.step,
-            "column": given.features.column,
+            "column": resolved.features.column,
             "dtype": config.dtype,
-            "upstream": given.features.artifact.stage.fingerprint,
+            "upstream": resolved.features.artifact.stage.fingerprint,
         }
 
-    def sources(self, given: Given, digests: Digests) -> dict[str, str]:
-        return {clip: given.features.digest(clip) for clip in given.clips}
+    def sources(self, resolved: Resolved, digests: Digests) -> dict[str, str]:
+        return {clip: resolved.features.digest(clip) for clip in resolved.clips}
 
-    def entries(self, given: Given) -> dict[str, dict[str, Any]]:
-        return entries_of(given.features.artifact, given.clips)
+    def entries(self, resolved: Resolved) -> dict[str, dict[str, Any]]:
+        return entries_of(resolved.features.artifact, resolved.clips)
 
-    def table(self, given: Given, context: Context) -> Schema:
+    def table(self, resolved: Resolved, context: Context) -> Schema:
         """The dimensions of the first functional come first, then those of the second. Where the input's dimensions
         have names, the result's are `mean <name>`, ..."""
-        schema, column, config = given.features.artifact.schema, given.features.column, given.config
+        schema, column, config = resolved.features.artifact.schema, resolved.features.column, resolved.config
         named = schema.names.get(column)
         names = {"values": [f"{functional} {name}" for functional in config.names for name in named]} if named else None
         return features_schema(self.dim(config, schema.columns[column].shape[0]), config.dtype, names)
 
-    def upstream(self, given: Given) -> list[Path]:
-        return [given.features.artifact.folder]
+    def upstream(self, resolved: Resolved) -> list[Path]:
+        return [resolved.features.artifact.folder]
 
-    def title(self, given: Given) -> str:
-        return f"functionals {self.called(given)}"
+    def title(self, resolved: Resolved) -> str:
+        return f"functionals {self.called(resolved)}"
 
-    def unit(self, given: Given) -> str:
+    def unit(self, resolved: Resolved) -> str:
         return "windows"
 
-    def compute(self, given: Given, missing: list[str], sink: Sink, context: Context) -> None:
+    def compute(self, resolved: Resolved, missing: list[str], sink: Sink, context: Context) -> None:
         """A row a window; one without a valid row stays in the table with valid = 0 and zeros."""
-        artifact = given.features.artifact
+        artifact = resolved.features.artifact
         for clip in missing:
             if not checked(sink, clip, artifact):
                 continue
             try:
-                _summarise(given.features.sequence(clip), given.config, sink)
+                _summarise(resolved.features.sequence(clip), resolved.config, sink)
                 sink.end(clip, status=artifact.status(clip))
             except ClipError as error:
                 sink.fail(clip, str(error))
 
-    def tell(self, given: Given, selected: Artifact, clips: Sequence[str]) -> Told:
+    def tell(self, resolved: Resolved, selected: Artifact, clips: Sequence[str]) -> Told:
         counts = counted(selected, clips)
-        return row_notices(counts, seen_in([given.features.artifact])), counts.as_dict()
+        return row_notices(counts, seen_in([resolved.features.artifact])), counts.as_dict()
 
 
 STAGE = SummariseFeatures

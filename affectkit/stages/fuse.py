@@ -27,7 +27,7 @@ from affectkit.stages.gating import Gate, Gated
 from affectkit.stages.inputs import artifacts, labels, splits
 from affectkit.stages.reports import FusionShape
 from affectkit.stages.scoring import clusters
-from affectkit.stages.stage import Result, Table
+from affectkit.stages.stage import Result, TextTable
 from affectkit.store import Schema, predictions_schema, write_table
 from affectkit.tables import predictions
 from affectkit.tables import timeline as rows
@@ -63,7 +63,7 @@ class FuseConfig(Config):
 
 
 @dataclass(frozen=True)
-class Given:
+class Resolved:
     """What is fused: the sets, and the fuser that is still to be fitted. `columns`: those that the fuser reads where
     they are not the task's own."""
 
@@ -113,7 +113,7 @@ class Fuse(FitStage):
         if not getattr(plugin, "inputs", None) and inputs < 2:
             yield "from", f"fuse combines two or more predictions; {inputs} given"
 
-    def resolve(self, inputs: Inputs, config: FuseConfig) -> Given:
+    def resolve(self, inputs: Inputs, config: FuseConfig) -> Resolved:
         task = tasks.get(config.task)
         plugin = plugins.get("fusers", config.method)
         options = plugins.parse_options(plugin, config.option, config.method)
@@ -121,41 +121,47 @@ class Fuse(FitStage):
         columns = _inputs(plugin)
         if (count := len(inputs.predictions)) < (1 if columns else 2):
             raise UsageError(f"fuse combines two or more prediction sets; {count} given")
-        return Given(inputs, config, task, make, columns, plugins.identity(config.method, plugin, options))
+        return Resolved(inputs, config, task, make, columns, plugins.identity(config.method, plugin, options))
 
-    def called(self, given: Given) -> str:
-        return given.config.method
+    def called(self, resolved: Resolved) -> str:
+        return resolved.config.method
 
-    def identity(self, given: Given) -> dict[str, Any]:
-        inputs = given.inputs
+    def identity(self, resolved: Resolved) -> dict[str, Any]:
+        inputs = resolved.inputs
         return {
-            "task": given.task.model_dump(mode="json"),
-            "fuser": given.fuser,
-            "config": given.config.model_dump(mode="json", exclude={"task", "method", "option"}),
+            "task": resolved.task.model_dump(mode="json"),
+            "fuser": resolved.fuser,
+            "config": resolved.config.model_dump(mode="json", exclude={"task", "method", "option"}),
             "predictions": [predictions.identity(path) for path in inputs.predictions],
-            "labels": identity(inputs.labels, given.task),
+            "labels": identity(inputs.labels, resolved.task),
             "splits": predictions.identity(inputs.splits) if inputs.splits else None,
         }
 
-    def table(self, given: Given) -> Schema:
-        return predictions_schema(list(given.task.targets))
+    def table(self, resolved: Resolved) -> Schema:
+        return predictions_schema(list(resolved.task.targets))
 
-    def upstream(self, given: Given) -> list[Path]:
-        return predictions.artifact_paths(given.inputs.predictions)
+    def upstream(self, resolved: Resolved) -> list[Path]:
+        return predictions.artifact_paths(resolved.inputs.predictions)
 
-    def provenance(self, given: Given) -> dict[str, Any]:
-        return {"config": given.config.model_dump(mode="json")}
+    def provenance(self, resolved: Resolved) -> dict[str, Any]:
+        return {"config": resolved.config.model_dump(mode="json")}
 
-    def compute(self, given: Given) -> tuple[Report, Write]:
+    def compute(self, resolved: Resolved) -> tuple[Report, Write]:
         """Fit on labelled rows of the validation split and combine all rows. A clip that a model does not have is fused
         from the others."""
-        inputs = given.inputs
+        inputs = resolved.inputs
         fused, report = _fit(
-            given.task, given.make, given.columns, inputs.predictions, inputs.labels, inputs.splits, given.config
+            resolved.task,
+            resolved.make,
+            resolved.columns,
+            inputs.predictions,
+            inputs.labels,
+            inputs.splits,
+            resolved.config,
         )
-        return report, lambda folder: write_table(folder, self.table(given), predictions.records(fused))
+        return report, lambda folder: write_table(folder, self.table(resolved), predictions.records(fused))
 
-    def lines(self, result: Result) -> Iterator[str | Table]:
+    def lines(self, result: Result) -> Iterator[str | TextTable]:
         report = result.report
         yield from (f"note: {caution}" for caution in report["cautions"])
         yield from _scores_said(report)
@@ -226,13 +232,13 @@ def _fit(
 
 
 def _cautions(
-    task: Task, table: _Table, fit: Bools, fuser: Gated, names: Sequence[str], given: Sequence[Predictions],
+    task: Task, table: _Table, fit: Bools, fuser: Gated, names: Sequence[str], resolved: Sequence[Predictions],
     base: Predictions, scores: Floats,
 ) -> list[str]:  # fmt: skip
     """What is left out and assumed, one line each; scores [M,N,K] at the rows of `base`."""
     truth, at_labels = table.truth, table.scores
     return [
-        *fusion_cautions.of_sets(names, given, base, scores),
+        *fusion_cautions.of_sets(names, resolved, base, scores),
         *fusion_cautions.of_rows(table.rows, truth, at_labels, "val"),
         *fusion_cautions.of_rows(table.rows, truth, at_labels, "test"),
         *fusion_cautions.of_fit(task, names, at_labels[:, fit], truth[fit], fuser.combine(at_labels[:, fit])),
@@ -241,17 +247,17 @@ def _cautions(
 
 
 def _labelled(
-    task: Task, base: Predictions, given: Sequence[Predictions], known: Mapping[str, ClipLabels], config: FuseConfig
+    task: Task, base: Predictions, resolved: Sequence[Predictions], known: Mapping[str, ClipLabels], config: FuseConfig
 ) -> _Table:
     """The rows of the labels."""
     at, truth = rows.at_labels(base, known, task)
-    scores = np.stack([rows.scores_at(one, at) for one in given])
+    scores = np.stack([rows.scores_at(one, at) for one in resolved])
     return _Table(at, scores, truth, clusters(at, known, config.by))
 
 
-def _observed(given: Sequence[Predictions], base: Predictions, scores: Floats) -> Floats:
+def _observed(resolved: Sequence[Predictions], base: Predictions, scores: Floats) -> Floats:
     """[N] the largest share that a model with a score at a row says was observed; NaN where none says."""
-    said = np.stack([rows.observed_at(one, base) for one in given])
+    said = np.stack([rows.observed_at(one, base) for one in resolved])
     said[~np.isfinite(scores).all(axis=2)] = np.nan
     largest = np.max(np.where(np.isnan(said), -1.0, said), axis=0)
     return np.where(largest < 0, np.nan, largest)
@@ -322,7 +328,7 @@ def _absent(one: Predictions, base: Predictions) -> list[str]:
     return sorted(set(base.clip.tolist()) - set(one.clip[one.valid].tolist()))
 
 
-def _scores_said(report: Mapping[str, Any]) -> Iterator[str | Table]:
+def _scores_said(report: Mapping[str, Any]) -> Iterator[str | TextTable]:
     held_out, in_sample = report["held_out"], report["in_sample"]
     scores = held_out.get("scores", {})
     where = f" ({held_out['rows']} rows of {held_out['clips']} clips)" if scores else ""
@@ -335,7 +341,7 @@ def _scores_said(report: Mapping[str, Any]) -> Iterator[str | Table]:
         (name, *(f"{part[name]:.4f}" if name in part else "" for part in (scores, in_sample)))
         for name in dict.fromkeys([*scores, *in_sample])
     )
-    yield Table(("", "held out", "where it was fitted (optimistic)"), rows)
+    yield TextTable(("", "held out", "where it was fitted (optimistic)"), rows)
     if "chosen" in (fuser := report["fuser"]):
         yield f"chosen: {fuser['chosen']} ({fuser['why']})"
     if fuser.get("shrinkage"):

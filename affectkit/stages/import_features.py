@@ -327,7 +327,7 @@ class Taken:
 
 
 @dataclass(frozen=True, repr=False)
-class Given:
+class Resolved:
     """Files by clip, what they have in common, where their times come from, and what was met in them."""
 
     source: Path
@@ -379,7 +379,7 @@ class ImportFeatures(MapStage):
             "import those of the new clips under the same name, then predict from them"
         )
 
-    def resolve(self, inputs: Inputs, config: ImportConfig) -> Given:
+    def resolve(self, inputs: Inputs, config: ImportConfig) -> Resolved:
         """The first two files that agree say how many dimensions there are, and what they are called."""
         _check(inputs.source, config, inputs.videos)
         clips = {clip.id: clip for clip in _files(inputs.source)}
@@ -389,55 +389,55 @@ class ImportFeatures(MapStage):
         shape = _shape(list(clips.values()), config, times)
         if chosen is not None:
             clips = {name: clips[name] for name in clips if name in set(chosen)}
-        return Given(inputs.source, clips, config, times, notices, shape, Taken(FrameNumbers(config.first_frame)))
+        return Resolved(inputs.source, clips, config, times, notices, shape, Taken(FrameNumbers(config.first_frame)))
 
-    def called(self, given: Given) -> str:
-        return given.config.name
+    def called(self, resolved: Resolved) -> str:
+        return resolved.config.name
 
-    def identity(self, given: Given) -> dict[str, Any]:
-        times, shape = given.times, given.shape
-        by_number = times.are_given and shape.timed and given.config.style != "affwild2"
+    def identity(self, resolved: Resolved) -> dict[str, Any]:
+        times, shape = resolved.times, resolved.shape
+        by_number = times.are_given and shape.timed and resolved.config.style != "affwild2"
         return {
-            "config": given.config.recorded(times),
+            "config": resolved.config.recorded(times),
             "videos": decoder_version() if times.videos else None,
             "dim": shape.dim,
             "names": list(shape.names) if shape.names else None,
             **({"times": "by the numbers of frames"} if by_number else {}),
         }
 
-    def sources(self, given: Given, digests: Digests) -> dict[str, str]:
-        clips, times = list(given.clips.values()), given.times
+    def sources(self, resolved: Resolved, digests: Digests) -> dict[str, str]:
+        clips, times = list(resolved.clips.values()), resolved.times
         joined = media_sources(_videos_of(clips, times), digests) if times.videos else {}
         return {clip: times.source_of(clip, digest) for clip, digest in sound_sources(clips, digests, joined).items()}
 
-    def entries(self, given: Given) -> dict[str, dict[str, Any]]:
-        return clip_entries(given.clips.values())
+    def entries(self, resolved: Resolved) -> dict[str, dict[str, Any]]:
+        return clip_entries(resolved.clips.values())
 
-    def table(self, given: Given, context: Context) -> Schema:
-        names = {"values": list(given.shape.names)} if given.shape.names else None
-        return features_schema(given.shape.dim, given.config.dtype, names)
+    def table(self, resolved: Resolved, context: Context) -> Schema:
+        names = {"values": list(resolved.shape.names)} if resolved.shape.names else None
+        return features_schema(resolved.shape.dim, resolved.config.dtype, names)
 
-    def provenance(self, given: Given) -> dict[str, Any]:
-        return {**super().provenance(given), "source": str(given.source.resolve())}
+    def provenance(self, resolved: Resolved) -> dict[str, Any]:
+        return {**super().provenance(resolved), "source": str(resolved.source.resolve())}
 
-    def title(self, given: Given) -> str:
-        return f"import {given.config.name}"
+    def title(self, resolved: Resolved) -> str:
+        return f"import {resolved.config.name}"
 
-    def compute(self, given: Given, missing: list[str], sink: Sink, context: Context) -> None:
+    def compute(self, resolved: Resolved, missing: list[str], sink: Sink, context: Context) -> None:
         """Each file's rows; those with NaN are kept with valid = 0 and zeros."""
         for name in missing:
             try:
-                _take(given.clips[name], given.config, given.shape, given.times, given.taken, sink)
+                _take(resolved.clips[name], resolved.config, resolved.shape, resolved.times, resolved.taken, sink)
             except ClipError as error:
                 sink.fail(name, str(error))
 
-    def notices(self, given: Given) -> Sequence[str]:
-        return given.about_times
+    def notices(self, resolved: Resolved) -> Sequence[str]:
+        return resolved.about_times
 
-    def tell(self, given: Given, selected: Artifact, clips: Sequence[str]) -> Told:
+    def tell(self, resolved: Resolved, selected: Artifact, clips: Sequence[str]) -> Told:
         counts = counted(selected, clips)
         lines = row_notices(counts, "a number in every column")
-        return (*lines, *given.taken.notices(given.shape.names)), counts.as_dict()
+        return (*lines, *resolved.taken.notices(resolved.shape.names)), counts.as_dict()
 
 
 STAGE = ImportFeatures

@@ -44,7 +44,7 @@ class Input:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Artifacts(Input):
+class ArtifactsInput(Input):
     """What other stages make. Features are `Features`, predictions a path (of an artifact or a CSV file), all else an
     `Artifact`; `or_media`: media stand in for them, where a head's recipe can be replayed."""
 
@@ -53,43 +53,43 @@ class Artifacts(Input):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Media(Input):
+class MediaInput(Input):
     """Clips: SOURCE arguments, or a data set in its own layout. `suffixes`: what counts as media in a folder."""
 
     suffixes: Collection[str]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Labels(Input):
+class LabelsInput(Input):
     """Labels of clips: a CSV file, or a data set in its own layout."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class File(Input):
+class FileInput(Input):
     """A file or a folder that is there; `made`: one that the stage writes."""
 
     kind: Literal["file", "folder", "made"] = "file"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Rates(Input):
+class RatesInput(Input):
     """Frames a second that are assumed: one rate, or a table clip,fps. The value is `FrameRates` or a number."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Clips(Input):
+class ClipsInput(Input):
     """Some of the clips of what is read: a file of ids, a pattern, or in Python a list."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Auxiliary(Input):
+class AuxiliaryInput(Input):
     """Tasks that are learnt along, each from features (or crops, sound) and labels of its own."""
 
     makes: tuple[Makes, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Value(Input):
+class ValueInput(Input):
     """A plain value of this type."""
 
     type: Any
@@ -108,23 +108,23 @@ def field(one: Input) -> Any:
 
 def artifacts(*makes: Makes, help: str, **more: Any) -> Any:
     """One artifact or more."""
-    return field(Artifacts(makes=makes, help=help, **more))
+    return field(ArtifactsInput(makes=makes, help=help, **more))
 
 
 def media(suffixes: Collection[str], help: str) -> Any:
     """The clips that a map stage begins with."""
-    return field(Media(suffixes=suffixes, help=help, many=True))
+    return field(MediaInput(suffixes=suffixes, help=help, many=True))
 
 
 def labels() -> Any:
     """Labels, which a stage learns from or scores against."""
-    return field(Labels(help="CSV: clip[,start,end][,split][,subject],<targets>", option=True))
+    return field(LabelsInput(help="CSV: clip[,start,end][,split][,subject],<targets>", option=True))
 
 
 def splits() -> Any:
     """A table of splits that wins over what labels and manifests say."""
     help = "CSV clip,split that overrides the labels' and the manifest's splits"
-    return field(File(help=help, option=True, default=None))
+    return field(FileInput(help=help, option=True, default=None))
 
 
 def file(
@@ -132,24 +132,24 @@ def file(
     **more: Any,
 ) -> Any:  # fmt: skip
     """A file or folder."""
-    return field(File(help=help, kind=kind, option=not position, default=default, **more))
+    return field(FileInput(help=help, kind=kind, option=not position, default=default, **more))
 
 
 def rates(help: str) -> Any:
     """A rate that is assumed, or a table of them."""
-    return field(Rates(help=help, option=True, default=None, metavar="RATE|TABLE"))
+    return field(RatesInput(help=help, option=True, default=None, metavar="RATE|TABLE"))
 
 
 def clips() -> Any:
     """Only some clips."""
     help = "only these clips: a file of ids, or a pattern like 'subject1/*'"
-    return field(Clips(help=help, option=True, default=None))
+    return field(ClipsInput(help=help, option=True, default=None))
 
 
 def auxiliary(*makes: Makes) -> Any:
     """Tasks to learn along."""
     source = "FEATURES" if "features" in makes else "ARTIFACT"
-    return field(Auxiliary(
+    return field(AuxiliaryInput(
         help="another task to learn along, from clips of its own (repeatable)", makes=makes, option=True, many=True,
         metavar=f"{source}:LABELS:TASK",
     ))  # fmt: skip
@@ -157,7 +157,7 @@ def auxiliary(*makes: Makes) -> Any:
 
 def value(type: Any, default: Any, help: str, **more: Any) -> Any:
     """A plain value."""
-    return field(Value(help=help, type=type, option=True, default=default, **more))
+    return field(ValueInput(help=help, type=type, option=True, default=default, **more))
 
 
 def of(inputs: type[Any]) -> list[Input]:

@@ -14,7 +14,7 @@ from affectkit.digests import Digests
 from affectkit.progress import is_wanted
 from affectkit.stages.numerics import table_of
 from affectkit.stages.sink import DAMAGED, Sink, meter
-from affectkit.stages.stage import Context, Result, Stage, Table
+from affectkit.stages.stage import Context, Result, Stage, TextTable
 from affectkit.store import Artifact, Failure, Features, Schema, is_done
 from affectkit.tables.ids import ClipChoice, choose
 from affectkit.types import without_face
@@ -68,50 +68,50 @@ class MapStage(Stage):
     is_map = True
     kept = "finished clips are kept, repeat the command to go on"
 
-    def sources(self, given: Any, digests: Digests) -> dict[str, str]:
+    def sources(self, resolved: Any, digests: Digests) -> dict[str, str]:
         """The digest of what each clip's rows are made from: they are current as long as it is the same."""
         raise NotImplementedError
 
-    def entries(self, given: Any) -> dict[str, dict[str, Any]]:
+    def entries(self, resolved: Any) -> dict[str, dict[str, Any]]:
         """What the clip table says of each clip."""
         raise NotImplementedError
 
-    def table(self, given: Any, context: Context) -> Schema:
+    def table(self, resolved: Any, context: Context) -> Schema:
         """The columns of a row."""
         raise NotImplementedError
 
-    def compute(self, given: Any, missing: list[str], sink: Sink, context: Context) -> None:
+    def compute(self, resolved: Any, missing: list[str], sink: Sink, context: Context) -> None:
         """Send the rows of these clips to the sink. Heavy imports are in here."""
         raise NotImplementedError
 
-    def provenance(self, given: Any) -> dict[str, Any]:
-        return {"config": given.config.model_dump(mode="json")}
+    def provenance(self, resolved: Any) -> dict[str, Any]:
+        return {"config": resolved.config.model_dump(mode="json")}
 
-    def asked(self, given: Any, context: Context) -> dict[str, Any]:
+    def asked(self, resolved: Any, context: Context) -> dict[str, Any]:
         """The numerics as far as the user chose them: nothing that depends on the machine."""
         return {}
 
-    def recorded(self, given: Any, context: Context) -> dict[str, Any]:
+    def recorded(self, resolved: Any, context: Context) -> dict[str, Any]:
         """The numerics that rows are computed with here; rows of different ones are never in one table."""
         return {}
 
-    def title(self, given: Any) -> str:
+    def title(self, resolved: Any) -> str:
         """What the progress is called."""
         return self.name.replace("-", " ")
 
-    def unit(self, given: Any) -> str:
+    def unit(self, resolved: Any) -> str:
         """What is counted."""
         return "rows"
 
-    def rows_of(self, given: Any, clips: Sequence[str]) -> int | None:
+    def rows_of(self, resolved: Any, clips: Sequence[str]) -> int | None:
         """How many rows these clips will have, where that is known at once."""
         return None
 
-    def notices(self, given: Any) -> Sequence[str]:
+    def notices(self, resolved: Any) -> Sequence[str]:
         """What the user must know of what is used, whether or not it is cached."""
         return ()
 
-    def tell(self, given: Any, selected: Artifact, clips: Sequence[str]) -> Told:
+    def tell(self, resolved: Any, selected: Artifact, clips: Sequence[str]) -> Told:
         """What the user must know of the rows of these clips, and the counts behind it."""
         return (), {}
 
@@ -150,16 +150,16 @@ class MapStage(Stage):
         return self._finished(outcome, given, artifact, sources, context)
 
     def _finished(
-        self, outcome: Outcome, given: Any, artifact: Artifact, sources: Mapping[str, str], context: Context
+        self, outcome: Outcome, resolved: Any, artifact: Artifact, sources: Mapping[str, str], context: Context
     ) -> Outcome:
         """The outcome after its pending clips are computed and sealed."""
         missing = list(outcome.pending)
-        total = self.rows_of(given, missing)
-        with meter(self.title(given), len(missing), outcome.unit, context.runtime.progress, total) as counter:
+        total = self.rows_of(resolved, missing)
+        with meter(self.title(resolved), len(missing), outcome.unit, context.runtime.progress, total) as counter:
             sink = Sink(artifact, sources, counter)
             try:
                 if missing:
-                    self.compute(given, missing, sink, context)
+                    self.compute(resolved, missing, sink, context)
                 sink.commit()
             except KeyboardInterrupt:
                 sink.commit()
@@ -169,14 +169,14 @@ class MapStage(Stage):
             artifact.seal(sink.failures)
         failed = _failed(artifact, sources)
         lost = {failure.clip for failure in failed}
-        lines, counts = self.tell(given, outcome.artifact, [clip for clip in sources if clip not in lost])
+        lines, counts = self.tell(resolved, outcome.artifact, [clip for clip in sources if clip not in lost])
         return replace(
             outcome, cached=len(sources) - sink.computed - len(failed), failed=failed, pending=(),
             notices=(*outcome.notices, *lines), computed=sink.computed, partial=sink.partial, rows=counter.rows,
             seconds=counter.seconds if missing else 0.0, damaged=tuple(sink.damaged), counts=counts,
         )  # fmt: skip
 
-    def lines(self, result: Result) -> Iterator[str | Table]:
+    def lines(self, result: Result) -> Iterator[str | TextTable]:
         assert isinstance(result, Outcome)
         yield from super().lines(result)
         yield from (f"partial: {clip}: {problem}" for clip, problem in result.damaged[:LISTED])

@@ -322,7 +322,7 @@ def _whole(sequence: FeatureSequence) -> Rows:
 
 
 @dataclass(frozen=True, repr=False)
-class Given:
+class Resolved:
     """What was trained and its report, what it reads, clips of that with their splits, and how scores become rows;
     `weights` of a network."""
 
@@ -379,7 +379,7 @@ class Predict(MapStage):
         )  # fmt: skip
         at: Path | None = file("CSV clip,start,end (a label table, say): predict its rows, interpolated")
         clips: ClipChoice = clips()
-        weights: Mapping[str, str] | None = value(
+        weights_of: Mapping[str, str] | None = value(
             Mapping[str, str], None, many=True, metavar="NAME=PATH", in_recipes=False,
             help="for media: NAME=PATH of a detector or backbone whose weight file has moved",
         )  # fmt: skip
@@ -391,8 +391,8 @@ class Predict(MapStage):
                 f"the head comes first, then what it is to predict from: affectkit predict {trained} {texts['head']}"
             )
 
-    def accepts(self, given: Sequence[Makes]) -> bool:
-        head, *inputs = given or ("",)
+    def accepts(self, resolved: Sequence[Makes]) -> bool:
+        head, *inputs = resolved or ("",)
         if head == "network":
             return len(inputs) == 1 and inputs[0] in ("crops", "sound")
         return head == "head" and bool(inputs) and set(inputs) == {"features"}
@@ -405,21 +405,21 @@ class Predict(MapStage):
         """Make what the model reads from media where there are any, then predict by its kind."""
         head, has_media = inputs.head, any(isinstance(each, Clip) for each in inputs.inputs)
         media_suffixes(head)  # raises for what was not trained
-        if inputs.weights and not has_media:
-            raise UsageError("--weights is for media: features, crops and sound have been made already")
+        if inputs.weights_of and not has_media:
+            raise UsageError("--weights-of is for media: features, crops and sound have been made already")
         stage = _PredictByNetwork() if is_network(head) else self
         if not has_media:
             return MapStage.run(stage, inputs, config, context)
         media = [each for each in inputs.inputs if isinstance(each, Clip)]
-        replayed = replay(context.cache, head, media, context.runtime, device=context.device, weights=inputs.weights)
+        replayed = replay(context.cache, head, media, context.runtime, device=context.device, weights=inputs.weights_of)
         clips = choose(inputs.clips, replayed.clips)
         clips = replayed.clips if clips is None else clips
-        inputs = replace(inputs, inputs=replayed.features, clips=clips, weights=None)
+        inputs = replace(inputs, inputs=replayed.features, clips=clips, weights_of=None)
         outcome = MapStage.run(stage, inputs, config, context)
         notices = tuple(dict.fromkeys((*replayed.notices, *outcome.notices)))
         return replace(outcome, failed=(*replayed.failed, *outcome.failed), notices=notices)
 
-    def resolve(self, inputs: Inputs, config: PredictConfig) -> Given:
+    def resolve(self, inputs: Inputs, config: PredictConfig) -> Resolved:
         """Refuses features that were made by another recipe than those the head was trained on."""
         sources: Sequence[Any] = inputs.inputs
         features = [each if isinstance(each, Features) else features_of(each) for each in sources]
@@ -431,50 +431,52 @@ class Predict(MapStage):
             clips = [clip for clip in clips if all(clip in other for other in features[1:])]
         return _given(inputs.head, report, features, recipe, config, clips)
 
-    def called(self, given: Given) -> str:
-        return given.trained.stage.name
+    def called(self, resolved: Resolved) -> str:
+        return resolved.trained.stage.name
 
-    def identity(self, given: Given) -> dict[str, Any]:
-        smoothing = given.recipe.smoothing
+    def identity(self, resolved: Resolved) -> dict[str, Any]:
+        smoothing = resolved.recipe.smoothing
         inputs = {
-            "head": given.trained.stage.fingerprint,
-            "upstream": [each.identity for each in given.features],
-            **given.recipe.resampled,
+            "head": resolved.trained.stage.fingerprint,
+            "upstream": [each.identity for each in resolved.features],
+            **resolved.recipe.resampled,
         }
-        if smoothing != smooth.of_head(given.report):
+        if smoothing != smooth.of_head(resolved.report):
             inputs["smoothing"] = asdict(smoothing) if smoothing else None
         return inputs
 
-    def sources(self, given: Given, digests: Digests) -> dict[str, str]:
+    def sources(self, resolved: Resolved, digests: Digests) -> dict[str, str]:
         """Scores are current while what is read of a clip, and its split, are."""
-        text = {clip: [*(each.digest(clip) for each in given.upstream), split] for clip, split in given.split.items()}
+        text = {
+            clip: [*(each.digest(clip) for each in resolved.upstream), split] for clip, split in resolved.split.items()
+        }
         return {clip: sha256(" ".join(words).encode()).hexdigest() for clip, words in text.items()}
 
-    def entries(self, given: Given) -> dict[str, dict[str, Any]]:
-        return entries_of(given.upstream[0], given.clips)
+    def entries(self, resolved: Resolved) -> dict[str, dict[str, Any]]:
+        return entries_of(resolved.upstream[0], resolved.clips)
 
-    def table(self, given: Given, context: Context) -> Schema:
-        return predictions_schema(list(given.recipe.task.targets))
+    def table(self, resolved: Resolved, context: Context) -> Schema:
+        return predictions_schema(list(resolved.recipe.task.targets))
 
-    def upstream(self, given: Given) -> list[Path]:
-        return [given.trained.path, *(each.folder for each in given.upstream)]
+    def upstream(self, resolved: Resolved) -> list[Path]:
+        return [resolved.trained.path, *(each.folder for each in resolved.upstream)]
 
-    def provenance(self, given: Given) -> dict[str, Any]:
+    def provenance(self, resolved: Resolved) -> dict[str, Any]:
         return {}
 
-    def title(self, given: Given) -> str:
-        return f"predict {given.trained.stage.name}"
+    def title(self, resolved: Resolved) -> str:
+        return f"predict {resolved.trained.stage.name}"
 
-    def compute(self, given: Given, missing: list[str], sink: Sink, context: Context) -> None:
+    def compute(self, resolved: Resolved, missing: list[str], sink: Sink, context: Context) -> None:
         """Values, or probabilities for classes, at the features' own rows or at those asked for."""
-        for scored in self.scored(given, missing, sink, context):
-            rows = given.recipe.rows(scored)
+        for scored in self.scored(resolved, missing, sink, context):
+            rows = resolved.recipe.rows(scored)
             sink.count(len(rows["start"]))
             sink.append(rows)
-            is_partial = any(each.status(scored.clip) == "partial" for each in given.upstream)
-            sink.end(scored.clip, {"split": given.split[scored.clip]}, "partial" if is_partial else "ok")
+            is_partial = any(each.status(scored.clip) == "partial" for each in resolved.upstream)
+            sink.end(scored.clip, {"split": resolved.split[scored.clip]}, "partial" if is_partial else "ok")
 
-    def scored(self, given: Given, missing: list[str], sink: Sink, context: Context) -> Iterator[Scored]:
+    def scored(self, resolved: Resolved, missing: list[str], sink: Sink, context: Context) -> Iterator[Scored]:
         """Clip by clip, by every seed of the head.
 
         Where it was fitted again on train and val clips, that one predicts all but val clips: theirs are by the head
@@ -482,25 +484,25 @@ class Predict(MapStage):
         """
         sink.say("loading the head")
         device = resolve(context.device)
-        held = {clip for clip in missing if split_in(given.report["splits"], clip) == "val"}
+        held = {clip for clip in missing if split_in(resolved.report["splits"], clip) == "val"}
         for refitted in (False, True):
             clips = [clip for clip in missing if (clip not in held) == refitted]
-            heads = load_heads(given.trained, given.recipe.task, refitted=refitted) if clips else []
+            heads = load_heads(resolved.trained, resolved.recipe.task, refitted=refitted) if clips else []
             for first in range(0, len(clips), _AT_ONCE):
-                whole = [clip for clip in clips[first : first + _AT_ONCE] if checked(sink, clip, *given.upstream)]
+                whole = [clip for clip in clips[first : first + _AT_ONCE] if checked(sink, clip, *resolved.upstream)]
                 if not whole:
                     continue
-                examples = [Example(clip, sequences(given.features, clip)) for clip in whole]
+                examples = [Example(clip, sequences(resolved.features, clip)) for clip in whole]
                 raw = [head.predict(examples, device=device) for head in heads]
                 for example, *seeds in zip(examples, *raw, strict=True):
                     yield Scored(example.clip, example.inputs[0], seeds, example.inputs)
 
-    def notices(self, given: Given) -> Sequence[str]:
-        return given.about
+    def notices(self, resolved: Resolved) -> Sequence[str]:
+        return resolved.about
 
-    def tell(self, given: Given, selected: Artifact, clips: Sequence[str]) -> Told:
+    def tell(self, resolved: Resolved, selected: Artifact, clips: Sequence[str]) -> Told:
         counts = counted(selected, clips)
-        return score_notices(counts, seen_in(given.upstream), given.recipe.reach), counts.as_dict()
+        return score_notices(counts, seen_in(resolved.upstream), resolved.recipe.reach), counts.as_dict()
 
 
 class _PredictByNetwork(Predict):
@@ -509,7 +511,7 @@ class _PredictByNetwork(Predict):
     Units run in one batch shape, filled across clips, so that a clip's scores do not depend on its neighbours.
     """
 
-    def resolve(self, inputs: Predict.Inputs, config: PredictConfig) -> Given:
+    def resolve(self, inputs: Predict.Inputs, config: PredictConfig) -> Resolved:
         """Refuses an artifact that was made by another recipe than the one the network was trained on."""
         network, sources = inputs.head, inputs.inputs
         if len(sources) > 1:
@@ -523,26 +525,26 @@ class _PredictByNetwork(Predict):
         about = (*about_licence(weights), *_about_windows(header, upstream, clips))
         return _given(network, report, [Features(upstream)], recipe, config, clips, about, weights)
 
-    def identity(self, given: Given) -> dict[str, Any]:
-        smoothing, (upstream,) = given.recipe.smoothing, given.upstream
-        assert given.weights is not None
+    def identity(self, resolved: Resolved) -> dict[str, Any]:
+        smoothing, (upstream,) = resolved.recipe.smoothing, resolved.upstream
+        assert resolved.weights is not None
         return {
-            "network": given.trained.stage.fingerprint,
-            "weights": given.weights.sha256,
+            "network": resolved.trained.stage.fingerprint,
+            "weights": resolved.weights.sha256,
             "upstream": [upstream.stage.fingerprint],
             **({"decoder": f"pillow-{version('pillow')}"} if upstream.stage.stage == "faces" else {}),
-            **given.recipe.resampled,
+            **resolved.recipe.resampled,
             **({"smoothing": asdict(smoothing)} if smoothing else {}),
         }
 
-    def provenance(self, given: Given) -> dict[str, Any]:
-        assert given.weights is not None
-        return {"config": given.config.model_dump(mode="json"), "weights": given.weights.about()}
+    def provenance(self, resolved: Resolved) -> dict[str, Any]:
+        assert resolved.weights is not None
+        return {"config": resolved.config.model_dump(mode="json"), "weights": resolved.weights.about()}
 
-    def scored(self, given: Given, missing: list[str], sink: Sink, context: Context) -> Iterator[Scored]:
+    def scored(self, resolved: Resolved, missing: list[str], sink: Sink, context: Context) -> Iterator[Scored]:
         sink.say("loading the network")
-        scorer = _Scorer(given.trained.folder, resolve(context.device), worker_count(context.runtime))
-        (upstream,) = given.upstream
+        scorer = _Scorer(resolved.trained.folder, resolve(context.device), worker_count(context.runtime))
+        (upstream,) = resolved.upstream
         return scorer.clips(upstream, [clip for clip in missing if checked(sink, clip, upstream)], sink)
 
 
@@ -552,7 +554,7 @@ STAGE = Predict
 def _given(
     trained: Artifact, report: Mapping[str, Any], features: Sequence[Features], recipe: RowRecipe,
     config: PredictConfig, clips: Sequence[str], about: Sequence[str] = (), weights: WeightsFile | None = None,
-) -> Given:  # fmt: skip
+) -> Resolved:  # fmt: skip
     """Those of the clips that the table of rows has, if there is one, each with its split: that of training, else what
     the first of the features says."""
     if recipe.table:
@@ -560,7 +562,7 @@ def _given(
         about = (*about, *more)
     table = features[0].clip_table()
     split = {clip: report["splits"].get(clip) or table.get(without_face(clip), {}).get("split") or "" for clip in clips}
-    return Given(trained, report, features, recipe, config, split, about, weights)
+    return Resolved(trained, report, features, recipe, config, split, about, weights)
 
 
 def _is_trained(text: str) -> bool:

@@ -43,7 +43,7 @@ def replay(
     recipes, weights = _recipes(trained), weights or {}
     names = {name for recipe in recipes for step in recipe for name in _names(step)}
     if strangers := sorted(set(weights) - names):
-        raise unknown("--weights of the recipe", strangers[0], names)
+        raise unknown("name in --weights-of", strangers[0], names)
     context = Context(cache, runtime, device)
     for recipe in recipes:
         _Chain(context, [], weights).run(recipe)
@@ -87,9 +87,9 @@ class _Chain:
     def _inputs(self, stage: MapStage, config: Config) -> Any:
         """The media, or the clips of what the step before made."""
         first = stage.inputs[0]
-        if isinstance(first, what.Media):
+        if isinstance(first, what.MediaInput):
             return stage.Inputs(**{first.name: self._clips})
-        assert isinstance(first, what.Artifacts)
+        assert isinstance(first, what.ArtifactsInput)
         is_features = "features" in first.makes
         source = features(self.artifact, getattr(config, "column", None) or "") if is_features else self.artifact
         return stage.Inputs(**{first.name: source, "clips": self.names})
@@ -107,7 +107,7 @@ def media_suffixes(trained: Artifact) -> frozenset[str]:
     suffixes = frozenset(MEDIA_SUFFIXES)
     for recipe in _recipes(trained):
         first = _stage(recipe[0]).inputs[0]
-        if isinstance(first, what.Media):
+        if isinstance(first, what.MediaInput):
             suffixes &= frozenset(first.suffixes)
     return suffixes
 

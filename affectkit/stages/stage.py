@@ -35,7 +35,7 @@ class Context:
 
 
 @dataclass(frozen=True)
-class Table:
+class TextTable:
     """Lines of cells under headers, for people."""
 
     headers: tuple[str, ...]
@@ -114,25 +114,25 @@ class Stage:
         """What identity and computing need, checked as far as that costs little. Raises UsageError."""
         raise NotImplementedError
 
-    def called(self, given: Any) -> str:
+    def called(self, resolved: Any) -> str:
         """The name before the fingerprint in the artifact's folder."""
         raise NotImplementedError
 
-    def identity(self, given: Any) -> dict[str, Any]:
+    def identity(self, resolved: Any) -> dict[str, Any]:
         """What the fingerprint is made of, beside the stage's name and version."""
         raise NotImplementedError
 
-    def upstream(self, given: Any) -> list[Path]:
+    def upstream(self, resolved: Any) -> list[Path]:
         """The artifacts that it is made from."""
         return []
 
-    def provenance(self, given: Any) -> dict[str, Any]:
+    def provenance(self, resolved: Any) -> dict[str, Any]:
         """What else is kept of how it was made."""
         return {}
 
     # What is told of a result.
 
-    def lines(self, result: Result) -> Iterator[str | Table]:
+    def lines(self, result: Result) -> Iterator[str | TextTable]:
         """What is said of a result, for people."""
         yield from (f"note: {notice}" for notice in result.notices)
 
@@ -181,20 +181,20 @@ class Stage:
         return what.of(self.Inputs)
 
     @property
-    def positions(self) -> list[what.Artifacts]:
+    def positions(self) -> list[what.ArtifactsInput]:
         """The artifacts that it reads, in the order that they are given."""
-        return [each for each in self.inputs if isinstance(each, what.Artifacts) and not each.option]
+        return [each for each in self.inputs if isinstance(each, what.ArtifactsInput) and not each.option]
 
-    def accepts(self, given: Sequence[Makes]) -> bool:
+    def accepts(self, resolved: Sequence[Makes]) -> bool:
         """Whether artifacts of these sorts, in this order, are what it reads."""
         at = 0
         for each in self.positions:
             count = 0
-            while at < len(given) and given[at] in each.makes and (each.many or count < each.least):
+            while at < len(resolved) and resolved[at] in each.makes and (each.many or count < each.least):
                 at, count = at + 1, count + 1
             if count < each.least:
                 return False
-        return at == len(given)
+        return at == len(resolved)
 
     @property
     def wants(self) -> str:
@@ -202,7 +202,7 @@ class Stage:
         return " and ".join(map(_said, self.positions)) or "no input"
 
 
-def _said(each: what.Artifacts) -> str:
+def _said(each: what.ArtifactsInput) -> str:
     words = " or ".join(dict.fromkeys(what.WORDS[one] for one in each.makes))
     if each.least == 2:
         return f"two or more {words}"

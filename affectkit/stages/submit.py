@@ -22,7 +22,7 @@ from affectkit.media.sampling import Rate
 from affectkit.metrics import THRESHOLD
 from affectkit.moments import TICK, middles, nearest
 from affectkit.stages.inputs import REQUIRED, artifacts, file
-from affectkit.stages.stage import Context, Need, Result, Stage, Table
+from affectkit.stages.stage import Context, Need, Result, Stage, TextTable
 from affectkit.store.atomic import explained
 from affectkit.tables import predictions as tables
 from affectkit.tables import submission_checks, submissions, timeline
@@ -352,7 +352,7 @@ class Submit(Stage):
     def json(self, result: Result) -> dict[str, Any]:
         return {"file": str(result.path), **result.report}
 
-    def lines(self, result: Result) -> Iterator[str | Table]:
+    def lines(self, result: Result) -> Iterator[str | TextTable]:
         if "problems" in result.report:
             yield from (f"wrong: {each}" for each in result.notices)
         else:

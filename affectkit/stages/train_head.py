@@ -11,7 +11,7 @@ from affectkit.errors import UsageError
 from affectkit.stages.cross_validate import cross_validate
 from affectkit.stages.inputs import artifacts, auxiliary, file, labels, splits, value
 from affectkit.stages.resumable import Kept
-from affectkit.stages.stage import TRAINING, TRAINING_KEPT, Context, Result, Stage, Table
+from affectkit.stages.stage import TRAINING, TRAINING_KEPT, Context, Result, Stage, TextTable
 from affectkit.stages.train import TrainConfig, train
 from affectkit.stages.training_data import AuxiliarySource
 from affectkit.stages.training_outcome import training_said
@@ -98,7 +98,7 @@ class TrainHead(Stage):
         )  # fmt: skip
         return Result(done.artifact.path, done.artifact, done.cached, done.report | tuned)
 
-    def lines(self, result: Result) -> Iterator[str | Table]:
+    def lines(self, result: Result) -> Iterator[str | TextTable]:
         report = result.report
         if "folds" in report:
             yield from _folds_said(report)

@@ -28,6 +28,11 @@ MAKES = {
 FEATURES = ("embed", "functionals", "import")
 PREDICTIONS = ("predict", "fuse")
 TRAINED = ("train-head", "finetune")
+STAGES_OF = {
+    "crops": ("faces",), "sound": ("audio",), "features": FEATURES, "head": ("train-head",), "network": ("finetune",),
+    "predictions": (*PREDICTIONS, "cross-validate"), "report": ("evaluate", "compare"),
+}  # fmt: skip
+"""Of what stages read, those that make it."""
 _MOST_NAMES = 10_000
 
 

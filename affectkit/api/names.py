@@ -1,0 +1,65 @@
+"""Names, `latest` and unique beginnings of artifacts, wherever a stage reads one."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic.fields import FieldInfo
+
+from affectkit.stages import inputs as what
+from affectkit.stages.stage import Stage
+from affectkit.store import Cache
+from affectkit.store.kinds import STAGES_OF
+from affectkit.store.names import resolve_column
+
+
+def with_paths(stage: Stage, given: Mapping[str, Any], cache: Cache) -> dict[str, Any]:
+    """What was given to a stage, with the path of every artifact in place of its name, `latest` or beginning.
+
+    Raises UsageError for a text that denotes none, or several.
+    """
+    resolved = dict(given)
+    for one in stage.inputs:
+        path = _PATHS.get(type(one))
+        value = given.get(one.name)
+        if path is None or not value:
+            continue
+        is_list = isinstance(value, list | tuple)
+        paths = [path(one, each, cache) if isinstance(each, str) else each for each in (value if is_list else [value])]
+        resolved[one.name] = paths if is_list else paths[0]
+    for name, field in stage.Config.model_fields.items():
+        if (makes := artifact_of(field)) and isinstance(given.get(name), str):
+            resolved[name] = resolve_column(cache, given[name], STAGES_OF[makes], strict=False)
+    return resolved
+
+
+def _artifact_path(one: what.ArtifactsInput, text: str, cache: Cache) -> str:
+    """Media and tables, which the input may be as well, are no artifacts: their paths stay as they are."""
+    is_table = "predictions" in one.makes and bool(Path(text).suffix or os.sep in text)
+    return resolve_column(cache, text, stages_of(one.makes), strict=not (one.or_media or is_table))
+
+
+def _auxiliary_path(one: what.AuxiliaryInput, text: str, cache: Cache) -> str:
+    artifact, *rest = text.rsplit(":", 2)
+    if len(rest) < 2 or not artifact:
+        return text  # not what the option takes, which its reader says
+    return ":".join([resolve_column(cache, artifact, stages_of(one.makes)), *rest])
+
+
+def stages_of(makes: tuple[what.Makes, ...]) -> tuple[str, ...]:
+    """The stages whose artifacts an input takes."""
+    return tuple(stage for each in makes for stage in STAGES_OF.get(each, ()))
+
+
+_PATHS: dict[type[what.Input], Callable[[Any, str, Cache], str]] = {
+    what.ArtifactsInput: _artifact_path, what.AuxiliaryInput: _auxiliary_path,
+}  # fmt: skip
+
+
+def artifact_of(field: FieldInfo) -> str:
+    """What sort of artifact a config's field may name; empty for none."""
+    extra = field.json_schema_extra
+    return str(extra.get("artifact", "")) if isinstance(extra, dict) else ""
