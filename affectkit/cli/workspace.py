@@ -10,7 +10,7 @@ import typer
 from affectkit import plugins, tasks, weights
 from affectkit.cli._help import Commands
 from affectkit.cli._options import CacheOption, JsonOption
-from affectkit.cli._results import as_line, columns, log, print_table
+from affectkit.cli._results import SOME_FAILED, as_line, columns, log, print_table
 from affectkit.errors import UsageError, unknown
 from affectkit.stages.status import status as look_around
 
@@ -107,14 +107,19 @@ def demo(
     The clips are synthetic: one public-domain portrait and a synthesised voice, both driven by known valence and
     arousal curves. A head on the faces and a head on the voice are trained and fused. The scores show that the pipeline
     works, not how well anything recognises emotion.
+
+    The recipe demo is run (`affectkit recipe show demo`) on the practice set table (`affectkit practice table`).
     """
     from affectkit.practice.demo import run_demo, table_of
 
     report = run_demo(folder)
     if as_json:
         typer.echo(as_line(report))
-        return
-    print_table(table_of(report))
+    else:
+        print_table(table_of(report))
+        log(f"the same by hand: {report['by_hand']}")
+    if report["failed"]:
+        raise typer.Exit(SOME_FAILED)
 
 
 def _print_options(plugin: Any, name: str) -> None:
