@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from affectkit.practice.crops import aligned, save_crop
 from affectkit.practice.feelings import feelings_of
 from affectkit.practice.filming import film
 from affectkit.practice.scenes import Scene, episodes, frame_times, make_scene
-from affectkit.practice.settings import SetLayout, SetSettings, dealt, mixed_splits, split_sizes
+from affectkit.practice.settings import SetLayout, SetSettings, dealt_by_split, mixed_splits, split_sizes
 from affectkit.store.atomic import write_text
 from affectkit.tables.submissions import FORMATS
 from affectkit.tasks import BUILT_IN
@@ -68,17 +69,14 @@ def cast(settings: SetSettings) -> Iterator[Video]:
     splits = mixed_splits(settings.rng(3), sizes)
     each = max(1, round(settings.seconds / _EPISODE))
     feelings, times = feelings_of("expr"), frame_times(settings.frames, settings.fps)
-    wanted = {
-        split: iter(dealt(settings.rng(4, n), len(feelings), (count + 1) * each))
-        for n, (split, count) in enumerate(sizes.items())
-    }
+    classes_of = dealt_by_split(settings, len(feelings))
     for number, split in enumerate(splits):
         place = splits[:number].count(split)
         persons = 2 if split == "train" and place == sizes["train"] - 1 else 1
         scenes, classes = [], []
         for person in range(persons):
             rng = settings.rng(5, number, person)
-            shown, which = episodes(rng, feelings, [next(wanted[split]) for _ in range(each)], times)
+            shown, which = episodes(rng, feelings, list(islice(classes_of[split], each)), times)
             who = 1000 * list(sizes).index(split) + place // 2 + 500 * person
             scenes.append(make_scene(rng, settings.look(who), shown, times))
             classes.append(which)

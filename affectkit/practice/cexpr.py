@@ -12,7 +12,7 @@ from pathlib import Path
 
 from affectkit.practice.feelings import feelings_of
 from affectkit.practice.filming import film
-from affectkit.practice.settings import SetLayout, SetSettings, deal_by_split
+from affectkit.practice.settings import SetLayout, SetSettings, dealt_by_split
 from affectkit.practice.whole_clips import class_scene, clip_splits
 from affectkit.store.atomic import write_text
 from affectkit.tables.submissions import FORMATS
@@ -26,10 +26,10 @@ def jobs(folder: Path, settings: SetSettings) -> Iterator[Callable[[], None]]:
     (folder / "videos").mkdir(parents=True, exist_ok=True)
     feelings, names = feelings_of("compound"), BUILT_IN["compound"].targets
     splits = clip_splits(settings)
-    classes = deal_by_split(settings, splits, len(names))
+    classes_of = dealt_by_split(settings, len(names))
     labels, template = ["clip,split,label"], [_FORM.header]
-    for number, (split, label) in enumerate(zip(splits, classes, strict=True)):
-        clip = f"{number + 1:03d}"
+    for number, split in enumerate(splits):
+        clip, label = f"{number + 1:03d}", next(classes_of[split])
         scene = class_scene(settings, number, feelings[label])
         yield partial(film, folder / "videos" / f"{clip}.mp4", [scene], settings, number)
         if split == "test":

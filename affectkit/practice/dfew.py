@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import islice
 from pathlib import Path
 
 from affectkit.practice.crops import aligned, save_crop
@@ -21,7 +22,7 @@ FOLDS = 5
 def jobs(folder: Path, settings: SetSettings) -> Iterator[Callable[[], None]]:
     """What is to be written, a clip at a time, and in the end the folds."""
     feelings = feelings_of("dfew")
-    classes = dealt(settings.rng(4), len(feelings), settings.clips)
+    classes = list(islice(dealt(settings.rng(4), len(feelings)), settings.clips))
     folds = [number // len(feelings) % FOLDS for number in range(settings.clips)]  # so every class is in every fold
     for number, label in enumerate(classes):
         yield partial(_write, folder, settings, number, feelings[label])

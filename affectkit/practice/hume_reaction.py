@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from affectkit.practice.filming import film
-from affectkit.practice.settings import SetLayout, SetSettings, deal_by_split
+from affectkit.practice.settings import SetLayout, SetSettings, dealt_by_split
 from affectkit.practice.whole_clips import clip_splits, draw_intensities, mixed_scene
 from affectkit.store.atomic import write_text
 from affectkit.tables.submissions import FORMATS
@@ -25,9 +25,10 @@ def jobs(folder: Path, settings: SetSettings) -> Iterator[Callable[[], None]]:
     (folder / "raw").mkdir(parents=True, exist_ok=True)
     ids = (settings.rng(6).choice(90_000, settings.clips, replace=False) + 10_000).tolist()
     splits = clip_splits(settings)
-    strongest = deal_by_split(settings, splits, 7)
+    strongest_of = dealt_by_split(settings, 7)
     intensities = [
-        draw_intensities(settings.rng(7, number), strongest[number]).round(4) for number in range(settings.clips)
+        draw_intensities(settings.rng(7, number), next(strongest_of[split])).round(4)
+        for number, split in enumerate(splits)
     ]
     for number, (name, values) in enumerate(zip(ids, intensities, strict=True)):
         scene = mixed_scene(settings, number, values)

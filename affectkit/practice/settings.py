@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -90,19 +90,20 @@ def split_sizes(clips: int, shares: Mapping[str, float]) -> dict[str, int]:
     return {first: clips - sum(sizes.values()), **sizes}
 
 
-def dealt(rng: np.random.Generator, classes: int, count: int) -> list[int]:
-    """`count` class indices: as often one as the other, no two alike in a row.
+def dealt(rng: np.random.Generator, classes: int) -> Iterator[int]:
+    """Class indices without end: as often one as the other, no two alike in a row.
 
-    >>> dealt(np.random.default_rng(0), 3, 7).count(0) in (2, 3)
+    >>> classes = dealt(np.random.default_rng(0), 3)
+    >>> [next(classes) for _ in range(7)].count(0) in (2, 3)
     True
     """
-    cards: list[int] = []
-    while len(cards) < count:
+    last = -1
+    while True:
         order = rng.permutation(classes).tolist()
-        if cards and classes > 1 and order[0] == cards[-1]:
+        if order[0] == last and classes > 1:
             order = [*order[1:], order[0]]
-        cards += order
-    return cards[:count]
+        yield from order
+        last = order[-1]
 
 
 def mixed_splits(rng: np.random.Generator, sizes: Mapping[str, int]) -> list[str]:
@@ -111,7 +112,6 @@ def mixed_splits(rng: np.random.Generator, sizes: Mapping[str, int]) -> list[str
     return [ordered[n] for n in rng.permutation(len(ordered))]
 
 
-def deal_by_split(settings: SetSettings, splits: Sequence[str], classes: int) -> list[int]:
-    """The class of each clip, as evenly `dealt` in every split as can be."""
-    dealers = {split: iter(dealt(settings.rng(4, n), classes, len(splits))) for n, split in enumerate(SPLITS)}
-    return [next(dealers[split]) for split in splits]
+def dealt_by_split(settings: SetSettings, classes: int) -> dict[str, Iterator[int]]:
+    """Of each split, class indices as evenly `dealt` as can be."""
+    return {split: dealt(settings.rng(4, n), classes) for n, split in enumerate(SPLITS)}
