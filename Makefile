@@ -9,7 +9,7 @@ PYTEST_ARGS ?=
 demo: $(VENV)/.has-demo  ## make a small data set and run the whole pipeline on it, offline
 	$(BIN)/affectkit demo
 
-practice: $(VENV)/.has-demo  ## the five recipes, small and offline, on synthetic sets in the layouts of the real ones
+practice: $(VENV)/.has-demo  ## five recipes, small and offline, on synthetic sets in the layouts of the real ones
 	PATH="$(abspath $(BIN)):$$PATH" examples/recipes.sh
 
 test: $(VENV)/.has-dev  ## the fast tests

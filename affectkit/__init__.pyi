@@ -106,6 +106,7 @@ def compare(
     reference: Literal["first", "best"] = "first",
     cache: PathText | None = None,
     out: PathText | None = None,
+    as_name: str | None = None,
 ) -> ScoreReport:
     """Lay prediction sets side by side and say which differences are beyond noise.
 
@@ -138,6 +139,7 @@ def compare(
         reference: what the others are compared with: the first set, or the best by the task's metric
         cache: cache folder (default: $AFFECTKIT_CACHE or .affectkit)
         out: name the artifact's folder by hand
+        as_name: a name for what is made, which stands for its path
     """
 
 def embed(
@@ -162,6 +164,7 @@ def embed(
     retry_failed: bool = False,
     cache: PathText | None = None,
     out: PathText | None = None,
+    as_name: str | None = None,
 ) -> FeatureTable:
     """Run a frozen backbone over cached crops or waveforms and keep the embeddings.
 
@@ -198,6 +201,7 @@ def embed(
         retry_failed: try the clips again that failed before
         cache: cache folder (default: $AFFECTKIT_CACHE or .affectkit)
         out: name the artifact's folder by hand
+        as_name: a name for what is made, which stands for its path
     """
 
 def evaluate(
@@ -223,6 +227,7 @@ def evaluate(
     draw_clips: str | None = None,
     cache: PathText | None = None,
     out: PathText | None = None,
+    as_name: str | None = None,
 ) -> ScoreReport:
     """Score predictions against labels, on split test if there is one, else on val.
 
@@ -259,6 +264,7 @@ def evaluate(
             worst]
         cache: cache folder (default: $AFFECTKIT_CACHE or .affectkit)
         out: name the artifact's folder by hand
+        as_name: a name for what is made, which stands for its path
     """
 
 def extract_audio(
@@ -281,6 +287,7 @@ def extract_audio(
     retry_failed: bool = False,
     cache: PathText | None = None,
     out: PathText | None = None,
+    as_name: str | None = None,
 ) -> SoundTable:
     """Decode the sound of each clip: mono, at one sampling rate, and where there is speech in it.
 
@@ -314,6 +321,7 @@ def extract_audio(
         retry_failed: try the clips again that failed before
         cache: cache folder (default: $AFFECTKIT_CACHE or .affectkit)
         out: name the artifact's folder by hand
+        as_name: a name for what is made, which stands for its path
     """
 
 def extract_faces(
@@ -351,6 +359,7 @@ def extract_faces(
     device: str = "auto",
     cache: PathText | None = None,
     out: PathText | None = None,
+    as_name: str | None = None,
 ) -> FaceTable:
     """Find, track and crop the face of each clip.
 
@@ -399,6 +408,7 @@ def extract_faces(
         device: auto, cpu, cuda or cuda:N
         cache: cache folder (default: $AFFECTKIT_CACHE or .affectkit)
         out: name the artifact's folder by hand
+        as_name: a name for what is made, which stands for its path
     """
 
 def finetune(
@@ -424,6 +434,7 @@ def finetune(
     device: str = "auto",
     cache: PathText | None = None,
     out: PathText | None = None,
+    as_name: str | None = None,
 ) -> TrainedModel:
     """Train a backbone and its head together, on cached crops or waveforms: on split train, selected on split val.
 
@@ -462,6 +473,7 @@ def finetune(
         device: auto, cpu, cuda or cuda:N
         cache: cache folder (default: $AFFECTKIT_CACHE or .affectkit)
         out: name the artifact's folder by hand
+        as_name: a name for what is made, which stands for its path
     """
 
 def functionals(
@@ -478,6 +490,7 @@ def functionals(
     retry_failed: bool = False,
     cache: PathText | None = None,
     out: PathText | None = None,
+    as_name: str | None = None,
 ) -> FeatureTable:
     """Summarise features over windows: means, deviations, extremes, fitted curves.
 
@@ -507,6 +520,7 @@ def functionals(
         retry_failed: try the clips again that failed before
         cache: cache folder (default: $AFFECTKIT_CACHE or .affectkit)
         out: name the artifact's folder by hand
+        as_name: a name for what is made, which stands for its path
     """
 
 def fuse(
@@ -529,6 +543,7 @@ def fuse(
     progress: bool | None = None,
     cache: PathText | None = None,
     out: PathText | None = None,
+    as_name: str | None = None,
 ) -> PredictionTable:
     """Combine the predictions of several models.
 
@@ -562,6 +577,7 @@ def fuse(
             [default: on]
         cache: cache folder (default: $AFFECTKIT_CACHE or .affectkit)
         out: name the artifact's folder by hand
+        as_name: a name for what is made, which stands for its path
     """
 
 def import_features(
@@ -584,6 +600,7 @@ def import_features(
     retry_failed: bool = False,
     cache: PathText | None = None,
     out: PathText | None = None,
+    as_name: str | None = None,
 ) -> FeatureTable:
     """Take over features that were made elsewhere, one file a clip.
 
@@ -619,6 +636,7 @@ def import_features(
         retry_failed: try the clips again that failed before
         cache: cache folder (default: $AFFECTKIT_CACHE or .affectkit)
         out: name the artifact's folder by hand
+        as_name: a name for what is made, which stands for its path
     """
 
 def predict(
@@ -641,6 +659,7 @@ def predict(
     device: str = "auto",
     cache: PathText | None = None,
     out: PathText | None = None,
+    as_name: str | None = None,
 ) -> PredictionTable:
     """Predict for every clip of the features given, or for new media in one go.
 
@@ -673,6 +692,7 @@ def predict(
         device: auto, cpu, cuda or cuda:N
         cache: cache folder (default: $AFFECTKIT_CACHE or .affectkit)
         out: name the artifact's folder by hand
+        as_name: a name for what is made, which stands for its path
     """
 
 def submit(
@@ -746,6 +766,7 @@ def train_head(
     device: str = "auto",
     cache: PathText | None = None,
     out: PathText | None = None,
+    as_name: str | None = None,
 ) -> TrainedModel:
     """Train a light head on cached features: fitted on split train, selected on split val.
 
@@ -790,6 +811,7 @@ def train_head(
         device: auto, cpu, cuda or cuda:N
         cache: cache folder (default: $AFFECTKIT_CACHE or .affectkit)
         out: name the artifact's folder by hand
+        as_name: a name for what is made, which stands for its path
     """
 
 @overload
@@ -821,6 +843,7 @@ def train_head(
     device: str = "auto",
     cache: PathText | None = None,
     out: PathText | None = None,
+    as_name: str | None = None,
 ) -> PredictionTable:
     """Train a light head on cached features: fitted on split train, selected on split val.
 
@@ -865,4 +888,5 @@ def train_head(
         device: auto, cpu, cuda or cuda:N
         cache: cache folder (default: $AFFECTKIT_CACHE or .affectkit)
         out: name the artifact's folder by hand
+        as_name: a name for what is made, which stands for its path
     """

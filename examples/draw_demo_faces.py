@@ -15,16 +15,21 @@ import numpy as np
 from PIL import Image
 
 from affectkit.practice.animated_face import View, render
-from affectkit.practice.demo import Manner
+from affectkit.practice.face_features import Expression
+from affectkit.practice.feelings import PARAMETERS, affect_shown, face_of
 
 VALENCE, AROUSAL = (-0.9, -0.3, 0.3, 0.9), (0.9, -0.9)
 
 
 def draw(path: Path, size: int = 160) -> None:
     """Write the 4 x 2 sheet, `size` pixels a face."""
-    view, manner = View(centre=(226, 112), zoom=1.1), Manner()
-    rows = [np.hstack([render(manner.express(v, a), view, size) for v in VALENCE]) for a in AROUSAL]
+    view = View(centre=(226, 112), zoom=1.1)
+    rows = [np.hstack([render(_face(valence, arousal), view, size) for valence in VALENCE]) for arousal in AROUSAL]
     Image.fromarray(np.vstack(rows)).quantize(192).save(path, optimize=True)
+
+
+def _face(valence: float, arousal: float) -> Expression:
+    return face_of(affect_shown(np.float64(valence), np.float64(arousal))[: len(PARAMETERS)], blink=0)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The five built-in recipes, small and offline, each on a synthetic set in the layout of the real one, to a submission
+# Five built-in recipes, small and offline, each on a synthetic set in the layout of the real one, to a submission
 # file and a table of scores. About 10 minutes on 2 cores; a second run takes seconds. Usage: recipes.sh [FOLDER]
 set -euo pipefail
 folder="${1:-affectkit-practice}"

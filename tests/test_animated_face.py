@@ -1,31 +1,33 @@
-"""The demo's synthetic data: the animated portrait, what happens in a clip, and the files."""
+"""Synthetic clips: the animated portrait, the expressions that valence and arousal draw, and what happens in a clip."""
 
 from __future__ import annotations
 
-import errno
-import json
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-from affectkit.errors import AffectkitError, MissingExtra, UsageError
+from affectkit.errors import MissingExtra, UsageError
 from affectkit.practice import animated_face as face
-from affectkit.practice import demo
-from affectkit.practice import demo as demo_module
-from affectkit.practice.demo import PEAK, Manner, Scene, affect_curve, make_scene
 from affectkit.practice.face_features import CORNERS, Expression, move_features
+from affectkit.practice.feelings import PARAMETERS, affect_shown, face_of
+from affectkit.practice.looks import AS_PHOTOGRAPHED
+from affectkit.practice.scenes import PEAK, Scene, affect_curve, frame_times, make_scene, roaming
 
 pytest.importorskip("skimage")
 
-TINY = {"seconds": 1, "fps": 4, "size": 64}
 EXTREMES = [(v, a) for v in (-PEAK, 0.0, PEAK) for a in (-PEAK, 0.0, PEAK)]
 
 
 def scene(number: int, frames: int = 70, fps: float = 10) -> Scene:
-    return make_scene(np.random.default_rng([7, number]), frames, fps)
+    rng, times = np.random.default_rng([7, number]), frame_times(frames, fps)
+    return make_scene(rng, AS_PHOTOGRAPHED, roaming(rng, times), times)
+
+
+def expression(valence: float, arousal: float, strength: float = 1.0, blink: float = 0.0) -> Expression:
+    """What valence and arousal draw on a face."""
+    return face_of(strength * affect_shown(np.float64(valence), np.float64(arousal))[: len(PARAMETERS)], blink)
 
 
 # --- the portrait ---
@@ -96,7 +98,7 @@ def area_change(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize(("valence", "arousal"), EXTREMES)
 def test_no_face_folds_or_tears(valence: float, arousal: float) -> None:
     for blink in (0.0, 1.0):
-        x, y = traced(Manner(1.15, 1.15, 1.15, 1.15, 1.15).express(valence, arousal, blink), face.View())
+        x, y = traced(expression(valence, arousal, 1.2, blink), face.View())
         assert area_change(x, y).min() > -0.02
         assert np.abs(np.diff(x)).max() < 3  # no jump sideways; only the lips part
 
@@ -116,30 +118,28 @@ def height_of(point: tuple[float, float], expression: Expression) -> float:
 
 
 def test_valence_lifts_the_corners_of_the_mouth() -> None:
-    manner = Manner()
     for corner in ((CORNERS[0][0] - 3, CORNERS[0][1]), (CORNERS[1][0] + 3, CORNERS[1][1])):
-        rows = [height_of(corner, manner.express(valence, 0)) for valence in (-0.9, 0.0, 0.9)]
+        rows = [height_of(corner, expression(valence, 0)) for valence in (-0.9, 0.0, 0.9)]
         assert rows[0] > rows[1] + 1.5 and rows[1] > rows[2] + 1.5
 
 
 def test_arousal_raises_brows_and_drops_the_chin() -> None:
-    manner = Manner()
-    brow = [height_of((201, 89), manner.express(0, arousal)) for arousal in (-0.9, 0.0, 0.9)]
-    chin = [height_of((224, 175), manner.express(0, arousal)) for arousal in (-0.9, 0.0, 0.9)]
+    brow = [height_of((201, 89), expression(0, arousal)) for arousal in (-0.9, 0.0, 0.9)]
+    chin = [height_of((224, 175), expression(0, arousal)) for arousal in (-0.9, 0.0, 0.9)]
     assert brow[0] > brow[1] + 1 and brow[1] > brow[2] + 1
     assert chin[0] < chin[1] - 1 and chin[1] < chin[2] - 3
 
 
 def test_an_open_mouth_is_dark() -> None:
     def dark(arousal: float) -> int:
-        picture = face.render(Manner().express(0, arousal), face.View(), 192)
+        picture = face.render(expression(0, arousal), face.View(), 192)
         return int((picture[120:160, 70:120].max(axis=2) < 70).sum())
 
     assert dark(-0.9) < 30 < dark(0.4) < dark(0.9)
 
 
 def test_an_expression_leaves_hair_and_background_alone() -> None:
-    calm, excited = (face.render(Manner().express(v, a), face.View(), 192) for v, a in ((-0.9, -0.9), (0.9, 0.9)))
+    calm, excited = (face.render(expression(v, a), face.View(), 192) for v, a in ((-0.9, -0.9), (0.9, 0.9)))
     differs = (calm != excited).any(axis=2)
     assert differs.mean() > 0.1
     assert not differs[:40].any() and not differs[:, :30].any() and not differs[:, 155:].any()
@@ -187,139 +187,9 @@ def test_a_scene_depends_on_its_seed_alone() -> None:
     assert not np.allclose(first.valence, other.valence)
 
 
-# --- files ---
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> demo.DemoSet:
-    folder = tmp_path_factory.mktemp("demo")
-    return demo.make_demo_clips(folder, clips={"train": 2, "test": 1}, seconds=1, fps=8, size=96)
-
-
-def decoded(path: Path) -> np.ndarray:
-    import av
-
-    with av.open(str(path)) as container:
-        stream = container.streams.video[0]
-        assert stream.codec_context.name == "h264" and stream.average_rate == 8
-        return np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(stream)])
-
-
-def test_labels_are_a_table_over_time(made: demo.DemoSet) -> None:
-    import pandas as pd
-
-    table = pd.read_csv(made.labels)
-    assert list(table.columns) == ["clip", "start", "end", "split", "valence", "arousal"]
-    assert table.groupby("clip").size().to_dict() == {"train-00": 8, "train-01": 8, "test-00": 8}
-    assert dict(zip(table["clip"], table["split"], strict=True)) == made.splits
-    assert table[["valence", "arousal"]].abs().max().max() <= 1
-    one = table[table["clip"] == "train-01"]
-    np.testing.assert_allclose(one.start, np.arange(8) / 8)
-    np.testing.assert_allclose(one.end, np.arange(1, 9) / 8)
-    expected = make_scene(demo._rng(0, "train-01", "scene"), 8, 8)
-    np.testing.assert_allclose(one.arousal, expected.arousal, atol=6e-5)
-
-
-def test_clips_decode_to_the_frames_that_were_drawn(made: demo.DemoSet) -> None:
-    assert sorted(p.name for p in made.clips.iterdir()) == ["test-00.mp4", "train-00.mp4", "train-01.mp4"]
-    drawn = np.stack(list(make_scene(demo._rng(0, "test-00", "scene"), 8, 8).frames(96)))
-    difference = np.abs(decoded(made.clips / "test-00.mp4").astype(int) - drawn)
-    assert difference.mean() < 4
-    assert np.abs(drawn[0].astype(int) - drawn[-1]).mean() > 2 * difference.mean()
-
-
-def test_a_second_call_does_nothing(made: demo.DemoSet, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(demo, "write_video", None)
-    again = demo.make_demo_clips(made.labels.parent, clips={"train": 2, "test": 1}, seconds=1, fps=8, size=96)
-    assert again == made
-
-
-def test_the_same_seed_gives_the_same_files_whatever_else_is_made(made: demo.DemoSet, tmp_path: Path) -> None:
-    seen: list[tuple[int, int]] = []
-    other = demo.make_demo_clips(
-        tmp_path, clips={"train": 1}, seconds=1, fps=8, size=96, progress=lambda done, total: seen.append((done, total))
-    )
-    np.testing.assert_array_equal(decoded(other.clips / "train-00.mp4"), decoded(made.clips / "train-00.mp4"))
-    lines = other.labels.read_text().splitlines()
-    assert lines == made.labels.read_text().splitlines()[: len(lines)]
-    assert seen == [(1, 1)]
-
-
-def test_another_version_or_a_lost_clip_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = demo.make_demo_clips(tmp_path, clips={"train": 2}, **TINY)
-    (first.clips / "train-01.mp4").unlink()
-    second = demo.make_demo_clips(tmp_path, clips={"train": 2}, **TINY)
-    assert (second.clips / "train-01.mp4").is_file()
-    (first.clips / "train-00.mp4").write_bytes(b"from an older version")
-    monkeypatch.setattr(demo, "GENERATOR_VERSION", demo.GENERATOR_VERSION + 1)
-    demo.make_demo_clips(tmp_path, clips={"train": 2}, **TINY)
-    assert (first.clips / "train-00.mp4").stat().st_size > 100
-
-
-def test_other_settings_leave_no_clip_without_labels(tmp_path: Path) -> None:
-    demo.make_demo_clips(tmp_path, clips={"train": 2, "val": 1}, **TINY)
-    mine = tmp_path / "clips" / "mine.mp4"
-    mine.write_bytes(b"not ours")
-    made = demo.make_demo_clips(tmp_path, clips={"train": 1}, **TINY)
-    assert sorted(p.name for p in made.clips.iterdir()) == ["mine.mp4", "train-00.mp4"]
-
-
-def test_an_interrupted_set_is_not_taken_for_a_whole_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def stops(expression: Expression, view: face.View, size: int) -> face.Frame:
-        if expression == last:
-            raise KeyboardInterrupt
-        return face.render(expression, view, size)
-
-    last = make_scene(demo._rng(0, "train-01", "scene"), 4, 4).expressions[-1]
-    monkeypatch.setattr(demo_module, "render", stops)
-    with pytest.raises(KeyboardInterrupt):
-        demo.make_demo_clips(tmp_path, clips={"train": 2}, **TINY)
-    assert [p.name for p in tmp_path.rglob("*") if p.is_file()] == ["train-00.mp4"]
-    monkeypatch.undo()
-    made = demo.make_demo_clips(tmp_path, clips={"train": 1}, **TINY)
-    marker = json.loads((tmp_path / "demo.json").read_text())
-    assert "not a benchmark" in marker["what"]
-    assert made.splits == {"train-00": "train"}
-
-
-def test_a_file_is_no_folder(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("mine")
-    with pytest.raises(UsageError, match="is a file"):
-        demo.make_demo_clips(tmp_path / "file", clips={"train": 1}, **TINY)
-
-
-def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def denied(*_: object, **__: object) -> None:
-        raise PermissionError(errno.EACCES, "Permission denied")
-
-    monkeypatch.setattr(Path, "mkdir", denied)
-    with pytest.raises(AffectkitError, match="cannot be written"):
-        demo.make_demo_clips(tmp_path / "new", clips={"train": 1}, **TINY)
-
-
-@pytest.mark.parametrize(
-    ("settings", "says"),
-    [
-        ({"clips": {}}, "train, val, test"),
-        ({"clips": {"dev": 3}}, "train, val, test"),
-        ({"clips": {"train": -1, "val": 2}}, "train, val, test"),
-        ({"seconds": 0}, "at 10 fps"),
-        ({"seconds": float("nan")}, "at 10 fps"),
-        ({"fps": 0}, "at 0 fps"),
-        ({"size": 63}, "even number"),
-        ({"size": 20}, "even number"),
-        ({"seed": -1}, "seed -1"),
-    ],
-)
-def test_settings_that_make_no_clip_are_refused(tmp_path: Path, settings: dict[str, object], says: str) -> None:
-    with pytest.raises(UsageError, match=says):
-        demo.make_demo_clips(tmp_path / "new", **settings)  # type: ignore[arg-type]
-    assert not (tmp_path / "new").exists()
-
-
 def test_drawing_loads_nothing_heavy() -> None:
     code = (
-        "import sys; from affectkit.practice import demo as d; from affectkit.practice import animated_face as f;"
+        "import sys; from affectkit.practice import table; from affectkit.practice import animated_face as f;"
         "f.render(f.Expression(), f.View(), 64);"
         "heavy = {'torch', 'timm', 'scipy', 'skimage', 'pooch', 'sklearn', 'cv2', 'librosa', 'transformers'};"
         "print(sorted(heavy & set(sys.modules)))"

@@ -76,6 +76,7 @@ def flags_of(name: str) -> dict[str, Any]:
         )  # Typer takes the first flag for a default until it is called
         given = [flag for flag in said if isinstance(flag, str) and flag.startswith("--")]
         flag = given[0].split("/")[0][2:].replace("-", "_") if given else parameter.name
+        flag = {"as": "as_name"}.get(flag, flag)  # a word of Python
         flags[parameter.name if isinstance(about, typer.models.ArgumentInfo) else flag] = parameter.default
     return flags
 
@@ -101,7 +102,7 @@ def test_signatures_are_the_keys_of_recipes(name: str) -> None:
     keys = {{"data": "media"}.get(key, key) for key in settings_of(stage)}
     there = set(inspect.signature(getattr(ak, name)).parameters)
     elsewhere = {"cache", "device", "progress", "allow_outside", *stage.runtime, *DATASET}
-    elsewhere |= {"out"} if stage.makes != "file" else set()
+    elsewhere |= {"out", "as_name"} if stage.makes != "file" else set()
     elsewhere |= {position.name for position in stage.positions}
     for each in stage.inputs:
         if isinstance(each, what.ClipsInput) or not each.in_recipes:

@@ -14,6 +14,7 @@ from affectkit import plugins
 from affectkit.config import Config, Runtime
 from affectkit.errors import UsageError
 from affectkit.plugins import RawLabels
+from affectkit.plugins.faults import PluginFault
 from affectkit.stages.dataset_check import CheckConfig, Report, check_dataset, draw_labels
 from affectkit.store import Cache
 from affectkit.tables.labels import DatasetLabels
@@ -104,7 +105,7 @@ def test_tasks_without_labels_are_left_out_unless_they_were_asked_for(
     assert next(f for f in report.findings if f.what == "tasks without labels here").examples == [
         "expr: no folder expr"
     ]
-    with pytest.raises(KeyError):
+    with pytest.raises(PluginFault, match="KeyError"):  # a reader of another package is at fault, and is named
         check(data, task=["expr"])
     monkeypatch.setattr(Fake, "labelled", {})
     with pytest.raises(UsageError, match="no folder va"):

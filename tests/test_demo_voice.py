@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from affectkit.practice.demo_voice import SAMPLING_RATE, make_voice
+from affectkit.practice.voice import SAMPLING_RATE, make_voice
 
 FPS = 10.0
 

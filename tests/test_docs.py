@@ -18,7 +18,7 @@ from conftest import Command
 from recipe_factory import SPLITS, write_set
 
 from affectkit import plugins, tasks
-from affectkit.config import Numerics
+from affectkit.config import Numerics, Runtime
 from affectkit.store import Cache, features_schema, open_artifact
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -161,12 +161,13 @@ def as_a_notebook(page: str) -> Iterator[tuple[str, str, str]]:
 @pytest.fixture
 def demo_clips(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with clips/, va.csv and new.mp4, few and short, of the demo."""
-    from affectkit.practice.demo import make_demo_clips
+    from affectkit.practice.sets import make_practice
+    from affectkit.practice.settings import PracticeConfig
 
     pytest.importorskip("skimage")
-    made = make_demo_clips(tmp_path / "demo", clips={"train": 4, "val": 2, "test": 3}, seconds=3.0, size=128)
-    made.clips.rename(tmp_path / "clips")
-    made.labels.rename(tmp_path / "va.csv")
+    make_practice("table", tmp_path / "demo", PracticeConfig(count=11, seconds=3.0, size=128), Runtime(progress=False))
+    (tmp_path / "demo" / "clips").rename(tmp_path / "clips")
+    (tmp_path / "demo" / "labels.csv").rename(tmp_path / "va.csv")
     (tmp_path / "clips/test-02.mp4").rename(tmp_path / "new.mp4")
     (tmp_path / "clips/cut.mp4").write_bytes(b"no video")
     monkeypatch.chdir(tmp_path)

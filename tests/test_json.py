@@ -85,7 +85,7 @@ def test_every_command_is_tried() -> None:
 def test_json_is_one_line(place: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     from affectkit.practice import demo
 
-    monkeypatch.setattr(demo, "run_demo", lambda folder: {"scores": [], "steps": []})
+    monkeypatch.setattr(demo, "run_demo", lambda folder: {"scores": [], "steps": [], "failed": {}, "by_hand": ""})
     for name, arguments in LINES.items():
         answer = said(place(*name.split(), *arguments.split(), "--json"))
         assert isinstance(answer, list if name in LISTS else dict), name

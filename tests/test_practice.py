@@ -6,7 +6,7 @@ import fcntl
 import hashlib
 import json
 import os
-from itertools import pairwise
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +20,10 @@ from affectkit import plugins, tasks
 from affectkit.config import Runtime, validate
 from affectkit.errors import AffectkitError, UsageError
 from affectkit.media import read_audio, scan
-from affectkit.practice import sets
-from affectkit.practice._feelings import LOW, feelings_of
+from affectkit.practice import sets, table
+from affectkit.practice.feelings import LOW, feelings_of
 from affectkit.practice.sets import SETS, PracticeSet, make_practice
-from affectkit.practice.settings import PracticeConfig, dealt, planned
+from affectkit.practice.settings import PracticeConfig, dealt
 from affectkit.stages.submit import FormatName, SubmitConfig, check, submit
 from affectkit.tables.submissions import FORMATS, read_template
 
@@ -34,6 +34,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "hume-reaction": {"count": 8, "seconds": 1.0, "fps": 4, "size": 96},
     "cexpr": {"count": 9, "seconds": 1.0, "fps": 4, "size": 96},
     "dfew": {"count": 35, "seconds": 0.5, "fps": 4, "size": 96},
+    "table": {"count": 4, "seconds": 1.0, "fps": 8, "size": 96},
 }
 TEMPLATES: list[tuple[str, FormatName, str]] = [
     ("affwild2", "affwild2-va", "submission_templates/va.txt"),
@@ -113,10 +114,10 @@ def test_crops_are_official_ones(made: dict[str, Path]) -> None:
 
 def test_crops_hold_the_face_upright(tmp_path: Path) -> None:
     """Eyes and mouth of a turned, moved, mirrored head are where those of a head at rest are."""
-    from affectkit.practice._crops import CENTRE, WIDTH, aligned, seen_at
-    from affectkit.practice._looks import draw_look
     from affectkit.practice.animated_face import View, render
+    from affectkit.practice.crops import CENTRE, WIDTH, aligned, seen_at
     from affectkit.practice.face_features import Expression
+    from affectkit.practice.looks import draw_look
 
     look = draw_look(np.random.default_rng(3))
     views = [View(), View(shift=(6, -4), roll=12, lean=1.05, camera_roll=-4, zoom=0.9, centre=(220, 118), mirror=True)]
@@ -179,6 +180,36 @@ def test_dfew_has_five_folds_with_every_class(made: dict[str, Path]) -> None:
     assert sorted(tested) == sorted(splits)
     assert (made["dfew"] / "single_label/data/00001/00001_00001.jpg").is_file()
     assert (made["dfew"] / "label/single_testset_1.csv").read_text().splitlines()[1].split(",")[0] == "1"
+
+
+def test_a_table_has_a_row_a_frame(made: dict[str, Path]) -> None:
+    root = made["table"]
+    data = reader("table", root)
+    assert data.splits() == {"test-00": "test", "train-00": "train", "train-01": "train", "val-00": "val"}
+    assert {clip.path for clip in data.clips()} == set((root / "clips").iterdir())
+    lines = (root / "labels.csv").read_text().splitlines()
+    assert lines[0] == "clip,start,end,split,valence,arousal" and lines[2].startswith("train-00,0.1250,0.2500,train,")
+    labels = data.labels(tasks.get("va"))
+    settings = SETS["table"].settings("table", PracticeConfig(**SMALL["table"]))
+    np.testing.assert_allclose(labels["train-01"].values[:, 1], table.scene_of(settings, 1).arousal, atol=6e-5)
+    np.testing.assert_allclose(labels["train-01"].start, np.arange(8) / 8)
+
+
+def test_clips_decode_to_the_frames_that_were_drawn(made: dict[str, Path]) -> None:
+    settings = SETS["table"].settings("table", PracticeConfig(**SMALL["table"]))
+    drawn = np.stack(list(table.scene_of(settings, 0).frames(96)))
+    with av.open(str(made["table"] / "clips" / "train-00.mp4")) as container:
+        stream = container.streams.video[0]
+        assert stream.codec_context.name == "h264" and stream.average_rate == 8
+        decoded = np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(stream)])
+    difference = np.abs(decoded.astype(int) - drawn)
+    assert difference.mean() < 4
+    assert np.abs(drawn[0].astype(int) - drawn[-1]).mean() > 2 * difference.mean()
+
+
+def test_a_clip_of_a_table_is_the_same_whatever_else_is_written(made: dict[str, Path], tmp_path: Path) -> None:
+    others = digests(make("table", tmp_path, count=3).folder / "clips")
+    assert others.items() <= digests(made["table"] / "clips").items()
 
 
 # --- templates
@@ -321,8 +352,7 @@ def test_the_least_number_of_clips_is_enough(name: str, tmp_path: Path) -> None:
 
 
 def test_classes_come_equally_often() -> None:
-    plan = planned("x", PracticeConfig(), 70, 1.0, 1)
-    order = dealt(plan.rng(4), 7, 70)
+    order = list(islice(dealt(np.random.default_rng(4), 7), 70))
     assert [order.count(one) for one in range(7)] == [10] * 7
     assert all(one != other for one, other in pairwise(order))
 

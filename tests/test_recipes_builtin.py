@@ -36,8 +36,10 @@ def test_it_has_no_mistake(name: str, tiny: bool) -> None:
 @EACH
 @EITHER
 def test_it_ends_with_scores_side_by_side_and_a_submission(name: str, tiny: bool) -> None:
-    stages = {step.stage.name for step in planned(name, tiny).steps.values()}
-    assert {"fuse", "compare", "submit"} <= stages
+    plan = planned(name, tiny)
+    stages = {step.stage.name for step in plan.steps.values()}
+    assert {"fuse", "compare"} <= stages
+    assert "submit" in stages or plan.draft.practice == ["table"]  # whose test clips have labels
 
 
 @EACH

@@ -18,11 +18,10 @@ from pathlib import Path
 from affectkit.config import Runtime
 from affectkit.practice.settings import PracticeConfig
 from affectkit.practice.sets import make_practice
-from affectkit.practice.demo import make_demo_clips
 out = Path(sys.argv[1])
-make_demo_clips(out / "demo", clips={"train": 1}, seconds=1, fps=8, size=96)
-config = PracticeConfig(count=10, seconds=0.5, size=96)
-make_practice(sys.argv[2], out / "set", config, Runtime(workers=2, progress=False))
+for name, clips in (("table", 3), (sys.argv[2], 10)):
+    config = PracticeConfig(count=clips, seconds=0.5, size=96)
+    make_practice(name, out / name, config, Runtime(workers=2, progress=False))
 """
 HEAPS = [{"MALLOC_PERTURB_": "17"}, {"MALLOC_PERTURB_": "201"}]
 PROCESSORS = [  # what numpy's and libc's code for newer processors is kept from
@@ -36,7 +35,7 @@ PROCESSORS = [  # what numpy's and libc's code for newer processors is kept from
 
 
 def written(folder: Path, name: str, **environment: str) -> dict[str, bytes]:
-    """The files of a demo set and of a practice set, made by a process with these variables."""
+    """The files of the demo's practice set and of another one, made by a process with these variables."""
     folder.mkdir()
     run = [sys.executable, "-W", "ignore", "-c", BOTH, str(folder), name]
     subprocess.run(run, check=True, env=os.environ | environment, capture_output=True)

@@ -56,6 +56,7 @@ def arguments_of(stage: Stage) -> list[Argument]:
     how.append(Argument("cache", "PathText | None", None, "cache folder (default: $AFFECTKIT_CACHE or .affectkit)"))
     if stage.makes != "file":
         how.append(Argument("out", "PathText | None", None, "name the artifact's folder by hand"))
+        how.append(Argument("as_name", "str | None", None, "a name for what is made, which stands for its path"))
     arguments = [*inputs, *computed, *how]
     return sorted(arguments, key=lambda argument: (not argument.is_position, argument.is_position and _has(argument)))
 

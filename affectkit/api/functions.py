@@ -16,6 +16,7 @@ from typing import Any
 
 from affectkit.api import results
 from affectkit.api.arguments import REQUIRED, Argument, Reader, TableFiles, arguments_of
+from affectkit.api.names import name_result
 from affectkit.errors import Notice, UsageError, unknown
 from affectkit.progress import chosen
 from affectkit.stages import catalogue
@@ -70,6 +71,11 @@ def _output(stage: Stage, values: Mapping[str, Any]) -> results.Output:
             for line in interrupt.lines:
                 print(line, file=sys.stderr)
             raise
+    naming = name_result(context.cache, stage, result, values.get("as_name"))
+    if naming.problem:
+        raise naming.problem
+    if naming.note:
+        _warn(naming.note)
     output = results.of_result(result)
     for line in (*_lost(output, result), *(result.notices if result.code == 0 else ())):
         _warn(line)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pydantic.fields import FieldInfo
 
+from affectkit.errors import AffectkitError, UsageError
 from affectkit.stages import inputs as what
-from affectkit.stages.stage import Stage
-from affectkit.store import Cache
+from affectkit.stages.stage import Result, Stage
+from affectkit.store import Cache, names
 from affectkit.store.kinds import STAGES_OF
 from affectkit.store.names import resolve_column
 
@@ -25,7 +27,7 @@ def with_paths(stage: Stage, given: Mapping[str, Any], cache: Cache) -> dict[str
     for one in stage.inputs:
         path = _PATHS.get(type(one))
         value = given.get(one.name)
-        if path is None or not value:
+        if path is None or value is None:
             continue
         is_list = isinstance(value, list | tuple)
         paths = [path(one, each, cache) if isinstance(each, str) else each for each in (value if is_list else [value])]
@@ -63,3 +65,25 @@ def artifact_of(field: FieldInfo) -> str:
     """What sort of artifact a config's field may name; empty for none."""
     extra = field.json_schema_extra
     return str(extra.get("artifact", "")) if isinstance(extra, dict) else ""
+
+
+@dataclass(frozen=True)
+class Naming:
+    """The name that a result was given, a line where the name was another's before, and what came of it otherwise."""
+
+    name: str | None = None
+    note: str | None = None
+    problem: AffectkitError | None = None
+
+
+def name_result(cache: Cache, stage: Stage, result: Result, name: str | None) -> Naming:
+    """Note what was made as what is `latest`, and by its name. That the cache cannot be written matters to a name
+    alone: complete artifacts are served from a read-only one."""
+    if stage.makes == "file" or result.artifact is None:
+        return Naming()
+    try:
+        return Naming(name, names.keep(cache, result.path, result.artifact.stage.stage, name))
+    except AffectkitError as error:
+        if name is None:
+            return Naming()
+        return Naming(problem=UsageError(f"--as {name}: the name is not kept, all else is done: {error}"))

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import typer
 from rich.table import Table as RichTable
 
 from affectkit.api.arguments import run_fields
-from affectkit.api.names import with_paths
+from affectkit.api.names import Naming, name_result, with_paths
 from affectkit.cli._inputs import parameters_of, value_of
 from affectkit.cli._options import COMPUTED, RUN, AsOption, CacheOption, DeviceOption, JsonOption, OutOption, parameter
 from affectkit.cli._results import NOTE, SOME_FAILED, columns, log, log_table, print_json
 from affectkit.config import Config, Numerics, Runtime, validate
-from affectkit.errors import AffectkitError, UsageError
+from affectkit.errors import AffectkitError
 from affectkit.learning.processes import NoMemory, Processes
 from affectkit.progress import chosen
 from affectkit.stages.catalogue import StageEntry
@@ -113,28 +112,6 @@ def _say_own(error: AffectkitError) -> None:
 
     if isinstance(error, BrokenRow | NoMemory):
         log(f"affectkit: {error}")
-
-
-@dataclass(frozen=True)
-class Naming:
-    """The name that a result was given, a line where the name was another's before, and what came of it otherwise."""
-
-    name: str | None = None
-    note: str | None = None
-    problem: AffectkitError | None = None
-
-
-def name_result(cache: Cache, stage: Stage, result: Result, name: str | None) -> Naming:
-    """Note what was made as what is `latest`, and by its name. That the cache cannot be written matters to a name
-    alone: complete artifacts are served from a read-only one."""
-    if stage.makes == "file" or result.artifact is None:
-        return Naming()
-    try:
-        return Naming(name, names.keep(cache, result.path, result.artifact.stage.stage, name))
-    except AffectkitError as error:
-        if name is None:
-            return Naming()
-        return Naming(problem=UsageError(f"--as {name}: the name is not kept, all else is done: {error}"))
 
 
 def present(stage: Stage, result: Result, as_json: bool, naming: Naming) -> int:

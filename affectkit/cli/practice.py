@@ -25,7 +25,9 @@ def register(app: typer.Typer) -> None:
 def practice(
     name: Annotated[
         str,
-        typer.Argument(help="affwild2, cexpr, dfew or hume-reaction", show_default=False, autocompletion=practice_sets),
+        typer.Argument(
+            help="affwild2, cexpr, dfew, hume-reaction or table", show_default=False, autocompletion=practice_sets
+        ),
     ],
     folder: Annotated[Path, typer.Argument(help="a new or empty folder", show_default=False)],
     config: PracticeConfig,
@@ -40,7 +42,7 @@ def practice(
     Folders, label files, invalid rows, missing frames and submission templates are as in the real data. The clips
     are not: one public-domain photograph of one person, with drawn expressions, recoloured and warped so that clips
     look unlike one another, and a synthesised voice. A score on them shows that the pipeline works; it says nothing
-    about recognising anybody's emotion.
+    about recognising anybody's emotion. The set table is clips beside a table of labels, the photograph as it is.
 
     Repeating the command does nothing; with other settings it writes the set anew.
 
@@ -54,7 +56,7 @@ def practice(
     """
     made = make_practice(name, folder, config, Runtime(workers=workers))
     log(f"{made.clips} clips, {made.files} files" + (", there already" if made.cached else ""))
-    log(f"synthetic, of one photograph: not {name}, and no benchmark (see README.txt)")
+    log("synthetic, of one photograph: not the real data, and no benchmark (see README.txt)")
     if as_json:
         print_json({**asdict(made), "folder": str(folder)})
     else:

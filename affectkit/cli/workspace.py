@@ -13,7 +13,7 @@ from affectkit import plugins, tasks, weights
 from affectkit.cli._complete import groups, in_group, recipes, weight_files
 from affectkit.cli._help import Commands
 from affectkit.cli._options import INPUTS, CacheOption, JsonOption
-from affectkit.cli._results import columns, log, print_json, print_table
+from affectkit.cli._results import SOME_FAILED, columns, log, print_json, print_table
 from affectkit.errors import UsageError, unknown
 from affectkit.stages.status import status as look_around
 
@@ -152,14 +152,19 @@ def demo(
     The clips are synthetic: one public-domain portrait and a synthesised voice, both driven by known valence and
     arousal curves. A head on the faces and a head on the voice are trained and fused. The scores show that the pipeline
     works, not how well anything recognises emotion.
+
+    The recipe demo is run (`affectkit recipe show demo`) on the practice set table (`affectkit practice table`).
     """
     from affectkit.practice.demo import run_demo, table_of
 
     report = run_demo(folder)
     if as_json:
         print_json(report)
-        return
-    print_table(table_of(report))
+    else:
+        print_table(table_of(report))
+        log(f"the same by hand: {report['by_hand']}")
+    if report["failed"]:
+        raise typer.Exit(SOME_FAILED)
 
 
 _ONE_OF = {"tasks": "task", "practice": "practice set", "formats": "format"}

@@ -1,4 +1,4 @@
-"""A photographed face that can be animated: the picture source of `affectkit demo`.
+"""A photographed face that can be animated: the picture source of every synthetic clip.
 
 The face is the public-domain NASA portrait of the astronaut Eileen Collins that scikit-image ships. Every pixel of a
 picture is traced back into the photograph through a chain of smooth maps (camera, head, features) and read there
@@ -15,13 +15,13 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from affectkit.errors import MissingExtra, UsageError
 from affectkit.practice.face_features import FACE_X, FACE_Y, Expression, Grid, bump, move_features, smoothstep
+from affectkit.practice.looks import AS_PHOTOGRAPHED, Look
 from affectkit.practice.portable import exp, settled
 
 PHOTO_SHA256 = "88431cd9653ccd539741b555fb0a46b61558b301d4110412b5bc28b5e3ea6cb5"
@@ -58,19 +58,6 @@ class View:
     wall: Colour = (1.0, 1.0, 1.0)
 
 
-class Look(Protocol):
-    """Another appearance of the same face."""
-
-    def reshape(self, x: Grid, y: Grid) -> tuple[Grid, Grid]:
-        """From positions [H,W] on this head to those on the photograph's, before the expression moves them."""
-        ...
-
-    def paint(self, picture: NDArray[np.float32], x: Grid, y: Grid, wall: Grid) -> None:
-        """Change the colours of a picture [3,H,W], 0 to 255, in place; `x`, `y` do not move with the head, `wall` is
-        how far a pixel belongs to the background, 0 to 1."""
-        ...
-
-
 @cache
 def photograph() -> NDArray[np.float32]:
     """The portrait, enlarged: [3,H,W], 0 to 255. Read from scikit-image's files; nothing is downloaded.
@@ -91,19 +78,19 @@ def photograph() -> NDArray[np.float32]:
     return np.ascontiguousarray(pixels.transpose(2, 0, 1))
 
 
-def render(expression: Expression, view: View, size: int, look: Look | None = None) -> Frame:
+def render(expression: Expression, view: View, size: int, look: Look = AS_PHOTOGRAPHED) -> Frame:
     """A picture of the face: uint8 [size,size,3]. The same arguments give the same bytes on every processor."""
     room = _camera(view, size)
     gain = _light(*room, view)
     x, y, wall = _head(*room, view)
-    if look is not None:
+    if look != AS_PHOTOGRAPHED:
         x, y = look.reshape(x, y)
     face = _window(x, y)
     x[face], y[face], mouth = move_features(x[face], y[face], expression)
     picture = _read(x, y)
     for channel, plane in enumerate(picture):
         plane[face] += mouth.opacity * (mouth.colour(channel) - plane[face])
-    if look is not None:
+    if look != AS_PHOTOGRAPHED:
         look.paint(picture, *room, wall)
     for channel, plane in enumerate(picture):
         plane *= gain * (view.cast[channel] * (1 + (view.wall[channel] - 1) * wall))

@@ -7,36 +7,34 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import islice
 from pathlib import Path
 
-from affectkit.practice._crops import aligned, save_crop
-from affectkit.practice._feelings import Values, feelings_of
-from affectkit.practice._whole_clips import class_scene
-from affectkit.practice.settings import Plan, dealt
+from affectkit.practice.crops import aligned, save_crop
+from affectkit.practice.feelings import Values, feelings_of
+from affectkit.practice.settings import SetLayout, SetSettings, dealt
+from affectkit.practice.whole_clips import class_scene
 from affectkit.store.atomic import write_text
 
-CLIPS, SECONDS, LEAST = 70, 2.4, 10
-TOPS = ("single_label", "label")
-ABOUT = "single_label/data/00001/00001_00001.jpg, label/single_{train,test}set_{1..5}.csv"
 FOLDS = 5
 
 
-def jobs(folder: Path, plan: Plan) -> Iterator[Callable[[], None]]:
+def jobs(folder: Path, settings: SetSettings) -> Iterator[Callable[[], None]]:
     """What is to be written, a clip at a time, and in the end the folds."""
     feelings = feelings_of("dfew")
-    classes = dealt(plan.rng(4), len(feelings), plan.clips)
-    folds = [number // len(feelings) % FOLDS for number in range(plan.clips)]  # so every class is in every fold
+    classes = list(islice(dealt(settings.rng(4), len(feelings)), settings.clips))
+    folds = [number // len(feelings) % FOLDS for number in range(settings.clips)]  # so every class is in every fold
     for number, label in enumerate(classes):
-        yield partial(_write, folder, plan, number, feelings[label])
+        yield partial(_write, folder, settings, number, feelings[label])
     yield partial(_write_folds, folder, classes, folds)
 
 
-def _write(folder: Path, plan: Plan, number: int, feeling: Values) -> None:
+def _write(folder: Path, settings: SetSettings, number: int, feeling: Values) -> None:
     name = f"{number + 1:05d}"
     data = folder / "single_label" / "data" / name
     data.mkdir(parents=True, exist_ok=True)
-    scene = class_scene(plan, number, feeling)
-    for frame, picture in enumerate(scene.frames(plan.size)):
+    scene = class_scene(settings, number, feeling)
+    for frame, picture in enumerate(scene.frames(settings.size)):
         save_crop(data / f"{name}_{frame + 1:05d}.jpg", aligned(picture, scene.views[frame], scene.look))
 
 
@@ -52,3 +50,10 @@ def _write_folds(folder: Path, classes: list[int], folds: list[int]) -> None:
             ]
             path = folder / "label" / f"single_{split}set_{fold + 1}.csv"
             write_text(path, "\n".join(["video_name,label", *rows]) + "\n")
+
+
+LAYOUT = SetLayout(
+    clips=70, seconds=2.4, least=10, notes=__doc__, jobs=jobs,
+    tops=("single_label", "label"),
+    about="single_label/data/00001/00001_00001.jpg, label/single_{train,test}set_{1..5}.csv",
+)  # fmt: skip

@@ -10,29 +10,29 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
-from affectkit.practice._feelings import Values
-from affectkit.practice._filming import film
-from affectkit.practice._whole_clips import clip_splits, draw_intensities, mixed_scene
-from affectkit.practice.settings import Plan, deal_by_split
+from affectkit.practice.filming import film
+from affectkit.practice.settings import SetLayout, SetSettings, dealt_by_split
+from affectkit.practice.whole_clips import clip_splits, draw_intensities, mixed_scene
 from affectkit.store.atomic import write_text
 from affectkit.tables.submissions import FORMATS
 
-CLIPS, SECONDS, LEAST = 140, 2.5, 3
-TOPS = ("raw", "labels.csv", "partition.csv", "submission_template.csv")
-ABOUT = "raw/*.mp4, labels.csv, partition.csv, submission_template.csv"
 _NAMES = {"train": "train", "val": "devel", "test": "test"}
 _FORM = FORMATS["hume-reaction"]
 
 
-def jobs(folder: Path, plan: Plan) -> Iterator[Callable[[], None]]:
+def jobs(folder: Path, settings: SetSettings) -> Iterator[Callable[[], None]]:
     """What is to be written, a clip at a time, and in the end the tables."""
     (folder / "raw").mkdir(parents=True, exist_ok=True)
-    ids = (plan.rng(6).choice(90_000, plan.clips, replace=False) + 10_000).tolist()
-    splits = clip_splits(plan)
-    strongest = deal_by_split(plan, splits, 7)
-    intensities = [draw_intensities(plan.rng(7, number), strongest[number]).round(4) for number in range(plan.clips)]
+    ids = (settings.rng(6).choice(90_000, settings.clips, replace=False) + 10_000).tolist()
+    splits = clip_splits(settings)
+    strongest_of = dealt_by_split(settings, 7)
+    intensities = [
+        draw_intensities(settings.rng(7, number), next(strongest_of[split])).round(4)
+        for number, split in enumerate(splits)
+    ]
     for number, (name, values) in enumerate(zip(ids, intensities, strict=True)):
-        yield partial(_write, folder / "raw" / f"{name}.mp4", plan, number, values)
+        scene = mixed_scene(settings, number, values)
+        yield partial(film, folder / "raw" / f"{name}.mp4", [scene], settings, number)
     rows = {f"[{name}]": (_NAMES[split], ",".join(f"{value:.4f}" for value in values))
             for name, split, values in sorted(zip(ids, splits, intensities, strict=True))}  # fmt: skip
     tables = {
@@ -50,5 +50,8 @@ def jobs(folder: Path, plan: Plan) -> Iterator[Callable[[], None]]:
         yield partial(write_text, folder / table, "\n".join(lines) + "\n")
 
 
-def _write(path: Path, plan: Plan, number: int, intensities: Values) -> None:
-    film(path, [mixed_scene(plan, number, intensities)], plan, number)
+LAYOUT = SetLayout(
+    clips=140, seconds=2.5, least=3, notes=__doc__, jobs=jobs,
+    tops=("raw", "labels.csv", "partition.csv", "submission_template.csv"),
+    about="raw/*.mp4, labels.csv, partition.csv, submission_template.csv",
+)  # fmt: skip

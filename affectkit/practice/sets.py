@@ -1,28 +1,34 @@
-"""Writing a practice set: one of four, whole or not at all."""
+"""Writing a practice set, whole or not at all."""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from importlib import import_module
 from pathlib import Path
-from typing import Any
 
 from affectkit.config import Runtime
 from affectkit.errors import unknown
-from affectkit.practice._filming import each
-from affectkit.practice._folder import SetFolder
+from affectkit.practice import affwild2, cexpr, dfew, hume_reaction, table
 from affectkit.practice.animated_face import PHOTO_SHA256, photograph
-from affectkit.practice.settings import PracticeConfig, planned
+from affectkit.practice.filming import each
+from affectkit.practice.set_folder import SetFolder
+from affectkit.practice.settings import PracticeConfig, SetLayout
 from affectkit.stages.sink import meter
 from affectkit.store.atomic import explained, write_text
 
 GENERATOR_VERSION = 4  # bump when a picture, a sound or a label changes
-SETS = ("affwild2", "cexpr", "dfew", "hume-reaction")
-_README = """Practice data of affectkit in the layout of {name}: {about}
+SETS = {
+    "affwild2": affwild2.LAYOUT,
+    "cexpr": cexpr.LAYOUT,
+    "dfew": dfew.LAYOUT,
+    "hume-reaction": hume_reaction.LAYOUT,
+    "table": table.LAYOUT,
+}
+"""Practice sets by the name of the reader that reads them."""
+_README = """Practice data of affectkit for its reader {name}: {about}
 
-This is NOT {name}. Everything in it is synthetic: drawn expressions on one public-domain photograph (NASA's portrait
-of Eileen Collins), recoloured and warped so that clips look unlike one another, and babble of a synthesiser. The labels
-are the numbers that drove the drawing. There is one person behind all the faces.
+This is NOT a real data set. Everything in it is synthetic: drawn expressions on one public-domain photograph (NASA's
+portrait of Eileen Collins), in most sets recoloured and warped so that clips look unlike one another, and babble of a
+synthesiser. The labels are the numbers that drove the drawing. There is one person behind all the faces.
 
 {notes}
 
@@ -53,35 +59,32 @@ def make_practice(name: str, folder: Path, config: PracticeConfig, runtime: Runt
     """
     if name not in SETS:
         raise unknown("practice set", name, SETS)
-    one: Any = import_module(f"affectkit.practice.{name.replace('-', '_')}")
-    plan = planned(name, config, one.CLIPS, one.SECONDS, one.LEAST)
-    settings = {
+    layout = SETS[name]
+    settings = layout.settings(name, config)
+    mark = {
         "what": "synthetic practice data of affectkit: one animated photograph, a synthesised voice; not a benchmark",
-        "set": name, "generator_version": GENERATOR_VERSION, "photo_sha256": PHOTO_SHA256, **asdict(plan),
+        "set": name, "generator_version": GENERATOR_VERSION, "photo_sha256": PHOTO_SHA256, **asdict(settings),
     }  # fmt: skip
-    target = SetFolder(folder, settings, [*one.TOPS, "README.txt"])
+    target = SetFolder(folder, mark, [*layout.tops, "README.txt"])
     if target.complete:
-        return PracticeSet(name, folder, one.ABOUT, plan.clips, target.count, cached=True)
+        return PracticeSet(name, folder, layout.about, settings.clips, target.count, cached=True)
     photograph()  # fails here, before anything is written
     with explained(folder), target.locked():
         target.begin()
-        jobs = list(one.jobs(folder, plan))
+        jobs = list(layout.jobs(folder, settings))
         with meter(f"practice {name}", len(jobs), "clips", runtime.progress) as progress:
             each(jobs, runtime.workers, progress)
-        write_text(folder / "README.txt", _readme(name, one))
+        write_text(folder / "README.txt", _readme(name, layout))
         files = target.finish()
-    return PracticeSet(name, folder, one.ABOUT, plan.clips, files, cached=False)
+    return PracticeSet(name, folder, layout.about, settings.clips, files, cached=False)
 
 
 def about(name: str) -> str:
     """What lies where in a set. Raises KeyError."""
-    if name not in SETS:
-        raise KeyError(name)
-    found: str = import_module(f"affectkit.practice.{name.replace('-', '_')}").ABOUT
-    return found
+    return SETS[name].about
 
 
-def _readme(name: str, module: Any) -> str:
+def _readme(name: str, layout: SetLayout) -> str:
     """The text for people who open the folder: what the set's module says of itself, below its first line."""
-    notes = (module.__doc__ or "").strip().partition("\n\n")[2]
-    return _README.format(name=name, about=module.ABOUT, notes=notes)
+    notes = layout.notes.strip().partition("\n\n")[2]
+    return _README.format(name=name, about=layout.about, notes=notes)

@@ -1,4 +1,4 @@
-"""The voice of the demo: babble of a source-filter synthesiser (Fant 1960) that follows valence and arousal curves.
+"""Babble of a source-filter synthesiser (Fant 1960) that follows valence and arousal curves.
 
 It is synthetic, says nothing, and is nobody's. Arousal raises pitch, energy and speed and flattens the spectrum;
 smiling shortens the vocal tract a little, which lifts the formants. The speaker, the vowels, the pauses and the room's

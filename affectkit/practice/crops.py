@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from affectkit.practice._feelings import Values
-from affectkit.practice._looks import MIDDLE, Look
 from affectkit.practice.animated_face import HEAD, PICTURE_WIDTH, Frame, View
+from affectkit.practice.feelings import Values
+from affectkit.practice.looks import MIDDLE, Look
 from affectkit.practice.portable import settled
 
 SIDE = 112

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from affectkit.practice.face_features import Expression
+from affectkit.practice.portable import settled
 from affectkit.tasks import BUILT_IN
 
 PARAMETERS = ("smile", "jaw", "brows", "eyes", "frown")
@@ -84,8 +85,19 @@ def feelings_of(task: str) -> Values:
     names = BUILT_IN[task].targets
     if task == "compound":
         return np.stack([_blend([BASIC[part].row for part in parts(name)]) for name in names])
-    known = REACTIONS if task == "eri" else BASIC
-    return np.stack([known[_DFEW[name] if task == "dfew" and name in _DFEW else name].row for name in names])
+    feelings = REACTIONS if task == "eri" else BASIC
+    return np.stack([feelings[_DFEW.get(name, name) if task == "dfew" else name].row for name in names])
+
+
+def affect_shown(valence: Values, arousal: Values) -> Values:
+    """[T,7] the parameters that valence and arousal [T] alone draw, and both of them.
+
+    Valence moves mouth corners, cheeks and (when negative) the inner brows; arousal opens mouth and eyes and raises the
+    brows.
+    """
+    good, bad = np.maximum(valence, 0), np.maximum(-valence, 0)
+    jaw = settled(((arousal + 1) / 2) ** 1.8)
+    return np.stack([valence, jaw, arousal - 0.35 * bad, arousal - 0.25 * good, bad, valence, arousal], axis=-1)
 
 
 def face_of(values: Values, blink: float) -> Expression:

@@ -10,21 +10,21 @@ from pathlib import Path
 import numpy as np
 
 from affectkit.media import write_video
-from affectkit.practice._scenes import Scene
 from affectkit.practice.animated_face import Frame
-from affectkit.practice.demo_voice import SAMPLING_RATE
-from affectkit.practice.settings import Plan
+from affectkit.practice.scenes import Scene
+from affectkit.practice.settings import SetSettings
+from affectkit.practice.voice import SAMPLING_RATE
 from affectkit.stages.sink import Meter
 
 Seen = Callable[[int, int, Frame], None]
 """Called with the number of a frame (from 0), of a person (from 0) and the picture of that person."""
 
 
-def film(path: Path, scenes: Sequence[Scene], plan: Plan, number: int, seen: Seen | None = None) -> None:
+def film(path: Path, scenes: Sequence[Scene], settings: SetSettings, number: int, seen: Seen | None = None) -> None:
     """Write a video with sound of one person, or of several side by side, who speak at the same time."""
-    voices = [scene.voice(plan.rng(2, number, person), plan.fps) for person, scene in enumerate(scenes)]
+    voices = [scene.voice(settings.rng(2, number, person), settings.fps) for person, scene in enumerate(scenes)]
     sound = np.mean(voices, axis=0).astype(np.float32)
-    write_video(path, _pictures(scenes, plan.size, seen), plan.fps, audio=(sound, SAMPLING_RATE))
+    write_video(path, _pictures(scenes, settings.size, seen), settings.fps, audio=(sound, SAMPLING_RATE))
 
 
 def each(jobs: Sequence[Callable[[], None]], workers: int, meter: Meter) -> None:

@@ -11,8 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from affectkit.practice.animated_face import Grid
-from affectkit.practice.face_features import Expression, bump, smoothstep
+from affectkit.practice.face_features import Expression, Grid, bump, smoothstep
 from affectkit.practice.portable import power, settled, sine
 
 MIDDLE = (225.0, 118.0)  # the photograph's point about which a face is stretched: the bridge of the nose
@@ -27,21 +26,22 @@ class Look:
     Colours: `gamma` (above 1 is darker), `saturation`, `hue` (radians), `tint` multiplies the channels, `soft` is the
     share of a blurred copy. The wall has `paper`, a colour that multiplies its light grey, and `stripes`: their
     strength, wavelength (photograph pixels) and direction (radians). `rest` is how the face looks when it does nothing.
+    The defaults are the photograph as it was taken.
     """
 
-    stretch: tuple[float, float]
-    jaw: float
-    eyes: float
-    nose: float
-    mouth: float
-    gamma: float
-    saturation: float
-    hue: float
-    tint: tuple[float, ...]
-    soft: float
-    paper: tuple[float, ...]
-    stripes: tuple[float, float, float]
-    rest: Expression
+    stretch: tuple[float, float] = (1.0, 1.0)
+    jaw: float = 0.0
+    eyes: float = 0.0
+    nose: float = 0.0
+    mouth: float = 0.0
+    gamma: float = 1.0
+    saturation: float = 1.0
+    hue: float = 0.0
+    tint: tuple[float, ...] = (1.0, 1.0, 1.0)
+    soft: float = 0.0
+    paper: tuple[float, ...] = (1.0, 1.0, 1.0)
+    stripes: tuple[float, float, float] = (0.0, 50.0, 0.0)
+    rest: Expression = Expression()
 
     def reshape(self, x: Grid, y: Grid) -> tuple[Grid, Grid]:
         """From positions [H,W] on this head to those on the photograph's. Nothing folds."""
@@ -61,8 +61,8 @@ class Look:
         if self.soft:
             tone += np.float32(self.soft) * (_blurred(tone) - tone)
         strength, length, direction = self.stripes
-        along = float(settled(np.cos(direction))) * x + float(settled(np.sin(direction))) * y
-        shade = 1 + strength * sine(2 * np.pi / length * along)
+        across = float(settled(np.cos(direction))) * x + float(settled(np.sin(direction))) * y
+        shade = 1 + strength * sine(2 * np.pi / length * across)
         for plane, colour in zip(tone, self.paper, strict=True):
             plane *= 1 + wall * (colour * shade - 1)
         picture[:] = tone
@@ -75,6 +75,9 @@ class Look:
         grey = np.tile(LUMA, (3, 1))
         mixing = np.array(self.tint)[:, None] * (grey + self.saturation * (turned - grey))
         return settled(mixing).astype(np.float32)
+
+
+AS_PHOTOGRAPHED = Look()
 
 
 def draw_look(rng: np.random.Generator) -> Look:

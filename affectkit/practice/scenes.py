@@ -1,4 +1,4 @@
-"""What happens in a clip: feelings that come and go, the face and the curves of valence and arousal that follow."""
+"""What happens in a clip: feelings that come and go, or valence and arousal that roam, and the face that follows."""
 
 from __future__ import annotations
 
@@ -8,16 +8,17 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from affectkit.practice._feelings import NEUTRAL, PARAMETERS, Values, face_of
-from affectkit.practice._looks import Look
 from affectkit.practice.animated_face import Frame, View, render
-from affectkit.practice.demo import make_blinks, make_views, wander
-from affectkit.practice.demo_voice import make_voice
-from affectkit.practice.face_features import Expression
+from affectkit.practice.face_features import Expression, smoothstep
+from affectkit.practice.feelings import NEUTRAL, PARAMETERS, Values, affect_shown, face_of
+from affectkit.practice.looks import Look
 from affectkit.practice.portable import settled
+from affectkit.practice.views import make_blinks, make_views, wander
+from affectkit.practice.voice import make_voice
 
 CHANGE = 0.5  # s from one feeling to the next
-_OWN = 0.12  # wandering of valence and arousal that no feeling explains
+PEAK = 0.9  # bound of |valence| and |arousal| that roam
+_DRIFT = 0.12  # wandering of valence and arousal that no feeling explains
 _BY_VALENCE = np.array([0.9, 0.0, 0.0, 0.0, -0.4])  # what it does to PARAMETERS
 _BY_AROUSAL = np.array([0.0, 0.35, 0.5, 0.7, 0.0])
 
@@ -51,13 +52,13 @@ def make_scene(rng: np.random.Generator, look: Look, shown: Values, times: Value
     How strongly this face shows things, its set at rest, and a little wandering of valence and arousal, which the face
     follows, are the clip's own; so no cue is exact.
     """
-    own = np.stack([wander(rng, times, _OWN), wander(rng, times, _OWN)], axis=1)  # [T,2]
-    affect = settled(np.clip(shown[:, 5:] + own, -0.98, 0.98))
+    drift = np.stack([wander(rng, times, _DRIFT), wander(rng, times, _DRIFT)], axis=1)  # [T,2]
+    affect = settled(np.clip(shown[:, 5:] + drift, -0.98, 0.98))
     rest = np.array([getattr(look.rest, name) for name in PARAMETERS])
     neutral = NEUTRAL.row[:5]
     manner = rng.uniform(0.75, 1.2, 5)
     faces = neutral + rest + manner * (shown[:, :5] - neutral)
-    faces = settled(faces + own[:, :1] * _BY_VALENCE + own[:, 1:] * _BY_AROUSAL)
+    faces = settled(faces + drift[:, :1] * _BY_VALENCE + drift[:, 1:] * _BY_AROUSAL)
     expressions = tuple(face_of(face, blink) for face, blink in zip(faces, make_blinks(rng, times), strict=True))
     return Scene(look, affect[:, 0], affect[:, 1], expressions, make_views(rng, times, affect[:, 1]))
 
@@ -78,7 +79,7 @@ def episodes(
     lasts = rng.uniform(0.7, 1.3, len(order))
     length = times[-1] + times[0]
     borders = np.cumsum(lasts)[:-1] / lasts.sum() * length
-    begun = _rise((times[:, None] - borders) / CHANGE + 0.5)  # [T,E-1]
+    begun = smoothstep((times[:, None] - borders) / CHANGE + 0.5)  # [T,E-1]
     full = np.column_stack([np.ones(len(times)), begun])
     weights = full - np.column_stack([begun, np.zeros(len(times))])  # [T,E], rows sum to 1
     strength = rng.uniform(0.7, 1.0, len(order))
@@ -93,11 +94,31 @@ def swell(rng: np.random.Generator, feeling: Values, times: Values) -> Values:
     length = times[-1] + times[0]
     onset, fade = rng.uniform(0.0, 0.2) * length, rng.uniform(0.75, 0.95) * length
     left = rng.uniform(0.3, 0.8)
-    level = _rise((times - onset) / CHANGE + 0.5) * (1 - (1 - left) * _rise((times - fade) / CHANGE))
+    level = smoothstep((times - onset) / CHANGE + 0.5) * (1 - (1 - left) * smoothstep((times - fade) / CHANGE))
     neutral = NEUTRAL.row
     return np.asarray(neutral + level[:, None] * (feeling - neutral))
 
 
-def _rise(t: Values) -> Values:
-    t = np.clip(t, 0, 1)
-    return t * t * (3 - 2 * t)
+def roaming(rng: np.random.Generator, times: Values) -> Values:
+    """Valence and arousal that go their own ways: what is shown [T,7]."""
+    valence = affect_curve(rng, times)
+    arousal = min((affect_curve(rng, times) for _ in range(8)), key=lambda curve: _likeness(curve, valence))
+    return affect_shown(valence, arousal)
+
+
+def affect_curve(rng: np.random.Generator, times: Values) -> Values:
+    """A smooth random curve [T] within +-`PEAK`: three slow sinusoids on a random level, softly limited.
+
+    >>> curve = affect_curve(np.random.default_rng(0), np.arange(0, 60, 0.1))
+    >>> bool(np.abs(curve).max() <= PEAK and np.abs(np.diff(curve)).max() < 0.4)
+    True
+    """
+    level = rng.uniform(-0.35, 0.35)
+    return settled(PEAK * np.tanh(1.7 * (level + wander(rng, times, 1.0))))
+
+
+def _likeness(a: Values, b: Values) -> float:
+    """|cosine| of two curves about their means; 0 where there is nothing to compare."""
+    a, b = a - a.mean(), b - b.mean()
+    norm = float(np.linalg.norm(a) * np.linalg.norm(b))
+    return abs(float(a @ b)) / norm if norm else 0.0
