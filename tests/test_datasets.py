@@ -75,9 +75,9 @@ def test_every_reader_keeps_the_protocol(name: str, tmp_path: Path) -> None:
     for obligation in OBLIGATIONS:
         obligation(candidate)
     for other in tasks.BUILT_IN.values():
-        if other.name not in candidate.own.tasks:
+        if other.name not in candidate.instance.tasks:
             words = f"{name} has no labels for the task {other.name}"
-            assert words in refusal(lambda task=other: candidate.own.labels(task))
+            assert words in refusal(lambda task=other: candidate.instance.labels(task))
 
 
 @pytest.mark.parametrize("name", plugins.names("datasets"))

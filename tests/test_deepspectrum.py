@@ -229,7 +229,7 @@ class TestBackbone:
 
     def test_options_of_the_network_are_its_own(self) -> None:
         options = plugins.backbone("deepspectrum", ["net=vgg16", "net.layer=fc2"])[2]
-        assert (options.net.name, options.net.given) == ("vgg16", ["layer=fc2"])
+        assert (options.net.name, options.net.texts) == ("vgg16", ["layer=fc2"])
         assert build(["net.layer=blocks.0", "net.input_size=32"]).outputs == {"values": 16}
         with pytest.raises(UsageError, match="options of efficientnet-lite0: input_size"):
             build(["net.input_size=7"])

@@ -121,7 +121,7 @@ def test_contract(candidate: contracts.Candidate, obligation: contracts.Obligati
 
 
 def test_a_sweep_finds_something(candidate: contracts.Candidate) -> None:
-    found = candidate.own(candidate.samples)
+    found = candidate.instance(candidate.samples)
     assert any(len(each) for each in found)
     assert len({each.scores.tobytes() for each in found}) > 1, "the frames must differ"
 

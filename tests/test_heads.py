@@ -439,11 +439,13 @@ def test_seconds_become_steps_by_the_median_hop():
     dropped = FeatureSequence(
         *(np.delete(part, [3, 4, 9], axis=0) for part in (five.start, five.end, five.values, five.valid))
     )
-    assert windows_module.plan(options, "time", [dropped]) == windows_module.Plan(20, 10)
-    assert windows_module.plan(options, "clip", [sequence(np.zeros((40, 1)), fps=25)]) == windows_module.Plan(100, 50)
-    assert windows_module.plan(TrainingOptions(window=4, stride=1), "time", [five]) == windows_module.Plan(20, 5)
-    assert windows_module.plan(TrainingOptions(window=0.01), "time", [five]) == windows_module.Plan(1, 1)
-    assert windows_module.plan(TrainingOptions(), "time", [five]) == windows_module.Plan(20, 10)
+    assert windows_module.plan(options, "time", [dropped]) == windows_module.WindowPlan(20, 10)
+    assert windows_module.plan(options, "clip", [sequence(np.zeros((40, 1)), fps=25)]) == windows_module.WindowPlan(
+        100, 50
+    )
+    assert windows_module.plan(TrainingOptions(window=4, stride=1), "time", [five]) == windows_module.WindowPlan(20, 5)
+    assert windows_module.plan(TrainingOptions(window=0.01), "time", [five]) == windows_module.WindowPlan(1, 1)
+    assert windows_module.plan(TrainingOptions(), "time", [five]) == windows_module.WindowPlan(20, 10)
     assert windows_module.plan(TrainingOptions(), "clip", [five]).steps is None
     assert windows_module.plan(TrainingOptions(window="clip"), "time", [five]).steps is None
 

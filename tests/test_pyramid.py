@@ -11,7 +11,7 @@ from affectkit import plugins, tasks
 from affectkit.errors import UsageError
 from affectkit.heads.pyramid import Options, Pyramid
 from affectkit.learning.features import gather
-from affectkit.learning.windows import Plan
+from affectkit.learning.windows import WindowPlan
 from affectkit.plugins import Auxiliary, Example
 from affectkit.types import FeatureSequence
 
@@ -19,7 +19,7 @@ torch = pytest.importorskip("torch")
 torch.set_num_threads(1)
 
 DIM = 8
-WHOLE = Plan(None, 1)
+WHOLE = WindowPlan(None, 1)
 COMPOUND, VA = tasks.get("compound"), tasks.get("va")
 SMALL = {"epochs": 2, "batch_size": 4, "heads": 2, "joint": 16, "steps": 5}
 
@@ -85,7 +85,7 @@ def test_short_clips_hold_their_last_row():
 
 
 def test_time_level_is_centred_on_every_row_and_holds_the_edges():
-    found = read(VA, [40, 0, 3], Plan(20, 10))
+    found = read(VA, [40, 0, 3], WindowPlan(20, 10))
     assert [(clip, place) for clip, place, _ in found] == [(0, n) for n in range(40)] + [(2, n) for n in range(3)]
     whole = [1, 4, 6, 9, 12, 14, 17, 20, 22, 25, 28, 30, 33, 36, 38]
     assert found[20][2] == [list(range(6, 35, 2)), [0, 0, 0, *range(4, 37, 4), 39, 39, 39], whole]
@@ -126,27 +126,27 @@ def test_the_finest_scale_leaves_no_gap_in_a_clip(strides, steps):
 
 
 def test_a_window_limits_the_clip_scale_and_a_stride_places_windows():
-    found = read(COMPOUND, [50], Plan(20, 7), strides="clip", steps=5, window=4, stride=1.4)
+    found = read(COMPOUND, [50], WindowPlan(20, 7), strides="clip", steps=5, window=4, stride=1.4)
     assert [rows[0][0] for _, _, rows in found] == [2, 9, 16, 23, 30, 32]
     assert found[0][2] == [[2, 6, 10, 14, 18]]
-    places = [place for _, place, _ in read(COMPOUND, [50], Plan(100, 50), steps=5, window=20)]
+    places = [place for _, place, _ in read(COMPOUND, [50], WindowPlan(100, 50), steps=5, window=20)]
     assert places == [4, 8, 12, 16, 20, 24, 28, 32, 36, 40, 44, 45]  # 4 rows: half of the 9 that stride 2 spans
-    found = read(VA, [50], Plan(20, 7), strides="clip", steps=5, window=4)
+    found = read(VA, [50], WindowPlan(20, 7), strides="clip", steps=5, window=4)
     assert found[25][2] == [[17, 21, 25, 29, 33]] and found[0][2] == [[2, 6, 10, 14, 18]]
-    assert read(VA, [50], Plan(20, 7), strides="clip", steps=5)[25][2] == [[5, 15, 25, 35, 45]]  # auto: the clip
+    assert read(VA, [50], WindowPlan(20, 7), strides="clip", steps=5)[25][2] == [[5, 15, 25, 35, 45]]  # auto: the clip
 
 
 def test_training_takes_the_first_labelled_row_of_every_stride():
     head = Pyramid(Options(), VA)
-    windows = head.windows(np.array([0, 12, 12, 17]), Plan(20, 5))
-    assert head.training_windows(windows, Plan(20, 5)).target.tolist() == [0, 5, 10, 12, 15]
+    windows = head.windows(np.array([0, 12, 12, 17]), WindowPlan(20, 5))
+    assert head.training_windows(windows, WindowPlan(20, 5)).target.tolist() == [0, 5, 10, 12, 15]
     sparse = windows.where(np.isin(np.arange(17), [3, 4, 6, 14]))
-    assert head.training_windows(sparse, Plan(20, 5)).target.tolist() == [3, 6, 14]
-    assert len(head.training_windows(windows.where(np.zeros(17, bool)), Plan(20, 5))) == 0
-    assert len(head.training_windows(windows, Plan(None, 1))) == 17
+    assert head.training_windows(sparse, WindowPlan(20, 5)).target.tolist() == [3, 6, 14]
+    assert len(head.training_windows(windows.where(np.zeros(17, bool)), WindowPlan(20, 5))) == 0
+    assert len(head.training_windows(windows, WindowPlan(None, 1))) == 17
     whole = Pyramid(Options(), COMPOUND)
-    windows = whole.windows(np.array([0, 200]), Plan(None, 1))
-    assert whole.training_windows(windows, Plan(None, 1)) is windows
+    windows = whole.windows(np.array([0, 200]), WindowPlan(None, 1))
+    assert whole.training_windows(windows, WindowPlan(None, 1)) is windows
 
 
 def test_training_is_thinned_and_validation_is_not():
@@ -156,8 +156,14 @@ def test_training_is_thinned_and_validation_is_not():
     examples = clips(VA, [12, 5])
     examples[0].labels[0] = np.nan
     table = gather(examples, VA, "hold")
-    assert window_table(head, table, Plan(20, 5), "cpu", training=True).windows.target.tolist() == [1, 5, 10, 12, 15]
-    assert window_table(head, table, Plan(20, 5), "cpu").windows.target.tolist() == list(range(1, 17))
+    assert window_table(head, table, WindowPlan(20, 5), "cpu", training=True).windows.target.tolist() == [
+        1,
+        5,
+        10,
+        12,
+        15,
+    ]
+    assert window_table(head, table, WindowPlan(20, 5), "cpu").windows.target.tolist() == list(range(1, 17))
 
 
 def test_windows_are_indices_only():
@@ -165,7 +171,7 @@ def test_windows_are_indices_only():
 
     head = Pyramid(Options(), VA)
     table = gather(clips(VA, [300]), VA, "hold")
-    windows = head.windows(table.offsets, Plan(20, 10))
+    windows = head.windows(table.offsets, WindowPlan(20, 10))
     held = WindowTable(table, windows, "cpu")
     assert held.values.data_ptr() == table.values.ctypes.data and held.values.shape == (301, DIM)
     assert windows.rows.nbytes == 300 * 45 * 8
@@ -237,7 +243,9 @@ def test_predictions_are_those_of_windows_read_one_by_one(task, missing):
     ready[~valid] = ready[np.flatnonzero(~valid) - 1]
     x = torch.tensor(ready[rows])
     windows = (
-        read(task, [len(rows)], Plan(20, 10), steps=5) if task.level == "time" else read(task, [len(rows)], steps=5)
+        read(task, [len(rows)], WindowPlan(20, 10), steps=5)
+        if task.level == "time"
+        else read(task, [len(rows)], steps=5)
     )
     with torch.no_grad():
         mask = torch.ones(1, 15, dtype=torch.bool)

@@ -13,8 +13,8 @@ from tuned_networks import built, outputs
 from affectkit import tasks
 from affectkit.config import Runtime
 from affectkit.heads import pyramid as head
-from affectkit.learning.windows import Plan
-from affectkit.networks.pyramid import Pyramid, PyramidOptions
+from affectkit.learning.windows import WindowPlan
+from affectkit.networks.pyramid import PyramidNetwork, PyramidOptions
 from affectkit.stages.finetune import FinetuneConfig, finetune
 from affectkit.store import Artifact, Cache
 from affectkit.types import ClipLabels
@@ -39,7 +39,7 @@ def test_sizes_are_those_of_the_paper() -> None:
 
     with torch.device("meta"):
         backbone = sum(p.numel() for p in timm.create_model("resnet18", num_classes=0).parameters())
-    network = Pyramid(PyramidOptions(preset="tlhn", backbone="resnet18.tv_in1k"), COMPOUND)
+    network = PyramidNetwork(PyramidOptions(preset="tlhn", backbone="resnet18.tv_in1k"), COMPOUND)
     module = network.build(random("resnet18.tv_in1k"), [outputs(COMPOUND), outputs(VA)])
     encoder = 4 * 512 * 512 + 4 * 512 + 2 * (512 * 512 + 512) + 4 * 512
     assert backbone == 11_176_512 and network.dim == 512
@@ -146,7 +146,7 @@ def crops(cache: Cache) -> Artifact:
     return make_crops(cache, clips, SIDE)
 
 
-def rows_of(network: Pyramid, crops: Artifact, clips: list[str], **options: Any) -> tuple[Any, np.ndarray]:
+def rows_of(network: PyramidNetwork, crops: Artifact, clips: list[str], **options: Any) -> tuple[Any, np.ndarray]:
     """Units, and which row each crop is of: pictures are told by their mean."""
     units = network.units(crops, clips, options.get("labels"), "midpoint", options.get("training", False))
     return units, units.load(np.arange(len(units)), None).numpy()
@@ -155,14 +155,14 @@ def rows_of(network: Pyramid, crops: Artifact, clips: list[str], **options: Any)
 @pytest.mark.parametrize("task", [COMPOUND, VA], ids=["clip", "time"])
 def test_units_are_the_windows_of_the_head(task: tasks.Task, crops: Artifact) -> None:
     options = PyramidOptions(backbone="test_resnet", steps=3, strides="1,2,clip")
-    units, loaded = rows_of(Pyramid(options, task), crops, ["b", "a", "c", "e", "d"])
+    units, loaded = rows_of(PyramidNetwork(options, task), crops, ["b", "a", "c", "e", "d"])
     known = pictures(30, SIDE)
     hold = [1, *range(1, 10), 9, 9, *range(12, 30)]
     plain = head.Pyramid(head.Options(steps=3, strides="1,2,clip"), task)
     expected, about = [], []
     first = {"b": 0, "a": 30, "d": 41} if task is VA else {"b": 0, "a": 1, "d": 4}
     for clip, count in (("b", 30), ("a", 9), ("d", 2)):
-        windows = plain.windows(np.array([0, count]), Plan(None if task is COMPOUND else 20, 1))
+        windows = plain.windows(np.array([0, count]), WindowPlan(None if task is COMPOUND else 20, 1))
         expected += [[known[hold[row] if clip == "b" else row] for row in unit] for unit in windows.rows.reshape(-1, 9)]
         about += [first[clip] + (place if task is VA else 0) for place in windows.target]
     assert units.targets.ravel().tolist() == about
@@ -172,7 +172,7 @@ def test_units_are_the_windows_of_the_head(task: tasks.Task, crops: Artifact) ->
 
 def test_a_clip_has_the_same_units_beside_any_others(crops: Artifact) -> None:
     for task in (COMPOUND, VA):
-        network = Pyramid(PyramidOptions(backbone="test_resnet", steps=3, strides="1,2,clip", window=2.0), task)
+        network = PyramidNetwork(PyramidOptions(backbone="test_resnet", steps=3, strides="1,2,clip", window=2.0), task)
         alone, shown = rows_of(network, crops, ["b"])
         beside, more = rows_of(network, crops, ["b", "a", "d"])
         assert np.array_equal(more[: len(alone)], shown)
@@ -180,7 +180,7 @@ def test_a_clip_has_the_same_units_beside_any_others(crops: Artifact) -> None:
 
 
 def test_training_takes_a_labelled_row_of_every_stretch(crops: Artifact) -> None:
-    network = Pyramid(PyramidOptions(backbone="test_resnet", steps=3, stride=1.0, window=4.0), VA)
+    network = PyramidNetwork(PyramidOptions(backbone="test_resnet", steps=3, stride=1.0, window=4.0), VA)
     values = np.zeros((30, 2))
     values[:7] = np.nan
     start = np.arange(30) / 5

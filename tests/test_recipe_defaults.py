@@ -8,14 +8,14 @@ import pytest
 from recipe_factory import RECIPE, write_recipe
 
 from affectkit.recipes import check, read
-from affectkit.recipes.check import Plan
+from affectkit.recipes.check import RecipePlan
 
 COMMON = '\n[defaults]\nlabels = "main"\ntask = "va"\n'
 SAID_ONCE = RECIPE.replace('labels = "main"\n', "").replace('task = "va"\n', "") + COMMON
 HEADS = "\n[defaults.train-head]\nseeds = 2\noption = { epochs = 9, batch_size = 4 }\n"
 
 
-def plan(tmp_path: Path, text: str, *changes: str, tiny: bool = False) -> Plan:
+def plan(tmp_path: Path, text: str, *changes: str, tiny: bool = False) -> RecipePlan:
     return check.plan(read.read(str(write_recipe(tmp_path / "r.toml", text)), changes, tiny=tiny))
 
 

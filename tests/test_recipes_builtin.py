@@ -13,15 +13,15 @@ from conftest import Command
 from affectkit import plugins
 from affectkit.recipes import at_hand, check, read
 from affectkit.recipes._settings import chosen
-from affectkit.recipes.check import Plan
-from affectkit.recipes.models import Model, models
+from affectkit.recipes.check import RecipePlan
+from affectkit.recipes.models import BuiltModel, models
 
 BUILT_IN = read.built_in()
 EACH = pytest.mark.parametrize("name", BUILT_IN)
 EITHER = pytest.mark.parametrize("tiny", [False, True], ids=["full", "tiny"])
 
 
-def planned(name: str, tiny: bool = False) -> Plan:
+def planned(name: str, tiny: bool = False) -> RecipePlan:
     return check.plan(read.read(name, tiny=tiny))
 
 
@@ -201,5 +201,5 @@ def test_models_have_the_sizes_that_are_published(
 
 
 @cache
-def _models(name: str) -> dict[str, Model]:
+def _models(name: str) -> dict[str, BuiltModel]:
     return {one.step: one for one in models(planned(name))}

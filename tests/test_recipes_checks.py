@@ -12,7 +12,7 @@ from recipe_factory import RECIPE, write_recipe, write_set
 from affectkit.downloads import _IS_OFFLINE
 from affectkit.errors import MissingExtra
 from affectkit.recipes import at_hand, check, read
-from affectkit.recipes.check import Plan
+from affectkit.recipes.check import RecipePlan
 
 MORE = """
 [steps.more]
@@ -22,7 +22,7 @@ stage = "{stage}"
 
 def planned(
     tmp_path: Path, text: str = RECIPE, *changes: str, roots: Sequence[str] = (), until: str | None = None
-) -> Plan:
+) -> RecipePlan:
     draft = read.read(str(write_recipe(tmp_path / "r.toml", text)), changes)
     return check.plan(draft, roots, until)
 
@@ -231,7 +231,9 @@ def test_a_root_is_a_folder_and_one_for_each_data_set(tmp_path: Path, roots: lis
 # what is missing
 
 
-def looked(tmp_path: Path, text: str = RECIPE, *changes: str, root: bool = True, until: str | None = None) -> Plan:
+def looked(
+    tmp_path: Path, text: str = RECIPE, *changes: str, root: bool = True, until: str | None = None
+) -> RecipePlan:
     roots = [str(write_set(tmp_path / "set", {"train": 1}))] if root else []
     plan = planned(tmp_path, text, *changes, roots=roots, until=until)
     at_hand.look(plan, fetch=False)

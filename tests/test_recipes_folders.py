@@ -19,7 +19,7 @@ TEXT = RECIPE.replace('dataset = "table"', PLAIN).replace("{main}/", "set/").rep
 LINE = ["run", "r.toml", "--cache", "cache", "--out", "run"]
 
 
-def planned(folder: Path, text: str = TEXT, *changes: str, roots: tuple[str, ...] = ()) -> check.Plan:
+def planned(folder: Path, text: str = TEXT, *changes: str, roots: tuple[str, ...] = ()) -> check.RecipePlan:
     plan = check.plan(read.read(str(write_recipe(folder / "r.toml", text)), changes), roots)
     at_hand.look(plan, fetch=False)
     return plan

@@ -9,7 +9,7 @@ from conftest import Command
 from recipe_factory import RECIPE, write_recipe
 
 from affectkit.recipes import check, read
-from affectkit.recipes.models import Model, models
+from affectkit.recipes.models import BuiltModel, models
 
 timm = pytest.importorskip("timm")
 
@@ -78,7 +78,7 @@ task = "va"
 """
 
 
-def built(tmp_path: Path, text: str) -> dict[str, Model]:
+def built(tmp_path: Path, text: str) -> dict[str, BuiltModel]:
     plan = check.plan(read.read(str(write_recipe(tmp_path / "r.toml", text))))
     return {one.step: one for one in models(plan)}
 

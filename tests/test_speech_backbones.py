@@ -17,7 +17,7 @@ from affectkit import plugins, weights
 from affectkit.backbones.wav2vec2 import chosen
 from affectkit.config import Numerics
 from affectkit.errors import AffectkitError, UsageError
-from affectkit.learning.speech_files import Architecture
+from affectkit.learning.speech_files import SpeechArchitecture
 from affectkit.weights import WeightsFile
 
 torch = pytest.importorskip("torch")
@@ -158,7 +158,7 @@ class TestFrames:
     @pytest.mark.parametrize("kind", ["wav2vec2", "data2vec"])
     def test_as_many_as_the_model_says(self, kind: str) -> None:
         network = model(kind)
-        architecture = Architecture.model_validate(network.config.to_dict())
+        architecture = SpeechArchitecture.model_validate(network.config.to_dict())
         for samples in (0, 399, 400, 719, 720, 8000, 16_000, 160_000):
             expected = int(network._get_feat_extract_output_lengths(torch.tensor(samples))) if samples >= 400 else 0
             assert architecture.frames(samples) == expected

@@ -84,7 +84,7 @@ def test_sizes_are_those_of_the_paper() -> None:
             ("transformer", 2 * (4 * 1024 * 1024 + 4 * 1024 + 2 * (1024 * 1024 + 1024) + 4 * 1024)),
         ):
             network = Speech(SpeechOptions(preset="sun", tail=tail), EXPR)
-            network.architecture = _pdem().known
+            network.architecture = _pdem().saved_architecture
             module = network.build(None, [outputs(EXPR)])
             width = 256 if tail == "gru" else 1024
             assert sum(p.numel() for p in module.parameters()) == encoder + own + 8 * (width + 1)

@@ -120,7 +120,7 @@ class DeepSpectrum:
 
 def network(net: Nested) -> tuple[type[Any], Config]:
     """The image backbone and its options. Raises UsageError for one that is not for images."""
-    name, plugin, options = plugins.backbone(net.name, net.given)
+    name, plugin, options = plugins.backbone(net.name, net.texts)
     if plugin.kind != "image":
         known = [other for other in plugins.names("backbones") if plugins.get("backbones", other).kind == "image"]
         raise UsageError(

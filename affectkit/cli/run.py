@@ -19,7 +19,7 @@ from affectkit.learning.processes import Processes
 from affectkit.recipes import at_hand, check, read
 from affectkit.recipes.draft import Draft
 from affectkit.recipes.report import Section, folder_of, score_tables, write_summary
-from affectkit.recipes.run import Made, Row, Session, dry_run, notes_of, run_all
+from affectkit.recipes.run import Row, Session, StepResult, dry_run, notes_of, run_all
 from affectkit.stages.map_stage import LISTED
 from affectkit.stages.resumable import KeptInterrupt
 
@@ -234,7 +234,7 @@ def _log_table(section: Section) -> None:
         log(section.note)
 
 
-def _say(made: Made, place: str, told: set[str]) -> None:
+def _say(made: StepResult, place: str, told: set[str]) -> None:
     """A line on a step that is done, and what has not been told of another one."""
     log(f"{place}, {made.step.name} ({made.step.stage.name}): {_told(made)}")
     notes = [note for note in notes_of(made) if note not in told]
@@ -245,7 +245,7 @@ def _say(made: Made, place: str, told: set[str]) -> None:
         log(f"  failed: {failure.clip}: {failure.cause}")
 
 
-def _told(made: Made) -> str:
+def _told(made: StepResult) -> str:
     found = made.outcome
     if found is None:
         return "cached" if made.cached else f"done in {made.seconds:.1f} s"

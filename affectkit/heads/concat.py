@@ -41,7 +41,7 @@ class Concat(TemporalHead):
 
     def fusion(self, dims: Dims, outputs: int) -> nn.Module:
         """See `TemporalHead.fusion`."""
-        from affectkit.nets.modalities import Concat as Network
+        from affectkit.nets.modalities import ConcatNet as Network
 
         chosen: Options = self.options
         return Network(

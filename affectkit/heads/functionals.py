@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from pydantic import Field, field_validator
 
 from affectkit.errors import HostileFile, UsageError
-from affectkit.learning.static_head import Matrix, Model, Split, StaticHead, StaticHeader, StaticOptions, tensor
+from affectkit.learning.static_head import Matrix, SegmentModel, Split, StaticHead, StaticHeader, StaticOptions, tensor
 
 Estimator = Literal[
     "ridge", "lasso", "elastic-net", "logistic", "linear-svm", "svm", "knn", "random-forest", "extra-trees",
@@ -74,7 +74,7 @@ class Functionals(StaticHead):
     Options = Options
     Header = EstimatorHeader
 
-    def learn(self, train: Split, val: Split, *, seed: int, device: str) -> Model:
+    def learn(self, train: Split, val: Split, *, seed: int, device: str) -> SegmentModel:
         """Fit on the CPU, whatever `device` is. Raises UsageError for parameters that are not the estimator's."""
         import sklearn
 

@@ -29,7 +29,7 @@ from pydantic import Field
 
 from affectkit.learning import pyramid
 from affectkit.learning.options import TrainingOptions
-from affectkit.learning.windows import Plan, Windows
+from affectkit.learning.windows import WindowPlan, Windows
 from affectkit.training.temporal_head import TemporalHead
 from affectkit.types import Indices
 
@@ -66,11 +66,11 @@ class Pyramid(TemporalHead):
 
         return Scales(inputs, outputs, self.options, centred=self.task.level == "time")
 
-    def windows(self, offsets: Indices, plan: Plan) -> Windows:
+    def windows(self, offsets: Indices, plan: WindowPlan) -> Windows:
         """See `learning.pyramid.lay`."""
         return pyramid.lay(offsets, self.options, self.task.level, plan)
 
-    def training_windows(self, windows: Windows, plan: Plan) -> Windows:
+    def training_windows(self, windows: Windows, plan: WindowPlan) -> Windows:
         """See `learning.pyramid.thinned`."""
         return pyramid.thinned(windows, self.task.level, plan)
 

@@ -22,13 +22,13 @@ ARCHITECTURE = {
 """What random weights are drawn for."""
 
 
-def build(folder: Path | None) -> tuple[files.Architecture, nn.Module, nn.Module]:
+def build(folder: Path | None) -> tuple[files.SpeechArchitecture, nn.Module, nn.Module]:
     """Architecture, encoder and head, from a folder or seeded. Raises UsageError when the weights do not fit."""
     from affectkit.checkpoints import load_strictly, state_dict
     from affectkit.learning.image_backbone import seeded
 
     if folder is None:
-        architecture = files.Architecture.model_validate(ARCHITECTURE)
+        architecture = files.SpeechArchitecture.model_validate(ARCHITECTURE)
         encoder = speech_backbone.random_encoder(architecture, ARCHITECTURE, Path(files.CONFIG))
         with seeded():
             return architecture, encoder, regression(architecture.hidden_size)

@@ -13,7 +13,7 @@ from pydantic import Field, field_validator, model_validator
 
 from affectkit.config import Config
 from affectkit.learning.options import Seconds
-from affectkit.learning.windows import Plan, Windows, slide
+from affectkit.learning.windows import WindowPlan, Windows, slide
 from affectkit.tasks import Level
 from affectkit.types import Indices
 
@@ -82,7 +82,7 @@ class Layout(Config):
         return tuple("clip" if part == "clip" else int(part) for part in self.strides.split(","))
 
 
-def lay(offsets: Indices, layout: Layout, level: Level, plan: Plan) -> Windows:
+def lay(offsets: Indices, layout: Layout, level: Level, plan: WindowPlan) -> Windows:
     """One window a row (time level), or some along each clip; all of scales x steps rows, about row `target`.
 
     Clip c has the rows offsets[c]:offsets[c+1].
@@ -94,7 +94,7 @@ def lay(offsets: Indices, layout: Layout, level: Level, plan: Plan) -> Windows:
     return windows_about(offsets, centres, layout, limit, inside=True)
 
 
-def thinned(windows: Windows, level: Level, plan: Plan) -> Windows:
+def thinned(windows: Windows, level: Level, plan: WindowPlan) -> Windows:
     """The windows to train on: at time level the first of every `plan.stride` rows, since neighbours say almost the
     same; else all of them."""
     if level == "clip" or windows.target is None:

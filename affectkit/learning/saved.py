@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 FILES = SavedFiles("network", "fine-tuned network", "give what finetune printed")
 
 
-class Start(Config):
+class NetworkStart(Config):
     """The weights that training started from, as `WeightsFile` names them."""
 
     name: str
@@ -52,7 +52,7 @@ class NetworkHeader(Config):
     outputs: list[Outputs] = Field(description="one a task")
     options: dict[str, Any]
     architecture: dict[str, Any] = Field({}, description="see Network.architecture")
-    weights: Start
+    weights: NetworkStart
 
     @model_validator(mode="after")
     def _outputs_are_the_tasks(self) -> NetworkHeader:
@@ -85,7 +85,7 @@ def save(
         network=name, version=network.version, kind=network.kind, task=task, auxiliary=list(auxiliary),
         outputs=list(outputs),
         options=network.options.model_dump(mode="json"), architecture=network.architecture,
-        weights=Start(name=weights.name, sha256=weights.sha256, licence=weights.licence, source=weights.source),
+        weights=NetworkStart(name=weights.name, sha256=weights.sha256, licence=weights.licence, source=weights.source),
     )  # fmt: skip
     FILES.write(folder, header, state_of(module))
 

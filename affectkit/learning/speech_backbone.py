@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 from affectkit.config import Numerics
 from affectkit.errors import UsageError
 from affectkit.learning.image_backbone import arithmetic, fixed_rows
-from affectkit.learning.speech_files import INDEX, SAFETENSORS, Architecture, shards
+from affectkit.learning.speech_files import INDEX, SAFETENSORS, SpeechArchitecture, shards
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -185,7 +185,7 @@ def read_tensors(folder: Path) -> dict[str, Tensor]:
     return {name: t for shard in shards(folder / INDEX) for name, t in state_dict(folder / shard).items()}
 
 
-def random_encoder(architecture: Architecture, given: Mapping[str, Any], path: Path) -> nn.Module:
+def random_encoder(architecture: SpeechArchitecture, given: Mapping[str, Any], path: Path) -> nn.Module:
     """The network with seeded random weights."""
     from affectkit.learning.image_backbone import seeded
 
@@ -195,7 +195,7 @@ def random_encoder(architecture: Architecture, given: Mapping[str, Any], path: P
 
 
 def encoder(
-    architecture: Architecture, given: Mapping[str, Any], tensors: Mapping[str, Tensor], path: Path
+    architecture: SpeechArchitecture, given: Mapping[str, Any], tensors: Mapping[str, Tensor], path: Path
 ) -> nn.Module:
     """The network with the encoder's tensors out of a checkpoint; those of its heads are left aside.
 
@@ -241,7 +241,7 @@ def _today(name: str) -> str:
     return name
 
 
-def create(architecture: Architecture, given: Mapping[str, Any], path: Path) -> Any:
+def create(architecture: SpeechArchitecture, given: Mapping[str, Any], path: Path) -> Any:
     """The network with whatever torch initialises it with, without an adapter behind the encoder."""
     import transformers
 

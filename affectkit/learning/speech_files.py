@@ -30,7 +30,7 @@ Width = Annotated[int, Field(ge=1, le=1 << 15)]
 Convolutions = Annotated[list[Width], Field(min_length=1, max_length=32)]
 
 
-class Architecture(BaseModel):
+class SpeechArchitecture(BaseModel):
     """The sizes in `config.json` that are needed here or bounded here; the defaults are those of transformers."""
 
     model_config = ConfigDict(frozen=True, extra="allow")
@@ -199,17 +199,17 @@ def is_random(weights: WeightsFile) -> bool:
     return weights.sha256.startswith("random")
 
 
-def architecture(path: Path) -> tuple[Architecture, dict[str, Any]]:
+def architecture(path: Path) -> tuple[SpeechArchitecture, dict[str, Any]]:
     """A config file, and all that it says. Raises UsageError for models of other kinds and for code of its own."""
     given = read_json(path)
     return described(given, path), given
 
 
-def described(given: dict[str, Any], path: Path) -> Architecture:
+def described(given: dict[str, Any], path: Path) -> SpeechArchitecture:
     """What a config says, of the file `path`. Raises UsageError, as `architecture`."""
     if "auto_map" in given:
         raise UsageError(f"{path} wants code of its repository to be run (auto_map), which affectkit never does")
-    parsed = _validated(Architecture, given, path)
+    parsed = _validated(SpeechArchitecture, given, path)
     if not len(parsed.conv_dim) == len(parsed.conv_kernel) == len(parsed.conv_stride):
         raise UsageError(f"{path}: conv_dim, conv_kernel and conv_stride differ in length")
     return parsed

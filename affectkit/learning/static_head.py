@@ -108,7 +108,7 @@ class StaticHeader(saved_head.HeadHeader):
     dims: list[int] = Field(min_length=1, max_length=1000)
 
 
-class Model(Protocol):
+class SegmentModel(Protocol):
     """What a head learns."""
 
     def scores(self, x: Matrix) -> Matrix:
@@ -137,7 +137,7 @@ class Split:
 
 
 @dataclass(frozen=True, repr=False)
-class Fitted:
+class FittedSegments:
     """How clips are read, how their segments are normalised, and what is made of them."""
 
     recipe: Recipe
@@ -158,11 +158,11 @@ class StaticHead(ABC):
     def __init__(self, options: Any, task: Task) -> None:
         self.options = options
         self.task = task
-        self.fitted: Fitted | None = None
+        self.fitted: FittedSegments | None = None
         self.notices: list[str] = []
 
     @abstractmethod
-    def learn(self, train: Split, val: Split, *, seed: int, device: str) -> Model:
+    def learn(self, train: Split, val: Split, *, seed: int, device: str) -> SegmentModel:
         """Fit on the segments of `train`, which are all labelled. Raises UsageError."""
 
     @abstractmethod
@@ -170,7 +170,7 @@ class StaticHead(ABC):
         """A model as fields of the header and tensors."""
 
     @abstractmethod
-    def restored(self, header: Any, tensors: dict[str, NDArray[Any]], normaliser: Any) -> Model:
+    def restored(self, header: Any, tensors: dict[str, NDArray[Any]], normaliser: Any) -> SegmentModel:
         """What `written` gave as a model again. Raises HostileFile, or KeyError for a tensor that is missing."""
 
     def fit(
@@ -206,7 +206,7 @@ class StaticHead(ABC):
             for one, examples in ((learnt, train), (held, val))
         ]
         model = self.learn(*splits, seed=seed, device=device)
-        self.fitted = Fitted(recipe, normaliser, model)
+        self.fitted = FittedSegments(recipe, normaliser, model)
         score = splits[1].score(model.scores(splits[1].x), model.raw) if len(held) else float("nan")
         loss = _error(self.task, learnt.labels, model.raw(model.scores(splits[0].x)))
         history = [Epoch(1, 1, loss, score, score, seconds=time.perf_counter() - began)]
@@ -252,10 +252,10 @@ class StaticHead(ABC):
             model = head.restored(header, tensors, normaliser)
         except KeyError as error:
             raise HostileFile(f"{folder / FILES.tensors} does not fit {FILES.header}: no {error}") from None
-        head.fitted = Fitted(recipe, normaliser, model)
+        head.fitted = FittedSegments(recipe, normaliser, model)
         return head
 
-    def _predict(self, example: Example, fitted: Fitted) -> Floats:
+    def _predict(self, example: Example, fitted: FittedSegments) -> Floats:
         rows = 1 if self.task.level == "clip" else len(example.inputs[0]) if example.inputs else 0
         found = np.full((rows, self.task.outputs), np.nan, np.float32)
         segments = fitted.recipe.of_clip(Example(example.clip, example.inputs))
@@ -264,7 +264,7 @@ class StaticHead(ABC):
             found[:] = fitted.model.raw(segments.spread(scores))
         return found
 
-    def _fitted(self) -> Fitted:
+    def _fitted(self) -> FittedSegments:
         if self.fitted is None:
             raise RuntimeError("fit or load the head first")
         return self.fitted

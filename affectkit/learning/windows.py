@@ -18,7 +18,7 @@ SECONDS_AT_TIME_LEVEL = 4.0  # SUN's best for expressions
 
 
 @dataclass(frozen=True)
-class Plan:
+class WindowPlan:
     """Length of a window and distance between windows, in steps. `steps` None: the whole clip is one window."""
 
     steps: int | None
@@ -34,7 +34,7 @@ class WindowOptions(Protocol):
     def stride(self) -> float | None: ...
 
 
-def plan(options: WindowOptions, level: Level, sequences: Sequence[FeatureSequence]) -> Plan:
+def plan(options: WindowOptions, level: Level, sequences: Sequence[FeatureSequence]) -> WindowPlan:
     """The options' seconds as steps of the median hop between neighbouring rows of the given clips.
 
     Raises UsageError for a stride longer than the window (rows would be left out) or without one.
@@ -45,12 +45,12 @@ def plan(options: WindowOptions, level: Level, sequences: Sequence[FeatureSequen
     if window == "clip":
         if options.stride is not None:
             raise UsageError(f"option stride={options.stride:g} needs a window in seconds, not the whole clip")
-        return Plan(None, 1)
+        return WindowPlan(None, 1)
     stride = window / 2 if options.stride is None else options.stride
     if stride > window:
         raise UsageError(f"option stride={stride:g} is longer than window={window:g}: rows would be left out")
     hop = median_hop(sequences)
-    return Plan(max(1, round(window / hop)), max(1, round(stride / hop)))
+    return WindowPlan(max(1, round(window / hop)), max(1, round(stride / hop)))
 
 
 def median_hop(sequences: Sequence[FeatureSequence]) -> float:

@@ -51,7 +51,7 @@ def kept(present: Tensor, rate: float) -> Tensor:
     return (draw >= rate).scatter(1, best, True)
 
 
-class Concat(Masked):
+class ConcatNet(Masked):
     """A recurrent net for each modality; what they say, side by side, goes through a fusion layer."""
 
     def __init__(

@@ -37,7 +37,7 @@ class SpeechModule(nn.Module):
         self, start: Start, tail: Tail, steps: int, rate: float | None, outputs: Sequence[Outputs], checkpointing: bool
     ) -> None:
         super().__init__()
-        self.hearing = Hearing(start, checkpointing)
+        self.hearing = SpeechHearing(start, checkpointing)
         self.tail, self.dim = tail.build(start.architecture.hidden_size)
         self.scores = nn.Linear(self.dim, sum(each.count for each in outputs))
         self.output = output_layer(outputs)
@@ -76,7 +76,7 @@ class SpeechModule(nn.Module):
         return ((middle * self.rate).floor() == step.unsqueeze(1)).to(states.dtype)
 
 
-class Hearing(nn.Module):
+class SpeechHearing(nn.Module):
     """A speech transformer over windows of unequal length: float32 [B,S], NaN past the end -> hidden states [B,F,H] of
     its last layer, and which frames are real [B,F]."""
 
@@ -219,7 +219,7 @@ TINY_CONFIG: dict[str, Any] = {
 }  # fmt: skip
 
 
-class Known(Config):
+class SavedArchitecture(Config):
     """What a saved network keeps of the files that it began with."""
 
     config: dict[str, Any]
@@ -232,15 +232,15 @@ class Start:
     """A transformers encoder, and what is known of it."""
 
     encoder: Any
-    architecture: files.Architecture
+    architecture: files.SpeechArchitecture
     normalise: bool
     sampling_rate: int
     config: dict[str, Any]
 
     @property
-    def known(self) -> dict[str, Any]:
+    def saved_architecture(self) -> dict[str, Any]:
         """As JSON."""
-        said = Known(config=self.config, normalise=self.normalise, sampling_rate=self.sampling_rate)
+        said = SavedArchitecture(config=self.config, normalise=self.normalise, sampling_rate=self.sampling_rate)
         return said.model_dump(mode="json")
 
 
@@ -264,7 +264,7 @@ def begin(model: str, weights: WeightsFile) -> Start:
 
 def again(known: dict[str, Any]) -> Start:
     """The architecture alone, as a saved network describes it. Raises UsageError."""
-    said = validate(Known, known, "the saved network's architecture")
+    said = validate(SavedArchitecture, known, "the saved network's architecture")
     architecture = files.described(said.config, SAVED)
     encoder = speech.create(architecture, said.config, SAVED)
     return Start(encoder, architecture, said.normalise, said.sampling_rate, said.config)

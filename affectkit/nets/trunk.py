@@ -29,7 +29,7 @@ Side = Annotated[int, Field(ge=16, le=1024)]
 Layer = Literal["pooled", "logits"]
 
 
-class Architecture(Config):
+class TimmArchitecture(Config):
     """Which timm model, by pinned name, and how its images are prepared."""
 
     model: str = Field(pattern=r"^[A-Za-z0-9_.-]+$")
@@ -94,7 +94,7 @@ def build(
     for a description that the installed timm cannot build.
     """
     if weights is None:
-        described = validate(Architecture, known, "the saved network's architecture")
+        described = validate(TimmArchitecture, known, "the saved network's architecture")
         if described.model != LITE0:
             timm_names.resolve(described.model)
         network = _network(described.model, described.input_size, random(model), described.layer)
@@ -106,7 +106,7 @@ def build(
     prepared = _preprocessing(name, network, input_size)
     if imagenet:
         prepared = replace(prepared, mean=IMAGENET_DEFAULT_MEAN, std=IMAGENET_DEFAULT_STD)
-    described = Architecture(
+    described = TimmArchitecture(
         model=name, input_size=input_size, size=prepared.size, mean=prepared.mean, std=prepared.std,
         interpolation=prepared.interpolation, layer=layer, classes=network.num_classes if layer == "logits" else None,
     )  # fmt: skip

@@ -29,8 +29,8 @@ from affectkit.config import Config
 from affectkit.learning import pyramid
 from affectkit.learning.crop_table import whole
 from affectkit.learning.options import ImageOptions, Seconds
-from affectkit.learning.windows import Plan, Windows, plan
-from affectkit.networks.static import Static, StaticOptions, read
+from affectkit.learning.windows import WindowPlan, Windows, plan
+from affectkit.networks.static import Static, StaticNetworkOptions, read
 from affectkit.plugins import Outputs, Units
 from affectkit.tasks import Task
 from affectkit.types import Bools, ClipLabels, FeatureSequence, Floats, Indices
@@ -59,7 +59,7 @@ class PyramidOptions(pyramid.Layout, ImageOptions):
     dropout: float = Field(0.5, ge=0, lt=1, description="dropout rate of a crop's features and of the joint layer")
 
 
-class Pyramid:
+class PyramidNetwork:
     """A timm backbone under the temporal pyramid."""
 
     version: ClassVar[int] = 1
@@ -69,7 +69,7 @@ class Pyramid:
     @classmethod
     def weights(cls, options: PyramidOptions, choice: str) -> WeightsFile:
         """As for `embed --backbone` (auto, random or a file). Raises UsageError."""
-        return Static.weights(StaticOptions(backbone=options.backbone, input_size=options.input_size), choice)
+        return Static.weights(StaticNetworkOptions(backbone=options.backbone, input_size=options.input_size), choice)
 
     def __init__(self, options: PyramidOptions, task: Task) -> None:
         self.options = options
@@ -140,7 +140,7 @@ class Pyramid:
         rows, targets = (np.concatenate(parts) for parts in zip(nothing, *found, strict=True))
         return rows, targets
 
-    def _windows(self, start: Floats, end: Floats) -> tuple[Windows, Plan]:
+    def _windows(self, start: Floats, end: Floats) -> tuple[Windows, WindowPlan]:
         times = FeatureSequence(start, end, np.zeros((len(start), 0)), np.ones(len(start), bool))
         planned = plan(self.options, self.task.level, [times])
         return pyramid.lay(np.array([0, len(start)]), self.options, self.task.level, planned), planned
@@ -156,4 +156,4 @@ def held(valid: Bools) -> Indices:
     return np.asarray(np.where((last := np.maximum.accumulate(rows)) < 0, np.argmax(valid), last))
 
 
-PLUGIN = Pyramid
+PLUGIN = PyramidNetwork

@@ -140,7 +140,7 @@ class Speech:
         self.dim = 0
         self.sampling_rate = 0
         self._steps = Steps.of(self.options.windowing, options.rate, task)
-        self._described: files.Architecture | None = None
+        self._described: files.SpeechArchitecture | None = None
 
     def build(self, weights: WeightsFile | None, outputs: Sequence[Outputs]) -> SpeechModule:
         """From float32 [B,S], NaN after a window's end, to scores [B,L,K]. Raises UsageError for weights that do not
@@ -149,7 +149,7 @@ class Speech:
 
         chosen = self.options
         start = begin(chosen.model, weights) if weights is not None else again(self.architecture)
-        self.architecture, self._described = start.known, start.architecture
+        self.architecture, self._described = start.saved_architecture, start.architecture
         self._heard(start.sampling_rate)
         dropout = DROPOUT[chosen.tail] if chosen.dropout is None else chosen.dropout
         tail = Tail(chosen.tail, chosen.hidden, chosen.layers, chosen.heads_of_layers, dropout)

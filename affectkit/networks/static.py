@@ -46,7 +46,7 @@ SUN = {
 }  # fmt: skip
 
 
-class StaticOptions(ImageOptions):
+class StaticNetworkOptions(ImageOptions):
     """Of the backbone and the layers on it; the others are shared."""
 
     preset: Literal["none", "sun"] = Field("none", description="sun: trained as the paper says; options given win")
@@ -74,10 +74,10 @@ class Static:
 
     version: ClassVar[int] = 1
     kind: ClassVar[Literal["image", "audio"]] = "image"
-    Options: ClassVar[type[Config]] = StaticOptions
+    Options: ClassVar[type[Config]] = StaticNetworkOptions
 
     @classmethod
-    def weights(cls, options: StaticOptions, choice: str) -> WeightsFile:
+    def weights(cls, options: StaticNetworkOptions, choice: str) -> WeightsFile:
         """As for `embed --backbone` (auto, random or a file). Raises UsageError."""
         given = options.backbone
         if given != LITE0 and given in plugins.names("backbones"):
@@ -87,7 +87,7 @@ class Static:
         found: WeightsFile = plugin.weights(chosen, choice)
         return found
 
-    def __init__(self, options: StaticOptions, task: Task) -> None:
+    def __init__(self, options: StaticNetworkOptions, task: Task) -> None:
         focal = options.preset == "sun" and options.loss == "auto" and task.kind == "multiclass"
         self.options = options.model_copy(update={"loss": "focal"}) if focal else options
         self.task = task

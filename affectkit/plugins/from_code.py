@@ -28,7 +28,7 @@ _CODE: WeakKeyDictionary[type[Any], dict[str, str]] = WeakKeyDictionary()
 
 
 class NoOptions(Config):
-    """An instance has its options already."""
+    """Of what has its options already: an instance, a saved network."""
 
 
 def is_source(name: str) -> bool:

@@ -22,7 +22,7 @@ GROUPS: tuple[Group, ...] = ("detectors", "backbones", "heads", "networks", "fus
 class Nested(Config):
     """A backbone inside a plugin: its name, and as other keys its own options (`-o net=vgg16 -o net.layer=fc2`).
 
-    >>> Nested.model_validate({"name": "vgg16", "layer": "fc2"}).given
+    >>> Nested.model_validate({"name": "vgg16", "layer": "fc2"}).texts
     ['layer=fc2']
     """
 
@@ -35,7 +35,7 @@ class Nested(Config):
         return {"name": given} if isinstance(given, str) else given
 
     @property
-    def given(self) -> list[str]:
+    def texts(self) -> list[str]:
         """The options as key=value."""
         return [f"{key}={value}" for key, value in (self.model_extra or {}).items()]
 
@@ -101,7 +101,7 @@ def parse_options(plugin: type[Any], given: Iterable[str], name: str) -> Config:
 def describe(options: Config) -> Mapping[str, Any]:
     """Options as JSON-able values for fingerprints and provenance; a nested backbone by its own version and options."""
     nested = {name: value for name in type(options).model_fields if isinstance(value := getattr(options, name), Nested)}
-    inner = {field: identity(*backbone(value.name, value.given)) for field, value in nested.items()}
+    inner = {field: identity(*backbone(value.name, value.texts)) for field, value in nested.items()}
     return options.model_dump(mode="json", exclude=set(nested)) | inner
 
 

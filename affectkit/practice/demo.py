@@ -20,7 +20,7 @@ from affectkit.practice.sets import make_practice
 from affectkit.practice.settings import PracticeConfig
 from affectkit.recipes import at_hand, check, read
 from affectkit.recipes.report import folder_of, write_summary
-from affectkit.recipes.run import Made, Session, run_all
+from affectkit.recipes.run import Session, StepResult, run_all
 
 NOTICE = (
     "Synthetic clips of one animated portrait with a synthesised voice: this shows that the pipeline works, "
@@ -77,12 +77,12 @@ def table_of(report: dict[str, Any]) -> Table:
     return outer
 
 
-def _require(recipe: check.Plan) -> None:
+def _require(recipe: check.RecipePlan) -> None:
     if recipe.problems:
         raise UsageError(check.together(recipe.problems))
 
 
-def _row_of(step: Made) -> dict[str, Any]:
+def _row_of(step: StepResult) -> dict[str, Any]:
     """What a step did now."""
     place = step.artifact.folder if step.artifact is not None else step.path
     row = _row(step.step.name, step.seconds, step.cached, place)

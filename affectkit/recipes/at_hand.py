@@ -13,7 +13,7 @@ from affectkit import plugins, tasks
 from affectkit.downloads import NOT_NOW, offline
 from affectkit.errors import AffectkitError
 from affectkit.recipes._settings import chosen, places_in
-from affectkit.recipes.check import Plan, root_option
+from affectkit.recipes.check import RecipePlan, root_option
 from affectkit.recipes.folders import FolderMedia, Folders
 from affectkit.recipes.steps import DataSet, Step, files_of
 from affectkit.tables.label_tables import check_labels
@@ -90,7 +90,7 @@ class Media:
 AnyMedia = Media | FolderMedia
 
 
-def look(plan: Plan, *, fetch: bool) -> dict[str, AnyMedia]:
+def look(plan: RecipePlan, *, fetch: bool) -> dict[str, AnyMedia]:
     """Note in the plan what is missing, all of it; returns the data sets that could be opened.
 
     `fetch`: whether weights may be downloaded, which is done last, and only where nothing else is in the way.
@@ -109,7 +109,7 @@ def look(plan: Plan, *, fetch: bool) -> dict[str, AnyMedia]:
     return media
 
 
-def fetch(plan: Plan) -> dict[WeightsFile, list[str]]:
+def fetch(plan: RecipePlan) -> dict[WeightsFile, list[str]]:
     """Every file of weights that a plan needs, once, with the steps that need it; what cannot be had is a problem of
     the plan."""
     found: dict[WeightsFile, list[str]] = {}
@@ -125,7 +125,7 @@ def fetch(plan: Plan) -> dict[WeightsFile, list[str]]:
     return found
 
 
-def labels_of(plan: Plan, media: dict[str, AnyMedia], step: Step, key: tuple[str, ...], given: str) -> Labels:
+def labels_of(plan: RecipePlan, media: dict[str, AnyMedia], step: Step, key: tuple[str, ...], given: str) -> Labels:
     """A data set of the recipe by name, else a table. Raises UsageError where the data set cannot be opened."""
     if given in plan.data:
         return media[given].labels
@@ -144,7 +144,7 @@ def weights_of(step: Step) -> WeightsFile | None:
 
 
 class _Looking:
-    def __init__(self, plan: Plan, media: dict[str, AnyMedia]) -> None:
+    def __init__(self, plan: RecipePlan, media: dict[str, AnyMedia]) -> None:
         self._plan = plan
         self._media = media
 

@@ -34,7 +34,7 @@ _DATA_KEYS = ("dataset", "root", "option")
 
 
 @dataclass(repr=False)
-class Plan:
+class RecipePlan:
     """Steps in the order they run; those with a mistake are left out, and `draft.problems` says what it is.
 
     `lacks`: of each step, what must be there before it can run.
@@ -63,12 +63,12 @@ class Plan:
             known.append(what)
 
 
-def plan(draft: Draft, roots: Sequence[str] = (), until: str | None = None) -> Plan:
+def plan(draft: Draft, roots: Sequence[str] = (), until: str | None = None) -> RecipePlan:
     """The recipe's steps in order, as far as they are right: `until` that step, with what it needs. Whether everything
     is at hand is for `at_hand.look`."""
     inherit(draft)
     known = _roots(draft, roots)
-    made = Plan(draft, {}, {name: _data_set(draft, name, known) for name in draft.data})
+    made = RecipePlan(draft, {}, {name: _data_set(draft, name, known) for name in draft.data})
     links: dict[str, Link] = {}
     found: dict[str, Step] = {}
     for name in draft.steps:

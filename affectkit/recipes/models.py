@@ -20,7 +20,7 @@ from affectkit.config import Numerics, Runtime
 from affectkit.errors import AffectkitError
 from affectkit.plugins import Example, Outputs
 from affectkit.recipes._settings import chosen
-from affectkit.recipes.check import Plan
+from affectkit.recipes.check import RecipePlan
 from affectkit.recipes.steps import Ref, Step
 from affectkit.stages.audio import AudioConfig, ExtractAudio
 from affectkit.stages.embed import WINDOW, EmbedConfig
@@ -36,7 +36,7 @@ _CLIPS = 4
 
 
 @dataclass(frozen=True)
-class Model:
+class BuiltModel:
     """A step's model; `parameters` None where nothing is learnt by gradient, or it could not be built (`problem`)."""
 
     step: str
@@ -47,7 +47,7 @@ class Model:
     problem: str = ""
 
 
-def models(plan: Plan) -> Iterator[Model]:
+def models(plan: RecipePlan) -> Iterator[BuiltModel]:
     """Every backbone, head and network of a plan, in order."""
     with TemporaryDirectory() as folder:
         builder = _Builder(plan, Path(folder))
@@ -58,7 +58,7 @@ def models(plan: Plan) -> Iterator[Model]:
             try:
                 model = build(builder, step)
             except AffectkitError as error:
-                model = Model(step.name, _called(step), problem=str(error))
+                model = BuiltModel(step.name, _called(step), problem=str(error))
             if model is not None:
                 yield model
 
@@ -66,13 +66,13 @@ def models(plan: Plan) -> Iterator[Model]:
 class _Builder:
     """Builds one step after the other; `dims` are the dimensions of each output of the steps that make features."""
 
-    def __init__(self, plan: Plan, folder: Path) -> None:
+    def __init__(self, plan: RecipePlan, folder: Path) -> None:
         self._plan = plan
         self._folder = folder
         self._dims: dict[str, dict[str, int]] = {}
         self._cut: dict[str, Artifact] = {}
 
-    def backbone(self, step: Step) -> Model | None:
+    def backbone(self, step: Step) -> BuiltModel | None:
         """A frozen network on crops of its input size, or windows of sound."""
         if step.weights_of:
             self._dims[step.name] = self._dims.get(step.weights_of, {})
@@ -82,12 +82,12 @@ class _Builder:
         made, parameters = _counted(lambda: plugin(options, plugin.weights(options, "random"), numerics))
         if plugin.kind == "image":
             self._dims[step.name] = {"values": made.dim}
-            return Model(step.name, _called(step), parameters, _picture(made), f"[N,{made.dim}]")
+            return BuiltModel(step.name, _called(step), parameters, _picture(made), f"[N,{made.dim}]")
         self._dims[step.name] = dict(made.outputs)
         seconds = step.config(EmbedConfig).window or WINDOW
         rows = len(made.frames(int(seconds * made.sampling_rate))[0])
         gives = ", ".join(f"{name} [N,{rows},{dim}]" for name, dim in made.outputs.items())
-        return Model(step.name, _called(step), parameters, f"[N,{int(seconds * made.sampling_rate)}]", gives)
+        return BuiltModel(step.name, _called(step), parameters, f"[N,{int(seconds * made.sampling_rate)}]", gives)
 
     def derived(self, step: Step) -> None:
         """Features that are made from features: no parameters, but other dimensions."""
@@ -95,7 +95,7 @@ class _Builder:
             dim = step.stage.dim(step.config(step.stage.Config), self._dim(step.inputs[0]))
             self._dims[step.name] = {"values": dim}
 
-    def head(self, step: Step) -> Model:
+    def head(self, step: Step) -> BuiltModel:
         """A head after an epoch on noise: only then does it know all its shapes."""
         plugin, options = _plugin(step)
         task = _task(step)
@@ -106,9 +106,9 @@ class _Builder:
         (scores,) = head.predict(_examples(dims, task, 1), device="cpu")
         takes = " + ".join(f"[T,{dim}]" for dim in dims)
         rows = "T" if task.level == "time" else "1"
-        return Model(step.name, _called(step), parameters or None, takes, f"[{rows},{scores.shape[1]}]")
+        return BuiltModel(step.name, _called(step), parameters or None, takes, f"[{rows},{scores.shape[1]}]")
 
-    def network(self, step: Step) -> Model:
+    def network(self, step: Step) -> BuiltModel:
         """A network on a batch of one unit, read as it is in training."""
         plugin, options = _plugin(step)
         task = _task(step)
@@ -120,7 +120,7 @@ class _Builder:
         upstream = self._noise(self._plan.steps[step.inputs[0].step])
         batch = network.units(upstream, upstream.clips, None, "midpoint", False).load(np.zeros(1, np.int64), None)
         takes = f"{_shape(batch)}{_resized(getattr(module, 'encoder', None))}"
-        return Model(step.name, _called(step), parameters, takes, _shape(_forward(module, batch)))
+        return BuiltModel(step.name, _called(step), parameters, takes, _shape(_forward(module, batch)))
 
     def _dim(self, ref: Ref) -> int:
         known = self._dims.get(ref.step) or {}
@@ -149,7 +149,7 @@ class _Builder:
         return ExtractFaces().run(crops, faces, context).artifact
 
 
-_BUILD: dict[str, Callable[[_Builder, Step], Model | None]] = {
+_BUILD: dict[str, Callable[[_Builder, Step], BuiltModel | None]] = {
     "backbones": _Builder.backbone,
     "heads": _Builder.head,
     "networks": _Builder.network,

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from affectkit.config import fingerprint
-from affectkit.recipes.check import Plan
+from affectkit.recipes.check import RecipePlan
 from affectkit.recipes.draft import Draft
-from affectkit.recipes.run import Made, Session, notes_of, times_of
+from affectkit.recipes.run import Session, StepResult, notes_of, times_of
 from affectkit.stages import scoring
 from affectkit.stages.fusion_cautions import FUSED
 from affectkit.stages.stage import TextTable
@@ -21,7 +21,7 @@ from affectkit.store.atomic import explained, write_text
 _ABOUT = ("task", "metric", "split", "rows", "clips", "constant", "bootstrap")
 
 
-def folder_of(plan: Plan, cache: Path | None) -> Path:
+def folder_of(plan: RecipePlan, cache: Path | None) -> Path:
     """Where a run's summary and submissions go: another place for other settings or data."""
     draft = plan.draft
     inputs = {
@@ -36,7 +36,7 @@ def _plain(values: Any) -> Any:
     return json.loads(json.dumps(values, default=str), parse_constant=str)
 
 
-def write_summary(session: Session, made: Sequence[Made]) -> dict[str, Any]:
+def write_summary(session: Session, made: Sequence[StepResult]) -> dict[str, Any]:
     """Write summary.json, summary.md and recipe.toml, the recipe as it was run; returns what the first holds."""
     summary = _summary(session, made)
     with explained(session.folder):
@@ -47,7 +47,7 @@ def write_summary(session: Session, made: Sequence[Made]) -> dict[str, Any]:
     return summary
 
 
-def _summary(session: Session, made: Sequence[Made]) -> dict[str, Any]:
+def _summary(session: Session, made: Sequence[StepResult]) -> dict[str, Any]:
     draft, names = session.plan.draft, _names(made)
     about = {"name": draft.name, "title": draft.title, "paper": draft.paper, "file": str(draft.path)}
     return {
@@ -68,16 +68,16 @@ def _summary(session: Session, made: Sequence[Made]) -> dict[str, Any]:
     }
 
 
-def _has_scores(made: Made) -> bool:
+def _has_scores(made: StepResult) -> bool:
     return made.step.stage.makes == "report" and "constant" in made.report
 
 
-def _said(made: Made) -> list[Any]:
+def _said(made: StepResult) -> list[Any]:
     """What a step's stage says of its report: lines, and tables as [headers, *rows]."""
     return [[list(line.headers), *map(list, line.rows)] if isinstance(line, TextTable) else line for line in made.said]
 
 
-def _scored(made: Made, session: Session) -> dict[str, Any]:
+def _scored(made: StepResult, session: Session) -> dict[str, Any]:
     """Every system's scores and intervals, by the step that made them."""
     report, names = made.report, [one.step for one in made.step.inputs]
     seen = [] if report["split"] in ("train", "test") else [f"{one}; see held out" for one in _seen(made, session)]
@@ -100,7 +100,7 @@ def _scored(made: Made, session: Session) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _fusion(made: Made, session: Session, names: dict[str, str]) -> dict[str, Any]:
+def _fusion(made: StepResult, session: Session, names: dict[str, str]) -> dict[str, Any]:
     held_out = made.report["held_out"]
     cautions = made.report.get("cautions", []) + ([] if held_out["how"] == "test clips" else _seen(made, session))
     names = names | {FUSED: made.step.name}
@@ -110,7 +110,7 @@ def _fusion(made: Made, session: Session, names: dict[str, str]) -> dict[str, An
             "cautions": cautions}  # fmt: skip
 
 
-def _names(made: Sequence[Made]) -> dict[str, str]:
+def _names(made: Sequence[StepResult]) -> dict[str, str]:
     """Each step by the names of what it made: of the artifact's folder, and before it that of its selection."""
     folders = {one.artifact.folder.name: one.step.name for one in made if one.artifact is not None}
     return folders | {one.path.name: one.step.name for one in made}
@@ -122,13 +122,13 @@ def _named(names: dict[str, str], path: str) -> str:
     return next((names[name] for name in (place.name, place.parent.parent.name) if name in names), path)
 
 
-def _seen(made: Made, session: Session) -> list[str]:
+def _seen(made: StepResult, session: Session) -> list[str]:
     """Inputs that are fusions, which have seen the labels of every validation row."""
     fitted = [one.step for one in made.step.inputs if "held_out" in session.made[one.step].report]
     return [f"{', '.join(fitted)}: fitted on these rows, so optimistic"] if fitted else []
 
 
-def _step(made: Made, folder: Path) -> dict[str, Any]:
+def _step(made: StepResult, folder: Path) -> dict[str, Any]:
     """What a step did now; time and rate are those of computing all that it made, where runs in this folder did."""
     spent = times_of(folder, made)
     found: dict[str, Any] = {
@@ -145,7 +145,7 @@ def _step(made: Made, folder: Path) -> dict[str, Any]:
     return found
 
 
-def _weights(made: Sequence[Made]) -> list[dict[str, Any]]:
+def _weights(made: Sequence[StepResult]) -> list[dict[str, Any]]:
     """Each file once: what it is, its digest and licence, and the steps that use it."""
     found: dict[str, dict[str, Any]] = {}
     for one in made:

@@ -15,7 +15,7 @@ from affectkit.downloads import offline
 from affectkit.errors import AffectkitError, listed
 from affectkit.progress import part_of
 from affectkit.recipes.at_hand import AnyMedia, labels_of
-from affectkit.recipes.check import Plan
+from affectkit.recipes.check import RecipePlan
 from affectkit.recipes.steps import Ref, Step
 from affectkit.stages import inputs as what
 from affectkit.stages.map_stage import Outcome
@@ -34,7 +34,7 @@ _OF_CLIPS = ("crops", "sound", "features")
 
 
 @dataclass(frozen=True, repr=False)
-class Made:
+class StepResult:
     """What a step made: the artifact, all of it or a selection (or the file), and what the stage said.
 
     `cached`: nothing of it was computed now; `said`: of a report, what its stage says of it; `name`: what commands may
@@ -58,7 +58,7 @@ class Made:
         return self.outcome.failed if self.outcome else ()
 
 
-def notes_of(made: Made) -> list[str]:
+def notes_of(made: StepResult) -> list[str]:
     """What the user must know of a step: licences, damage, what was left out."""
     found = list(made.outcome.notices) if made.outcome else []
     found += [f"partial: {clip}: {problem}" for clip, problem in (made.outcome.damaged if made.outcome else ())]
@@ -98,7 +98,7 @@ class Session:
     """What steps share while they run: the cache, the media of data sets, and what the steps before have made."""
 
     def __init__(
-        self, plan: Plan, media: dict[str, AnyMedia], root: Path | None, runtime: Runtime, *,
+        self, plan: RecipePlan, media: dict[str, AnyMedia], root: Path | None, runtime: Runtime, *,
         device: str = "auto", folder: Path | None = None, dry: bool = False,
     ) -> None:  # fmt: skip
         self.plan = plan
@@ -106,7 +106,7 @@ class Session:
         self.runtime = runtime
         self.device = device
         self.folder = folder or self.cache.root / "run"
-        self.made: dict[str, Made] = {}
+        self.made: dict[str, StepResult] = {}
         self._media = media
 
     def media(self, step: Step) -> list[Clip]:
@@ -149,7 +149,7 @@ class Session:
         by_hand = self.plan.draft.where("steps", step.name, "out").startswith("--set")
         return Path(given) if by_hand else self.folder / given
 
-    def run(self, step: Step) -> Made:
+    def run(self, step: Step) -> StepResult:
         """Run one step, whose inputs have been made. Raises what its stage raises."""
         self.cache.wrote = False
         began = time.monotonic()
@@ -159,11 +159,11 @@ class Session:
         is_told = step.stage.is_map or step.stage.makes == "file"
         cached = done.is_cached if is_told else not self.cache.wrote
         outcome = done if isinstance(done, Outcome) else None
-        made = Made(step, done.path, done.artifact, cached, seconds, outcome, dict(done.report), said)
+        made = StepResult(step, done.path, done.artifact, cached, seconds, outcome, dict(done.report), said)
         self.made[step.name] = made
         return made
 
-    def name(self, made: Made) -> Made:
+    def name(self, made: StepResult) -> StepResult:
         """What a step made, by the name `recipe.step` from now on, where the cache may be written."""
         if made.artifact is None:
             return made
@@ -229,7 +229,7 @@ class Session:
         numerics = step.config(Numerics) if step.stage.has_numerics else Numerics()
         return Context(self.cache, self.runtime, self.device, numerics.model_copy(update={"device": self.device}))
 
-    def given(self, step: Step) -> int:
+    def clip_count(self, step: Step) -> int:
         """How many clips a step is given."""
         if step.stage.makes in ("crops", "sound"):
             return len(self.media(step))
@@ -240,7 +240,7 @@ class Session:
         return self.made[ref.step].step.stage.makes in _OF_CLIPS
 
 
-def run_all(session: Session, say: Callable[[Made], None] = lambda made: None) -> list[Made]:
+def run_all(session: Session, say: Callable[[StepResult], None] = lambda made: None) -> list[StepResult]:
     """Run every step of a plan in order. Raises StepFailed at the first that cannot be done; clips that fail do not
     stop the others."""
     with explained(session.folder):
@@ -258,7 +258,7 @@ def run_all(session: Session, say: Callable[[Made], None] = lambda made: None) -
     return list(session.made.values())
 
 
-def times_of(folder: Path, made: Made) -> dict[str, float] | None:
+def times_of(folder: Path, made: StepResult) -> dict[str, float] | None:
     """Seconds and rows of all that was computed for what a step made, in this run and in those that it goes on from;
     None where all of it was there before."""
     total: dict[str, float] | None = None
@@ -285,12 +285,12 @@ class _Entry(Config):
     rows: int
 
 
-def _place(made: Made) -> Path:
+def _place(made: StepResult) -> Path:
     """The artifact's folder, or the file."""
     return made.artifact.folder if made.artifact is not None else made.path
 
 
-def _note(file: Path, made: Made) -> None:
+def _note(file: Path, made: StepResult) -> None:
     rows = made.outcome.rows if made.outcome else 0
     entry = {"step": made.step.name, "path": str(_place(made)), "seconds": round(made.seconds, 3), "rows": rows}
     with explained(file), file.open("a", encoding="utf-8") as notes:
@@ -330,14 +330,14 @@ def _state(session: Session, step: Step, before: dict[str, Row]) -> tuple[str, b
     except NotMade:
         if not step.stage.is_map:
             return "to compute", False
-        count = session.given(step)
+        count = session.clip_count(step)
         return f"{count} of {count} clips to compute", False
     except AffectkitError as error:
         session.plan.draft.problem(["steps", step.name], f"step {step.name} ({step.stage.name}): {error}")
         return "cannot run", False
 
 
-def _of(made: Made) -> tuple[str, bool]:
+def _of(made: StepResult) -> tuple[str, bool]:
     if made.outcome is None:
         return "cached", True
     pending, failed = len(made.outcome.pending), len(made.outcome.failed)

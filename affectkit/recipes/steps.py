@@ -36,7 +36,7 @@ class Ref:
         return f"{self.step}:{self.column}" if self.column else self.step
 
 
-class Along(Config):
+class AuxiliaryTask(Config):
     """A task that is learnt along."""
 
     from_: str = Field(alias="from", description="a step that makes features")
@@ -46,7 +46,8 @@ class Along(Config):
 
 _KEYS: dict[type[what.Input], tuple[str, Any]] = {
     what.MediaInput: ("data", str), what.LabelsInput: ("labels", str), what.ArtifactsInput: ("", str | None),
-    what.FileInput: ("", str | None), what.RatesInput: ("", Rate | str | None), what.AuxiliaryInput: ("", list[Along]),
+    what.FileInput: ("", str | None), what.RatesInput: ("", Rate | str | None),
+    what.AuxiliaryInput: ("", list[AuxiliaryTask]),
 }  # fmt: skip
 """Of each sort of input its key in a step, where that is not the input's own name, and the type of its value."""
 
@@ -128,9 +129,9 @@ class Step:
         return next((getattr(one, name) for one in self.configs.values() if name in type(one).model_fields), "")
 
     @property
-    def aux(self) -> list[Along]:
+    def aux(self) -> list[AuxiliaryTask]:
         """Tasks to learn along."""
-        found: list[Along] = getattr(self.keys, "aux", [])
+        found: list[AuxiliaryTask] = getattr(self.keys, "aux", [])
         return found
 
     @property

@@ -15,12 +15,9 @@ from numpy.typing import NDArray
 
 from affectkit.config import Config, Numerics
 from affectkit.learning import saved
+from affectkit.plugins.from_code import NoOptions
 from affectkit.types import Floats
 from affectkit.weights import WeightsFile
-
-
-class NoOptions(Config):
-    """The saved network brings its own."""
 
 
 class FinetunedImages:

@@ -45,7 +45,7 @@ class Stopped(KeptInterrupt):
         )
 
 
-class Kept:
+class KeptOnInterrupt:
     """Says what is kept where Ctrl-C ends what is done within."""
 
     def __init__(self, what: str) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from affectkit.errors import UsageError
 from affectkit.stages.cross_validate import cross_validate
 from affectkit.stages.inputs import artifacts, auxiliary, file, labels, splits, value
-from affectkit.stages.resumable import Kept
+from affectkit.stages.resumable import KeptOnInterrupt
 from affectkit.stages.stage import TRAINING, TRAINING_KEPT, Context, Result, Stage, TextTable
 from affectkit.stages.train import TrainConfig, train
 from affectkit.stages.training_data import AuxiliarySource
@@ -86,7 +86,7 @@ class TrainHead(Stage):
             return _folds(inputs, inputs.folds, config, context)
         tuned: dict[str, Any] = {}
         if inputs.trials:
-            with Kept("the trials that are finished; the same command goes on from there"):
+            with KeptOnInterrupt("the trials that are finished; the same command goes on from there"):
                 found = tune(
                     context.cache, inputs.features, inputs.labels, config, context.runtime, trials=inputs.trials,
                     search=list(inputs.search), device=context.device, splits=inputs.splits, auxiliary=inputs.aux,
@@ -138,7 +138,7 @@ STAGE = TrainHead
 def _folds(inputs: TrainHead.Inputs, folds: int, config: TrainConfig, context: Context) -> Result:
     if inputs.trials or inputs.aux or inputs.tensorboard:
         raise UsageError("--folds trains plain heads: leave out --tune, --aux and --tensorboard")
-    with Kept("the folds that are finished, and the fold under way; the same command goes on from there"):
+    with KeptOnInterrupt("the folds that are finished, and the fold under way; the same command goes on from there"):
         crossed = cross_validate(
             context.cache, inputs.features, inputs.labels, config, context.runtime, folds=folds,
             device=context.device, splits=inputs.splits, out=context.out,

@@ -1,6 +1,6 @@
 """Artifacts on disk: atomic parts, immutable memory-mapped HDF5 segments, provenance, per-clip digests."""
 
-from affectkit.store.artifact import Artifact, Failure, Stage, open_artifact, write_table
+from affectkit.store.artifact import Artifact, Failure, StageRecord, open_artifact, write_table
 from affectkit.store.cache import Cache, NotMade, provenance
 from affectkit.store.features import Features, feature_columns, features, open_features
 from affectkit.store.lineage import ancestors
@@ -20,7 +20,7 @@ __all__ = [
     "NotMade",
     "PartWriter",
     "Schema",
-    "Stage",
+    "StageRecord",
     "ancestors",
     "faces_schema",
     "feature_columns",

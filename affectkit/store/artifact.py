@@ -15,12 +15,12 @@ from affectkit.store.integrity import problem_of
 from affectkit.store.kinds import FEATURES, wrong_kind
 from affectkit.store.segment import ClipRows, Record
 from affectkit.store.selection import Selection, folder_of, is_selection, read_selection
-from affectkit.store.sidecars import STAGE_FILE, Failure, Stage, read_clip_table
+from affectkit.store.sidecars import STAGE_FILE, Failure, StageRecord, read_clip_table
 from affectkit.store.superseded import living
 from affectkit.store.table import StoredTable, is_done, write_table
 from affectkit.types import FeatureSequence, is_face, without_face
 
-__all__ = ["STAGE_FILE", "Artifact", "Failure", "Stage", "open_artifact", "write_table"]
+__all__ = ["STAGE_FILE", "Artifact", "Failure", "StageRecord", "open_artifact", "write_table"]
 
 
 class Artifact(StoredTable):

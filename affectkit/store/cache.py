@@ -22,7 +22,7 @@ from affectkit.errors import AffectkitError, UsageError
 from affectkit.store.artifact import Artifact
 from affectkit.store.atomic import TEMPORARY, explained, fsync, put, temporary_name, write_text
 from affectkit.store.schema import Schema
-from affectkit.store.sidecars import STAGE_FILE, Stage
+from affectkit.store.sidecars import STAGE_FILE, StageRecord
 
 DEFAULT_ROOT = ".affectkit"
 _RECORDED = ("av", "h5py", "librosa", "numpy", "onnxruntime", "scikit-learn", "timm", "torch", "transformers")
@@ -176,7 +176,7 @@ def stage_text(
     numerics: dict[str, Any] | None = None, upstream: Sequence[Path] = (), extra: dict[str, Any] | None = None,
 ) -> str:  # fmt: skip
     """The text of a stage file: what was asked and, recorded but not hashed, how it was made."""
-    return Stage(
+    return StageRecord(
         stage=stage, name=name, fingerprint=fingerprint(inputs), inputs=inputs, table=table,
         numerics=numerics or {}, upstream=[str(path.resolve()) for path in upstream],
         provenance=provenance() | (extra or {}),

@@ -23,7 +23,7 @@ UNREADABLE = "unreadable"
 """The source digest of a clip whose media cannot be read."""
 
 
-class Stage(Config):
+class StageRecord(Config):
     """What `stage.json` says: the fingerprint's inputs, the schema, and how it was made."""
 
     format: int = FORMAT
@@ -52,7 +52,7 @@ class Failure:
         return self.clip, self.source_sha256
 
 
-def read_stage(path: Path) -> Stage:
+def read_stage(path: Path) -> StageRecord:
     """The stage file of an artifact's folder. Raises UsageError when there is none, HostileFile for a forged one."""
     file = path / STAGE_FILE
     try:
@@ -60,7 +60,7 @@ def read_stage(path: Path) -> Stage:
     except UsageError:
         raise no_artifact(path) from None
     try:
-        stage = Stage.model_validate(parsed_json(text))
+        stage = StageRecord.model_validate(parsed_json(text))
         derived = fingerprint(stage.inputs)
     except ValidationError as error:
         raise HostileFile(f"{file} is not a stage file: {explain(error)[:500]}") from None

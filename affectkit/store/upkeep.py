@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from affectkit.errors import HostileFile, UsageError
-from affectkit.store.artifact import STAGE_FILE, Artifact, Stage
+from affectkit.store.artifact import STAGE_FILE, Artifact, StageRecord
 from affectkit.store.atomic import TEMPORARY, ending
 from affectkit.store.cache import Cache
 from affectkit.store.integrity import problem_of
@@ -59,7 +59,7 @@ def why_miss(artifact: Artifact, other: Artifact) -> list[tuple[str, Any, Any]]:
     return differing(artifact.stage, other.stage)
 
 
-def differing(one: Stage, other: Stage) -> list[tuple[str, Any, Any]]:
+def differing(one: StageRecord, other: StageRecord) -> list[tuple[str, Any, Any]]:
     """The inputs in which two stages differ."""
     here, there = _flat(one.inputs), _flat(other.inputs)
     missing = "(absent)"

@@ -14,7 +14,7 @@ from affectkit import metrics
 from affectkit.learning import output_layer
 from affectkit.learning.features import Inputs, Table, auxiliary_table, labelled
 from affectkit.learning.normalise import Normaliser
-from affectkit.learning.windows import Plan, Windows, by_length, plan
+from affectkit.learning.windows import WindowPlan, Windows, by_length, plan
 from affectkit.nets.joints import scale_outputs
 from affectkit.plugins import Auxiliary, Epoch, Example, Interrupted, Monitor, Outputs
 from affectkit.tasks import Task
@@ -36,7 +36,7 @@ class Fitted:
     network: Scorer
     normaliser: Normaliser
     dim: int
-    plan: Plan
+    plan: WindowPlan
     outputs: list[Outputs]
     inputs: Inputs
 
@@ -50,8 +50,8 @@ class WindowedHead(Protocol):
     notices: list[str]
 
     def build(self, dim: int, outputs: Sequence[Outputs], inputs: Inputs) -> Scorer: ...
-    def windows(self, offsets: Indices, plan: Plan) -> Windows: ...
-    def training_windows(self, windows: Windows, plan: Plan) -> Windows: ...
+    def windows(self, offsets: Indices, plan: WindowPlan) -> Windows: ...
+    def training_windows(self, windows: Windows, plan: WindowPlan) -> Windows: ...
 
 
 def fit(
@@ -116,14 +116,16 @@ def sweep(
     return best
 
 
-def window_table(head: WindowedHead, table: Table, steps: Plan, device: str, training: bool = False) -> WindowTable:
+def window_table(
+    head: WindowedHead, table: Table, steps: WindowPlan, device: str, training: bool = False
+) -> WindowTable:
     """The windows that hold a label; for training, those that the head takes of them."""
     windows, marks = _labelled_windows(head, table, steps)
     windows = windows.where(marks)
     return WindowTable(table, head.training_windows(windows, steps) if training else windows, device)
 
 
-def _labelled_windows(head: WindowedHead, table: Table, steps: Plan) -> tuple[Windows, Bools]:
+def _labelled_windows(head: WindowedHead, table: Table, steps: WindowPlan) -> tuple[Windows, Bools]:
     """All windows [W], and which of them hold a label."""
     windows = head.windows(table.offsets, steps)
     about = windows.clip if table.level == "clip" else windows.target

@@ -23,7 +23,7 @@ from affectkit.learning.normalise import Normaliser
 from affectkit.learning.options import TrainingOptions
 from affectkit.learning.saved_files import as_torch, state_of
 from affectkit.learning.saved_head import FILES
-from affectkit.learning.windows import Plan, Windows, by_length, slide
+from affectkit.learning.windows import WindowPlan, Windows, by_length, slide
 from affectkit.plugins import Auxiliary, Epoch, Example, Monitor, Outputs
 from affectkit.tasks import Task
 from affectkit.types import Floats, Indices
@@ -77,11 +77,11 @@ class TemporalHead(ABC):
         task; `nets.layers` has its blocks. The last activation is added to it. Raises UsageError for a D that cannot
         be."""
 
-    def windows(self, offsets: Indices, plan: Plan) -> Windows:
+    def windows(self, offsets: Indices, plan: WindowPlan) -> Windows:
         """The rows that each window reads; clip c has the rows offsets[c]:offsets[c+1]."""
         return slide(offsets, plan.steps, plan.stride)
 
-    def training_windows(self, windows: Windows, plan: Plan) -> Windows:
+    def training_windows(self, windows: Windows, plan: WindowPlan) -> Windows:
         """Of the windows that hold a label, those to train on: all, unless there are many that say the same."""
         return windows
 
@@ -145,7 +145,7 @@ class TemporalHead(ABC):
         except RuntimeError as error:
             why = " ".join(str(error).split())
             raise HostileFile(f"{folder / FILES.tensors} does not fit {FILES.header}: {why}") from None
-        plan = Plan(header.steps, header.stride)
+        plan = WindowPlan(header.steps, header.stride)
         head.fitted = Fitted(network, normaliser, header.inputs, plan, header.outputs, inputs)
         return head
 

@@ -22,7 +22,7 @@ def images(candidate: Candidate) -> NDArray[np.uint8]:
 
 def gives_one_vector_an_image(candidate: Candidate) -> None:
     """It gives a finite float32 vector of `dim` numbers, 1 or more, for each image."""
-    values, dim = candidate.own(images(candidate)), candidate.own.dim
+    values, dim = candidate.instance(images(candidate)), candidate.instance.dim
     hold(isinstance(dim, int) and dim >= 1, f"its dim is {dim!r}")
     hold(isinstance(values, np.ndarray), f"it returns a {type(values).__name__}, no numpy array")
     hold(values.shape == (8, dim), f"for 8 images it gives {list(values.shape)}, and its dim is {dim}")
@@ -33,8 +33,8 @@ def gives_one_vector_an_image(candidate: Candidate) -> None:
 
 def gives_the_same_bits_again(candidate: Candidate) -> None:
     """The same images give the same bits, again and from a second instance."""
-    first = candidate.own(images(candidate))
-    same(candidate.own(images(candidate)), first, "a second call")
+    first = candidate.instance(images(candidate))
+    same(candidate.instance(images(candidate)), first, "a second call")
     same(candidate.make()(images(candidate)), first, "a second instance")
 
 
@@ -42,22 +42,22 @@ def does_not_see_neighbours(candidate: Candidate) -> None:
     """Neither the other images of a batch nor the place in it change a bit."""
     given = images(candidate)
     with two_threads():
-        first = candidate.own(given)
+        first = candidate.instance(given)
         for shift in (1, 3):
-            moved = candidate.own(np.roll(given, shift, axis=0))
+            moved = candidate.instance(np.roll(given, shift, axis=0))
             same(np.roll(moved, -shift, axis=0), first, f"images moved by {shift} places")
         others = np.random.default_rng(1).integers(0, 256, given.shape, np.uint8)
         others[5] = given[2]
-        same(candidate.own(others)[5], first[2], "an image among others")
+        same(candidate.instance(others)[5], first[2], "an image among others")
 
 
 def takes_any_number_of_images(candidate: Candidate) -> None:
     """A batch of 0, 1, 3, 8 or 11 images gives each the same bits."""
     given = images(candidate)
-    first = candidate.own(given)
+    first = candidate.instance(given)
     for count in (0, 1, 3, 8):
-        same(candidate.own(given[:count]), first[:count], f"a batch of {count}")
-    longer = candidate.own(np.concatenate([given, given[:3]]))
+        same(candidate.instance(given[:count]), first[:count], f"a batch of {count}")
+    longer = candidate.instance(np.concatenate([given, given[:3]]))
     same(longer, np.concatenate([first, first[:3]]), "a batch of 11")
 
 
@@ -66,7 +66,7 @@ def takes_any_memory_layout(candidate: Candidate) -> None:
     import torch
 
     given = images(candidate)
-    first, locked = candidate.own(given), given.copy()
+    first, locked = candidate.instance(given), given.copy()
     locked.flags.writeable = False
     view = np.ascontiguousarray(given.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
     for what, alike in (
@@ -74,15 +74,15 @@ def takes_any_memory_layout(candidate: Candidate) -> None:
         ("a locked array", locked),
         ("a view", view),
     ):
-        same(candidate.own(alike), first, what)
+        same(candidate.instance(alike), first, what)
         same(np.asarray(alike), given, f"{what}, afterwards")
 
 
 def takes_crops_of_any_size(candidate: Candidate) -> None:
     """Crops of any size and shape are embedded."""
     large = np.random.default_rng(0).integers(0, 256, (8, 3, 75, 130), np.uint8)
-    found = candidate.own(large).shape
-    hold(found == (8, candidate.own.dim), f"for images of 75 x 130 it gives {list(found)}")
+    found = candidate.instance(large).shape
+    hold(found == (8, candidate.instance.dim), f"for images of 75 x 130 it gives {list(found)}")
 
 
 def refuses_what_is_no_batch(candidate: Candidate) -> None:
@@ -90,7 +90,7 @@ def refuses_what_is_no_batch(candidate: Candidate) -> None:
     given = images(candidate)
     for other in (given.astype(np.float32), given[0], given[:, :1], given.transpose(0, 2, 3, 1)):
         what = f"a batch of {other.dtype} {list(other.shape)}"
-        refused(lambda: candidate.own(other), ValueError, what, "uint8")  # noqa: B023
+        refused(lambda: candidate.instance(other), ValueError, what, "uint8")  # noqa: B023
 
 
 IMAGE: list[Obligation] = [
@@ -105,14 +105,14 @@ IMAGE: list[Obligation] = [
 def windows(candidate: Candidate, count: int = 8, seconds: float = SECONDS, seed: int = 0) -> NDArray[np.float32]:
     """float32 [count,S]: noise of several levels."""
     draw = np.random.default_rng(seed)
-    samples = round(seconds * candidate.own.sampling_rate)
+    samples = round(seconds * candidate.instance.sampling_rate)
     waves = draw.uniform(0.01, 0.3, (count, 1)) * draw.standard_normal((count, samples))
     return np.asarray(waves.clip(-1, 1), np.float32)
 
 
 def says_what_it_gives(candidate: Candidate) -> None:
     """It says its sampling rate, its padding, its outputs with their dimensions, and names that fit them."""
-    own = candidate.own
+    own = candidate.instance
     hold(own.padding in ("zero", "none"), f"its padding is {own.padding!r}")
     hold(own.sampling_rate > 0, f"its sampling_rate is {own.sampling_rate!r}")
     hold(own.outputs and all(dim >= 1 for dim in own.outputs.values()), f"its outputs are {dict(own.outputs)}")
@@ -124,7 +124,7 @@ def says_what_it_gives(candidate: Candidate) -> None:
 
 def gives_the_rows_that_frames_says(candidate: Candidate) -> None:
     """It gives finite float32 [N,F,D] with as many rows as `frames` says, which lie in the window."""
-    own = candidate.own
+    own = candidate.instance
     for seconds in (SECONDS, 0.5, 1.3):
         batch = windows(candidate, 3, seconds)
         start, end = own.frames(batch.shape[1])
@@ -147,8 +147,8 @@ def hears_the_same_again(candidate: Candidate) -> None:
     """The same windows give the same bits, again and from a second instance."""
     batch = windows(candidate)
     with two_threads():
-        first = candidate.own(batch)
-        same(candidate.own(batch), first, "a second call")
+        first = candidate.instance(batch)
+        same(candidate.instance(batch), first, "a second call")
         same(candidate.make()(batch), first, "a second instance")
 
 
@@ -156,14 +156,14 @@ def does_not_hear_neighbours(candidate: Candidate) -> None:
     """Neither the other windows of a batch nor the place in it change a bit."""
     batch, others = windows(candidate), windows(candidate, seed=1)
     with two_threads():
-        first = candidate.own(batch)
+        first = candidate.instance(batch)
         for shift in (1, 3):
-            moved = candidate.own(np.roll(batch, shift, axis=0))
+            moved = candidate.instance(np.roll(batch, shift, axis=0))
             back = {name: np.roll(values, -shift, axis=0) for name, values in moved.items()}
             same(back, first, f"windows moved by {shift} places")
         for beside in (others, np.zeros_like(others)):
             beside[5] = batch[2]
-            found = {name: values[5] for name, values in candidate.own(beside).items()}
+            found = {name: values[5] for name, values in candidate.instance(beside).items()}
             same(found, {name: values[2] for name, values in first.items()}, "a window among others")
 
 
@@ -171,12 +171,12 @@ def hears_any_number_of_windows(candidate: Candidate) -> None:
     """A batch of 0, 3, 8 or 11 windows gives each the same bits; of one, but for the last digits."""
     batch = windows(candidate, 16)
     with two_threads():
-        first = candidate.own(batch)
+        first = candidate.instance(batch)
         for count in (0, 3, 8, 11):
             expected = {name: values[:count] for name, values in first.items()}
-            same(candidate.own(batch[:count]), expected, f"a batch of {count}")
-        alone = candidate.own(batch[3:4])
-        same(candidate.own(batch[3:4].copy()), alone, "a window alone, again")
+            same(candidate.instance(batch[:count]), expected, f"a batch of {count}")
+        alone = candidate.instance(batch[3:4])
+        same(candidate.instance(batch[3:4].copy()), alone, "a window alone, again")
     for name, values in alone.items():
         if name != "image":
             apart = np.abs(np.asarray(values[0]) - np.asarray(first[name][3])).max()
@@ -185,7 +185,7 @@ def hears_any_number_of_windows(candidate: Candidate) -> None:
 
 def hears_short_windows(candidate: Candidate) -> None:
     """A window too short for a row has none, and the shortest with one is not padded behind the caller's back."""
-    own: Any = candidate.own
+    own: Any = candidate.instance
     for samples in (0, 1, 20):
         rows = len(own.frames(samples)[0])
         found = own(np.zeros((2, samples), np.float32))
@@ -204,8 +204,8 @@ def hears_short_windows(candidate: Candidate) -> None:
 
 def bears_silence(candidate: Candidate) -> None:
     """Silence gives finite values."""
-    found = candidate.own(np.zeros((2, round(SECONDS * candidate.own.sampling_rate)), np.float32))
-    for name in candidate.own.outputs:
+    found = candidate.instance(np.zeros((2, round(SECONDS * candidate.instance.sampling_rate)), np.float32))
+    for name in candidate.instance.outputs:
         hold(np.isfinite(found[name]).all(), f"{name} of silence is not finite")
 
 
@@ -214,9 +214,9 @@ def leaves_windows_alone(candidate: Candidate) -> None:
     batch = windows(candidate)
     copy = batch.copy()
     batch.flags.writeable = False
-    first = candidate.own(batch)
+    first = candidate.instance(batch)
     same(batch, copy, "the windows, afterwards")
-    same(candidate.own(np.asfortranarray(copy)), first, "columns first")
+    same(candidate.instance(np.asfortranarray(copy)), first, "columns first")
 
 
 AUDIO: list[Obligation] = [

@@ -53,7 +53,7 @@ class Candidate:
         return self.plugin(self.options, self.root if self.group == "datasets" else self.task)
 
     @cached_property
-    def own(self) -> Any:
+    def instance(self) -> Any:
         """One instance, for what needs no new one."""
         return self.make()
 

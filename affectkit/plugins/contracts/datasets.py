@@ -23,7 +23,7 @@ def sorts_what_it_gives(candidate: Candidate) -> None:
     """Clips, labels, rows, splits and files are sorted, and clips lie below the root."""
     if candidate.root is None or candidate.task is None:
         return
-    own, task = candidate.own, candidate.task
+    own, task = candidate.instance, candidate.task
     for name in ("labels", "rows", "splits"):
         found = list(getattr(own, name)(task))
         hold(found == sorted(found), f"{name} are not sorted by clip")
@@ -40,7 +40,7 @@ def gives_labels_with_times(candidate: Candidate) -> None:
     """Labels have times that grow, a column a target, NaN in whole rows, and the split that `splits` says."""
     if candidate.root is None or candidate.task is None:
         return
-    own, task = candidate.own, candidate.task
+    own, task = candidate.instance, candidate.task
     labels, rows, splits = own.labels(task), own.rows(task), own.splits(task)
     hold(bool(labels), f"there are no labels of task {task.name}")
     hold(set(labels) <= set(rows), "a clip has labels and no rows")
@@ -55,9 +55,9 @@ def gives_labels_with_times(candidate: Candidate) -> None:
 
 def refuses_tasks_that_it_has_no_labels_of(candidate: Candidate) -> None:
     """A task without labels is a UsageError, for its labels, files and splits."""
-    if candidate.root is None or not candidate.own.tasks:
+    if candidate.root is None or not candidate.instance.tasks:
         return
-    own = candidate.own
+    own = candidate.instance
     for task in tasks.BUILT_IN.values():
         if task.name not in own.tasks:
             for name in ("labels", "label_files", "splits"):

@@ -25,7 +25,7 @@ def _frames(candidate: Candidate) -> NDArray[np.uint8]:
 def gives_detections_in_the_frame(candidate: Candidate) -> None:
     """It gives Detections for every frame: float32, best first, scores in 0..1, boxes in the frame."""
     for height, width in SIZES:
-        found = candidate.own(noise(2, height, width))
+        found = candidate.instance(noise(2, height, width))
         where = f"in frames of {height} x {width}"
         hold(isinstance(found, list) and len(found) == 2, f"{where} it gives no list of one entry a frame")
         for each in found:
@@ -41,18 +41,18 @@ def gives_detections_in_the_frame(candidate: Candidate) -> None:
 
 def takes_black_frames_and_none(candidate: Candidate) -> None:
     """Black frames are looked at, and no frames give an empty list."""
-    hold(len(candidate.own(np.zeros((3, 48, 64, 3), np.uint8))) == 3, "for 3 black frames it gives no 3 entries")
-    hold(candidate.own(np.zeros((0, 48, 64, 3), np.uint8)) == [], "for no frames it gives no empty list")
+    hold(len(candidate.instance(np.zeros((3, 48, 64, 3), np.uint8))) == 3, "for 3 black frames it gives no 3 entries")
+    hold(candidate.instance(np.zeros((0, 48, 64, 3), np.uint8)) == [], "for no frames it gives no empty list")
 
 
 def sees_each_frame_alone(candidate: Candidate) -> None:
     """Neither the frames beside one nor those before it change a bit of what is found in it."""
     frames = _frames(candidate)
-    together = candidate.own(frames)
-    candidate.own(noise(1, 33, 200))  # of another size
+    together = candidate.instance(frames)
+    candidate.instance(noise(1, 33, 200))  # of another size
     for number, one in enumerate(together):
-        _alike(candidate.own(frames[number : number + 1])[0], one, f"frame {number} alone")
-    for number, one in enumerate(candidate.own(frames[::-1])[::-1]):
+        _alike(candidate.instance(frames[number : number + 1])[0], one, f"frame {number} alone")
+    for number, one in enumerate(candidate.instance(frames[::-1])[::-1]):
         _alike(one, together[number], f"frame {number} in another order")
 
 
@@ -60,8 +60,8 @@ def refuses_what_are_no_frames(candidate: Candidate) -> None:
     """Anything but uint8 [N,H,W,3] with a pixel or more is a ValueError."""
     for shape in ((8, 8, 3), (1, 8, 8, 4), (1, 0, 8, 3), (1, 8, 0, 3)):
         what = f"frames of shape {list(shape)}"
-        refused(lambda: candidate.own(np.zeros(shape, np.uint8)), ValueError, what)  # noqa: B023
-    refused(lambda: candidate.own(np.zeros((1, 8, 8, 3), np.float32)), ValueError, "frames of float32")
+        refused(lambda: candidate.instance(np.zeros(shape, np.uint8)), ValueError, what)  # noqa: B023
+    refused(lambda: candidate.instance(np.zeros((1, 8, 8, 3), np.float32)), ValueError, "frames of float32")
 
 
 def leaves_frames_alone(candidate: Candidate) -> None:
@@ -69,7 +69,7 @@ def leaves_frames_alone(candidate: Candidate) -> None:
     frames = _frames(candidate).copy()
     before = frames.copy()
     frames.flags.writeable = False
-    candidate.own(frames)
+    candidate.instance(frames)
     same(frames, before, "the frames, afterwards")
 
 
