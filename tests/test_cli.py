@@ -21,6 +21,7 @@ from media_factory import cut_off, make_clip
 from stage_factory import crop_folder, face_clips, portrait
 
 from affectkit import plugins
+from affectkit.practice.sets import SETS
 from affectkit.store import Artifact, Cache, names
 from affectkit.store.atomic import temporary_name
 
@@ -267,7 +268,7 @@ def test_listings(made: tuple[Command, Path, list[str]]) -> None:
     every = [line.split("\t") for line in run(command, "list").splitlines()]
     assert list(dict.fromkeys(group for group, *_ in every)) == [*plugins.GROUPS, "tasks", "practice", "formats"]
     assert all(len(line) == 3 and len(line[2]) > 10 for line in every)
-    assert {name for group, name, _ in every if group == "practice"} == {"affwild2", "cexpr", "dfew", "hume-reaction"}
+    assert {name for group, name, _ in every if group == "practice"} == set(SETS)
     assert run(command, "list", "formats", "affwild2-va").startswith(
         "affwild2-va\ttask va, a row a frame: image_location"
     )
