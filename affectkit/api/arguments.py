@@ -14,7 +14,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 from pydantic.fields import FieldInfo
 
 from affectkit import plugins, tasks
-from affectkit.api.names import with_paths
+from affectkit.api.names import stages_of, with_paths
 from affectkit.config import Config, Numerics, Runtime, validate
 from affectkit.errors import UsageError
 from affectkit.stages import inputs as what
@@ -24,6 +24,7 @@ from affectkit.stages.train import AuxiliarySource
 from affectkit.store import Artifact, Cache, Features, open_artifact, open_features
 from affectkit.store.features import features as column_of
 from affectkit.store.features import names_features
+from affectkit.store.kinds import wrong_kind
 from affectkit.tables.frame_rates import frame_rates
 from affectkit.tables.labels import DatasetChoice, DatasetLabels, LabelChoice, Labels, MediaChoice
 from affectkit.tables.sources import clips_of
@@ -351,7 +352,11 @@ def opened(makes: Sequence[what.Makes], value: Any) -> Any:
         return value if "features" in makes else value.artifact
     from_text = not isinstance(value, Artifact)
     if "features" not in makes:
-        return open_artifact(_path(value)) if from_text else value
+        artifact: Artifact = open_artifact(_path(value)) if from_text else value
+        wanted = stages_of(makes)
+        if wanted and artifact.stage.stage not in wanted:
+            raise wrong_kind(artifact.path, artifact.stage.stage, *wanted)
+        return artifact
     if from_text:
         text = os.fspath(_path(value))
         if not names_features(text) or text.rpartition(":")[2].isidentifier():

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pydantic.fields import FieldInfo
 
-from affectkit.errors import AffectkitError, UsageError
+from affectkit.errors import AffectkitError, Notice, UsageError
 from affectkit.stages import inputs as what
 from affectkit.stages.stage import Result, Stage
 from affectkit.store import Cache, names
 from affectkit.store.kinds import STAGES_OF
-from affectkit.store.names import resolve_column
+from affectkit.store.names import LATEST, resolve_column
 
 
 def with_paths(stage: Stage, given: Mapping[str, Any], cache: Cache) -> dict[str, Any]:
@@ -40,6 +41,10 @@ def with_paths(stage: Stage, given: Mapping[str, Any], cache: Cache) -> dict[str
 
 def _artifact_path(one: what.ArtifactsInput, text: str, cache: Cache) -> str:
     """Media and tables, which the input may be as well, are no artifacts: their paths stay as they are."""
+    if text.partition(":")[0] == LATEST and not os.path.lexists(text):
+        path = resolve_column(cache, text, stages_of(one.makes))
+        warnings.warn(f"{text} is {path}", Notice, stacklevel=2)
+        return path
     is_table = "predictions" in one.makes and bool(Path(text).suffix or os.sep in text)
     return resolve_column(cache, text, stages_of(one.makes), strict=not (one.or_media or is_table))
 
@@ -51,7 +56,7 @@ def _auxiliary_path(one: what.AuxiliaryInput, text: str, cache: Cache) -> str:
     return ":".join([resolve_column(cache, artifact, stages_of(one.makes)), *rest])
 
 
-def stages_of(makes: tuple[what.Makes, ...]) -> tuple[str, ...]:
+def stages_of(makes: Sequence[what.Makes]) -> tuple[str, ...]:
     """The stages whose artifacts an input takes."""
     return tuple(stage for each in makes for stage in STAGES_OF.get(each, ()))
 

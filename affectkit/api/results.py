@@ -9,8 +9,9 @@ from affectkit.api.clip_tables import FaceTable, FeatureTable, PredictionTable, 
 from affectkit.api.models import TrainedModel
 from affectkit.api.outputs import ScoreReport, StageOutput, StageReport, WrittenFile
 from affectkit.stages.stage import Result
-from affectkit.store import Artifact, is_artifact
+from affectkit.store import Artifact, Cache, is_artifact
 from affectkit.store.kinds import TRAINED
+from affectkit.store.names import resolve_column
 
 Output = StageOutput | WrittenFile
 
@@ -22,12 +23,14 @@ def of_result(result: Result) -> Output:
     return _class_of(result.artifact)(result.artifact, result)
 
 
-def open_output(path: Any) -> Output:
-    """What a command printed or a function returned: an artifact, a selection of one, `PATH:layer_07`, or a file.
+def open_output(path: Any, *, cache: Any = None) -> Output:
+    """What a path, a name or "PATH:layer_07" denotes: an artifact, a selection of one, or a file.
 
-    Raises UsageError where there is nothing of the kind.
+    `cache`: where names, `latest` and beginnings are looked up. Raises UsageError where there is nothing of the kind.
     """
     text = str(path)
+    if isinstance(path, str) and not Path(text).expanduser().exists():
+        text = resolve_column(Cache(None if cache is None else Path(cache)), text)
     folder, _, layer = text.rpartition(":")
     if folder and not is_artifact(Path(text)) and is_artifact(Path(folder)):
         return FeatureTable(Artifact(Path(folder)), layer=layer)

@@ -107,9 +107,6 @@ class Compare(FitStage):
             "splits": tables.identity(inputs.splits) if inputs.splits else None,
         }
 
-    def upstream(self, resolved: Resolved) -> list[Path]:
-        return tables.artifact_paths(resolved.inputs.predictions)
-
     def compute(self, resolved: Resolved) -> tuple[Report, Write]:
         """Every set on the rows that all of them have."""
         inputs, task = resolved.inputs, resolved.task

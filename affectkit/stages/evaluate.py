@@ -128,10 +128,6 @@ class Evaluate(FitStage):
             "splits": tables.identity(inputs.splits) if inputs.splits else None,
         }
 
-    def upstream(self, resolved: Resolved) -> list[Path]:
-        sets = [resolved.inputs.predictions, *([resolved.inputs.against] if resolved.inputs.against else [])]
-        return tables.artifact_paths(sets)
-
     def compute(self, resolved: Resolved) -> tuple[Report, Write]:
         """Pooled over all rows and, beside it and labelled so, the mean over clips; against another set on the rows
         that both have a score for."""

@@ -35,20 +35,21 @@ class FitStage(Stage):
 
     def run(self, inputs: Any, config: Any, context: Context) -> Result:
         """Take the artifact where there is one and its report is whole, else make it."""
-        given = self.resolve(inputs, config)
-        identity = {"stage": self.name, "version": self.version, **self.identity(given)}
-        artifact = context.cache.find(self.name, self.called(given), identity, context.out)
+        resolved = self.resolve(inputs, config)
+        identity = {"stage": self.name, "version": self.version, **self.identity(resolved)}
+        artifact = context.cache.find(self.name, self.called(resolved), identity, context.out)
         report = report_at_hand(context.cache, artifact, self.file, self.shape)
         if artifact is not None and report is not None:
             return Result(artifact.path, artifact, True, report)
-        report, write_files = self.compute(given)
+        report, write_files = self.compute(resolved)
 
         def write(folder: Path) -> None:
             write_text(folder / self.file, json.dumps(report, indent=1))
             write_files(folder)
 
         artifact = context.cache.create_whole(
-            self.name, self.called(given), identity, write, table=self.table(given), upstream=self.upstream(given),
-            out=context.out, extra=self.provenance(given),
+            self.name, self.called(resolved), identity, write, table=self.table(resolved),
+            upstream=self.upstream(resolved),
+            out=context.out, extra=self.provenance(resolved),
         )  # fmt: skip
         return Result(artifact.path, artifact, False, report)

@@ -140,9 +140,6 @@ class Fuse(FitStage):
     def table(self, resolved: Resolved) -> Schema:
         return predictions_schema(list(resolved.task.targets))
 
-    def upstream(self, resolved: Resolved) -> list[Path]:
-        return predictions.artifact_paths(resolved.inputs.predictions)
-
     def provenance(self, resolved: Resolved) -> dict[str, Any]:
         return {"config": resolved.config.model_dump(mode="json")}
 

@@ -16,7 +16,7 @@ from affectkit.config import Config, Numerics, Runtime
 from affectkit.plugins import Group
 from affectkit.stages import inputs as what
 from affectkit.stages.inputs import Input, Makes
-from affectkit.store import Artifact, Cache, Failure
+from affectkit.store import Artifact, Cache, Failure, is_artifact
 from affectkit.tasks import Task
 
 TRAINING = "Training"
@@ -123,8 +123,13 @@ class Stage:
         raise NotImplementedError
 
     def upstream(self, resolved: Any) -> list[Path]:
-        """The artifacts that it is made from."""
-        return []
+        """The artifacts that it is made from: those among `resolved.inputs`, where that is so called."""
+        values = (
+            [getattr(resolved.inputs, each.name) for each in self._artifacts] if hasattr(resolved, "inputs") else []
+        )
+        items = [item for value in values for item in (value if isinstance(value, list | tuple) else [value])]
+        paths = [item if isinstance(item, Path) else item.path for item in items if item is not None]
+        return [path for path in paths if is_artifact(path)]
 
     def provenance(self, resolved: Any) -> dict[str, Any]:
         """What else is kept of how it was made."""
@@ -181,9 +186,13 @@ class Stage:
         return what.of(self.Inputs)
 
     @property
+    def _artifacts(self) -> list[what.ArtifactsInput]:
+        return [each for each in self.inputs if isinstance(each, what.ArtifactsInput)]
+
+    @property
     def positions(self) -> list[what.ArtifactsInput]:
         """The artifacts that it reads, in the order that they are given."""
-        return [each for each in self.inputs if isinstance(each, what.ArtifactsInput) and not each.option]
+        return [each for each in self._artifacts if not each.option]
 
     def accepts(self, resolved: Sequence[Makes]) -> bool:
         """Whether artifacts of these sorts, in this order, are what it reads."""

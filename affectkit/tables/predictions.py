@@ -13,7 +13,7 @@ import numpy as np
 
 from affectkit.digests import sha256_file, sha256_lines
 from affectkit.errors import UsageError
-from affectkit.store import Artifact, is_artifact, open_artifact
+from affectkit.store import is_artifact, open_artifact
 from affectkit.store.kinds import PREDICTIONS, wrong_kind
 from affectkit.tables.csv import CsvTable, read_table
 from affectkit.tables.ids import split_name
@@ -195,11 +195,6 @@ def with_splits(predictions: Predictions, labels: Mapping[str, ClipLabels], spli
 
 def _joined(parts: list[tuple[str, dict[str, Any]]], name: str) -> Floats:
     return np.concatenate([record[name] for _, record in parts]) if parts else np.zeros(0)
-
-
-def artifact_paths(paths: Sequence[Path]) -> list[Path]:
-    """The paths of prediction sets that are artifacts, for the upstream record."""
-    return [Artifact(path).path for path in paths if _names_artifact(path)]
 
 
 def _names_artifact(path: Path) -> bool:
