@@ -83,7 +83,7 @@ PluginSource = str | type[Any] | Any
 """The name of a plugin, or a class of one's own that follows its protocol; of a backbone an instance, too."""
 
 def open(path: ArtifactSource) -> Any:
-    """What a command printed or a function returned: an artifact, a selection of one, `PATH:layer_07`, or a file. Raises UsageError where there is nothing of the kind."""
+    """What a path, a name or "PATH:layer_07" denotes: an artifact, a selection of one, or a file. `cache`: where names, `latest` and beginnings are looked up. Raises UsageError where there is nothing of the kind."""
 
 def compare(
     predictions: TableSource | Sequence[TableSource],
@@ -125,7 +125,7 @@ def compare(
         root: where the data set lies
         dataset_option: an option of the data set's reader, key=value (repeatable)
         splits: CSV clip,split that overrides the labels' and the manifest's splits
-        task: va, expr, eri, compound, au, or a TOML file
+        task: a task (affectkit list tasks): va, expr, eri, compound, au, ..., or a TOML file
         split: train, val or test (default: test, else val)
         rows: score at the labels' rows, predictions interpolated, or at the predictions' own [default:
             labels; predictions with --label-pooling]
@@ -248,7 +248,7 @@ def evaluate(
         dataset_option: an option of the data set's reader, key=value (repeatable)
         splits: CSV clip,split that overrides the labels' and the manifest's splits
         against: another prediction set: the difference to it, with an interval
-        task: va, expr, eri, compound, au, or a TOML file
+        task: a task (affectkit list tasks): va, expr, eri, compound, au, ..., or a TOML file
         split: train, val or test (default: test, else val)
         rows: score at the labels' rows, predictions interpolated, or at the predictions' own [default:
             labels; predictions with --label-pooling]
@@ -459,7 +459,7 @@ def finetune(
         splits: CSV clip,split that overrides the labels' and the manifest's splits
         aux: another task to learn along, from clips of its own (repeatable)
         tensorboard: write training curves there for TensorBoard
-        task: va, expr, eri, compound, au, or a TOML file
+        task: a task (affectkit list tasks): va, expr, eri, compound, au, ..., or a TOML file
         network: a network (affectkit list networks)
         option: an option of the network, key=value (repeatable)
         weights: what training starts from: auto, a file, or random
@@ -564,7 +564,7 @@ def fuse(
         root: where the data set lies
         dataset_option: an option of the data set's reader, key=value (repeatable)
         splits: CSV clip,split that overrides the labels' and the manifest's splits
-        task: va, expr, eri, compound, au, or a TOML file
+        task: a task (affectkit list tasks): va, expr, eri, compound, au, ..., or a TOML file
         method: a fuser (affectkit list fusers)
         option: an option of the fuser, key=value (repeatable)
         rate: rows a second of the fusion [default: those of the densest set, clip by clip]
@@ -794,7 +794,7 @@ def train_head(
         search: with --tune, what to search: low..high[:log] or a,b,c (all lists: every combination;
             repeatable)
         tensorboard: write training curves there for TensorBoard
-        task: va, expr, eri, compound, au, or a TOML file
+        task: a task (affectkit list tasks): va, expr, eri, compound, au, ..., or a TOML file
         head: a head (affectkit list heads)
         option: an option of the head, key=value (repeatable)
         label_pooling: a feature row's label
@@ -871,7 +871,7 @@ def train_head(
         search: with --tune, what to search: low..high[:log] or a,b,c (all lists: every combination;
             repeatable)
         tensorboard: write training curves there for TensorBoard
-        task: va, expr, eri, compound, au, or a TOML file
+        task: a task (affectkit list tasks): va, expr, eri, compound, au, ..., or a TOML file
         head: a head (affectkit list heads)
         option: an option of the head, key=value (repeatable)
         label_pooling: a feature row's label

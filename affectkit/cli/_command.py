@@ -45,7 +45,9 @@ def command_of(entry: StageEntry) -> Callable[..., None]:
 def _parameters(stage: Stage) -> Iterator[inspect.Parameter]:
     """Positions first, then options by panel; what must be given before what may be."""
     inputs = [each for one in stage.inputs for each in parameters_of(one)]
-    options = [parameter(*item, panel=COMPUTED) for item in stage.Config.model_fields.items()]
+    own = stage.Config.__annotations__  # before what it shares with other configs
+    fields = sorted(stage.Config.model_fields.items(), key=lambda item: item[0] not in own)
+    options = [parameter(*item, panel=COMPUTED) for item in fields]
     run = [parameter(name, field, panel=RUN) for name, field in run_fields(stage)]
     extra = {"cache": CacheOption, "as_json": JsonOption}
     if stage.makes != "file":

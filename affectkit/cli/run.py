@@ -160,7 +160,11 @@ def recipe_show(
 ) -> None:
     """Print a recipe.
 
-    Examples: `affectkit recipe show sun-2024-va > mine.toml`, `affectkit recipe show sun-2024-va --models`
+    Examples:
+
+    `affectkit recipe show sun-2024-va > mine.toml`
+
+    `affectkit recipe show sun-2024-va --models`
     """
     draft = read.read(recipe, changes or [], tiny=tiny)
     if models:

@@ -46,7 +46,13 @@ def list_plugins(
 ) -> None:
     """List plugins, tasks, practice sets and formats, or the options of a plugin.
 
-    Examples: `affectkit list`, `affectkit list heads`, `affectkit list heads transformer`
+    Examples:
+
+    `affectkit list`
+
+    `affectkit list heads`
+
+    `affectkit list heads transformer`
     """
     if group is None:
         for known in plugins.GROUPS:
@@ -116,7 +122,11 @@ def weights_fetch(
 ) -> None:
     """Download a weight file and check its digest, for machines that will have no network later.
 
-    Examples: `affectkit weights fetch centerface`, `affectkit weights fetch --recipe sun-2024-va`
+    Examples:
+
+    `affectkit weights fetch centerface`
+
+    `affectkit weights fetch --recipe sun-2024-va`
     """
     if (name is None) == (recipe is None):
         raise UsageError("give the NAME of a weight file, or --recipe RECIPE for all of a recipe")

@@ -60,7 +60,7 @@ _UNITS = {"image": "images", "audio": "windows"}
 class FinetuneConfig(Config):
     """What is computed. The network's own options (epochs, backbone, ...) are given by --option."""
 
-    task: str = Field(description="va, expr, eri, compound, au, or a TOML file")
+    task: str = Field(description="a task (affectkit list tasks): va, expr, eri, compound, au, ..., or a TOML file")
     network: str = Field("static", description="a network (affectkit list networks)")
     option: list[str] = Field([], description="an option of the network, key=value (repeatable)")
     weights: str = Field("auto", description="what training starts from: auto, a file, or random")

@@ -44,7 +44,7 @@ EQUAL = "equal weights"
 class FuseConfig(Config):
     """What is computed."""
 
-    task: str = Field(description="va, expr, eri, compound, au, or a TOML file")
+    task: str = Field(description="a task (affectkit list tasks): va, expr, eri, compound, au, ..., or a TOML file")
     method: str = Field("dwf", description="a fuser (affectkit list fusers)")
     option: list[str] = Field([], description="an option of the fuser, key=value (repeatable)")
     rate: float | None = Field(

@@ -39,7 +39,7 @@ _FOR_POOLING = "--label-pooling is how prediction rows and rows of --rate get th
 class ScoringConfig(Config):
     """What is scored, and how sure that is."""
 
-    task: str = Field(description="va, expr, eri, compound, au, or a TOML file")
+    task: str = Field(description="a task (affectkit list tasks): va, expr, eri, compound, au, ..., or a TOML file")
     split: str | None = Field(None, description="train, val or test (default: test, else val)")
     rows: Literal["labels", "predictions"] | None = Field(
         None,

@@ -40,7 +40,7 @@ HEAD_FILE = "head.json"
 class TrainConfig(Config):
     """What is computed. The head's own options (epochs, window, ...) are given by --option."""
 
-    task: str = Field(description="va, expr, eri, compound, au, or a TOML file")
+    task: str = Field(description="a task (affectkit list tasks): va, expr, eri, compound, au, ..., or a TOML file")
     head: str = Field("transformer", description="a head (affectkit list heads)")
     option: list[str] = Field([], description="an option of the head, key=value (repeatable)")
     label_pooling: Pooling = Field("midpoint", description="a feature row's label")
