@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from affectkit import metrics
 from affectkit.errors import UsageError, require
+from affectkit.learning.epochs import best_epoch
 from affectkit.plugins import Epoch, Monitor
 from affectkit.tasks import Metric
 
@@ -74,15 +74,6 @@ def outcome(history: Sequence[Epoch], metric: Metric, stopped: bool = False) -> 
         "last": _number(last.score),
         "stopped": "Ctrl-C" if stopped else reason if last.epochs > 1 else "fitted at once",
     }
-
-
-def best_epoch(history: Sequence[Epoch], metric: Metric) -> Epoch:
-    """The first epoch of the best score."""
-    best = history[0]
-    for epoch in history[1:]:
-        if metrics.is_better(metric, epoch.score, best.score if isfinite(best.score) else None):
-            best = epoch
-    return best
 
 
 def collapse(history: Sequence[Epoch], metric: Metric) -> str | None:
