@@ -15,14 +15,15 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import child_environment
-from stage_calls import predict
+from stage_calls import predict, train
 
 from affectkit.config import Runtime
 from affectkit.errors import MissingExtra, UsageError
 from affectkit.heads import lstm
 from affectkit.plugins import Epoch
 from affectkit.stages.resumable import Stopped
-from affectkit.stages.train import TrainConfig, Trained, train
+from affectkit.stages.stage import Result
+from affectkit.stages.train_head import TrainConfig
 from affectkit.store import Artifact, Cache, Features, atomic, features_schema
 from affectkit.store.upkeep import leftovers, remove
 
@@ -108,7 +109,7 @@ def end(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[tuple[int, int]]]
     return prepare
 
 
-def fit(root: Path, features: Artifact, labels: Path, out: Path | None = None, **fields: Any) -> Trained:
+def fit(root: Path, features: Artifact, labels: Path, out: Path | None = None, **fields: Any) -> Result:
     tensorboard = fields.pop("tensorboard", None)
     config = TrainConfig(**{"task": "va", "head": "lstm", "option": OPTIONS, "seeds": 3} | fields)
     return train(
