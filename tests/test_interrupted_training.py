@@ -18,13 +18,13 @@ from conftest import child_environment
 from stage_calls import predict, train
 
 from affectkit.config import Runtime
-from affectkit.errors import MissingExtra, UsageError
+from affectkit.errors import MissingExtra, Notice, UsageError
 from affectkit.heads import lstm
 from affectkit.plugins import Epoch
 from affectkit.stages.resumable import Stopped
 from affectkit.stages.stage import Result
 from affectkit.stages.train_head import TrainConfig
-from affectkit.store import Artifact, Cache, Features, atomic, features_schema
+from affectkit.store import Artifact, Cache, Features, NotMade, atomic, features_schema
 from affectkit.store.upkeep import leftovers, remove
 
 torch = pytest.importorskip("torch")
@@ -253,6 +253,21 @@ def test_ctrl_c_before_anything_is_plain(tmp_path: Path, features: Artifact, lab
     with pytest.raises(KeyboardInterrupt) as caught:
         fit(tmp_path, features, labels)
     assert not isinstance(caught.value, Stopped)
+
+
+def test_a_head_whose_report_is_damaged_is_trained_again(tmp_path: Path, features: Artifact, labels: Path) -> None:
+    whole = fit(tmp_path, features, labels, seeds=1)
+    before = contents(whole.artifact)
+    (whole.path / "head.json").write_text("{}")
+    with pytest.raises(NotMade):
+        train(
+            Cache(tmp_path, dry=True), [Features(features)], labels,
+            TrainConfig(task="va", head="lstm", option=OPTIONS), RUNTIME, device="cpu",
+        )  # fmt: skip
+    with pytest.warns(Notice, match="made again"):
+        again = fit(tmp_path, features, labels, seeds=1)
+    assert not again.cached and contents(again.artifact) == before and not states(tmp_path)
+    assert fit(tmp_path, features, labels, seeds=1).cached
 
 
 def test_gc_removes_what_nobody_goes_on_with(tmp_path: Path, features: Artifact, labels: Path, end: Any) -> None:

@@ -53,10 +53,6 @@ class Resolved:
         """The splits CSV of a fold."""
         return split_table(self.fold, number, self.folds, self.with_val)
 
-    def clips(self, number: int) -> list[str]:
-        """The clips of a fold."""
-        return sorted(clip for clip, place in self.fold.items() if place == number)
-
 
 class CrossValidate(FitStage):
     """Train a head a fold, predict its clips, and put all predictions together. Every step is cached."""
@@ -175,7 +171,8 @@ def _fold(resolved: Resolved, number: int, folder: Path, context: Context) -> tu
     features, labels = resolved.inputs.features, resolved.inputs.labels
     inputs = TrainHead.Inputs(features=features, labels=labels, splits=table)
     head = TrainHead(needs_val=resolved.with_val).run(inputs, resolved.config, context)
-    scored = Predict.Inputs(head=Artifact(head.path), inputs=features, clips=resolved.clips(number))
+    clips = sorted(clip for clip, place in resolved.fold.items() if place == number)
+    scored = Predict.Inputs(head=Artifact(head.path), inputs=features, clips=clips)
     return dict(head.report), Predict().run(scored, PredictConfig(), context).path
 
 

@@ -30,13 +30,13 @@ from affectkit.prefetch import worker_count
 from affectkit.stages.batches import Lengths
 from affectkit.stages.embed import notices as about_licence
 from affectkit.stages.fit_stage import Report
-from affectkit.stages.inputs import artifacts, auxiliary, file, labels, splits
+from affectkit.stages.inputs import artifacts, auxiliary, labels, splits
 from affectkit.stages.reports import HISTORY_FILE, FinetunedShape, write_history
 from affectkit.stages.resumable import Partly, ResumableStage, Unfinished
-from affectkit.stages.stage import TRAINING, Context, Result, TextTable
+from affectkit.stages.stage import Context, Result, TextTable
 from affectkit.stages.trained import lineage
 from affectkit.stages.training_data import AuxiliarySource, NetworkData, network_data
-from affectkit.stages.training_outcome import check_tensorboard, collapse, curves, outcome, training_said
+from affectkit.stages.training_outcome import check_tensorboard, collapse, curves, outcome, tensorboard, training_said
 from affectkit.stages.tune import watched
 from affectkit.store import Artifact
 from affectkit.tables.labels import Labels
@@ -127,13 +127,7 @@ class Finetune(ResumableStage):
         labels: Labels = labels()
         splits: Path | None = splits()
         aux: Sequence[AuxiliarySource] = auxiliary("crops", "sound")
-        tensorboard: Path | None = file(
-            "write training curves there for TensorBoard",
-            kind="made",
-            metavar="DIR",
-            in_recipes=False,
-            panel=TRAINING,
-        )
+        tensorboard: Path | None = tensorboard()
 
     def resolve(self, inputs: Inputs, config: FinetuneConfig) -> Resolved:
         check_tensorboard(inputs.tensorboard)
@@ -190,12 +184,45 @@ class Finetune(ResumableStage):
             resolved, context = replace(resolved, world=world), replace(context, device=device)
             if world.first:
                 return super().make(resolved, identity, context)
-            _train(resolved, context, None, self.state(resolved, identity, context))
+            self.train(resolved, context, None, self.state(resolved, identity, context))
             return Result(resolved.data.upstream.path, resolved.data.upstream)
 
-    def train(self, resolved: Resolved, context: Context, folder: Path, state: Unfinished) -> Report:
-        """Write the network, its history, and the report; on Ctrl-C, `Partly` with the best so far written."""
-        return _train(resolved, context, folder, state)
+    def train(self, resolved: Resolved, context: Context, folder: Path | None, state: Unfinished) -> Report:
+        """Train, and write the network and its history; without a folder, beside process 0, which does the rest."""
+        from affectkit.learning import output_layer
+        from affectkit.nets.joints import scale_outputs
+        from affectkit.training.engine import seeded
+
+        network, world, config = resolved.network, resolved.world, resolved.config
+        assert world is not None
+        task, *learnt_along = resolved.tasks
+        units, held = resolved.data.units(network, resolved.plugin, config.label_pooling)
+        labels = [_row_labels(each) for each in units]
+        outputs = output_layer.chosen(network.options.output, resolved.tasks, labels)
+        with seeded(config.seed, world.device):
+            module = network.build(resolved.weights, outputs)
+            scale_outputs(module.output, resolved.tasks, labels)
+            module = world.joined_norms(module).to(world.device)
+            parameters = network.blocks(module)
+            stopped: dict[str, int] = {}
+            try:
+                history = _tune(resolved, context, world, module, parameters, units, held, state)
+            except Interrupted as stop:
+                if world.size > 1:  # torchrun passes Ctrl-C on to those who have had it from the terminal
+                    signal.signal(signal.SIGINT, signal.SIG_IGN)
+                history, stopped = stop.history, {"after_epochs": len(stop.history)}
+        if folder is None:
+            if stopped:
+                raise KeyboardInterrupt
+            return {}
+        saved.save(folder, config.network, network, module, task, resolved.weights, outputs, learnt_along)
+        write_history(folder / HISTORY_FILE, history)
+        trained = {id(parameter) for block in network.blocks(module) for parameter in block}
+        parameter_count = sum(each.numel() for each in module.parameters() if id(each) in trained)
+        report = _report(resolved, history, parameter_count, [len(each) for each in (*units, held)], bool(stopped))
+        if stopped:
+            raise Partly(report | {"stopped": stopped})
+        return report
 
     def lines(self, result: Result) -> Iterator[str | TextTable]:
         report = result.report
@@ -213,44 +240,6 @@ class Finetune(ResumableStage):
 STAGE = Finetune
 
 
-def _train(resolved: Resolved, context: Context, folder: Path | None, state: Unfinished) -> Report:
-    """Train, and write what was learnt; without a folder, beside process 0, which does the rest."""
-    from affectkit.learning import output_layer
-    from affectkit.nets.joints import scale_outputs
-    from affectkit.training.engine import seeded
-
-    network, world, config = resolved.network, resolved.world, resolved.config
-    assert world is not None
-    task, *learnt_along = resolved.tasks
-    units, held = resolved.data.units(network, resolved.plugin, config.label_pooling)
-    labels = [_row_labels(each) for each in units]
-    outputs = output_layer.chosen(network.options.output, resolved.tasks, labels)
-    with seeded(config.seed, world.device):
-        module = network.build(resolved.weights, outputs)
-        scale_outputs(module.output, resolved.tasks, labels)
-        module = world.joined_norms(module).to(world.device)
-        parameters = network.blocks(module)
-        stopped: dict[str, int] = {}
-        try:
-            history = _tune(resolved, context, world, module, parameters, units, held, state)
-        except Interrupted as stop:
-            if world.size > 1:  # torchrun passes Ctrl-C on to those who have had it from the terminal
-                signal.signal(signal.SIGINT, signal.SIG_IGN)
-            history, stopped = stop.history, {"after_epochs": len(stop.history)}
-    if folder is None:
-        if stopped:
-            raise KeyboardInterrupt
-        return {}
-    saved.save(folder, config.network, network, module, task, resolved.weights, outputs, learnt_along)
-    write_history(folder / HISTORY_FILE, history)
-    trained = {id(parameter) for block in network.blocks(module) for parameter in block}
-    parameter_count = sum(each.numel() for each in module.parameters() if id(each) in trained)
-    report = _report(resolved, history, parameter_count, [len(each) for each in (*units, held)], bool(stopped))
-    if stopped:
-        raise Partly(report | {"stopped": stopped})
-    return report
-
-
 def _tune(
     resolved: Resolved, context: Context, world: World, module: Any, parameters: Any, units: Sequence[Units],
     held: Units, state: Unfinished,
@@ -258,16 +247,11 @@ def _tune(
     from affectkit.training.tuning import Tuning, tune
 
     options, seed, kind = resolved.network.options, resolved.config.seed, resolved.plugin.kind
-    show = context.runtime.progress if world.first else False
+    show, curves_folder = (context.runtime.progress, resolved.inputs.tensorboard) if world.first else (False, None)
     with (
-        curves(resolved.inputs.tensorboard if world.first else None, seed, resolved.network.task.metric) as log,
         watched(resolved.config.network, _UNITS[kind], options.epochs, show) as shown,
+        curves(curves_folder, seed, resolved.network.task.metric, shown.epoch) as monitor,
     ):
-
-        def monitor(epoch: Epoch) -> None:
-            log(epoch)
-            shown.epoch(epoch)
-
         tuning = Tuning(
             module, parameters, resolved.tasks, units, held, options, seed, world, worker_count(context.runtime),
             monitor, shown.step,

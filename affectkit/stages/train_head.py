@@ -20,13 +20,13 @@ from affectkit.plugins import Epoch, Interrupted, Monitor
 from affectkit.progress import display
 from affectkit.stages import smooth as smoothing
 from affectkit.stages.fit_stage import Report
-from affectkit.stages.inputs import artifacts, auxiliary, file, labels, splits, value
+from affectkit.stages.inputs import artifacts, auxiliary, labels, splits, value
 from affectkit.stages.reports import HISTORY_FILE, TrainedShape, history_of, lines_of, write_history
 from affectkit.stages.resumable import Kept, Partly, ResumableStage, Unfinished
 from affectkit.stages.stage import TRAINING, Context, Result, TextTable
 from affectkit.stages.trained import REFITTED, lineage
 from affectkit.stages.training_data import AuxiliarySource, HeadData, head_data
-from affectkit.stages.training_outcome import check_tensorboard, collapse, curves, outcome, training_said
+from affectkit.stages.training_outcome import check_tensorboard, collapse, curves, outcome, tensorboard, training_said
 from affectkit.store import Features
 from affectkit.store.atomic import write_text
 from affectkit.tables.labels import Labels
@@ -128,13 +128,7 @@ class TrainHead(ResumableStage):
             str, (), "with --tune, what to search: low..high[:log] or a,b,c (all lists: every combination; repeatable)",
             metavar="KEY=VALUES", many=True, in_recipes=False, panel=TRAINING,
         )  # fmt: skip
-        tensorboard: Path | None = file(
-            "write training curves there for TensorBoard",
-            kind="made",
-            metavar="DIR",
-            in_recipes=False,
-            panel=TRAINING,
-        )
+        tensorboard: Path | None = tensorboard()
 
     def __init__(self, needs_val: bool = True) -> None:
         """needs_val: whether features without a val clip are refused."""
@@ -288,14 +282,9 @@ def _fit(resolved: Resolved, context: Context, seed: int, folder: Path, state: P
     if config.seeds > 1:
         said += f" ({seed - config.seed + 1} of {config.seeds})"
     with (
-        curves(resolved.inputs.tensorboard, seed, resolved.task.metric) as log,
         _bar(said, context.runtime) as show,
+        curves(resolved.inputs.tensorboard, seed, resolved.task.metric, show) as monitor,
     ):
-
-        def monitor(epoch: Epoch) -> None:
-            log(epoch)
-            show(epoch)
-
         try:
             history = head.fit(
                 data.train, data.val, seed=seed, device=context.device, monitor=monitor, auxiliary=data.auxiliary,
@@ -328,7 +317,7 @@ def _report(resolved: Resolved, context: Context, scores: dict[int, float], fold
         "cautions": [
             *data.warnings,
             *data.cautions,
-            *_notices(folders[min(folders)]),
+            *(lines_of(notices) if (notices := folders[min(folders)] / NOTICES_FILE).exists() else ()),
             *(f"seed {seed}: {line}" if len(scores) > 1 else line for seed, line in collapses.items() if line),
         ],
         "splits": data.splits,
@@ -358,11 +347,6 @@ def _write(folder: Path, head: Any, history: Sequence[Epoch]) -> None:
     folder.mkdir()
     head.save(folder)
     write_history(folder / HISTORY_FILE, history)
-
-
-def _notices(folder: Path) -> list[str]:
-    """What a seed's head left out of its training clips."""
-    return lines_of(folder / NOTICES_FILE) if (folder / NOTICES_FILE).exists() else []
 
 
 @contextmanager
