@@ -30,13 +30,13 @@ def lineage(artifact: Artifact) -> list[dict[str, Any]]:
     """The recipe of a feature artifact, media first: what `predict` replays on new clips."""
     return [
         {
-            "stage": one.stage.stage,
-            "config": one.stage.provenance.get("config"),
-            "numerics": one.stage.numerics,
-            "fingerprint": one.stage.fingerprint,
-            "inputs": one.stage.inputs,
+            "stage": each.stage.stage,
+            "config": each.stage.provenance.get("config"),
+            "numerics": each.stage.numerics,
+            "fingerprint": each.stage.fingerprint,
+            "inputs": each.stage.inputs,
         }
-        for one in (*ancestors(artifact), artifact)
+        for each in (*ancestors(artifact), artifact)
     ]
 
 
