@@ -9,15 +9,19 @@ from typing import Any
 from affectkit.config import Numerics, Runtime
 from affectkit.stages.audio import AudioConfig, ExtractAudio
 from affectkit.stages.compare import Compare, CompareConfig
+from affectkit.stages.cross_validate import CrossValidate
 from affectkit.stages.embed import Embed, EmbedConfig
 from affectkit.stages.evaluate import Evaluate, EvaluateConfig
 from affectkit.stages.faces import ExtractFaces, FacesConfig
+from affectkit.stages.finetune import Finetune, FinetuneConfig
 from affectkit.stages.functionals import FunctionalsConfig, SummariseFeatures
 from affectkit.stages.fuse import Fuse, FuseConfig
 from affectkit.stages.import_features import ImportConfig, ImportFeatures
 from affectkit.stages.map_stage import Outcome
 from affectkit.stages.predict import Predict, PredictConfig
 from affectkit.stages.stage import Context, Result
+from affectkit.stages.train_head import TrainConfig, TrainHead
+from affectkit.stages.training_data import AuxiliarySource
 from affectkit.store import Artifact, Cache, Features
 from affectkit.store import features as column_of
 from affectkit.tables.crop_times import CropTimes
@@ -107,3 +111,30 @@ def predict(
 def predict_network(cache: Cache, network: Artifact, upstream: Artifact, runtime: Runtime, **more: Any) -> Outcome:
     """The stage `predict` for a fine-tuned network."""
     return predict(cache, network, [upstream], runtime, **more)
+
+
+def train(
+    cache: Cache, features: Sequence[Features], labels: Any, config: TrainConfig, runtime: Runtime, *,
+    device: str = "auto", auxiliary: Sequence[AuxiliarySource] = (), out: Path | None = None, **more: Any,
+) -> Result:  # fmt: skip
+    """The stage `train-head`."""
+    inputs = TrainHead.Inputs(features=features, labels=labels, aux=auxiliary, **more)
+    return TrainHead().run(inputs, config, Context(cache, runtime, device, out=out))
+
+
+def cross_validate(
+    cache: Cache, features: Sequence[Features], labels: Any, config: TrainConfig, runtime: Runtime, *, folds: int,
+    device: str = "auto", out: Path | None = None, **more: Any,
+) -> Result:  # fmt: skip
+    """The stage `train-head --folds`."""
+    inputs = CrossValidate.Inputs(features=features, labels=labels, folds=folds, **more)
+    return CrossValidate().run(inputs, config, Context(cache, runtime, device, out=out))
+
+
+def finetune(
+    cache: Cache, upstream: Artifact, labels: Any, config: FinetuneConfig, runtime: Runtime, *, device: str = "auto",
+    auxiliary: Sequence[AuxiliarySource] = (), out: Path | None = None, **more: Any,
+) -> Result:  # fmt: skip
+    """The stage `finetune`."""
+    inputs = Finetune.Inputs(artifact=upstream, labels=labels, aux=auxiliary, **more)
+    return Finetune().run(inputs, config, Context(cache, runtime, device, out=out))

@@ -10,7 +10,7 @@ import pytest
 from conftest import Command
 
 from affectkit.errors import UsageError
-from affectkit.stages.train import TrainConfig
+from affectkit.stages.train_head import TrainConfig
 from affectkit.stages.training_data import AuxiliarySource, head_data
 from affectkit.store import Artifact, Cache, Features, features_schema
 

@@ -17,14 +17,14 @@ from pathlib import Path
 import pytest
 from conftest import Command
 from media_factory import cut_off, make_audio, make_clip
-from stage_calls import embed, extract_faces
+from stage_calls import embed, extract_faces, train
 from stage_factory import clips_in, crop_folder, datasets, face_clips, portrait
 
 from affectkit.config import Numerics, Runtime
 from affectkit.errors import UsageError
 from affectkit.stages.embed import EmbedConfig
 from affectkit.stages.faces import FacesConfig
-from affectkit.stages.train import TrainConfig, train
+from affectkit.stages.train_head import TrainConfig
 from affectkit.store import Artifact, Cache, Features
 from affectkit.store.atomic import TEMPORARY
 from affectkit.tables.crop_times import CropTimes

@@ -17,15 +17,16 @@ import numpy as np
 import pytest
 from conftest import child_environment
 from network_inputs import make_sound
+from stage_calls import finetune
 from tuning_factory import ROWS, TINY, classes_of, crops, expr_labels, va_labels
 
 from affectkit import metrics, plugins, progress, tasks
 from affectkit.config import Runtime
 from affectkit.errors import UsageError
 from affectkit.plugins import Epoch, Outputs
-from affectkit.stages.finetune import FinetuneConfig, finetune
+from affectkit.stages.finetune import FinetuneConfig
 from affectkit.stages.resumable import Stopped
-from affectkit.stages.train import Trained
+from affectkit.stages.stage import Result
 from affectkit.stages.training_data import AuxiliarySource
 from affectkit.store import Artifact, Cache, Features
 
@@ -51,7 +52,7 @@ def faces(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
     return crops(tmp_path_factory.mktemp("crops"), gap=True)
 
 
-def fit(root: Path, faces: Artifact, labels: Path, task: str = "expr", *, options: Any = (), **how: Any) -> Trained:
+def fit(root: Path, faces: Artifact, labels: Path, task: str = "expr", *, options: Any = (), **how: Any) -> Result:
     fields = {name: how.pop(name) for name in list(how) if name in FinetuneConfig.model_fields}
     config = FinetuneConfig(task=task, option=[*TINY, "epochs=2", *options], **{"weights": "random"} | fields)
     return finetune(Cache(root), faces, labels, config, RUNTIME, device="cpu", **how)

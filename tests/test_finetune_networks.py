@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 from network_inputs import make_sound
+from stage_calls import finetune
 from tuned_networks import SMALL
 from tuning_factory import crops, expr_labels, va_labels
 
 from affectkit import metrics, tasks
 from affectkit.config import Runtime
-from affectkit.stages.finetune import FinetuneConfig, finetune
-from affectkit.stages.train import Trained
+from affectkit.stages.finetune import FinetuneConfig
+from affectkit.stages.stage import Result
 from affectkit.stages.training_data import AuxiliarySource
 from affectkit.store import Artifact, Cache, Features
 
@@ -62,7 +63,7 @@ def pitch_labels(path: Path) -> Path:
 
 def fit(
     root: Path, upstream: Artifact, labels: Path, network: str, task: str, options: list[str], **how: Any
-) -> Trained:
+) -> Result:
     config = FinetuneConfig(
         task=task, network=network, weights="random",
         option=[*SMALL[network], "epochs=3", "batch_size=8", "warmup_steps=0", *options],
@@ -70,7 +71,7 @@ def fit(
     return finetune(Cache(root), upstream, labels, config, Runtime(progress=False, workers=1), device="cpu", **how)
 
 
-def score_again(done: Trained, upstream: Artifact, labels: Path) -> float:
+def score_again(done: Result, upstream: Artifact, labels: Path) -> float:
     """The validation score by what was saved."""
     saved = open_network(done.artifact.path)
     known = read_labels(labels, saved.header.task)

@@ -14,7 +14,7 @@ from conftest import Command
 from media_factory import make_clip
 from numpy.typing import NDArray
 from pydantic import ValidationError
-from stage_calls import embed, extract_faces, functionals
+from stage_calls import embed, extract_faces, functionals, train
 from stage_factory import clips_in, column_bytes, datasets, portrait
 
 from affectkit.config import Numerics, Runtime
@@ -25,7 +25,8 @@ from affectkit.stages.functionals import FunctionalsConfig
 from affectkit.stages.map_stage import Outcome
 from affectkit.stages.replay import _Chain, replay
 from affectkit.stages.stage import Context
-from affectkit.stages.train import TrainConfig, lineage, train
+from affectkit.stages.train_head import TrainConfig
+from affectkit.stages.trained import lineage
 from affectkit.store import Artifact, Cache, faces_schema, features_schema
 from affectkit.store import features as column_of
 from affectkit.summaries import SETS

@@ -17,7 +17,7 @@ from conftest import Command
 from media_factory import make_clip
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
-from stage_calls import functionals, import_features, predict
+from stage_calls import functionals, import_features, predict, train
 
 from affectkit.config import Runtime
 from affectkit.errors import UsageError
@@ -26,7 +26,8 @@ from affectkit.stages.functionals import FunctionalsConfig
 from affectkit.stages.import_features import ImportConfig
 from affectkit.stages.map_stage import Outcome
 from affectkit.stages.replay import replay
-from affectkit.stages.train import TrainConfig, lineage, train
+from affectkit.stages.train_head import TrainConfig
+from affectkit.stages.trained import lineage
 from affectkit.store import Artifact, Cache, features
 from affectkit.store.export import export
 from affectkit.tables.sources import clips_of

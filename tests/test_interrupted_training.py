@@ -15,14 +15,15 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import child_environment
-from stage_calls import predict
+from stage_calls import predict, train
 
 from affectkit.config import Runtime
-from affectkit.errors import MissingExtra, UsageError
+from affectkit.errors import HostileFile, MissingExtra, UsageError
 from affectkit.heads import lstm
 from affectkit.plugins import Epoch
 from affectkit.stages.resumable import Stopped
-from affectkit.stages.train import TrainConfig, Trained, train
+from affectkit.stages.stage import Result
+from affectkit.stages.train_head import TrainConfig
 from affectkit.store import Artifact, Cache, Features, atomic, features_schema
 from affectkit.store.upkeep import leftovers, remove
 
@@ -108,7 +109,7 @@ def end(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[tuple[int, int]]]
     return prepare
 
 
-def fit(root: Path, features: Artifact, labels: Path, out: Path | None = None, **fields: Any) -> Trained:
+def fit(root: Path, features: Artifact, labels: Path, out: Path | None = None, **fields: Any) -> Result:
     tensorboard = fields.pop("tensorboard", None)
     config = TrainConfig(**{"task": "va", "head": "lstm", "option": OPTIONS, "seeds": 3} | fields)
     return train(
@@ -252,6 +253,19 @@ def test_ctrl_c_before_anything_is_plain(tmp_path: Path, features: Artifact, lab
     with pytest.raises(KeyboardInterrupt) as caught:
         fit(tmp_path, features, labels)
     assert not isinstance(caught.value, Stopped)
+
+
+def test_a_head_whose_report_is_damaged_is_an_error_and_loses_nothing(
+    tmp_path: Path, features: Artifact, labels: Path
+) -> None:
+    whole = fit(tmp_path, features, labels, seeds=1)
+    before = contents(whole.artifact)
+    (whole.path / "head.json").write_text("{}")
+    with pytest.raises(HostileFile, match=r"head\.json"):
+        fit(tmp_path, features, labels, seeds=1)
+    assert {name: content for name, content in contents(whole.artifact).items() if name != "head.json"} == {
+        name: content for name, content in before.items() if name != "head.json"
+    }
 
 
 def test_gc_removes_what_nobody_goes_on_with(tmp_path: Path, features: Artifact, labels: Path, end: Any) -> None:

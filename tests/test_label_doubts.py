@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import Command
-from stage_calls import compare, evaluate, fuse, import_features
+from stage_calls import compare, evaluate, fuse, import_features, train
 
 from affectkit import tasks
 from affectkit.config import Runtime
@@ -18,7 +18,7 @@ from affectkit.stages.compare import CompareConfig
 from affectkit.stages.evaluate import EvaluateConfig
 from affectkit.stages.fuse import FuseConfig
 from affectkit.stages.import_features import ImportConfig
-from affectkit.stages.train import TrainConfig, train
+from affectkit.stages.train_head import TrainConfig
 from affectkit.store import Artifact, Cache, features
 from affectkit.tables.label_doubts import constant_targets, doubts, likely_scale
 from affectkit.types import ClipLabels, Floats

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 from media_factory import make_flash_and_beep
-from stage_calls import embed, extract_audio, extract_faces, predict
+from stage_calls import embed, extract_audio, extract_faces, predict, train
 from stage_factory import clips_in, crop_folder, portrait
 
 from affectkit import plugins, tasks
@@ -28,7 +28,7 @@ from affectkit.stages.audio import AudioConfig
 from affectkit.stages.embed import EmbedConfig
 from affectkit.stages.faces import FacesConfig
 from affectkit.stages.replay import replay
-from affectkit.stages.train import TrainConfig, train
+from affectkit.stages.train_head import TrainConfig
 from affectkit.store import Artifact, Cache, Features
 from affectkit.tables.crop_times import CropTimes
 from affectkit.tasks import Task

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from conftest import Command
 from numpy.typing import NDArray
-from stage_calls import evaluate, fuse, predict
+from stage_calls import evaluate, fuse, predict, train
 
 from affectkit import tasks
 from affectkit.config import Runtime
@@ -21,7 +21,7 @@ from affectkit.stages.evaluate import EvaluateConfig
 from affectkit.stages.fuse import FuseConfig
 from affectkit.stages.observed import Observed
 from affectkit.stages.predict import PredictConfig, RowRecipe, Scored
-from affectkit.stages.train import TrainConfig, train
+from affectkit.stages.train_head import TrainConfig
 from affectkit.store import Artifact, Cache, Features, features_schema, predictions_schema, write_table
 from affectkit.store.export import export
 from affectkit.tables.predictions import load, read_predictions

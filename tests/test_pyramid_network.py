@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from network_inputs import make_crops, pictures
+from stage_calls import finetune
 from tuned_networks import built, outputs
 
 from affectkit import tasks
@@ -15,7 +16,7 @@ from affectkit.config import Runtime
 from affectkit.heads import pyramid as head
 from affectkit.learning.windows import WindowPlan
 from affectkit.networks.pyramid import PyramidNetwork, PyramidOptions
-from affectkit.stages.finetune import FinetuneConfig, finetune
+from affectkit.stages.finetune import FinetuneConfig
 from affectkit.store import Artifact, Cache
 from affectkit.types import ClipLabels
 from affectkit.weights import random

@@ -183,7 +183,7 @@ def test_aux_weights_and_against_count_as_inputs(tmp_path: Path) -> None:
 
 def test_settings_are_typed_by_the_stage_s_own_models(tmp_path: Path) -> None:
     from affectkit.stages.faces import FacesConfig
-    from affectkit.stages.train import TrainConfig
+    from affectkit.stages.train_head import TrainConfig
 
     plan = planned(tmp_path, RECIPE, "faces.fps=native", "faces.size=64", "net.half_width=0.5", "net.smooth=hamming")
     assert plan.problems == []

@@ -13,15 +13,15 @@ from conftest import Command
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
-from stage_calls import predict
+from stage_calls import cross_validate, predict, train
 
 from affectkit import metrics, tasks
 from affectkit.config import Runtime
 from affectkit.errors import UsageError
 from affectkit.kernels.elm import KernelELMRegressor
 from affectkit.kernels.normalise import CanonicalNormaliser
-from affectkit.stages.cross_validate import cross_validate
-from affectkit.stages.train import TrainConfig, load_heads, train
+from affectkit.stages.train_head import TrainConfig
+from affectkit.stages.trained import load_heads
 from affectkit.store import Artifact, Cache, Features, features_schema
 from affectkit.tasks import Task
 

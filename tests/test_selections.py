@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from media_factory import make_clip
-from stage_calls import embed, extract_faces, functionals, predict
+from stage_calls import embed, extract_faces, functionals, predict, train
 from stage_factory import clips_in, column_bytes, crop_folder, portrait
 from store_tables import SCHEMAS, artifact, as_before, assert_same, record, write
 
@@ -20,7 +20,7 @@ from affectkit.stages.embed import EmbedConfig
 from affectkit.stages.faces import FacesConfig
 from affectkit.stages.functionals import FunctionalsConfig
 from affectkit.stages.replay import replay
-from affectkit.stages.train import TrainConfig, train
+from affectkit.stages.train_head import TrainConfig
 from affectkit.store import Artifact, Cache, Failure, Features, open_artifact, open_features
 from affectkit.store.export import export
 from affectkit.store.features import names_features

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, get_args
 
 import numpy as np
 import pytest
-from stage_calls import evaluate, predict
+from stage_calls import evaluate, predict, train
 
 from affectkit.config import Runtime
 from affectkit.errors import UsageError
@@ -20,7 +20,9 @@ from affectkit.plugins import Example
 from affectkit.smoothing import Kind, smooth
 from affectkit.stages.evaluate import EvaluateConfig
 from affectkit.stages.predict import PredictConfig
-from affectkit.stages.train import TrainConfig, Trained, load_heads, stored_task, train
+from affectkit.stages.stage import Result
+from affectkit.stages.train_head import TrainConfig
+from affectkit.stages.trained import load_heads, stored_task
 from affectkit.store import Artifact, Cache, Features, features_schema, write_table
 
 KINDS = get_args(Kind)
@@ -219,19 +221,19 @@ def write_labels(folder: Path, curves: dict[str, np.ndarray], garbage: str = "")
     (folder / "mood.csv").write_text("\n".join(mood) + "\n")
 
 
-def fit(cache: Cache, noisy: Noisy, labels: Path, **fields: Any) -> Trained:
+def fit(cache: Cache, noisy: Noisy, labels: Path, **fields: Any) -> Result:
     task = {"task": "va" if labels.stem == "va" else str(noisy.folder / "mood.toml")}
     config = TrainConfig(**{"head": "lstm", "option": HEAD} | task | fields)
     return train(cache, [Features(noisy.features)], labels, config, RUNTIME, **DEVICE)
 
 
-def ask(cache: Cache, head: Trained, noisy: Noisy, at: Path | None = None, **fields: Any) -> Artifact:
+def ask(cache: Cache, head: Result, noisy: Noisy, at: Path | None = None, **fields: Any) -> Artifact:
     config = PredictConfig(**fields)
     done = predict(cache, head.artifact, [Features(noisy.features)], RUNTIME, config=config, at=at, **DEVICE)
     return Artifact(done.path)
 
 
-def raw_scores(head: Trained, noisy: Noisy, clip: str) -> list[np.ndarray]:
+def raw_scores(head: Result, noisy: Noisy, clip: str) -> list[np.ndarray]:
     inputs = (Features(noisy.features).sequence(clip),)
     return [
         np.asarray(one.predict([Example(clip, inputs)], device="cpu")[0], np.float64)

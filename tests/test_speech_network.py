@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import speech_models
 from network_inputs import make_sound
+from stage_calls import finetune
 from tuned_networks import built, outputs
 
 from affectkit import tasks
@@ -17,7 +18,7 @@ from affectkit.errors import UsageError
 from affectkit.learning import saved
 from affectkit.nets.speech import Start, again
 from affectkit.networks.speech import Speech, SpeechOptions
-from affectkit.stages.finetune import FinetuneConfig, finetune
+from affectkit.stages.finetune import FinetuneConfig
 from affectkit.store import Cache
 from affectkit.types import ClipLabels
 

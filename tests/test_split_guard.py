@@ -9,7 +9,7 @@ import pytest
 
 from affectkit import tasks
 from affectkit.errors import UsageError
-from affectkit.stages.train import TrainConfig
+from affectkit.stages.train_head import TrainConfig
 from affectkit.stages.training_data import head_data
 from affectkit.store import Artifact, Cache, Features, features_schema, waveforms_schema
 from affectkit.tables.splits import SplitRequest, deal, resolve_splits

@@ -9,7 +9,7 @@ import pytest
 from store_tables import SCHEMAS, artifact
 
 from affectkit.errors import HostileFile, UsageError
-from affectkit.stages.train import lineage
+from affectkit.stages.trained import lineage
 from affectkit.store import Artifact, ancestors, open_artifact
 
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 from media_factory import make_clip
-from stage_calls import embed, evaluate, extract_faces, predict
+from stage_calls import embed, evaluate, extract_faces, predict, train
 from stage_factory import clips_in, crop_folder, no_face, portrait
 
 from affectkit.config import Numerics, Runtime
@@ -22,7 +22,9 @@ from affectkit.stages.evaluate import EvaluateConfig
 from affectkit.stages.faces import FacesConfig
 from affectkit.stages.map_stage import Outcome
 from affectkit.stages.replay import replay
-from affectkit.stages.train import TrainConfig, Trained, load_heads, stored_task, train
+from affectkit.stages.stage import Result
+from affectkit.stages.train_head import TrainConfig
+from affectkit.stages.trained import load_heads, stored_task
 from affectkit.store import Artifact, Cache, Features
 from affectkit.tables.crop_times import CropTimes
 
@@ -81,7 +83,7 @@ def labels(tmp_path: Path, planted: Planted) -> Path:
     return write_labels(tmp_path / "va.csv", planted)
 
 
-def fit(cache: Cache, features: Artifact, labels: Path, **fields: Any) -> Trained:
+def fit(cache: Cache, features: Artifact, labels: Path, **fields: Any) -> Result:
     splits = fields.pop("splits", None)
     config = {"task": "va", "head": "transformer", "option": SMALL[fields.get("head", "transformer")]} | fields
     return train(cache, [Features(features)], labels, TrainConfig(**config), RUNTIME, device="cpu", splits=splits)

@@ -32,6 +32,12 @@ def test_the_best_epoch_and_why_it_stopped() -> None:
     ]
 
 
+def test_an_undefined_score_is_worse_than_any() -> None:
+    nothing = float("nan")
+    assert outcome(history([nothing, -0.1, nothing, -0.2]), "ccc")["best_epoch"] == 2
+    assert outcome(history([nothing, nothing]), "ccc")["best_epoch"] == 1
+
+
 @pytest.mark.parametrize(
     ("scores", "metric", "said"),
     [

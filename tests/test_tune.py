@@ -16,6 +16,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 from pydantic import Field
+from stage_calls import train
 
 from affectkit import plugins, tasks
 from affectkit.config import Config, Runtime
@@ -23,7 +24,7 @@ from affectkit.errors import MissingExtra, UsageError
 from affectkit.heads.lstm import Lstm
 from affectkit.plugins import Epoch
 from affectkit.stages import tune as tune_module
-from affectkit.stages.train import TrainConfig, train
+from affectkit.stages.train_head import TrainConfig
 from affectkit.stages.tune import Tuned, tune
 from affectkit.store import Artifact, Cache, Features, features_schema, write_table
 

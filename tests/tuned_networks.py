@@ -10,7 +10,7 @@ from typing import Any
 from affectkit import plugins, tasks
 from affectkit.learning import saved as saved_module
 from affectkit.plugins import Outputs
-from affectkit.stages.train import lineage
+from affectkit.stages.trained import lineage
 from affectkit.store import Artifact, Cache
 from affectkit.tasks import Task
 

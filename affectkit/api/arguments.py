@@ -20,7 +20,7 @@ from affectkit.errors import UsageError
 from affectkit.stages import inputs as what
 from affectkit.stages.replay import media_suffixes
 from affectkit.stages.stage import Context, Stage
-from affectkit.stages.train import AuxiliarySource
+from affectkit.stages.training_data import AuxiliarySource
 from affectkit.store import Artifact, Cache, Features, open_artifact, open_features
 from affectkit.store.features import features as column_of
 from affectkit.store.features import names_features

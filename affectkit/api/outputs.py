@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from affectkit.errors import AffectkitError
-from affectkit.stages import catalogue, reports
+from affectkit.stages import catalogue
 from affectkit.stages.fit_stage import FitStage
 from affectkit.stages.stage import Result
 from affectkit.store import Artifact, Features, ancestors
-from affectkit.store.kinds import MAKES, TRAINED
+from affectkit.store.kinds import MAKES
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -182,17 +182,13 @@ class WrittenFile:
 def _report_of(artifact: Artifact) -> Mapping[str, Any]:
     """The report that lies in an artifact's folder; none for a stage that writes none."""
     name = artifact.stage.stage
-    if name in catalogue.entries() and isinstance(stage := catalogue.get(name), FitStage):
-        return reports.read_report(artifact.folder / stage.file, stage.shape)
     if name == "cross-validate":
-        return reports.read_report(artifact.folder / "folds.json", reports.FoldsShape)
-    if name in TRAINED:
-        file, shape = ("head.json", reports.TrainedShape) if name == "train-head" else _NETWORK
-        return reports.read_report(artifact.folder / file, shape)
+        from affectkit.stages.cross_validate import CrossValidate
+
+        return CrossValidate().report_of(artifact)
+    if name in catalogue.entries() and isinstance(stage := catalogue.get(name), FitStage):
+        return stage.report_of(artifact)
     return {}
-
-
-_NETWORK = ("finetune.json", reports.FinetunedShape)
 
 
 def _made_from(artifact: Artifact) -> tuple[list[str], list[str]]:

@@ -19,11 +19,11 @@ from affectkit import bootstrap, metrics, tasks
 from affectkit.errors import UsageError
 from affectkit.stages import scoring
 from affectkit.stages.evaluate import intervals
-from affectkit.stages.fit_stage import FitStage, Report, Write
+from affectkit.stages.fit_stage import Computed, FitStage
 from affectkit.stages.inputs import artifacts, labels, splits
 from affectkit.stages.reports import ComparisonShape
 from affectkit.stages.scoring import Scored, ScoringConfig, gather, interval_header, rows_said
-from affectkit.stages.stage import Result, TextTable
+from affectkit.stages.stage import Context, Result, TextTable
 from affectkit.tables import predictions as tables
 from affectkit.tables.labels import Labels, identity, read
 from affectkit.tasks import Task
@@ -107,12 +107,12 @@ class Compare(FitStage):
             "splits": tables.identity(inputs.splits) if inputs.splits else None,
         }
 
-    def compute(self, resolved: Resolved) -> tuple[Report, Write]:
+    def compute(self, resolved: Resolved, context: Context) -> Computed:
         """Every set on the rows that all of them have."""
         inputs, task = resolved.inputs, resolved.task
         sets = [tables.load(path, task) for path in inputs.predictions]
         scored = gather(task, sets, read(inputs.labels, task), resolved.config, inputs.splits)
-        return _report(task, scored, resolved.names, resolved.config), lambda folder: None
+        return Computed(_report(task, scored, resolved.names, resolved.config), lambda folder: None)
 
     def lines(self, result: Result) -> Iterator[str | TextTable]:
         report = result.report

@@ -20,7 +20,7 @@ from affectkit import bootstrap, metrics, tasks
 from affectkit.errors import UsageError, require
 from affectkit.stages import scoring
 from affectkit.stages import scoring as calibration
-from affectkit.stages.fit_stage import FitStage, Report, Write
+from affectkit.stages.fit_stage import Computed, FitStage
 from affectkit.stages.inputs import artifacts, labels, splits
 from affectkit.stages.reports import EvaluationShape
 from affectkit.stages.scoring import (
@@ -33,7 +33,7 @@ from affectkit.stages.scoring import (
     interval_said,
     rows_said,
 )
-from affectkit.stages.stage import Need, Result, TextTable
+from affectkit.stages.stage import Context, Need, Result, TextTable
 from affectkit.store.atomic import write_text
 from affectkit.tables import predictions as tables
 from affectkit.tables.labels import Labels, identity, read
@@ -128,7 +128,7 @@ class Evaluate(FitStage):
             "splits": tables.identity(inputs.splits) if inputs.splits else None,
         }
 
-    def compute(self, resolved: Resolved) -> tuple[Report, Write]:
+    def compute(self, resolved: Resolved, context: Context) -> Computed:
         """Pooled over all rows and, beside it and labelled so, the mean over clips; against another set on the rows
         that both have a score for."""
         inputs, config, task = resolved.inputs, resolved.config, resolved.task
@@ -152,7 +152,7 @@ class Evaluate(FitStage):
 
                 draw(folder / "figures", task, scored, report, each, inputs.predictions, config.draw_clips)
 
-        return report, write
+        return Computed(report, write)
 
     def lines(self, result: Result) -> Iterator[str | TextTable]:
         report = result.report

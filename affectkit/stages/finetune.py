@@ -9,10 +9,9 @@ process 0 writes, and the artifact names how many there were, since they make th
 
 from __future__ import annotations
 
-import json
 import signal
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -21,38 +20,35 @@ import numpy as np
 from pydantic import Field
 
 from affectkit import plugins, tasks
-from affectkit.config import Config, Runtime, fingerprint
-from affectkit.devices import keep_memory, resolve
+from affectkit.config import Config
+from affectkit.devices import keep_memory
+from affectkit.devices import resolve as resolve_device
 from affectkit.learning import saved
 from affectkit.learning.processes import Processes
 from affectkit.plugins import Epoch, Interrupted, Network, Units
 from affectkit.prefetch import worker_count
-from affectkit.stages import reports
 from affectkit.stages.batches import Lengths
 from affectkit.stages.embed import notices as about_licence
-from affectkit.stages.inputs import artifacts, auxiliary, file, labels, splits
-from affectkit.stages.resumable import Partly, Unfinished, fitted
-from affectkit.stages.stage import TRAINING, TRAINING_KEPT, Context, Result, Stage, TextTable
-from affectkit.stages.train import Trained, lineage
+from affectkit.stages.fit_stage import Report
+from affectkit.stages.inputs import artifacts, auxiliary, labels, splits
+from affectkit.stages.reports import HISTORY_FILE, FinetunedShape, write_history
+from affectkit.stages.resumable import Partly, ResumableStage, Unfinished
+from affectkit.stages.stage import Context, Result, TextTable
+from affectkit.stages.trained import lineage
 from affectkit.stages.training_data import AuxiliarySource, NetworkData, network_data
-from affectkit.stages.training_outcome import check_tensorboard, collapse, curves, outcome, training_said
+from affectkit.stages.training_outcome import check_tensorboard, collapse, curves, outcome, tensorboard, training_said
 from affectkit.stages.tune import watched
-from affectkit.store import Artifact, Cache
-from affectkit.store.atomic import write_text
-from affectkit.store.kinds import wrong_kind
+from affectkit.store import Artifact
 from affectkit.tables.labels import Labels
 from affectkit.tables.pooling import Pooling
 from affectkit.tasks import Task
+from affectkit.types import Floats
 from affectkit.weights import WeightsFile
 
 if TYPE_CHECKING:
     from affectkit.training.parallel import World
 
 
-VERSION = 1
-NAME = "finetune"
-REPORT_FILE = "finetune.json"
-HISTORY_FILE = "history.jsonl"
 _COLUMNS = {"image": "image", "audio": "samples"}
 _UNITS = {"image": "images", "audio": "windows"}
 
@@ -70,206 +66,27 @@ class FinetuneConfig(Config):
     val_fraction: float | None = Field(None, gt=0, lt=1, description="validation share where no table says the split")
 
 
-def finetune(
-    cache: Cache, upstream: Artifact, labels: Labels, config: FinetuneConfig, runtime: Runtime, *,
-    device: str = "auto", splits: Path | None = None, out: Path | None = None, tensorboard: Path | None = None,
-    auxiliary: Sequence[AuxiliarySource] = (), clips: Iterable[str] | None = None,
-) -> Trained:  # fmt: skip
-    """Train a network on an artifact's clips, or on some of its `clips`.
-
-    An interrupted training is gone on with by the same call. Auxiliary tasks come from faces or audio artifacts of
-    their own. Raises `Stopped` for Ctrl-C where there is a network already.
-    """
-    check_tensorboard(tensorboard)
-    processes = Processes.here()
-    task = tasks.get(config.task)
-    plugin = plugins.get("networks", config.network)
-    options = plugins.parse_options(plugin, config.option, config.network)
-    data = network_data(upstream, labels, task, plugin.kind, config.network, config, splits, auxiliary, clips)
-    weights = plugins.weights("networks", config.network, plugin, options, config.weights)
-    inputs: dict[str, Any] = {
-        "stage": NAME,
-        "version": VERSION,
-        "task": task.model_dump(mode="json"),
-        "network": plugins.identity(config.network, plugin, options),
-        "weights": weights.sha256,
-        "seed": config.seed,
-        "label_pooling": config.label_pooling,
-        "data": data.digest,
-        "upstream": upstream.stage.fingerprint,
-        **({"decoder": f"pillow-{version('pillow')}"} if plugin.kind == "image" else {}),
-        **({"auxiliary": [one.model_dump(mode="json") for one in data.tasks]} if auxiliary else {}),
-        **({"processes": processes.count} if processes.count > 1 else {}),
-        **_short_windows(plugin, options, data),
-    }
-    found = cache.find(NAME, config.network, inputs, out)
-    state = Unfinished(cache.path(NAME, config.network, inputs, out), fingerprint(inputs))
-    if found is not None:
-        if processes.first and not cache.dry:
-            state.remove()
-        return Trained(found, True, read_report(found))
-    from affectkit.training import precision
-    from affectkit.training.parallel import joined
-
-    keep_memory()
-    network = plugins.instance("networks", config.network, plugin, options, task)
-    place = processes.device(resolve(device))
-    precision.check(network.options.precision, place)  # before a state that was begun on a GPU is touched
-    with joined(processes, resolve(place)) as world:
-        tuning = _Finetuning(plugin, network, weights, data, config, runtime, state, tensorboard, world)
-        if not world.first:
-            tuning.follow()
-            return Trained(upstream, False, {})  # process 0 has the artifact
-        artifact, report = fitted(
-            cache, NAME, config.network, inputs, tuning.run, REPORT_FILE, state, out=out, upstream=[upstream.path],
-            extra={
-                "features": [lineage(upstream)], "columns": [_COLUMNS[plugin.kind]],
-                "config": config.model_dump(mode="json"), "weights": weights.about(), "device": place,
-            },
-        )  # fmt: skip
-    return Trained(artifact, False, report)
-
-
-def read_report(artifact: Artifact) -> dict[str, Any]:
-    """What became of it. Raises UsageError when the artifact is no fine-tuned network."""
-    if artifact.stage.stage != NAME:
-        raise wrong_kind(artifact.path, artifact.stage.stage, NAME)
-    return reports.read_report(artifact.path / REPORT_FILE, reports.FinetunedShape)
-
-
 @dataclass(frozen=True, repr=False)
-class _Finetuning:
-    """What is trained on what, and how."""
+class Resolved:
+    """What is trained on what. `world`: the processes, once they have joined."""
 
+    inputs: Finetune.Inputs
+    config: FinetuneConfig
     plugin: Any
+    options: Config
     network: Network
     weights: WeightsFile
     data: NetworkData
-    config: FinetuneConfig
-    runtime: Runtime
-    state: Unfinished
-    tensorboard: Path | None
-    world: World
+    processes: Processes
+    world: World | None = None
 
     @property
     def tasks(self) -> list[Task]:
+        """The network's task, and those that are learnt along."""
         return [self.network.task, *self.data.tasks]
 
-    def follow(self) -> None:
-        """Train beside process 0, which does the rest."""
-        self._train(None)
 
-    def run(self, folder: Path) -> dict[str, Any]:
-        """Train, and write what was learnt; the report. Raises `Partly` for Ctrl-C, with the best so far written."""
-        return self._train(folder)
-
-    def _train(self, folder: Path | None) -> dict[str, Any]:
-        from affectkit.learning import output_layer
-        from affectkit.nets.joints import scale_outputs
-        from affectkit.training.engine import seeded
-
-        network, options, world = self.network, self.network.options, self.world
-        units, held = self.data.units(network, self.plugin, self.config.label_pooling)
-        labels = [_known(one) for one in units]
-        outputs = output_layer.chosen(options.output, self.tasks, labels)
-        with seeded(self.config.seed, world.device):
-            module = network.build(self.weights, outputs)
-            scale_outputs(module.output, self.tasks, labels)
-            module = world.joined_norms(module).to(world.device)
-            parameters = network.blocks(module)
-            stopped: dict[str, int] = {}
-            try:
-                history = self._tune(module, parameters, units, held)
-            except Interrupted as stop:
-                if world.size > 1:  # torchrun passes Ctrl-C on to those who have had it from the terminal
-                    signal.signal(signal.SIGINT, signal.SIG_IGN)
-                history, stopped = stop.history, {"after_epochs": len(stop.history)}
-        if folder is None:
-            if stopped:
-                raise KeyboardInterrupt
-            return {}
-        saved.save(folder, self.config.network, network, module, self.tasks[0], self.weights, outputs, self.tasks[1:])
-        write_text(folder / HISTORY_FILE, "".join(json.dumps(asdict(epoch)) + "\n" for epoch in history))
-        report = self._report(history, module, [len(one) for one in (*units, held)], bool(stopped))
-        if stopped:
-            raise Partly(report | {"stopped": stopped})
-        return report
-
-    def _tune(self, module: Any, parameters: Any, units: Sequence[Units], held: Units) -> list[Epoch]:
-        from affectkit.training.tuning import Tuning, tune
-
-        first, options, seed = self.world.first, self.network.options, self.config.seed
-        show = self.runtime.progress if first else False
-        with (
-            curves(self.tensorboard if first else None, seed, self.tasks[0].metric) as log,
-            watched(self.config.network, _UNITS[self.plugin.kind], options.epochs, show) as shown,
-        ):
-
-            def monitor(epoch: Epoch) -> None:
-                log(epoch)
-                shown.epoch(epoch)
-
-            tuning = Tuning(
-                module, parameters, self.tasks, units, held, options, seed, self.world, worker_count(self.runtime),
-                monitor, shown.step,
-            )  # fmt: skip
-            return tune(tuning, self.state.training(seed))
-
-    def _report(
-        self, history: Sequence[Epoch], module: Any, units: Sequence[int], stopped: bool
-    ) -> dict[str, Any]:  # fmt: skip
-        used, task, best = self.data.used, self.tasks[0], history[-1].best
-        trained = {id(one) for block in self.network.blocks(module) for one in block}
-        along = [{"task": one.task.name, "clips": len(one.clips)} for one in self.data.auxiliary]
-        return {
-            "task": task.model_dump(mode="json"),
-            "network": self.config.network,
-            "val_score": {"metric": task.metric, "mean": best, "deviation": 0.0, "seeds": {self.config.seed: best}},
-            "epochs": len(history),
-            "training": {str(self.config.seed): outcome(history, task.metric, stopped)},
-            "clips": {"train": len(used.train), "val": len(used.val), "left_out": used.warnings},
-            "units": {"train": units[0], "val": units[-1]},
-            "auxiliary": [one | {"units": count} for one, count in zip(along, units[1:-1], strict=True)],
-            "parameters": sum(one.numel() for one in module.parameters() if id(one) in trained),
-            "weights": self.weights.about(),
-            "processes": self.world.size,
-            "cautions": [
-                *used.warnings,
-                *used.cautions,
-                *self._cautions(),
-                *([line] if (line := collapse(history, task.metric)) else []),
-            ],
-            "splits": used.splits,
-        }
-
-    def _cautions(self) -> list[str]:
-        if self.plugin.kind != "audio":
-            return []
-        clips = [*self.data.used.train, *self.data.used.val]
-        return Lengths.of(self.data.upstream, clips).notices(self.network.options.windowing)
-
-
-def _short_windows(plugin: Any, options: Any, data: NetworkData) -> dict[str, int]:
-    """What tells a training that keeps the only window of short clips from one that left such clips out; nothing where
-    there are none."""
-    if plugin.kind != "audio":
-        return {}
-    used = [
-        (data.upstream, [*data.used.train, *data.used.val]),
-        *((one.upstream, one.clips) for one in data.auxiliary),
-    ]
-    short = sum(len(Lengths.of(upstream, clips).short(options.windowing)) for upstream, clips in used)
-    return {"short_windows": short} if short else {}
-
-
-def _known(units: Any) -> Any:
-    """[N,K] the labels of the rows that units are about, without those that are unlabelled."""
-
-    labels = units.labels[np.unique(units.targets[units.targets >= 0])]
-    return labels[np.isfinite(labels).all(axis=1)]
-
-
-class Finetune(Stage):
+class Finetune(ResumableStage):
     """Train a backbone and its head together, on cached crops or waveforms: on split train, selected on split val.
 
     Repeating the command goes on with a training that was interrupted; after Ctrl-C, the best so far can be used.
@@ -293,11 +110,12 @@ class Finetune(Stage):
     name = "finetune"
     makes = "network"
     says = "{plugin}, trained whole for {task} on {inputs}"
+    version = 1
+    file = "finetune.json"
+    shape = FinetunedShape
     Config = FinetuneConfig
     plugin = ("networks", "network")
     runtime = ("workers",)
-    has_device = True
-    kept = TRAINING_KEPT
 
     @dataclass(frozen=True)
     class Inputs:
@@ -309,20 +127,102 @@ class Finetune(Stage):
         labels: Labels = labels()
         splits: Path | None = splits()
         aux: Sequence[AuxiliarySource] = auxiliary("crops", "sound")
-        tensorboard: Path | None = file(
-            "write training curves there for TensorBoard",
-            kind="made",
-            metavar="DIR",
-            in_recipes=False,
-            panel=TRAINING,
-        )
+        tensorboard: Path | None = tensorboard()
 
-    def run(self, inputs: Inputs, config: FinetuneConfig, context: Context) -> Result:
-        done = finetune(
-            context.cache, inputs.artifact, inputs.labels, config, context.runtime, device=context.device,
-            splits=inputs.splits, out=context.out, tensorboard=inputs.tensorboard, auxiliary=inputs.aux,
-        )  # fmt: skip
-        return Result(done.artifact.path, done.artifact, done.cached, done.report)
+    def resolve(self, inputs: Inputs, config: FinetuneConfig) -> Resolved:
+        check_tensorboard(inputs.tensorboard)
+        processes = Processes.here()
+        task = tasks.get(config.task)
+        plugin = plugins.get("networks", config.network)
+        options = plugins.parse_options(plugin, config.option, config.network)
+        data = network_data(
+            inputs.artifact, inputs.labels, task, plugin.kind, config.network, config, inputs.splits, inputs.aux
+        )
+        weights = plugins.weights("networks", config.network, plugin, options, config.weights)
+        network = plugins.instance("networks", config.network, plugin, options, task)
+        return Resolved(inputs, config, plugin, options, network, weights, data, processes)
+
+    def called(self, resolved: Resolved) -> str:
+        return resolved.config.network
+
+    def identity(self, resolved: Resolved) -> dict[str, Any]:
+        config, plugin, data, processes = resolved.config, resolved.plugin, resolved.data, resolved.processes.count
+        return {
+            "task": resolved.network.task.model_dump(mode="json"),
+            "network": plugins.identity(config.network, plugin, resolved.options),
+            "weights": resolved.weights.sha256,
+            "seed": config.seed,
+            "label_pooling": config.label_pooling,
+            "data": data.digest,
+            "upstream": data.upstream.stage.fingerprint,
+            **({"decoder": f"pillow-{version('pillow')}"} if plugin.kind == "image" else {}),
+            **({"auxiliary": [task.model_dump(mode="json") for task in data.tasks]} if data.tasks else {}),
+            **({"processes": processes} if processes > 1 else {}),
+            **_short_windows(plugin, resolved.options, data),
+        }
+
+    def upstream(self, resolved: Resolved) -> list[Path]:
+        return [resolved.data.upstream.path]
+
+    def provenance(self, resolved: Resolved) -> dict[str, Any]:
+        assert resolved.world is not None
+        return {
+            "features": [lineage(resolved.data.upstream)], "columns": [_COLUMNS[resolved.plugin.kind]],
+            "config": resolved.config.model_dump(mode="json"), "weights": resolved.weights.about(),
+            "device": resolved.world.device,
+        }  # fmt: skip
+
+    def make(self, resolved: Resolved, identity: dict[str, Any], context: Context) -> Result:
+        """Train in all processes, of which the first one makes the artifact; the others return what they read."""
+        from affectkit.training import precision
+        from affectkit.training.parallel import joined
+
+        keep_memory()
+        device = resolved.processes.device(resolve_device(context.device))
+        precision.check(resolved.network.options.precision, device)  # before a state that was begun on a GPU is touched
+        with joined(resolved.processes, resolve_device(device)) as world:
+            resolved, context = replace(resolved, world=world), replace(context, device=device)
+            if world.first:
+                return super().make(resolved, identity, context)
+            self.train(resolved, context, None, self.state(resolved, identity, context))
+            return Result(resolved.data.upstream.path, resolved.data.upstream)
+
+    def train(self, resolved: Resolved, context: Context, folder: Path | None, state: Unfinished) -> Report:
+        """Train, and write the network and its history; without a folder, beside process 0, which does the rest."""
+        from affectkit.learning import output_layer
+        from affectkit.nets.joints import scale_outputs
+        from affectkit.training.engine import seeded
+
+        network, world, config = resolved.network, resolved.world, resolved.config
+        assert world is not None
+        task, *learnt_along = resolved.tasks
+        units, held = resolved.data.units(network, resolved.plugin, config.label_pooling)
+        labels = [_row_labels(each) for each in units]
+        outputs = output_layer.chosen(network.options.output, resolved.tasks, labels)
+        with seeded(config.seed, world.device):
+            module = network.build(resolved.weights, outputs)
+            scale_outputs(module.output, resolved.tasks, labels)
+            module = world.joined_norms(module).to(world.device)
+            parameters = network.blocks(module)
+            stopped: dict[str, int] = {}
+            try:
+                history = _tune(resolved, context, world, module, parameters, units, held, state)
+            except Interrupted as stop:
+                if world.size > 1:  # torchrun passes Ctrl-C on to those who have had it from the terminal
+                    signal.signal(signal.SIGINT, signal.SIG_IGN)
+                history, stopped = stop.history, {"after_epochs": len(stop.history)}
+        if folder is None:
+            if stopped:
+                raise KeyboardInterrupt
+            return {}
+        saved.save(folder, config.network, network, module, task, resolved.weights, outputs, learnt_along)
+        write_history(folder / HISTORY_FILE, history)
+        trained = {id(parameter) for block in network.blocks(module) for parameter in block}
+        parameter_count = sum(each.numel() for each in module.parameters() if id(each) in trained)
+        report = _report(resolved, history, parameter_count, [len(each) for each in (*units, held)], bool(stopped))
+        if stopped:
+            raise Partly(report | {"stopped": stopped})
+        return report
 
     def lines(self, result: Result) -> Iterator[str | TextTable]:
         report = result.report
@@ -338,3 +238,74 @@ class Finetune(Stage):
 
 
 STAGE = Finetune
+
+
+def _tune(
+    resolved: Resolved, context: Context, world: World, module: Any, parameters: Any, units: Sequence[Units],
+    held: Units, state: Unfinished,
+) -> list[Epoch]:  # fmt: skip
+    from affectkit.training.tuning import Tuning, tune
+
+    options, seed, kind = resolved.network.options, resolved.config.seed, resolved.plugin.kind
+    show, curves_folder = (context.runtime.progress, resolved.inputs.tensorboard) if world.first else (False, None)
+    with (
+        watched(resolved.config.network, _UNITS[kind], options.epochs, show) as shown,
+        curves(curves_folder, seed, resolved.network.task.metric, shown.epoch) as monitor,
+    ):
+        tuning = Tuning(
+            module, parameters, resolved.tasks, units, held, options, seed, world, worker_count(context.runtime),
+            monitor, shown.step,
+        )  # fmt: skip
+        return tune(tuning, state.training(seed))
+
+
+def _report(
+    resolved: Resolved, history: Sequence[Epoch], parameters: int, units: Sequence[int], stopped: bool
+) -> Report:
+    """What became of a training of so many parameters; `units`: those of each task's training clips, then of val."""
+    used, task, seed, best = resolved.data.used, resolved.network.task, resolved.config.seed, history[-1].best
+    collapsed = collapse(history, task.metric)
+    return {
+        "task": task.model_dump(mode="json"),
+        "network": resolved.config.network,
+        "val_score": {"metric": task.metric, "mean": best, "deviation": 0.0, "seeds": {seed: best}},
+        "epochs": len(history),
+        "training": {str(seed): outcome(history, task.metric, stopped)},
+        "clips": {"train": len(used.train), "val": len(used.val), "left_out": used.warnings},
+        "units": {"train": units[0], "val": units[-1]},
+        "auxiliary": [
+            {"task": each.task.name, "clips": len(each.clips), "units": count}
+            for each, count in zip(resolved.data.auxiliary, units[1:-1], strict=True)
+        ],
+        "parameters": parameters,
+        "weights": resolved.weights.about(),
+        "processes": resolved.processes.count,
+        "cautions": [*used.warnings, *used.cautions, *_cautions(resolved), *([collapsed] if collapsed else [])],
+        "splits": used.splits,
+    }
+
+
+def _cautions(resolved: Resolved) -> list[str]:
+    if resolved.plugin.kind != "audio":
+        return []
+    clips = [*resolved.data.used.train, *resolved.data.used.val]
+    return Lengths.of(resolved.data.upstream, clips).notices(resolved.network.options.windowing)
+
+
+def _short_windows(plugin: Any, options: Any, data: NetworkData) -> dict[str, int]:
+    """What tells a training that keeps the only window of short clips from one that left such clips out; nothing where
+    there are none."""
+    if plugin.kind != "audio":
+        return {}
+    used = [
+        (data.upstream, [*data.used.train, *data.used.val]),
+        *((each.upstream, each.clips) for each in data.auxiliary),
+    ]
+    short = sum(len(Lengths.of(upstream, clips).short(options.windowing)) for upstream, clips in used)
+    return {"short_windows": short} if short else {}
+
+
+def _row_labels(units: Units) -> Floats:
+    """[N,K] the labels of the rows that units are about, without those that are unlabelled."""
+    labels = units.labels[np.unique(units.targets[units.targets >= 0])]
+    return labels[np.isfinite(labels).all(axis=1)]

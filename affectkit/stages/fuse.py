@@ -21,13 +21,13 @@ from affectkit import metrics, plugins, tasks
 from affectkit.config import Config
 from affectkit.errors import UsageError, listed
 from affectkit.stages import fusion_cautions
-from affectkit.stages.fit_stage import FitStage, Report, Write
+from affectkit.stages.fit_stage import Computed, FitStage
 from affectkit.stages.fusion_cautions import BEST_SINGLE, FUSED, Make, compare, cross_fitted
 from affectkit.stages.gating import Gate, Gated
 from affectkit.stages.inputs import artifacts, labels, splits
 from affectkit.stages.reports import FusionShape
 from affectkit.stages.scoring import clusters
-from affectkit.stages.stage import Result, TextTable
+from affectkit.stages.stage import Context, Result, TextTable
 from affectkit.store import Schema, predictions_schema, write_table
 from affectkit.tables import predictions
 from affectkit.tables import timeline as rows
@@ -143,7 +143,7 @@ class Fuse(FitStage):
     def provenance(self, resolved: Resolved) -> dict[str, Any]:
         return {"config": resolved.config.model_dump(mode="json")}
 
-    def compute(self, resolved: Resolved) -> tuple[Report, Write]:
+    def compute(self, resolved: Resolved, context: Context) -> Computed:
         """Fit on labelled rows of the validation split and combine all rows. A clip that a model does not have is fused
         from the others."""
         inputs = resolved.inputs
@@ -156,7 +156,7 @@ class Fuse(FitStage):
             inputs.splits,
             resolved.config,
         )
-        return report, lambda folder: write_table(folder, self.table(resolved), predictions.records(fused))
+        return Computed(report, lambda folder: write_table(folder, self.table(resolved), predictions.records(fused)))
 
     def lines(self, result: Result) -> Iterator[str | TextTable]:
         report = result.report

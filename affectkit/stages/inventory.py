@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from affectkit.errors import AffectkitError
-from affectkit.stages.reports import FinetunedShape, TrainedShape, read_report
+from affectkit.stages.trained import trained_report
 from affectkit.store import Artifact, Cache, ancestors, names, open_artifact, upkeep
 from affectkit.store.kinds import MAKES, TRAINED
 from affectkit.store.selection import folder_of
@@ -96,18 +96,10 @@ def short(source: str, named: Mapping[str, Path]) -> str:
 
 def score_of(artifact: Artifact) -> Mapping[str, Any] | None:
     """The validation score of a head or a network: metric, mean and deviation; None where there is none to read."""
-    stage = artifact.stage.stage
-    if stage not in TRAINED:
+    if artifact.stage.stage not in TRAINED:
         return None
-    from affectkit.stages.finetune import REPORT_FILE
-    from affectkit.stages.train import HEAD_FILE
-
     with suppress(AffectkitError):
-        if stage == "train-head":
-            report = read_report(artifact.path / HEAD_FILE, TrainedShape)
-        else:
-            report = read_report(artifact.path / REPORT_FILE, FinetunedShape)
-        score: Mapping[str, Any] = report["val_score"]
+        score: Mapping[str, Any] = trained_report(artifact)["val_score"]
         return {key: score[key] for key in ("metric", "mean", "deviation") if key in score}
     return None
 

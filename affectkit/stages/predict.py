@@ -31,8 +31,6 @@ from affectkit.stages import smooth
 from affectkit.stages import smooth as smooth_module
 from affectkit.stages.batches import Lengths
 from affectkit.stages.embed import notices as about_licence
-from affectkit.stages.finetune import NAME as FINETUNE
-from affectkit.stages.finetune import read_report as read_network_report
 from affectkit.stages.inputs import Makes, artifacts, clips, file, value
 from affectkit.stages.map_stage import MapStage, Outcome, Told, chosen, entries_of
 from affectkit.stages.observed import REACH, Observed, smoothed_within
@@ -41,7 +39,7 @@ from affectkit.stages.row_counts import counted, score_notices, seen_in
 from affectkit.stages.sink import Sink, checked
 from affectkit.stages.smooth import Choice
 from affectkit.stages.stage import Context
-from affectkit.stages.train import load_heads, read_report, stored_task
+from affectkit.stages.trained import load_heads, stored_task, trained_report
 from affectkit.stages.training_data import sequences
 from affectkit.store import Artifact, Features, Schema, open_artifact, predictions_schema
 from affectkit.store import features as features_of
@@ -88,7 +86,7 @@ def _about_windows(header: saved.NetworkHeader, upstream: Artifact, clips: Seque
 
 def is_network(artifact: Artifact) -> bool:
     """Whether it was made by finetune."""
-    return artifact.stage.stage == FINETUNE
+    return artifact.stage.stage == "finetune"
 
 
 def _check_network_recipe(network: Artifact, upstream: Artifact) -> None:
@@ -423,7 +421,7 @@ class Predict(MapStage):
         """Refuses features that were made by another recipe than those the head was trained on."""
         sources: Sequence[Any] = inputs.inputs
         features = [each if isinstance(each, Features) else features_of(each) for each in sources]
-        report = read_report(inputs.head)
+        report = trained_report(inputs.head)
         _check_recipe(inputs.head, features)
         recipe = RowRecipe.of(stored_task(report), report, config, inputs.at)
         clips = chosen(inputs.clips, features[0])
@@ -517,7 +515,7 @@ class _PredictByNetwork(Predict):
         if len(sources) > 1:
             raise UsageError(f"{network.path} is a fine-tuned network: it reads one artifact, {len(sources)} are given")
         upstream: Any = sources[0].artifact if isinstance(sources[0], Features) else sources[0]
-        report, header = read_network_report(network), saved.read_header(network.folder)
+        report, header = trained_report(network), saved.read_header(network.folder)
         _check_network_recipe(network, upstream)
         recipe = RowRecipe.of(header.task, report, config, inputs.at)
         clips = chosen(inputs.clips, upstream)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import warnings
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +15,7 @@ from affectkit.config import explain
 from affectkit.errors import HostileFile, MissingFile, Notice
 from affectkit.plugins import Epoch
 from affectkit.store import Artifact, Cache
+from affectkit.store.atomic import write_text
 from affectkit.untrusted import parsed_json, read_object, read_text
 
 LARGEST = 1 << 26  # bytes
@@ -254,6 +258,14 @@ def report_at_hand(cache: Cache, artifact: Artifact | None, file: str, shape: ty
         cache.discard(artifact)
         warnings.warn(f"{error}; it is made again", Notice, stacklevel=2)
         return None
+
+
+HISTORY_FILE = "history.jsonl"
+
+
+def write_history(path: Path, history: Sequence[Epoch]) -> None:
+    """Write the epochs of a training, a line each."""
+    write_text(path, "".join(json.dumps(asdict(epoch)) + "\n" for epoch in history))
 
 
 def history_of(path: Path) -> list[Epoch]:

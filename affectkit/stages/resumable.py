@@ -12,16 +12,19 @@ What an interrupted train-head leaves: a hidden folder beside the place of its a
 from __future__ import annotations
 
 import errno
-import json
 import re
 import shutil
-from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from affectkit.config import fingerprint
+from affectkit.devices import resolve
 from affectkit.errors import HostileFile, MissingFile, UsageError
-from affectkit.stages.fit_stage import Report
+from affectkit.learning.processes import Processes
+from affectkit.stages.fit_stage import FitStage, Report, write_report
+from affectkit.stages.stage import TRAINING_KEPT, Context, Result
 from affectkit.store import Artifact, Cache
 from affectkit.store.atomic import TEMPORARY, explained, fsync, put, require_folder, temporary_name, write_text
 from affectkit.untrusted import read_text
@@ -67,50 +70,6 @@ class Partly(KeyboardInterrupt):
     def __init__(self, report: Report) -> None:
         super().__init__()
         self.report = report
-
-
-def fitted(
-    cache: Cache, stage: str, name: str, inputs: dict[str, Any], fit: Callable[[Path], Report], file: str,
-    state: Unfinished, *, out: Path | None, **about: Any,
-) -> tuple[Artifact, Report]:  # fmt: skip
-    """The artifact of what `fit` writes into a folder, and its report, which lies there as `file`.
-
-    `fit` keeps in `state` what it needs to go on. Raises `Stopped` for Ctrl-C where it raises `Partly`; UsageError for
-    a training that cannot be, which leaves nothing.
-    """
-    report: Report = {}
-
-    def write(folder: Path) -> None:
-        try:
-            report.update(fit(folder))
-        except Partly as partly:
-            so_far = partly.report
-            shutil.rmtree(state.best, ignore_errors=True)
-            cache.create_whole(
-                stage, name, inputs | {"stopped": so_far["stopped"]},
-                lambda best: _copy(folder, best, file, so_far), out=state.best, **about,
-            )  # fmt: skip
-            after = ", ".join(f"{count} {unit.removeprefix('after_')}" for unit, count in so_far["stopped"].items())
-            raise Stopped(state.best, after) from None
-        _write_report(folder / file, report)
-
-    state.begin()
-    try:
-        artifact = cache.create_whole(stage, name, inputs, write, out=out, **about)
-    except UsageError:
-        state.give_up()
-        raise
-    state.remove()
-    return artifact, report
-
-
-def _copy(folder: Path, best: Path, file: str, report: Report) -> None:
-    shutil.copytree(folder, best, dirs_exist_ok=True)
-    _write_report(best / file, report)
-
-
-def _write_report(path: Path, report: Report) -> None:
-    write_text(path, json.dumps(report, indent=1, ensure_ascii=False))
 
 
 MARK = "fingerprint"
@@ -209,3 +168,68 @@ class Unfinished:
         strangers = [one for one in self.path.glob("*") if not one.name.startswith(TEMPORARY)]
         if strangers and not (self.path / MARK).is_file():
             raise UsageError(f"{self.path} is needed for what training keeps, and holds other things: move it away")
+
+
+class ResumableStage(FitStage):
+    """A fit stage that takes long: the same command goes on with what was interrupted, and Ctrl-C leaves the best."""
+
+    has_device = True
+    kept = TRAINING_KEPT
+
+    def train(self, resolved: Any, context: Context, folder: Path, state: Unfinished) -> Report:
+        """Fill the artifact's folder on `context.device`, and keep in `state` what is needed to go on; the report.
+
+        Raises `Partly` for Ctrl-C with the best so far in the folder, UsageError for a training that cannot be.
+        """
+        raise NotImplementedError
+
+    def state(self, resolved: Any, identity: dict[str, Any], context: Context) -> Unfinished:
+        """What is kept of this training while it is not finished."""
+        path = context.cache.path(self.name, self.called(resolved), identity, context.out)
+        return Unfinished(path, fingerprint(identity))
+
+    def at_hand(self, cache: Cache, artifact: Artifact | None) -> Report | None:
+        """The report of what was trained; None where nothing was. Raises HostileFile for a damaged one: hours of work
+        are not thrown away for it."""
+        return None if artifact is None else self.report_of(artifact)
+
+    def run(self, inputs: Any, config: Any, context: Context) -> Result:
+        """Take the artifact where there is one, and forget what another training of it kept; else train."""
+        result = super().run(inputs, config, context)
+        if result.cached and Processes.here().first and not context.cache.dry:
+            Unfinished(result.path, "").remove()
+        return result
+
+    def make(self, resolved: Any, identity: dict[str, Any], context: Context) -> Result:
+        """Train, and put the artifact in its place. Raises `Stopped` for Ctrl-C where there is something already;
+        UsageError for a training that cannot be, which leaves nothing."""
+        context = replace(context, device=resolve(context.device))  # before what is kept is touched
+        cache, called, state = context.cache, self.called(resolved), self.state(resolved, identity, context)
+        about: dict[str, Any] = {"upstream": self.upstream(resolved), "extra": self.provenance(resolved)}
+        report: Report = {}
+
+        def write(folder: Path) -> None:
+            try:
+                report.update(self.train(resolved, context, folder, state))
+            except Partly as partly:
+                so_far = partly.report
+                shutil.rmtree(state.best, ignore_errors=True)
+
+                def copy(best: Path) -> None:
+                    shutil.copytree(folder, best, dirs_exist_ok=True)
+                    write_report(best / self.file, so_far)
+
+                stopped = so_far["stopped"]
+                cache.create_whole(self.name, called, identity | {"stopped": stopped}, copy, out=state.best, **about)
+                after = ", ".join(f"{count} {unit.removeprefix('after_')}" for unit, count in stopped.items())
+                raise Stopped(state.best, after) from None
+            write_report(folder / self.file, report)
+
+        state.begin()
+        try:
+            artifact = cache.create_whole(self.name, called, identity, write, out=context.out, **about)
+        except UsageError:
+            state.give_up()
+            raise
+        state.remove()
+        return Result(artifact.path, artifact, False, report)

@@ -233,13 +233,13 @@ class NetworkData:
 
 def network_data(
     upstream: Artifact, labels: Labels, task: Task, kind: str, network: str, options: DataOptions,
-    splits: Path | None, auxiliary: Sequence[AuxiliarySource] = (), clips: Iterable[str] | None = None,
+    splits: Path | None, auxiliary: Sequence[AuxiliarySource] = (),
 ) -> NetworkData:  # fmt: skip
-    """The labelled clips of a faces or audio artifact, or of some of its `clips`, for a network of this kind and name.
-    Raises UsageError, as the readers of the tables do."""
+    """The labelled clips of a faces or audio artifact, for a network of this kind and name. Raises UsageError, as the
+    readers of the tables do."""
     for artifact in (upstream, *(source.features.artifact for source in auxiliary)):
         check_upstream(artifact, kind, network)
-    features = Features(upstream, only=None if clips is None else frozenset(clips))
+    features = Features(upstream)
     used, chosen = choose(features, features.clips, labels, task, options, splits, auxiliary, UPSTREAM[kind][1])
     learnt_along = [_at_level(each, task) for each in chosen]
     digest = digest_of(

@@ -10,10 +10,19 @@ from typing import Any
 
 import numpy as np
 
-from affectkit import metrics
 from affectkit.errors import UsageError, require
+from affectkit.learning.epochs import best_epoch
 from affectkit.plugins import Epoch, Monitor
+from affectkit.stages.inputs import file
+from affectkit.stages.stage import TRAINING
 from affectkit.tasks import Metric
+
+
+def tensorboard() -> Any:
+    """An input: the folder that training curves go to."""
+    return file(
+        "write training curves there for TensorBoard", kind="made", metavar="DIR", in_recipes=False, panel=TRAINING
+    )
 
 
 def check_tensorboard(folder: Path | None) -> None:
@@ -26,21 +35,22 @@ def check_tensorboard(folder: Path | None) -> None:
 
 
 @contextmanager
-def curves(folder: Path | None, seed: int, metric: Metric) -> Iterator[Monitor]:
-    """A monitor that writes to `folder`/seed_N; without a folder, one that does nothing."""
+def curves(folder: Path | None, seed: int, metric: Metric, show: Monitor) -> Iterator[Monitor]:
+    """A monitor that shows each epoch and writes it to `folder`/seed_N, where there is a folder."""
     if folder is None:
-        yield lambda epoch: None
+        yield show
         return
     from torch.utils.tensorboard import SummaryWriter
 
     with SummaryWriter(str(folder / f"seed_{seed}")) as writer:
 
         def monitor(epoch: Epoch) -> None:
-            found = {"loss": epoch.loss, metric: epoch.score, "learning_rate": epoch.learning_rate}
-            for name, value in found.items():
+            values = {"loss": epoch.loss, metric: epoch.score, "learning_rate": epoch.learning_rate}
+            for name, value in values.items():
                 if value is not None:
                     writer.add_scalar(name, value, epoch.epoch)
             writer.flush()  # a killed run shows all of its epochs
+            show(epoch)
 
         yield monitor
 
@@ -74,15 +84,6 @@ def outcome(history: Sequence[Epoch], metric: Metric, stopped: bool = False) -> 
         "last": _number(last.score),
         "stopped": "Ctrl-C" if stopped else reason if last.epochs > 1 else "fitted at once",
     }
-
-
-def best_epoch(history: Sequence[Epoch], metric: Metric) -> Epoch:
-    """The first epoch of the best score."""
-    best = history[0]
-    for epoch in history[1:]:
-        if metrics.is_better(metric, epoch.score, best.score if isfinite(best.score) else None):
-            best = epoch
-    return best
 
 
 def collapse(history: Sequence[Epoch], metric: Metric) -> str | None:

@@ -23,7 +23,7 @@ from affectkit.devices import resolve
 from affectkit.errors import MissingExtra, UsageError, unknown
 from affectkit.plugins import Epoch, Monitor
 from affectkit.progress import Display, display
-from affectkit.stages.train import TrainConfig
+from affectkit.stages.train_head import TrainConfig
 from affectkit.stages.training_data import AuxiliarySource, HeadData, head_data
 from affectkit.store import Cache, Features
 from affectkit.tables.labels import Labels
@@ -62,6 +62,13 @@ class Tuned:
             "trials": {"all": self.trials, "pruned": self.pruned, "failed": self.failed, "now": self.computed},
             "study": str(self.study),
         }
+
+    def lines(self) -> Iterator[str]:
+        """What was tried and chosen, for people."""
+        cut = f"{self.pruned} cut short, {self.failed} failed" if self.pruned or self.failed else "all in full"
+        options = " ".join(f"-o {option}" for option in self.options)
+        yield f"tuned over {self.trials} trials ({self.computed} now; {cut}): {options}"
+        yield f"the best val score of these, {self.score:.4f}, was selected on the val clips, so it is optimistic"
 
 
 def tune(

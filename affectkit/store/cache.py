@@ -143,6 +143,8 @@ class Cache:
             try:
                 path.rename(aside)
             except OSError as error:
+                if error.errno == errno.ENOENT:  # another process has removed it
+                    return
                 if error.errno != errno.EXDEV:  # a folder of a lower layer
                     raise
                 aside = path

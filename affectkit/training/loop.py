@@ -8,11 +8,13 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import torch
 
 from affectkit import metrics
+from affectkit.learning.epochs import best_epoch
 from affectkit.learning.options import LearningOptions
 from affectkit.plugins import Epoch, Interrupted, Monitor
 from affectkit.tasks import Metric
@@ -60,38 +62,28 @@ def train(
     return run.history
 
 
-def best_of(history: Iterable[Epoch], metric: Metric) -> Epoch | None:
-    """The first epoch of the best score."""
-    best: Epoch | None = None
-    for epoch in history:
-        if best is None or metrics.is_better(metric, epoch.score, best.score):
-            best = epoch
-    return best
-
-
 def finished(history: Sequence[Epoch], metric: Metric, limits: LearningOptions) -> bool:
     """Whether all epochs are over, or as many as one waits for a better score."""
-    best = best_of(history, metric)
-    return best is not None and (len(history) >= limits.epochs or len(history) - best.epoch >= limits.patience)
+    if not history:
+        return False
+    return len(history) >= limits.epochs or len(history) - best_epoch(history, metric).epoch >= limits.patience
 
 
 def _add(run: Run, result: Pass, metric: Metric, epochs: int, seconds: float) -> None:
     """The epoch becomes part of the history and, if it is the best so far, its weights are kept."""
-    best = best_of(run.history, metric)
-    better = best is None or metrics.is_better(metric, result.score, best.score)
-    if better:
-        run.remember()
-    run.history.append(
-        Epoch(
-            epoch=len(run.history) + 1,
-            epochs=epochs,
-            loss=result.loss,
-            score=result.score,
-            best=result.score if best is None or better else best.score,
-            learning_rate=result.rate,
-            seconds=seconds,
-        )
+    epoch = Epoch(
+        epoch=len(run.history) + 1,
+        epochs=epochs,
+        loss=result.loss,
+        score=result.score,
+        best=result.score,
+        learning_rate=result.rate,
+        seconds=seconds,
     )
+    best = best_epoch([*run.history, epoch], metric)
+    if best is epoch:
+        run.remember()
+    run.history.append(replace(epoch, best=best.score))
 
 
 FINAL_RATE = 0.02  # the cosine ends at this share of the peak (SUN: 5e-3 -> 1e-4)
