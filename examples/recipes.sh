@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Five built-in recipes, small and offline, each on a synthetic set in the layout of the real one, to a submission
-# file and a table of scores. About 10 minutes on 2 cores; a second run takes seconds. Usage: recipes.sh [FOLDER]
+# file and a table of scores. About 11 minutes on 2 cores; a second run takes seconds. Usage: recipes.sh [FOLDER]
 set -euo pipefail
 folder="${1:-affectkit-practice}"
 export AFFECTKIT_CACHE="${AFFECTKIT_CACHE:-$folder/cache}"

@@ -313,7 +313,7 @@ def test_open(made: Made) -> None:
         (lambda made: ak.train_head(made.features), "train_head: missing a required argument: 'task' (va, expr, eri"),
         (lambda made: ak.predict(made.features, made.head), "the head comes first"),
         (lambda made: ak.extract_faces(3), "a path is needed, or what an affectkit function returned (given 3)"),
-        (lambda made: ak.extract_faces(), "media come from SOURCE arguments, or from --dataset NAME --root DIR"),
+        (lambda made: ak.extract_faces(), "media come from arguments, or from --dataset NAME --root DIR"),
         (lambda made: made.trained(labels=made.labels, folds=1), "--folds 1 is not in the range 2 to 1000"),
         (lambda made: made.trained(labels=made.labels, folds="3"), "--folds takes int (given '3')"),
         (lambda made: ak.evaluate(made.features, labels=made.labels, task="va"), "needed are predictions"),

@@ -585,7 +585,7 @@ def reference(crops: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 
 class TestNumerics:
-    """Choices of arithmetic stay within the tolerance that `_image` states, on photographs and trained weights."""
+    """Arithmetic stays within the tolerance of `learning.image_backbone`, on photographs and trained weights."""
 
     @pytest.mark.parametrize(
         ("choice", "tolerance"),

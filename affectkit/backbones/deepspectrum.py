@@ -9,9 +9,7 @@
   is wider: `top_db=80` makes pictures alike whether or not they hold silence.
 - `fmax` is the upper end of the mel bands. The program's cuts the spectrum but not the bands, which moves every band.
 
-How a picture is made is told in `_spectrogram.py`.
-
-Windows of sound as pictures: mel spectrograms in the colour map viridis, as DeepSpectrum draws them.
+Windows of sound become pictures, mel spectrograms in the colour map viridis, as DeepSpectrum draws them.
 
 **Spectrogram** (Amiriparian et al., "Snore sound classification using image-based deep spectrum features", Interspeech
 2017, and its program): Hann windows of the next power of two of int(0.025 sampling rate) samples, half a window apart,

@@ -10,7 +10,7 @@ logits are read (`layer=logits`); ImageNet mean and deviation; every 5th frame (
 along a cosine down to 1e-4, 100 epochs with patience 10, and for classes the soft focal loss with gamma 2 and weights
 by the inverse frequency of the classes. Its batch size we have not found.
 
-Whole crops are resized to the input size; nothing is cut off (see `backbones._image`).
+Whole crops are resized to the input size; nothing is cut off (see `learning.image_backbone`).
 """
 
 from __future__ import annotations

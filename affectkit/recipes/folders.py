@@ -1,4 +1,4 @@
-"""Data sets of a recipe that need no reader: media as SOURCE arguments name them, and tables of labels and splits."""
+"""Data sets of a recipe that need no reader: media as `extract` takes them, and tables of labels and splits."""
 
 from __future__ import annotations
 

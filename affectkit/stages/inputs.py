@@ -54,7 +54,7 @@ class ArtifactsInput(Input):
 
 @dataclass(frozen=True, kw_only=True)
 class MediaInput(Input):
-    """Clips: SOURCE arguments, or a data set in its own layout. `suffixes`: what counts as media in a folder."""
+    """Clips: media arguments, or a data set in its own layout. `suffixes`: what counts as media in a folder."""
 
     suffixes: Collection[str]
 

@@ -78,7 +78,7 @@ def tune(
 ) -> Tuned:  # fmt: skip
     """Search until the study has `trials` trials, and return the best of the first that many.
 
-    `search` are `_search.space`'s texts; if all of them are lists, their product is gone through in order. Otherwise a
+    `search` are the texts of `space`; if all of them are lists, their product is gone through in order. Otherwise a
     tree-structured Parzen estimator draws each trial, and trials that are worse than the median at the same epoch are
     cut short. Raises MissingExtra without optuna, and UsageError where no trial could be trained.
     """

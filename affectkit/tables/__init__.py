@@ -1,6 +1,6 @@
 """Tables of clips and of rows in time.
 
-- Clips: `ids`, `media_names`, `sources` (SOURCE arguments), `manifests`, `crops`, `source_digests`.
+- Clips: `ids`, `media_names`, `sources` (media arguments), `manifests`, `crops`, `source_digests`.
 - Who and where: `subjects`, `splits`, `used_clips` (learnt from or held out), `recordings` (copies under two names).
 - Labels: `labels` (where they come from), `label_tables`, `label_doubts`, `pooling` (the label of a row).
 - Rows: `intervals`, `row_times`, `timeline` (predictions at common rows), `predictions`, `openings`, `feature_files`.

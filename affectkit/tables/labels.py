@@ -55,7 +55,7 @@ def match_labels(features: Collection[str], labels: Collection[str]) -> LabelMat
         shown = [min(clips, default="none") for clips in (embedded, labelled)]
         raise UsageError(
             f"none of the {len(labelled)} labelled clips has features: features have ids such as '{shown[0]}', labels "
-            f"'{shown[1]}' (an id is the path below the SOURCE, without suffix)"
+            f"'{shown[1]}' (an id is the path below the folder of media, without suffix)"
         )
     return match
 
@@ -102,10 +102,10 @@ class MediaChoice(DatasetChoice):
     allow_outside: bool = Field(False, description="a manifest may name media outside its own directory")
 
     def clips(self, sources: Sequence[str], suffixes: Collection[str]) -> list[Clip]:
-        """The media of SOURCE arguments or of the data set. Raises UsageError for both and for none."""
+        """The media of arguments or of the data set. Raises UsageError for both and for none."""
         dataset = self.data_set()
         if (dataset is None) == (not sources):
-            raise UsageError("media come from SOURCE arguments, or from --dataset NAME --root DIR: give one of them")
+            raise UsageError("media come from arguments, or from --dataset NAME --root DIR: give one of them")
         if dataset is not None:
             return list(dataset.open().clips())
         return clips_of(sources, suffixes, allow_outside=self.allow_outside)

@@ -1,4 +1,4 @@
-"""SOURCE arguments of a command, as clips: files, directories, folders of crops, manifests, paths on stdin."""
+"""Media arguments of a command, as clips: files, directories, folders of crops, manifests, paths on stdin."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from affectkit.types import Clip, is_face
 def sources(
     items: Sequence[str], *, media_suffixes: Collection[str], stdin: TextIO | None = None, allow_outside: bool = False
 ) -> list[Clip]:
-    """The clips that the SOURCE arguments name, each once, in the order given (a directory's sorted by id).
+    """The clips that the media arguments name, each once, in the order given (a directory's sorted by id).
 
     - A file is one clip, whatever its suffix; its id is its name without the suffix.
     - A directory gives the files below it that have a media suffix, hidden ones left out; ids are paths relative to
@@ -145,7 +145,7 @@ def _clash(first: Clip, second: Clip) -> str:
 def clips_of(
     items: Sequence[str], suffixes: Collection[str] = VIDEO_SUFFIXES, *, allow_outside: bool = False
 ) -> list[Clip]:
-    """The clips that SOURCE arguments name; of a directory, the files with one of the `suffixes`. `allow_outside`: a
+    """The clips that media arguments name; of a directory, the files with one of the `suffixes`. `allow_outside`: a
     manifest may name media outside its directory.
 
     Raises UsageError for none, unknown paths, ids with two contents, ids that look like those of faces.
