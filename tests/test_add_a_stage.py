@@ -1,4 +1,4 @@
-"""A new stage is one file: that of CONTRIBUTING.md, put into a copy of the package, is used in every way."""
+"""A new stage is one file, and a new backbone too: those of the docs, put into a copy of the package, are used."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a copy of affectkit that has the stage."""
     folder = tmp_path_factory.mktemp("package")
     shutil.copytree(ROOT / "affectkit", folder / "affectkit", ignore=shutil.ignore_patterns("__pycache__"))
-    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
-    code = re.search(r"```python\n(.*?)```", text, re.DOTALL)
-    assert code is not None
-    (folder / "affectkit" / "stages" / "count_faces.py").write_text(code[1], encoding="utf-8")
+    for page, place in (("CONTRIBUTING.md", "stages/count_faces.py"), ("docs/plugins.md", "backbones/contrast.py")):
+        code = re.search(r"```python\n(.*?)```", (ROOT / page).read_text(encoding="utf-8"), re.DOTALL)
+        assert code is not None
+        (folder / "affectkit" / place).write_text(code[1], encoding="utf-8")
     return folder
 
 
@@ -99,3 +99,13 @@ def test_python_has_its_function(run: Command) -> None:
     told = done(ran)
     assert told.startswith("StageReport an artifact, made by count-faces")
     assert "    ak.count_faces(faces, least=0.5)" in told
+
+
+def test_a_backbone_is_listed_keeps_the_contract_and_embeds(run: Command) -> None:
+    assert "contrast" in done(run("list", "backbones"))
+    assert "gain" in done(run("list", "backbones", "contrast"))
+    kept = run("check-plugin", "contrast", "--group", "backbones")
+    assert kept.returncode == 0, kept.stdout + kept.stderr
+    faces = done(run("extract", "faces", "set/cropped_aligned", "--size", "32", "--source-fps", "10"))
+    embedded = json.loads(done(run("embed", faces, "--backbone", "contrast", "-o", "gain=2", "--json")))
+    assert (embedded["computed"], embedded["rows"]) == (2, 48)
