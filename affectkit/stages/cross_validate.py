@@ -97,9 +97,6 @@ class CrossValidate(FitStage):
     def table(self, resolved: Resolved) -> Schema:
         return predictions_schema(list(resolved.task.targets))
 
-    def provenance(self, resolved: Resolved) -> dict[str, Any]:
-        return {"config": resolved.config.model_dump(mode="json")}
-
     def compute(self, resolved: Resolved, context: Context) -> Computed:
         """The predictions of all clips, each by the head of its fold, and the scores: pooled, and of every fold."""
         numbers, with_val = range(resolved.folds), resolved.with_val

@@ -140,9 +140,6 @@ class Fuse(FitStage):
     def table(self, resolved: Resolved) -> Schema:
         return predictions_schema(list(resolved.task.targets))
 
-    def provenance(self, resolved: Resolved) -> dict[str, Any]:
-        return {"config": resolved.config.model_dump(mode="json")}
-
     def compute(self, resolved: Resolved, context: Context) -> Computed:
         """Fit on labelled rows of the validation split and combine all rows. A clip that a model does not have is fused
         from the others."""

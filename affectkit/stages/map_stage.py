@@ -84,9 +84,6 @@ class MapStage(Stage):
         """Send the rows of these clips to the sink. Heavy imports are in here."""
         raise NotImplementedError
 
-    def provenance(self, resolved: Any) -> dict[str, Any]:
-        return {"config": resolved.config.model_dump(mode="json")}
-
     def asked(self, resolved: Any, context: Context) -> dict[str, Any]:
         """The numerics as far as the user chose them: nothing that depends on the machine."""
         return {}

@@ -459,9 +459,6 @@ class Predict(MapStage):
     def upstream(self, resolved: Resolved) -> list[Path]:
         return [resolved.trained.path, *(each.folder for each in resolved.upstream)]
 
-    def provenance(self, resolved: Resolved) -> dict[str, Any]:
-        return {}
-
     def title(self, resolved: Resolved) -> str:
         return f"predict {resolved.trained.stage.name}"
 
@@ -537,7 +534,7 @@ class _PredictByNetwork(Predict):
 
     def provenance(self, resolved: Resolved) -> dict[str, Any]:
         assert resolved.weights is not None
-        return {"config": resolved.config.model_dump(mode="json"), "weights": resolved.weights.about()}
+        return {**super().provenance(resolved), "weights": resolved.weights.about()}
 
     def scored(self, resolved: Resolved, missing: list[str], sink: Sink, context: Context) -> Iterator[Scored]:
         sink.say("loading the network")

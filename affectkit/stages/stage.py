@@ -132,8 +132,9 @@ class Stage:
         return [path for path in paths if is_artifact(path)]
 
     def provenance(self, resolved: Any) -> dict[str, Any]:
-        """What else is kept of how it was made."""
-        return {}
+        """What is kept of how it was made: the config, where `resolved` has one."""
+        config = getattr(resolved, "config", None)
+        return {} if config is None else {"config": config.model_dump(mode="json")}
 
     # What is told of a result.
 

@@ -204,6 +204,7 @@ class TrainHead(ResumableStage):
     def provenance(self, resolved: Resolved) -> dict[str, Any]:
         features = resolved.inputs.features
         return {
+            **super().provenance(resolved),
             "features": [lineage(each.artifact) for each in features],
             "columns": [each.column for each in features],
         }
