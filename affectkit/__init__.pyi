@@ -678,7 +678,8 @@ def predict(
         at: CSV clip,start,end (a label table, say): predict its rows, interpolated
         clips: only these clips: a file of ids, or a pattern like 'subject1/*'
         weights_of: for media: NAME=PATH of a detector or backbone whose weight file has moved
-        smooth: window over the raw scores, or none (default: what train-head chose on validation)
+        smooth: hamming, box, median or gaussian window over the raw scores, or none [default: what
+            train-head chose on validation]
         half_width: seconds that the window reaches to either side
         rate: predictions a second, interpolated (default: one a row of the features)
         reach: no score farther than this many seconds from a face or speech [default: 1]
@@ -802,7 +803,8 @@ def train_head(
         seeds: heads to train, from consecutive seeds; predictions are averaged
         split_by: what --val-fraction keeps together
         val_fraction: validation share where no table says the split
-        smooth: window over the raw scores of predictions in time, before softmax
+        smooth: none, or a hamming, box, median or gaussian window over the raw scores of predictions in
+            time, before softmax
         half_width: seconds that the window reaches to either side (auto: what is best on validation)
         refit: fit the chosen head again on train and val clips; val clips are still predicted by the
             head from before [default: where it is fitted at once, without early stopping]
@@ -879,7 +881,8 @@ def train_head(
         seeds: heads to train, from consecutive seeds; predictions are averaged
         split_by: what --val-fraction keeps together
         val_fraction: validation share where no table says the split
-        smooth: window over the raw scores of predictions in time, before softmax
+        smooth: none, or a hamming, box, median or gaussian window over the raw scores of predictions in
+            time, before softmax
         half_width: seconds that the window reaches to either side (auto: what is best on validation)
         refit: fit the chosen head again on train and val clips; val clips are still predicted by the
             head from before [default: where it is fitted at once, without early stopping]

@@ -208,7 +208,9 @@ class PredictConfig(Config):
     """What is computed beyond what the head says. Smoothing acts first, on the raw scores of the features' rows."""
 
     smooth: Choice | None = Field(
-        None, description="window over the raw scores, or none (default: what train-head chose on validation)"
+        None,
+        description="hamming, box, median or gaussian window over the raw scores, or none  "
+        "[default: what train-head chose on validation]",
     )
     half_width: float | None = Field(
         None, ge=0, le=smooth_module.LONGEST, description="seconds that the window reaches to either side"

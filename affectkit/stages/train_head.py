@@ -49,7 +49,9 @@ class TrainConfig(Config):
     split_by: Literal["clip", "subject"] = Field("clip", description="what --val-fraction keeps together")
     val_fraction: float | None = Field(None, gt=0, lt=1, description="validation share where no table says the split")
     smooth: smoothing.Choice = Field(
-        "none", description="window over the raw scores of predictions in time, before softmax"
+        "none",
+        description="none, or a hamming, box, median or gaussian window over the raw scores of predictions in time, "
+        "before softmax",
     )
     half_width: Annotated[float, Field(ge=0, le=smoothing.LONGEST)] | Literal["auto"] = Field(
         "auto", description="seconds that the window reaches to either side (auto: what is best on validation)"
