@@ -63,7 +63,7 @@ class SpeechArchitecture(BaseModel):
     def frames(self, samples: int) -> int:
         """Frames that the convolutions, which do not pad, give for a window.
 
-        >>> Architecture(model_type="wav2vec2").frames(16_000)
+        >>> SpeechArchitecture(model_type="wav2vec2").frames(16_000)
         49
         """
         for kernel, stride in zip(self.conv_kernel, self.conv_stride, strict=True):

@@ -1,7 +1,7 @@
 """A timm backbone that is trained: crops as they are cached in, pooled features (or logits) out.
 
 EfficientNet-Lite0, whose weights come as a package, is one of them by the name of its own plugin. What timm says of
-the tag that was trained from (its pinned name, input size, mean and deviation) is kept as `Architecture`, so that a
+the tag that was trained from (its pinned name, input size, mean and deviation) is kept as `TimmArchitecture`, so that a
 saved network reads its crops in the same way with a timm whose defaults have changed.
 """
 
