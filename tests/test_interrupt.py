@@ -188,8 +188,8 @@ def test_at_any_moment(name: str, number: signal.Signals, tmp_path: Path) -> Non
         time.sleep(delay)
         child.send_signal(number)
         _, err = child.communicate(timeout=120)
-        if child.returncode < 0:  # Python itself was starting: nothing of ours had run
-            assert "affectkit" not in err, err
+        if delay < 0.05 and "affectkit: " not in err and child.returncode in (-number, 1):
+            pass  # Python itself was starting, and had not come to our code
         else:
             assert "Traceback" not in err and "ignored" not in err, err
             assert child.returncode in (0, 2, 128 + number), err

@@ -22,4 +22,7 @@ def main(standalone: bool = True) -> None:
         if sys.stderr is not None:
             print("affectkit: interrupted", file=sys.stderr)
         code = INTERRUPTED
+    # An interrupt within code that is run from text (of a dataclass, say) makes Python end itself by SIGINT, whatever
+    # became of it, unless other such code is run after it.
+    exec("")
     sys.exit(code)
