@@ -13,7 +13,7 @@ from affectkit.api.arguments import run_fields
 from affectkit.api.names import Naming, name_result, with_paths
 from affectkit.cli._inputs import parameters_of, value_of
 from affectkit.cli._options import COMPUTED, RUN, AsOption, CacheOption, DeviceOption, JsonOption, OutOption, parameter
-from affectkit.cli._results import NOTE, SOME_FAILED, columns, log, log_table, print_json
+from affectkit.cli._results import NOTE, SOME_FAILED, columns, log, log_table, print_json, say_kept
 from affectkit.config import Config, Numerics, Runtime, validate
 from affectkit.errors import AffectkitError
 from affectkit.learning.processes import NoMemory, Processes
@@ -83,8 +83,7 @@ def _run(stage: Stage, given: Mapping[str, Any]) -> None:
             inputs[one.name] = value_of(one, given, inputs)
         result = stage.run(stage.Inputs(**inputs), config, context)
     except KeptInterrupt as interrupt:
-        for line in interrupt.lines:
-            log(line)
+        say_kept(interrupt.lines)
         raise
     except KeyboardInterrupt:
         if processes.first:

@@ -6,7 +6,7 @@ import json
 import math
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import typer
@@ -26,6 +26,15 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 def log(message: str) -> None:
     """A line for people, on stderr."""
     Console(stderr=True, highlight=False, soft_wrap=True).print(message, markup=False)
+
+
+def say_kept(lines: Iterable[str]) -> None:
+    """What is kept of interrupted work, on stderr, each line also where another interrupt comes meanwhile."""
+    for line in lines:
+        try:
+            log(line)
+        except KeyboardInterrupt:
+            log(line)
 
 
 def columns(*headers: str) -> Table:

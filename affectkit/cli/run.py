@@ -11,7 +11,7 @@ import typer
 from affectkit.cli._complete import recipes
 from affectkit.cli._help import Commands
 from affectkit.cli._options import COMPUTED, INPUTS, OUTPUT, RUN, CacheOption, DeviceOption, JsonOption, with_configs
-from affectkit.cli._results import SOME_FAILED, columns, log, log_table, print_json, print_table
+from affectkit.cli._results import SOME_FAILED, columns, log, log_table, print_json, print_table, say_kept
 from affectkit.config import Runtime
 from affectkit.devices import resolve
 from affectkit.errors import UsageError
@@ -111,8 +111,7 @@ def run(
         steps = list(plan.steps)
         made = run_all(session, lambda one: _say(one, f"step {steps.index(one.step.name) + 1} of {len(steps)}", told))
     except KeptInterrupt as interrupt:
-        for line in interrupt.lines:
-            log(line)
+        say_kept(interrupt.lines)
         raise
     summary = write_summary(session, made)
     for table in score_tables(summary):
