@@ -8,6 +8,7 @@ import re
 from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic.fields import FieldInfo
 
 from affectkit.errors import UsageError, unknown
 
@@ -48,6 +49,12 @@ class Runtime(Config):
     )
     rehash: bool = Field(False, description="digest every source again instead of trusting size and time")
     retry_failed: bool = Field(False, description="try the clips again that failed before")
+
+
+def mark_of(field: FieldInfo, key: str) -> Any:
+    """What a field of a config says of itself under a key of `json_schema_extra`; None where it says nothing."""
+    extra = field.json_schema_extra
+    return extra.get(key) if isinstance(extra, dict) else None
 
 
 def canonical_json(value: Any) -> str:

@@ -4,12 +4,27 @@ from __future__ import annotations
 
 import ctypes
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 
 from affectkit.config import Numerics
 from affectkit.errors import UsageError
 
 _M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8  # malloc.h
+
+
+@contextmanager
+def threads_of_torch(count: int) -> Iterator[None]:
+    """Torch computes on so many threads within it."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 @cache

@@ -11,19 +11,13 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT, Command, child_environment
-from recipe_factory import write_set
+from recipe_factory import FACES, write_set
 
-RECIPE = """\
+RECIPE = f"""\
 [data.main]
 dataset = "table"
 
-[steps.faces]
-stage = "extract-faces"
-data = "main"
-size = 32
-format = "png"
-source_fps = 10.0
-
+{FACES}
 [steps.counted]
 stage = "count-faces"
 from = "faces"

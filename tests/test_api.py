@@ -21,6 +21,7 @@ from stage_factory import portrait
 
 import affectkit as ak
 from affectkit import plugins
+from affectkit.api.arguments import name_of
 from affectkit.backbones.mean_pixel import MeanPixel
 from affectkit.cli._command import command_of
 from affectkit.config import Config
@@ -106,7 +107,7 @@ def test_signatures_are_the_keys_of_recipes(name: str) -> None:
     elsewhere |= {position.name for position in stage.positions}
     for each in stage.inputs:
         if isinstance(each, what.ClipsInput) or not each.in_recipes:
-            elsewhere.add(getattr(each, "flag", "").removeprefix("--") or each.name)
+            elsewhere.add(name_of(each))
     assert there - elsewhere == keys - elsewhere
 
 

@@ -138,8 +138,7 @@ def _of_input(each: what.Input) -> Iterator[Argument]:
 
 def name_of(each: what.Input) -> str:
     """What an input is called: as its option on the command line."""
-    flag = each.flag if isinstance(each, what.ValueInput) else ""
-    return flag.removeprefix("--").replace("-", "_") or each.name
+    return each.flag.removeprefix("--").replace("-", "_")
 
 
 def _type_of_input(each: what.Input) -> str:
@@ -236,7 +235,7 @@ class Reader:
             return self._artifacts(each, value, before)
         if isinstance(each, what.RatesInput):
             rate = self._tables.path(name, value) if is_frame(value) else value
-            return frame_rates(rate, f"--{each.name.replace('_', '-')}")
+            return frame_rates(rate, each.flag)
         if isinstance(each, what.AuxiliaryInput):
             return [self._along(each, item) for item in _listed(value)]
         if isinstance(each, what.FileInput):
@@ -284,11 +283,10 @@ class Reader:
         return opened(each.makes, value)
 
     def _along(self, each: what.AuxiliaryInput, item: Any) -> AuxiliarySource:
-        wanted: tuple[what.Makes, ...] = ("features",) if "features" in each.makes else ("crops", "sound")
         if isinstance(item, str):
-            return AuxiliarySource.of(item, lambda text: opened(wanted, text))
+            return AuxiliarySource.of(item, lambda text: opened(each.makes, text))
         source, labels, task = item
-        stored = opened(wanted, source)
+        stored = opened(each.makes, source)
         column = Features(stored) if isinstance(stored, Artifact) else stored
         return AuxiliarySource(column, labels_from(labels, self._tables), tasks.get(os.fspath(task)))
 
@@ -298,13 +296,12 @@ class Reader:
             return {name: os.fspath(path) for name, path in dict(value).items()}
         if each.many:
             return list(_listed(value))
-        option = f"--{name_of(each).replace('_', '-')}"
         accepted = (int, float) if each.type is float else each.type
         if not isinstance(value, accepted) or isinstance(value, bool) != (each.type is bool):
-            raise UsageError(f"{option} takes {text_of(each.type)} (given {value!r})")
+            raise UsageError(f"{each.flag} takes {text_of(each.type)} (given {value!r})")
         low, high = each.least_value, each.most_value
         if (low is not None and value < low) or (high is not None and value > high):
-            raise UsageError(f"{option} {value} is not in the range {low} to {high}")
+            raise UsageError(f"{each.flag} {value} is not in the range {low} to {high}")
         return value
 
 
@@ -396,7 +393,7 @@ def _path_text(value: Any) -> str:
 
 
 def _is_pairs(each: what.Input) -> bool:
-    return isinstance(each, what.ValueInput) and each.metavar == "NAME=PATH"
+    return isinstance(each, what.ValueInput) and each.is_pairs
 
 
 def _is_stored(value: Any) -> bool:

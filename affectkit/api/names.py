@@ -11,6 +11,7 @@ from typing import Any
 
 from pydantic.fields import FieldInfo
 
+from affectkit.config import mark_of
 from affectkit.errors import AffectkitError, Notice, UsageError
 from affectkit.stages import inputs as what
 from affectkit.stages.stage import Result, Stage
@@ -68,8 +69,7 @@ _PATHS: dict[type[what.Input], Callable[[Any, str, Cache], str]] = {
 
 def artifact_of(field: FieldInfo) -> str:
     """What sort of artifact a config's field may name; empty for none."""
-    extra = field.json_schema_extra
-    return str(extra.get("artifact", "")) if isinstance(extra, dict) else ""
+    return str(mark_of(field, "artifact") or "")
 
 
 @dataclass(frozen=True)

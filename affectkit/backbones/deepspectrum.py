@@ -31,8 +31,7 @@ Only where a value lies on the border of two levels within rounding could one di
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
@@ -41,6 +40,7 @@ from pydantic import Field, field_validator
 
 from affectkit import plugins
 from affectkit.config import Config, Numerics
+from affectkit.devices import threads_of_torch
 from affectkit.errors import UsageError
 from affectkit.plugins import Nested
 from affectkit.types import Floats
@@ -182,7 +182,8 @@ class Spectrograms:
         cells = torch.from_numpy(columns).to(self._rows.device) * self._n_mels + self._rows[:, None]  # [227,227]
         sound = torch.from_numpy(np.array(windows)).to(self._rows.device)
         pictures = self._colours.new_empty((len(windows), 3, SIDE, SIDE))
-        with torch.inference_mode(), one_thread():
+        # A window is too little work to share: threads would wait for each other longer than they compute.
+        with torch.inference_mode(), threads_of_torch(1):
             for window, picture in zip(sound, pictures, strict=True):
                 levels = self.levels(window).flatten().index_select(0, cells.flatten())
                 for channel, colours in zip(picture, self._colours, strict=True):
@@ -206,19 +207,6 @@ class Spectrograms:
         low, high = level.aminmax()
         span = high - low
         return level.sub_(low).div_(span.where(span > 0, 1)).mul_(256).int().clamp_(max=255)
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """A window is too little work to share: threads would wait for each other longer than they compute."""
-    import torch
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def stft_window(sampling_rate: int) -> int:

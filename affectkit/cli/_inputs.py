@@ -52,9 +52,8 @@ def _parameter(one: what.Input) -> inspect.Parameter:
         bounds: dict[str, Any] = (
             {"min": one.least_value, "max": one.most_value} if isinstance(one, what.ValueInput) else {}
         )
-        flag = (one.flag if isinstance(one, what.ValueInput) else "") or f"--{one.name.replace('_', '-')}"
         about: Any = typer.Option(
-            flag, help=one.help, metavar=metavar, rich_help_panel=one.panel, autocompletion=completion, **bounds
+            one.flag, help=one.help, metavar=metavar, rich_help_panel=one.panel, autocompletion=completion, **bounds
         )
     else:
         about = typer.Argument(help=one.help, metavar=metavar, show_default=False, autocompletion=completion)
@@ -109,26 +108,26 @@ def _choice(model: type[DatasetChoice], given: Mapping[str, Any]) -> Any:
 
 def _rates(one: what.RatesInput, given: Mapping[str, Any], before: Mapping[str, Any]) -> Any:
     text = given[one.name]
-    return None if text is None else frame_rates(text, f"--{one.name.replace('_', '-')}")
+    return None if text is None else frame_rates(text, one.flag)
 
 
 def _auxiliary(one: what.AuxiliaryInput, given: Mapping[str, Any], before: Mapping[str, Any]) -> list[AuxiliarySource]:
-    wanted: tuple[what.Makes, ...] = ("features",) if "features" in one.makes else ("crops", "sound")
-    return [AuxiliarySource.of(text, lambda source: opened(wanted, source)) for text in given[one.name] or []]
+    return [AuxiliarySource.of(text, lambda source: opened(one.makes, source)) for text in given[one.name] or []]
 
 
 def _pairs(one: what.ValueInput, texts: list[str] | None) -> dict[str, str]:
     """NAME=VALUE texts."""
     pairs = dict(text.partition("=")[::2] for text in texts or [])
     if not all(pairs.values()):
-        flag = one.flag or f"--{one.name.replace('_', '-')}"
-        raise UsageError(f"{flag} {' '.join(texts or [])} is not NAME=PATH, with the name of a detector or backbone")
+        raise UsageError(
+            f"{one.flag} {' '.join(texts or [])} is not NAME=PATH, with the name of a detector or backbone"
+        )
     return pairs
 
 
 def _plain(one: what.Input, given: Mapping[str, Any], before: Mapping[str, Any]) -> Any:
     value = given[one.name]
-    if isinstance(one, what.ValueInput) and one.metavar == "NAME=PATH":
+    if isinstance(one, what.ValueInput) and one.is_pairs:
         return _pairs(one, value)
     return [] if one.many and value is None else value
 

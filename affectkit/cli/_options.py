@@ -15,7 +15,7 @@ from pydantic_core import PydanticUndefined
 
 from affectkit.api.names import artifact_of
 from affectkit.cli._complete import artifacts, completion_of
-from affectkit.config import Config, Runtime, validate
+from affectkit.config import Config, Runtime, mark_of, validate
 from affectkit.progress import chosen
 from affectkit.store.kinds import STAGES_OF
 
@@ -92,7 +92,7 @@ def parameter(name: str, field: FieldInfo, panel: str | None = None) -> inspect.
         default = inspect.Parameter.empty
     if annotation is str and default is not inspect.Parameter.empty:
         default = str(default)
-    also = field.json_schema_extra.get("also") if isinstance(field.json_schema_extra, dict) else None
+    also = mark_of(field, "also")
     flags = [f"--{name.replace('_', '-')}", *(str(flag) for flag in (_SHORT.get(name), also) if flag)]
     if field.annotation in (bool, bool | None):
         flags[0] += f"/--no-{name.replace('_', '-')}"

@@ -84,16 +84,6 @@ class StepFailed(AffectkitError):
         super().__init__(f"step {step.name} ({step.stage.name}): {cause}")
 
 
-class _Watched(Cache):
-    """A cache that notes whether a whole artifact was made."""
-
-    wrote = False
-
-    def create_whole(self, *arguments: Any, **options: Any) -> Artifact:
-        self.wrote = True
-        return super().create_whole(*arguments, **options)
-
-
 class Session:
     """What steps share while they run: the cache, the media of data sets, and what the steps before have made."""
 
@@ -102,7 +92,7 @@ class Session:
         device: str = "auto", folder: Path | None = None, dry: bool = False,
     ) -> None:  # fmt: skip
         self.plan = plan
-        self.cache = _Watched(root, dry=dry)
+        self.cache = Cache(root, dry=dry)
         self.runtime = runtime
         self.device = device
         self.folder = folder or self.cache.root / "run"
@@ -151,15 +141,12 @@ class Session:
 
     def run(self, step: Step) -> StepResult:
         """Run one step, whose inputs have been made. Raises what its stage raises."""
-        self.cache.wrote = False
         began = time.monotonic()
         done = step.stage.run(self._inputs(step), self._config(step), self._context(step))
         seconds = time.monotonic() - began
         said = tuple(step.stage.lines(done)) if step.stage.makes == "report" else ()
-        is_told = step.stage.is_map or step.stage.makes == "file"
-        cached = done.is_cached if is_told else not self.cache.wrote
         outcome = done if isinstance(done, Outcome) else None
-        made = StepResult(step, done.path, done.artifact, cached, seconds, outcome, dict(done.report), said)
+        made = StepResult(step, done.path, done.artifact, done.is_cached, seconds, outcome, dict(done.report), said)
         self.made[step.name] = made
         return made
 

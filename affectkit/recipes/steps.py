@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from pydantic import Field, create_model
 from pydantic.fields import FieldInfo
 
-from affectkit.config import Config
+from affectkit.config import Config, mark_of
 from affectkit.media.sampling import Rate
 from affectkit.stages import inputs as what
 from affectkit.stages.stage import Stage
@@ -97,8 +97,7 @@ def files_of(stage: Stage) -> Mapping[str, str]:
 
 def is_file(item: FieldInfo) -> bool:
     """Whether a text in a config's field is the path of a file."""
-    extra = item.json_schema_extra
-    return isinstance(extra, dict) and bool(extra.get("is_file"))
+    return bool(mark_of(item, "is_file"))
 
 
 @dataclass(frozen=True, repr=False)

@@ -214,12 +214,12 @@ def intervals(task: Task, scored: Scored, model: int, config: ScoringConfig) -> 
 
 
 def _against(
-    task: Task, resolved: Predictions, other: Path, known: dict[str, ClipLabels], config: ScoringConfig,
+    task: Task, predictions: Predictions, other: Path, known: dict[str, ClipLabels], config: ScoringConfig,
     splits: Path | None, split: str,
 ) -> dict[str, Any]:  # fmt: skip
     """The set less another one, metric by metric, on the rows that both have."""
     same = config.model_copy(update={"split": split or None})
-    scored = gather(task, [resolved, tables.load(other, task)], known, same, splits)
+    scored = gather(task, [predictions, tables.load(other, task)], known, same, splits)
     ours, theirs = scored.scores
     found = bootstrap.paired(
         task, scored.truth, ours, theirs, scored.clusters, draws=config.draws, seed=config.seed, level=config.level

@@ -226,13 +226,13 @@ def _fit(
 
 
 def _cautions(
-    task: Task, table: _Table, fit: Bools, fuser: Gated, names: Sequence[str], resolved: Sequence[Predictions],
+    task: Task, table: _Table, fit: Bools, fuser: Gated, names: Sequence[str], sets: Sequence[Predictions],
     base: Predictions, scores: Floats,
 ) -> list[str]:  # fmt: skip
     """What is left out and assumed, one line each; scores [M,N,K] at the rows of `base`."""
     truth, at_labels = table.truth, table.scores
     return [
-        *fusion_cautions.of_sets(names, resolved, base, scores),
+        *fusion_cautions.of_sets(names, sets, base, scores),
         *fusion_cautions.of_rows(table.rows, truth, at_labels, "val"),
         *fusion_cautions.of_rows(table.rows, truth, at_labels, "test"),
         *fusion_cautions.of_fit(task, names, at_labels[:, fit], truth[fit], fuser.combine(at_labels[:, fit])),
@@ -241,17 +241,17 @@ def _cautions(
 
 
 def _labelled(
-    task: Task, base: Predictions, resolved: Sequence[Predictions], known: Mapping[str, ClipLabels], config: FuseConfig
+    task: Task, base: Predictions, sets: Sequence[Predictions], known: Mapping[str, ClipLabels], config: FuseConfig
 ) -> _Table:
     """The rows of the labels."""
     at, truth = rows.at_labels(base, known, task)
-    scores = np.stack([rows.scores_at(one, at) for one in resolved])
+    scores = np.stack([rows.scores_at(one, at) for one in sets])
     return _Table(at, scores, truth, clusters(at, known, config.by))
 
 
-def _observed(resolved: Sequence[Predictions], base: Predictions, scores: Floats) -> Floats:
+def _observed(sets: Sequence[Predictions], base: Predictions, scores: Floats) -> Floats:
     """[N] the largest share that a model with a score at a row says was observed; NaN where none says."""
-    said = np.stack([rows.observed_at(one, base) for one in resolved])
+    said = np.stack([rows.observed_at(one, base) for one in sets])
     said[~np.isfinite(scores).all(axis=2)] = np.nan
     largest = np.max(np.where(np.isnan(said), -1.0, said), axis=0)
     return np.where(largest < 0, np.nan, largest)

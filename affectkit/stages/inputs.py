@@ -42,6 +42,11 @@ class Input:
         """Whether there must be one."""
         return self.default is REQUIRED
 
+    @property
+    def flag(self) -> str:
+        """Its option on the command line."""
+        return f"--{self.name.replace('_', '-')}"
+
 
 @dataclass(frozen=True, kw_only=True)
 class ArtifactsInput(Input):
@@ -95,7 +100,17 @@ class ValueInput(Input):
     type: Any
     least_value: float | None = None
     most_value: float | None = None
-    flag: str = ""
+    option_name: str = ""
+
+    @property
+    def flag(self) -> str:
+        """Its option on the command line, which may have a name of its own."""
+        return self.option_name or super().flag
+
+    @property
+    def is_pairs(self) -> bool:
+        """Whether its values are NAME=PATH."""
+        return self.metavar == "NAME=PATH"
 
 
 def field(one: Input) -> Any:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -120,31 +119,32 @@ class MapStage(Stage):
     def run(self, inputs: Any, config: Any, context: Context) -> Outcome:
         """Compute the clips that are not current, and select all that were given, whatever else the table holds. A dry
         cache is left as it is."""
-        given = self.resolve(inputs, config)
-        cache, name, out = context.cache, self.called(given), context.out
-        identity = {"stage": self.folder, "version": self.version, **self.identity(given)}
+        resolved = self.resolve(inputs, config)
+        cache, name, out = context.cache, self.called(resolved), context.out
+        identity = {"stage": self.folder, "version": self.version, **self.identity(resolved)}
 
         def create(recorded: dict[str, Any], variant: str) -> Artifact:
             return cache.create(
-                self.folder, name, identity, self.table(given, context), numerics=recorded,
-                upstream=self.upstream(given), out=out, variant=variant, extra=self.provenance(given),
+                self.folder, name, identity, self.table(resolved, context), numerics=recorded,
+                upstream=self.upstream(resolved), out=out, variant=variant, extra=self.provenance(resolved),
             )  # fmt: skip
 
         tables = cache.variants(self.folder, name, identity, out)
-        sources = self.sources(given, cache.digests(context.runtime.rehash))
-        lacking = functools.cache(partial(pending, sources=sources, runtime=context.runtime))
+        sources = self.sources(resolved, cache.digests(context.runtime.rehash))
+        lacking = functools.cache(functools.partial(pending, sources=sources, runtime=context.runtime))
         artifact, choice = table_of(
             tables, len(sources), lacking,
-            asked=self.asked(given, context), here=partial(self.recorded, given, context), create=create, out=out,
+            asked=self.asked(resolved, context), here=functools.partial(self.recorded, resolved, context),
+            create=create, out=out,
         )  # fmt: skip
-        selected, missing = artifact.select(sources, self.entries(given)), lacking(artifact)
+        selected, missing = artifact.select(sources, self.entries(resolved)), lacking(artifact)
         outcome = Outcome(
             selected.path, selected, failed=_failed(artifact, sources, missing),
-            notices=(*self.notices(given), *choice), unit=self.unit(given), pending=tuple(missing),
+            notices=(*self.notices(resolved), *choice), unit=self.unit(resolved), pending=tuple(missing),
         )  # fmt: skip
         if artifact.dry:
             return replace(outcome, cached=len(sources) - len(missing) - len(outcome.failed))
-        return self._finished(outcome, given, artifact, sources, context)
+        return self._finished(outcome, resolved, artifact, sources, context)
 
     def _finished(
         self, outcome: Outcome, resolved: Any, artifact: Artifact, sources: Mapping[str, str], context: Context

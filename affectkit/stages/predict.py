@@ -27,7 +27,6 @@ from affectkit.plugins import Example, Units
 from affectkit.prefetch import worker_count
 from affectkit.smoothing import Smoothing
 from affectkit.speech.windows import touches
-from affectkit.stages import smooth
 from affectkit.stages import smooth as smooth_module
 from affectkit.stages.batches import Lengths
 from affectkit.stages.embed import notices as about_licence
@@ -391,8 +390,8 @@ class Predict(MapStage):
                 f"the head comes first, then what it is to predict from: affectkit predict {trained} {texts['head']}"
             )
 
-    def accepts(self, resolved: Sequence[Makes]) -> bool:
-        head, *inputs = resolved or ("",)
+    def accepts(self, makes: Sequence[Makes]) -> bool:
+        head, *inputs = makes or ("",)
         if head == "network":
             return len(inputs) == 1 and inputs[0] in ("crops", "sound")
         return head == "head" and bool(inputs) and set(inputs) == {"features"}
@@ -441,7 +440,7 @@ class Predict(MapStage):
             "upstream": [each.identity for each in resolved.features],
             **resolved.recipe.resampled,
         }
-        if smoothing != smooth.of_head(resolved.report):
+        if smoothing != smooth_module.of_head(resolved.report):
             inputs["smoothing"] = asdict(smoothing) if smoothing else None
         return inputs
 

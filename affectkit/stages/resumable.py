@@ -24,7 +24,7 @@ from affectkit.devices import resolve
 from affectkit.errors import HostileFile, MissingFile, UsageError
 from affectkit.learning.processes import Processes
 from affectkit.stages.fit_stage import FitStage, Report, write_report
-from affectkit.stages.stage import TRAINING_KEPT, Context, Result
+from affectkit.stages.stage import Context, Result
 from affectkit.store import Artifact, Cache
 from affectkit.store.atomic import TEMPORARY, explained, fsync, put, require_folder, temporary_name, write_text
 from affectkit.untrusted import read_text
@@ -174,7 +174,7 @@ class ResumableStage(FitStage):
     """A fit stage that takes long: the same command goes on with what was interrupted, and Ctrl-C leaves the best."""
 
     has_device = True
-    kept = TRAINING_KEPT
+    kept = "what was trained is kept, repeat the command to go on"
 
     def train(self, resolved: Any, context: Context, folder: Path, state: Unfinished) -> Report:
         """Fill the artifact's folder on `context.device`, and keep in `state` what is needed to go on; the report.

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
-from affectkit import tasks
 from affectkit.config import Config, Numerics, Runtime
 from affectkit.plugins import Group
 from affectkit.stages import inputs as what
@@ -20,7 +19,6 @@ from affectkit.store import Artifact, Cache, Failure, is_artifact
 from affectkit.tasks import Task
 
 TRAINING = "Training"
-TRAINING_KEPT = "what was trained is kept, repeat the command to go on"
 
 
 @dataclass(frozen=True)
@@ -151,11 +149,6 @@ class Stage:
 
     # What a recipe asks of a stage before anything runs.
 
-    def task(self, config: Any) -> Task | None:
-        """The task that its labels or predictions are of; None where its inputs say."""
-        name = getattr(config, "task", "")
-        return tasks.get(name) if name else None
-
     def reads_task(self, config: Any) -> tuple[Task, str] | None:
         """The task that predictions must be of, and the end of a sentence that says so; None where any will do."""
         return None
@@ -195,16 +188,16 @@ class Stage:
         """The artifacts that it reads, in the order that they are given."""
         return [each for each in self._artifacts if not each.option]
 
-    def accepts(self, resolved: Sequence[Makes]) -> bool:
+    def accepts(self, makes: Sequence[Makes]) -> bool:
         """Whether artifacts of these sorts, in this order, are what it reads."""
         at = 0
         for each in self.positions:
             count = 0
-            while at < len(resolved) and resolved[at] in each.makes and (each.many or count < each.least):
+            while at < len(makes) and makes[at] in each.makes and (each.many or count < each.least):
                 at, count = at + 1, count + 1
             if count < each.least:
                 return False
-        return at == len(resolved)
+        return at == len(makes)
 
     @property
     def wants(self) -> str:

@@ -323,9 +323,6 @@ class Submit(Stage):
         videos: Path | None = file("folder of the videos that give frames their times", kind="folder")
         check: Path | None = file("instead: say what is wrong with this file, made anywhere", in_recipes=False)
 
-    def task(self, config: SubmitConfig) -> Task:
-        return submissions.FORMATS[config.format].task
-
     def reads_task(self, config: SubmitConfig) -> tuple[Task, str]:
         form = submissions.FORMATS[config.format]
         return form.task, f"format {form.name} takes {form.task.name}"

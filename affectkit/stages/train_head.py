@@ -124,7 +124,7 @@ class TrainHead(ResumableStage):
         )  # fmt: skip
         trials: int | None = value(
             int, None, "search the head's options on the validation clips first, N trials; -o fixes an option",
-            least_value=1, most_value=100_000, flag="--tune", metavar="N", in_recipes=False, panel=TRAINING,
+            least_value=1, most_value=100_000, option_name="--tune", metavar="N", in_recipes=False, panel=TRAINING,
         )  # fmt: skip
         search: Sequence[str] = value(
             str, (), "with --tune, what to search: low..high[:log] or a,b,c (all lists: every combination; repeatable)",

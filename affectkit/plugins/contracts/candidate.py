@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from affectkit.config import Config, Numerics
+from affectkit.devices import threads_of_torch
 from affectkit.errors import AffectkitError
 from affectkit.tasks import Task
 from affectkit.weights import WeightsFile
@@ -106,11 +107,5 @@ def two_threads() -> Iterator[None]:
     if "torch" not in sys.modules:
         yield
         return
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    try:
+    with threads_of_torch(2):
         yield
-    finally:
-        torch.set_num_threads(before)
