@@ -9,6 +9,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,6 +71,23 @@ class Clip:
     split: str | None = None
     subject: str | None = None
     face: str | None = None
+
+
+@dataclass(frozen=True)
+class Contract:
+    """The face crop that a network was trained on, and must be given: a wrong one can turn its scores round.
+
+    margin, shape, align: as `extract faces` cuts (`affectkit.tracks.CropConfig`); size: pixels a side that the network
+    sees; colour: what its weights were trained on (a grey network is still given RGB, and makes it grey itself);
+    normalisation: of the pixels, in words, which the network does itself as well.
+    """
+
+    margin: str
+    shape: Literal["square", "letterbox"]
+    size: int
+    align: bool = False
+    colour: Literal["rgb", "grey"] = "rgb"
+    normalisation: str = ""
 
 
 @dataclass(frozen=True, repr=False)

@@ -8,6 +8,7 @@ A plugin module imports torch, timm, transformers and scikit-learn only inside f
 `--help`, by listings and on every cache hit.
 """
 
+from affectkit.plugins.cards import CAUTION, ModelCard
 from affectkit.plugins.faults import Named, PluginFault, instance, loaded, weights
 from affectkit.plugins.from_code import absolute, is_source
 from affectkit.plugins.from_code import from_file as backbone_class
@@ -24,6 +25,7 @@ from affectkit.plugins.protocols import (
     Head,
     ImageBackbone,
     Interrupted,
+    Model,
     Monitor,
     Network,
     Plugin,
@@ -38,12 +40,14 @@ from affectkit.plugins.registry import (
     describe,
     get,
     identity,
+    is_model,
     name_of,
     names,
     parse_options,
 )
 
 __all__ = [
+    "CAUTION",
     "GROUPS",
     "AudioBackbone",
     "Auxiliary",
@@ -57,6 +61,8 @@ __all__ = [
     "Head",
     "ImageBackbone",
     "Interrupted",
+    "Model",
+    "ModelCard",
     "Monitor",
     "Named",
     "Nested",
@@ -73,6 +79,7 @@ __all__ = [
     "get",
     "identity",
     "instance",
+    "is_model",
     "is_source",
     "loaded",
     "name_of",

@@ -169,10 +169,12 @@ def _array(who: Named, value: Any, shape: tuple[int, ...], what: str, kinds: str
 def _backbone(who: Named, own: Any) -> None:
     if who.plugin.kind == "image":
         dim = getattr(own, "dim", None)
-        who.require(_is_count(dim), f"its dim is {dim!r}; needed is a number of 1 or more")
+        is_right = _is_count(dim) or (who.group == "models" and dim == 0)
+        who.require(is_right, f"its dim is {dim!r}; needed is a number of 1 or more")
         return
     outputs, rate = getattr(own, "outputs", None), getattr(own, "sampling_rate", None)
-    is_right = isinstance(outputs, Mapping) and bool(outputs) and all(map(_is_count, outputs.values()))
+    is_right = isinstance(outputs, Mapping) and all(map(_is_count, outputs.values()))
+    is_right = is_right and (bool(outputs) or who.group == "models")
     who.require(is_right, f"its outputs are {outputs!r}; needed are names with dimensions of 1 or more")
     who.require(_is_count(rate), f"its sampling_rate is {rate!r}; needed are samples a second")
     for name in ("names", "images", "frames"):
@@ -181,8 +183,14 @@ def _backbone(who: Named, own: Any) -> None:
 
 def _embeddings(who: Named, own: Any, found: Any, batch: Any) -> None:
     if who.plugin.kind == "image":
-        shape = (len(batch), int(own.dim))
-        _array(who, found, shape, f"for {len(batch)} crops and its dim of {own.dim} it returned")
+        if (outputs := getattr(own, "outputs", None)) is None:
+            shape = (len(batch), int(own.dim))
+            _array(who, found, shape, f"for {len(batch)} crops and its dim of {own.dim} it returned")
+            return
+        who.require(isinstance(found, Mapping), f"it returned {said(found)}; needed is a dictionary of its outputs")
+        for name, dim in outputs.items():
+            who.require(name in found, f"it returned no output {name}")
+            _array(who, np.asarray(found[name]), (len(batch), int(dim)), f"its output {name} is")
         return
     who.require(isinstance(found, Mapping), f"it returned {said(found)}; needed is a dictionary of its outputs")
     rows = len(own.frames(batch.shape[1])[0])
@@ -196,6 +204,15 @@ def _embeddings(who: Named, own: Any, found: Any, batch: Any) -> None:
 def _frames(who: Named, own: Any, found: Any, samples: int) -> None:
     is_right = isinstance(found, tuple) and len(found) == 2 and len(found[0]) == len(found[1])
     who.require(is_right, f"frames returned {said(found)}; needed are starts and ends, as many of both")
+
+
+# ---- models
+
+
+def _published(who: Named, own: Any, found: Any, batch: Any) -> None:
+    is_table = isinstance(found, np.ndarray) and found.ndim == 2 and found.dtype.kind == "f"
+    is_right = is_table and len(found) == len(batch)
+    who.require(is_right, f"for {len(batch)} rows scores returned {said(found)}; needed are floats [{len(batch)},K]")
 
 
 # ---- detectors
@@ -274,9 +291,10 @@ def _labels(who: Named, own: Any, found: Any, task: Any) -> None:
 
 
 _Check = Callable[..., None]
-_OF_ITSELF: dict[str, _Check] = {"backbones": _backbone}
+_OF_ITSELF: dict[str, _Check] = {"backbones": _backbone, "models": _backbone}
 _RESULTS: dict[str, dict[str, _Check | None]] = {
     "backbones": {"__call__": _embeddings, "frames": _frames},
+    "models": {"__call__": _embeddings, "frames": _frames, "scores": _published},
     "detectors": {"__call__": _faces},
     "heads": {"fit": _history, "predict": _scores, "save": None, "refitted": None},
     "fusers": {"fit": None, "combine": _combined, "state": _state},
@@ -288,6 +306,7 @@ _RESULTS: dict[str, dict[str, _Check | None]] = {
 _METHODS = {
     "detectors": ("weights", "__call__"),
     "backbones": ("weights", "__call__"),
+    "models": ("weights", "card", "scores", "__call__"),
     "heads": ("fit", "predict", "save", "load"),
     "networks": ("weights", "build", "blocks", "units", "embed"),
     "fusers": ("fit", "combine", "state"),
@@ -320,7 +339,8 @@ def check_class(who: Named) -> None:
         raise UsageError(f"{who}: its Options are {options!r}; needed is an affectkit.config.Config")
     if not isinstance(version, int) or isinstance(version, bool):
         raise UsageError(f"{who}: its version is {version!r}; needed is a whole number, bumped when results change")
-    if who.group in ("backbones", "networks") and getattr(plugin, "kind", None) not in ("image", "audio"):
+    if who.group in ("backbones", "models", "networks") and getattr(plugin, "kind", None) not in ("image", "audio"):
         raise UsageError(f"{who}: its kind is {getattr(plugin, 'kind', None)!r}; needed is 'image' or 'audio'")
-    if who.group == "backbones" and plugin.kind == "audio" and getattr(plugin, "padding", None) not in ("zero", "none"):
+    hears = who.group in ("backbones", "models") and plugin.kind == "audio"
+    if hears and getattr(plugin, "padding", None) not in ("zero", "none"):
         raise UsageError(f"{who}: its padding is {getattr(plugin, 'padding', None)!r}; needed is 'zero' or 'none'")

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from affectkit.config import Config, Numerics
+from affectkit.plugins.cards import ModelCard
 from affectkit.plugins.outputs import Outputs
 from affectkit.tasks import Task
 from affectkit.types import Clip, ClipLabels, Detections, FeatureSequence, Floats
@@ -52,7 +53,12 @@ class Backbone(Plugin, Protocol):
 
 
 class ImageBackbone(Backbone, Protocol):
-    """Embeds face crops; `dim` is the embedding's dimension D."""
+    """Embeds face crops; `dim` is the embedding's dimension D.
+
+    Three more attributes may be there. `names` labels the components of an output, where they mean something, as an
+    AudioBackbone's. `outputs` names several results with their dimensions, `values` first; the call then gives all of
+    them by name. `contract` is the crop that it must be given.
+    """
 
     kind: ClassVar[Literal["image"]]
     dim: int
@@ -87,6 +93,22 @@ class AudioBackbone(Backbone, Protocol):
         A window's result must not depend on its neighbours. The caller passes one fixed N for each S. With `images`,
         `image` is a list of N lists of F encoded pictures.
         """
+
+
+class Model(Backbone, Protocol):
+    """A published network with scores of its own, which needs no labels to be used. It is a backbone as well, by its
+    penultimate layer: an ImageBackbone or an AudioBackbone with two methods more. One that gives no embedding has
+    dim 0 (one that hears: no outputs)."""
+
+    kind: ClassVar[Literal["image", "audio"]]
+
+    @classmethod
+    def card(cls, options: Any, weights: WeightsFile) -> ModelCard:
+        """What is known of it, its outputs among that; read without torch."""
+
+    def scores(self, batch: Any) -> NDArray[np.float32]:
+        """uint8 [N,3,H,W], or float32 [N,S] of sound -> [N,K] in the order of the card's columns: probabilities of
+        classes (each task's add up to 1), values. A row must not depend on its neighbours."""
 
 
 @dataclass(frozen=True, repr=False)

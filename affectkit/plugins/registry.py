@@ -15,8 +15,8 @@ from affectkit.errors import UsageError, unknown
 from affectkit.plugins import from_code, passed
 from affectkit.plugins.faults import Named, check_class
 
-Group = Literal["detectors", "backbones", "heads", "networks", "fusers", "datasets"]
-GROUPS: tuple[Group, ...] = ("detectors", "backbones", "heads", "networks", "fusers", "datasets")
+Group = Literal["detectors", "backbones", "models", "heads", "networks", "fusers", "datasets"]
+GROUPS: tuple[Group, ...] = ("detectors", "backbones", "models", "heads", "networks", "fusers", "datasets")
 
 
 class Nested(Config):
@@ -68,11 +68,18 @@ def backbone(name: str | type[Any] | object, options: Sequence[str] = ()) -> tup
     if from_code.is_source(name):
         plugin = from_code.from_file(name)
         return plugin.__name__, plugin, parse_options(plugin, options, plugin.__name__)
-    if name in _modules("backbones"):
-        plugin = get("backbones", name)
-        return name, plugin, parse_options(plugin, options, name)
+    groups: tuple[Group, ...] = ("backbones", "models")
+    for group in groups:
+        if name in _modules(group):
+            plugin = get(group, name)
+            return name, plugin, parse_options(plugin, options, name)
     plugin = get("backbones", "timm")
     return name, plugin, parse_options(plugin, [f"model={name}", *options], name)
+
+
+def is_model(plugin: type[Any]) -> bool:
+    """Whether a backbone's class is that of a published model, with a card and scores of its own."""
+    return callable(getattr(plugin, "card", None)) and callable(getattr(plugin, "scores", None))
 
 
 def name_of(group: Group, plugin: Any) -> str:

@@ -22,7 +22,7 @@ from affectkit.tasks import Task
 from affectkit.types import Clip, ClipLabels
 from affectkit.weights import WeightsFile
 
-_HAVE_WEIGHTS = ("detectors", "backbones", "networks")
+_HAVE_WEIGHTS = ("detectors", "backbones", "models", "networks")
 
 
 class _Reader:

@@ -42,13 +42,20 @@ def embed_crops(
 ) -> None:
     """Send all rows of all clips through the backbone, `size` crops at a time, and their values to the sink."""
     side = int(crops.stage.inputs["config"]["size"])
+    outputs = outputs_of(backbone)
     failed: set[str] = set()
     with ThreadPoolExecutor(worker_count(runtime)) as pool:
         for batch, (images, broken) in ahead(_batches(crops, clips, size), lambda b: _decode(b, size, side, pool)):
-            values = backbone(images) if batch.images else np.zeros((0, backbone.dim), np.float32)
+            found = backbone(images) if batch.images else {}
+            values = found if isinstance(found, Mapping) else {"values": found}
             at = 0
             for span in batch.spans:
-                at = _emit(crops, span, values, at, broken, dtype, failed, sink)
+                at = _emit(crops, span, values, at, broken, dtype, failed, sink, outputs)
+
+
+def outputs_of(backbone: Any) -> Mapping[str, int]:
+    """The results of an image backbone and their dimensions: `values`, where it does not name several."""
+    return getattr(backbone, "outputs", None) or {"values": backbone.dim}
 
 
 def _batches(crops: Artifact, clips: Iterable[str], size: int) -> Iterator[_Batch]:
@@ -85,8 +92,8 @@ def _decode(batch: _Batch, size: int, side: int, pool: ThreadPoolExecutor) -> tu
 
 
 def _emit(
-    crops: Artifact, span: _Span, values: np.ndarray, at: int, broken: dict[int, str], dtype: str,
-    failed: set[str], sink: Sink,
+    crops: Artifact, span: _Span, found: Mapping[str, Any], at: int, broken: dict[int, str], dtype: str,
+    failed: set[str], sink: Sink, outputs: Mapping[str, int],
 ) -> int:  # fmt: skip
     rows = {name: crops.column(span.clip, name)[span.first : span.last] for name in ("start", "end", "valid")}
     count = int(np.count_nonzero(rows["valid"]))
@@ -98,7 +105,10 @@ def _emit(
                 if index in broken:
                     raise ClipError(f"crop of row {row} cannot be read: {broken[index]}")
             sink.count(len(rows["start"]))
-            sink.append(rows | {"values": scatter(values[at : at + count], rows["valid"], dtype)})
+            sink.append(rows | {
+                name: scatter(found[name][at : at + count] if count else np.zeros((0, dim)), rows["valid"], dtype)
+                for name, dim in outputs.items()
+            })  # fmt: skip
             if span.is_end:
                 sink.end(span.clip, status=crops.status(span.clip))
         except ClipError as error:

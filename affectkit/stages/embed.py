@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
@@ -20,10 +21,12 @@ from affectkit.devices import resolved
 from affectkit.digests import Digests
 from affectkit.errors import UsageError
 from affectkit.learning import saved
+from affectkit.learning.published import scores_of
+from affectkit.plugins import ModelCard
 from affectkit.progress import doing
 from affectkit.speech.windows import Windowing, whole_clips
 from affectkit.stages import finetuned_backbone
-from affectkit.stages.batches import Lengths, embed_crops, embed_windows
+from affectkit.stages.batches import Lengths, embed_crops, embed_windows, outputs_of
 from affectkit.stages.inputs import artifacts, clips
 from affectkit.stages.map_stage import MapStage, Told, chosen, entries_of
 from affectkit.stages.numerics import asked_numerics, recorded_numerics
@@ -33,6 +36,7 @@ from affectkit.stages.stage import Context
 from affectkit.store import Artifact, Schema, features_schema
 from affectkit.store.kinds import wrong_kind
 from affectkit.tables.ids import ClipChoice
+from affectkit.types import Contract
 from affectkit.weights import WeightsFile
 
 WINDOW = 4.0
@@ -53,6 +57,9 @@ class EmbedConfig(Config):
         "fine-tuned network",
     )
     option: list[str] = Field([], description="a backbone option, key=value (repeatable)")
+    output: Literal["embedding", "scores"] = Field(
+        "embedding", description="of a published model (affectkit list models): its embedding, or its own scores"
+    )
     weights: str = Field(
         "auto", description="auto, a file, random, or what finetune printed", json_schema_extra={"artifact": "network"}
     )
@@ -189,8 +196,24 @@ class Resolved:
         """The backbone itself."""
         if self.loaded is None:
             numerics = self.numerics(context)
-            self.loaded = plugins.instance("backbones", self.name, self.plugin, self.options, self.weights, numerics)
+            group: plugins.Group = "backbones" if self.card is None else "models"
+            self.loaded = plugins.instance(group, self.name, self.plugin, self.options, self.weights, numerics)
+            if self.card is not None and self.config.output == "scores":
+                self.loaded = scores_of(self.loaded, self.card)
         return self.loaded
+
+    @cached_property
+    def card(self) -> ModelCard | None:
+        """What is known of a published model; None for any other backbone."""
+        if not plugins.is_model(self.plugin):
+            return None
+        card: ModelCard = self.plugin.card(self.options, self.weights)
+        return card
+
+    @property
+    def contract(self) -> Contract | None:
+        """The crop that the backbone must be given."""
+        return getattr(self.plugin, "contract", None) if self.card is None else self.card.contract
 
 
 class Embed(MapStage):
@@ -240,6 +263,8 @@ class Embed(MapStage):
         clips = chosen(inputs.clips, upstream)
         name, plugin, options, config = chosen_backbone(config)
         check_upstream(name, plugin, upstream)
+        if config.output == "scores" and not plugins.is_model(plugin):
+            raise UsageError(f"--output scores is for published models (affectkit list models); {name} has no scores")
         weights = plugins.weights("backbones", name, plugin, options, config.weights)
         if plugin.kind == "image":
             config.refuse_windows(name)
@@ -247,7 +272,7 @@ class Embed(MapStage):
         return Resolved(name, plugin, options, weights, config, upstream, clips, lengths)
 
     def called(self, resolved: Resolved) -> str:
-        return resolved.name
+        return f"{resolved.name}-scores" if resolved.config.output == "scores" else resolved.name
 
     def identity(self, resolved: Resolved) -> dict[str, Any]:
         if resolved.plugin.kind == "image":
@@ -263,6 +288,7 @@ class Embed(MapStage):
             "weights": resolved.weights.sha256,
             "upstream": resolved.upstream.stage.fingerprint,
             **more,
+            **({"output": "scores"} if resolved.config.output == "scores" else {}),
         }
 
     def sources(self, resolved: Resolved, digests: Digests) -> dict[str, str]:
@@ -281,7 +307,8 @@ class Embed(MapStage):
         return [resolved.upstream.folder]
 
     def provenance(self, resolved: Resolved) -> dict[str, Any]:
-        return {**super().provenance(resolved), "weights": resolved.weights.about()}
+        card = {} if resolved.card is None else {"card": resolved.card.about()}
+        return {**super().provenance(resolved), "weights": resolved.weights.about(), **card}
 
     def asked(self, resolved: Resolved, context: Context) -> dict[str, Any]:
         return asked_numerics(context.numerics)
@@ -329,7 +356,7 @@ STAGE = Embed
 def _columns(model: Any, resolved: Resolved) -> Schema:
     """The columns of a backbone's table. Raises UsageError for sound at another rate than it hears."""
     if model.kind == "image":
-        return features_schema(model.dim, resolved.config.dtype)
+        return features_schema(outputs_of(model), resolved.config.dtype, getattr(model, "names", None))
     _check_rate(model, resolved.upstream)
     return features_schema(model.outputs, resolved.config.dtype, model.names, images=model.images)
 

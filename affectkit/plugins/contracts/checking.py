@@ -93,7 +93,7 @@ _GROUPS: dict[str, list[Obligation]] = {
 
 def obligations(candidate: Candidate) -> list[Obligation]:
     """Those of a plugin's group, beside those of any plugin."""
-    if candidate.group == "backbones":
+    if candidate.group in ("backbones", "models"):
         return [*WEIGHTS, *(backbones.IMAGE if candidate.plugin.kind == "image" else backbones.AUDIO)]
     return _GROUPS[candidate.group]
 

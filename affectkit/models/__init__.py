@@ -1,0 +1,1 @@
+"""Published networks with scores of their own, one file each."""
