@@ -105,6 +105,7 @@ def test_signatures_are_the_keys_of_recipes(name: str) -> None:
     elsewhere = {"cache", "device", "progress", "allow_outside", *stage.runtime, *DATASET}
     elsewhere |= {"out", "as_name"} if stage.makes != "file" else set()
     elsewhere |= {position.name for position in stage.positions}
+    elsewhere |= {"model"} if any(position.or_model for position in stage.positions) else set()
     for each in stage.inputs:
         if isinstance(each, what.ClipsInput) or not each.in_recipes:
             elsewhere.add(name_of(each))
@@ -216,7 +217,7 @@ def test_what_an_artifact_says_of_itself(made: Made) -> None:
     assert info["what"] == "features, made by embed (mean-pixel)" and info["clips"] == 6 and info["rows"] == 60
     assert info["made from"] == [f"faces {made.faces.artifact.folder.name}"]
     assert info["weights"] == ["centerface: MIT", "mean-pixel: Apache-2.0"]
-    assert "settings     backbone=mean-pixel, weights=auto, dtype=float32" in str(info)
+    assert "settings     backbone=mean-pixel, output=embedding, weights=auto, dtype=float32" in str(info)
     assert repr(made.features).startswith("<FeatureTable mean-pixel: clips 6, rows 60, failed 0, dimensions 192; ")
     assert str(made.features) == str(made.features.path) == made.features.__fspath__()
 

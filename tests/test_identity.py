@@ -35,7 +35,7 @@ OTHERS: dict[str, dict[str, Any]] = {
     },
     "embed": {
         "backbone": "efficientnet-lite0", "option": None, "weights": None, "dtype": "float16", "window": None,
-        "hop": None, "min_window": None, "padding": None,
+        "hop": None, "min_window": None, "padding": None, "output": None,
     },
 }  # fmt: skip
 """Of every setting another value. None: it enters by what it changes (a data digest, the weights' own digest), is

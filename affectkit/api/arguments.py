@@ -18,7 +18,7 @@ from affectkit.api.names import stages_of, with_paths
 from affectkit.config import Config, Numerics, Runtime, validate
 from affectkit.errors import UsageError
 from affectkit.stages import inputs as what
-from affectkit.stages.replay import media_suffixes
+from affectkit.stages.predict_published import PublishedModel, suffixes_for
 from affectkit.stages.stage import Context, Stage
 from affectkit.stages.training_data import AuxiliarySource
 from affectkit.store import Artifact, Cache, Features, open_artifact, open_features
@@ -148,7 +148,7 @@ def _type_of_input(each: what.Input) -> str:
         return f"Sequence[{text_of(each.type)}]" if each.many else text_of(each.type)
     if isinstance(each, what.ArtifactsInput):
         source = "TableSource" if "predictions" in each.makes else "ArtifactSource"
-        more = " | MediaSource" if each.or_media else ""
+        more = " | MediaSource" if each.or_media else " | str" if each.or_model else ""
         return f"{source} | Sequence[{source}]{more}" if each.many else source
     if isinstance(each, what.FileInput):
         return "TableSource" if each.kind == "file" else "PathText"
@@ -272,12 +272,14 @@ class Reader:
             texts = [os.fspath(item) for item in items]
             if not all(map(names_features, texts)):
                 media = [os.fspath(_path(text)) for text in texts]
-                return clips_of(media, media_suffixes(before["head"]), allow_outside=self._values["allow_outside"])
+                return clips_of(media, suffixes_for(before["head"]), allow_outside=self._values["allow_outside"])
         return [self._opened(each, item) for item in items]
 
-    def _opened(self, each: what.ArtifactsInput, value: Any, column: str | None = None) -> Artifact | Features | Path:
+    def _opened(self, each: what.ArtifactsInput, value: Any, column: str | None = None) -> Any:
         if "predictions" in each.makes:
             return self._tables.path(each.name, value)
+        if each.or_model and isinstance(value, str) and plugins.names_model(value):
+            return PublishedModel(value)
         if column and (path := _path_text(value)):
             value = f"{path}:{column}"
         return opened(each.makes, value)

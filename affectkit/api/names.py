@@ -11,6 +11,7 @@ from typing import Any
 
 from pydantic.fields import FieldInfo
 
+from affectkit import plugins
 from affectkit.config import mark_of
 from affectkit.errors import AffectkitError, Notice, UsageError
 from affectkit.stages import inputs as what
@@ -42,6 +43,8 @@ def with_paths(stage: Stage, given: Mapping[str, Any], cache: Cache) -> dict[str
 
 def _artifact_path(one: what.ArtifactsInput, text: str, cache: Cache) -> str:
     """Media and tables, which the input may be as well, are no artifacts: their paths stay as they are."""
+    if one.or_model and plugins.names_model(text) and not os.path.lexists(text):
+        return text
     if text.partition(":")[0] == LATEST and not os.path.lexists(text):
         path = resolve_column(cache, text, stages_of(one.makes))
         warnings.warn(f"{text} is {path}", Notice, stacklevel=2)

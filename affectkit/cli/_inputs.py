@@ -9,15 +9,15 @@ from typing import Annotated, Any
 
 import typer
 
+from affectkit import plugins
 from affectkit.api.arguments import opened
 from affectkit.api.names import stages_of
 from affectkit.cli._complete import artifacts
 from affectkit.cli._options import INPUTS, parameter
 from affectkit.errors import UsageError
 from affectkit.stages import inputs as what
-from affectkit.stages.replay import media_suffixes
+from affectkit.stages.predict_published import PublishedModel, suffixes_for
 from affectkit.stages.training_data import AuxiliarySource
-from affectkit.store import Artifact, Features
 from affectkit.store.features import names_features
 from affectkit.tables.frame_rates import frame_rates
 from affectkit.tables.labels import DatasetChoice, LabelChoice, MediaChoice
@@ -84,13 +84,15 @@ def _artifacts(one: what.ArtifactsInput, given: Mapping[str, Any], before: Mappi
     if not one.many:
         return _opened(one, texts, given.get("column"))
     if one.or_media and not all(map(names_features, texts)):
-        return clips_of(texts, media_suffixes(before["head"]), allow_outside=given["allow_outside"])
+        return clips_of(texts, suffixes_for(before["head"]), allow_outside=given["allow_outside"])
     return [_opened(one, text) for text in texts]
 
 
-def _opened(one: what.ArtifactsInput, text: str, column: str | None = None) -> Artifact | Features | Path:
+def _opened(one: what.ArtifactsInput, text: str, column: str | None = None) -> Any:
     if "predictions" in one.makes:
         return Path(text)
+    if one.or_model and plugins.names_model(text):
+        return PublishedModel(text)
     return opened(one.makes, f"{text}:{column}" if column else text)
 
 

@@ -43,6 +43,7 @@ from affectkit.plugins.registry import (
     is_model,
     name_of,
     names,
+    names_model,
     parse_options,
 )
 
@@ -84,6 +85,7 @@ __all__ = [
     "loaded",
     "name_of",
     "names",
+    "names_model",
     "parse_options",
     "weights",
 ]

@@ -18,9 +18,9 @@ class ModelCard:
     """What a model is, and what nobody should take it for.
 
     outputs: its tasks in the order of its scores (classes, or values; one model may have both); contract: None for a
-    model that hears, or one whose crop nobody has stated; licences: of `code`, `weights` and `data`; trained_on: data;
-    reported: figures and their source; verified: what affectkit's tests check against; failures: what is known to go
-    wrong; intended: what it is for, and what not.
+    model that hears, at `sampling_rate` (Hz), or one whose crop nobody has stated; licences: of `code`, `weights` and
+    `data`; trained_on: data; reported: figures and their source; verified: what affectkit's tests check against;
+    failures: what is known to go wrong; intended: what it is for, and what not.
     """
 
     name: str
@@ -29,6 +29,7 @@ class ModelCard:
     contract: Contract | None
     licences: Mapping[str, str]
     trained_on: str
+    sampling_rate: int = 16000
     reported: str = "no figures are known"
     verified: str = "not verified by affectkit"
     failures: str = "none are recorded"

@@ -209,10 +209,10 @@ def _frames(who: Named, own: Any, found: Any, samples: int) -> None:
 # ---- models
 
 
-def _published(who: Named, own: Any, found: Any, batch: Any) -> None:
-    is_table = isinstance(found, np.ndarray) and found.ndim == 2 and found.dtype.kind == "f"
-    is_right = is_table and len(found) == len(batch)
-    who.require(is_right, f"for {len(batch)} rows scores returned {said(found)}; needed are floats [{len(batch)},K]")
+def _published(who: Named, model: Any, scores: Any, batch: Any) -> None:
+    is_table = isinstance(scores, np.ndarray) and scores.ndim == 2 and scores.dtype.kind == "f"
+    is_right = is_table and len(scores) == len(batch)
+    who.require(is_right, f"for {len(batch)} rows scores returned {said(scores)}; needed are floats [{len(batch)},K]")
 
 
 # ---- detectors

@@ -60,7 +60,7 @@ def get(group: Group, name: str) -> type[Any]:
 
 
 def backbone(name: str | type[Any] | object, options: Sequence[str] = ()) -> tuple[str, type[Any], Config]:
-    """A backbone by plugin name, any timm model by its own, `file.py:Class`, a class or an instance:
+    """A backbone or published model by plugin name, any timm model by its own, `file.py:Class`, a class or an instance:
     (artifact name, plugin, options). Raises UsageError."""
     name = passed.meant("backbones", name)
     if not isinstance(name, str):
@@ -75,6 +75,11 @@ def backbone(name: str | type[Any] | object, options: Sequence[str] = ()) -> tup
             return name, plugin, parse_options(plugin, options, name)
     plugin = get("backbones", "timm")
     return name, plugin, parse_options(plugin, [f"model={name}", *options], name)
+
+
+def names_model(text: str) -> bool:
+    """Whether a text is the name of a published model."""
+    return text in _modules("models")
 
 
 def is_model(plugin: type[Any]) -> bool:

@@ -19,7 +19,8 @@ from affectkit.stages.stage import Stage
 class Link:
     """A step's inputs, and what else it names: (key, step, what that must make).
 
-    sees: what its plugin reads, crops or sound; None where that is not known, or it reads neither.
+    sees: what its plugin reads, crops or sound; None where that is not known, or it reads neither; has_model: whether
+    it names a published model.
     """
 
     name: str
@@ -27,6 +28,7 @@ class Link:
     inputs: tuple[Ref, ...]
     others: tuple[tuple[Key, Ref, tuple[Makes, ...]], ...]
     sees: Makes | None = None
+    has_model: bool = False
 
     @property
     def needs(self) -> tuple[str, ...]:
@@ -59,7 +61,8 @@ def link_of(draft: Draft, name: str, stage: Stage, table: Mapping[str, Any], see
     weights = table.get("weights")
     if isinstance(weights, str) and weights.startswith("@") and "weights" in settings_of(stage):
         others.append(((*key, "weights"), Ref(weights[1:]), ("network",)))
-    return Link(name, stage, tuple(inputs), tuple(others), sees)
+    has_model = "model" in settings_of(stage) and isinstance(table.get("model"), str)
+    return Link(name, stage, tuple(inputs), tuple(others), sees, has_model)
 
 
 def check(draft: Draft, links: Mapping[str, Link]) -> set[str]:
@@ -118,7 +121,7 @@ def _known(draft: Draft, key: Key, ref: Ref) -> bool:
 
 def _check_sorts(draft: Draft, link: Link, given: Sequence[Makes]) -> None:
     key = ("steps", link.name, "from")
-    if not link.stage.accepts(given):
+    if not link.stage.accepts(["model", *given] if link.has_model else given):
         pairs = zip(link.inputs, given, strict=True)
         names = ", ".join(f"{ref} ({WORDS[makes]})" for ref, makes in pairs) or "nothing"
         draft.problem(key, f"{link.stage.name} takes {link.stage.wants}; given {names}")

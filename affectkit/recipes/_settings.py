@@ -111,6 +111,16 @@ def check_plugin(draft: Draft, key: Key, stage: Stage, table: Mapping[str, Any])
     return _SEES.get(getattr(plugin, "kind", ""))
 
 
+def check_model(draft: Draft, key: Key, table: Mapping[str, Any], name: str) -> Makes | None:
+    """Note what is wrong with a published model and its options; returns what it reads."""
+    plugin = tried(draft, (*key, "model"), lambda: plugins.get("models", name))
+    if plugin is None:
+        return None
+    options = texts(tree) if isinstance(tree := table.get("option"), dict) else {}
+    validated(draft, (*key, "option"), plugin.Options, options, f"option of {name}")
+    return _SEES.get(getattr(plugin, "kind", ""))
+
+
 def _try_out(
     draft: Draft, place: Key, stage: Stage, name: str, plugin: Any, options: Config, task: Task | None
 ) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 from affectkit import plugins, tasks
 from affectkit.downloads import NOT_NOW, offline
 from affectkit.errors import AffectkitError
-from affectkit.recipes._settings import chosen, places_in
+from affectkit.recipes._settings import chosen, options_of, places_in
 from affectkit.recipes.check import RecipePlan, root_option
 from affectkit.recipes.folders import FolderMedia, Folders
 from affectkit.recipes.steps import DataSet, Step, files_of
@@ -135,6 +135,9 @@ def labels_of(plan: RecipePlan, media: dict[str, AnyMedia], step: Step, key: tup
 def weights_of(step: Step) -> WeightsFile | None:
     """The weights that a step's plugin begins with, downloaded where need be and where that may be; None where it has
     none, or takes those of another step. Raises UsageError, MissingExtra."""
+    if step.model:
+        name, model, model_options = plugins.backbone(step.model, options_of(step.settings))
+        return plugins.weights("models", name, model, model_options, step.setting("weights"))
     if step.weights_of or step.stage.plugin is None or step.stage.plugin[0] not in _HAVE_WEIGHTS:
         return None
     if (found := chosen(step)) is None:
@@ -193,9 +196,9 @@ class _Looking:
         """Files of weights, downloaded where that may be."""
         if not self._weights_matter(step):
             return
-        if step.stage.plugin is not None:
-            key = "weights" if "weights" in step.settings else step.stage.plugin[1]
-            self._tried(step, (key,), f"weights of {step.plugin}", lambda: weights_of(step))
+        if step.stage.plugin is not None or step.model:
+            key = "weights" if "weights" in step.settings else step.stage.plugin[1] if step.stage.plugin else "model"
+            self._tried(step, (key,), f"weights of {step.plugin or step.model}", lambda: weights_of(step))
 
     def needs(self, step: Step) -> None:
         """What only some settings need: packages of extras, a template of the right form."""

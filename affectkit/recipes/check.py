@@ -14,6 +14,7 @@ from affectkit.recipes._lines import Key
 from affectkit.recipes._links import Link
 from affectkit.recipes._settings import (
     check_keys,
+    check_model,
     check_plugin,
     config,
     filled,
@@ -165,6 +166,8 @@ def _read_step(
     check_keys(draft, key, table, ("stage", "from", *settings_of(stage)), f"option of {called}")
     _check_places(draft, key, draft.steps[name])
     sees = check_plugin(draft, key, stage, table)
+    if "model" in settings_of(stage) and isinstance(model_name := table.get("model"), str):
+        sees = check_model(draft, key, table, model_name)
     links[name] = link = _links.link_of(draft, name, stage, table, None if _has_weights_of(table) else sees)
     configs = {model: config(draft, key, stage, model, table) for model in models_of(stage)}
     _check_others(draft, key, stage, table)

@@ -12,7 +12,7 @@ from typing import Any
 from affectkit.errors import unknown
 from affectkit.recipes._lines import Key
 from affectkit.recipes.draft import Draft, leaves
-from affectkit.recipes.steps import settings_of
+from affectkit.recipes.steps import is_own, settings_of
 from affectkit.stages import catalogue
 
 
@@ -32,7 +32,8 @@ def inherit(draft: Draft) -> None:
         settings = settings_of(catalogue.get(stage)) if stage in stages else {}
         known |= settings.keys()
         _fill(draft, table, ("steps", name), given.get(stage, {}), ("defaults", stage))
-        _fill(draft, table, ("steps", name), {key: common[key] for key in common if key in settings}, ("defaults",))
+        shared = {key: common[key] for key in common if key in settings and not is_own(settings[key], key)}
+        _fill(draft, table, ("steps", name), shared, ("defaults",))
     for key in common.keys() - known:
         draft.problem(["defaults", key], str(unknown("option of any step", key, known)))
 

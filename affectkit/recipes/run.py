@@ -19,6 +19,7 @@ from affectkit.recipes.check import RecipePlan
 from affectkit.recipes.steps import Ref, Step
 from affectkit.stages import inputs as what
 from affectkit.stages.map_stage import Outcome
+from affectkit.stages.predict_published import PublishedModel
 from affectkit.stages.stage import Context, TextTable
 from affectkit.stages.training_data import AuxiliarySource
 from affectkit.store import Artifact, Cache, Failure, Features, NotMade, names
@@ -167,6 +168,9 @@ class Session:
         values: dict[str, Any] = {}
         refs = list(step.inputs)
         for position in step.stage.positions:
+            if position.or_model and step.model:
+                values[position.name] = PublishedModel(step.model)
+                continue
             taken, refs = (refs, []) if position.many else (refs[:1], refs[1:])
             opened = [self._opened(ref) for ref in taken]
             if opened:

@@ -57,6 +57,8 @@ def keys_of(stage: Stage) -> type[Config]:
     """The model of what a step says of its inputs, beside `from`."""
     fields: dict[str, Any] = {}
     for one in stage.inputs:
+        if isinstance(one, what.ArtifactsInput) and one.or_model:
+            fields["model"] = (str | None, Field(None, description="a published model, in place of a step's"))
         if not one.in_recipes or isinstance(one, what.ClipsInput) or one in stage.positions:
             continue
         name, kind = ("", one.type) if isinstance(one, what.ValueInput) else _KEYS[type(one)]
@@ -84,6 +86,11 @@ def settings_of(stage: Stage) -> Mapping[str, type[Config]]:
         item.alias or name: model
         for model in models_of(stage) for name, item in model.model_fields.items() if name != "device"
     }  # fmt: skip
+
+
+def is_own(model: type[Config], setting: str) -> bool:
+    """Whether a setting is about one step, so that a default for all steps is not meant for it."""
+    return setting in model.model_fields and bool(mark_of(model.model_fields[setting], "is_own"))
 
 
 @cache
@@ -132,6 +139,11 @@ class Step:
         """Tasks to learn along."""
         found: list[AuxiliaryTask] = getattr(self.keys, "aux", [])
         return found
+
+    @property
+    def model(self) -> str:
+        """The published model that it names; empty where it names none."""
+        return getattr(self.keys, "model", None) or ""
 
     @property
     def plugin(self) -> str:

@@ -46,8 +46,8 @@ def embed_crops(
     failed: set[str] = set()
     with ThreadPoolExecutor(worker_count(runtime)) as pool:
         for batch, (images, broken) in ahead(_batches(crops, clips, size), lambda b: _decode(b, size, side, pool)):
-            found = backbone(images) if batch.images else {}
-            values = found if isinstance(found, Mapping) else {"values": found}
+            values = backbone(images) if batch.images else {}
+            values = values if isinstance(values, Mapping) else {"values": values}
             at = 0
             for span in batch.spans:
                 at = _emit(crops, span, values, at, broken, dtype, failed, sink, outputs)
@@ -92,7 +92,7 @@ def _decode(batch: _Batch, size: int, side: int, pool: ThreadPoolExecutor) -> tu
 
 
 def _emit(
-    crops: Artifact, span: _Span, found: Mapping[str, Any], at: int, broken: dict[int, str], dtype: str,
+    crops: Artifact, span: _Span, values: Mapping[str, Any], at: int, broken: dict[int, str], dtype: str,
     failed: set[str], sink: Sink, outputs: Mapping[str, int],
 ) -> int:  # fmt: skip
     rows = {name: crops.column(span.clip, name)[span.first : span.last] for name in ("start", "end", "valid")}
@@ -106,7 +106,7 @@ def _emit(
                     raise ClipError(f"crop of row {row} cannot be read: {broken[index]}")
             sink.count(len(rows["start"]))
             sink.append(rows | {
-                name: scatter(found[name][at : at + count] if count else np.zeros((0, dim)), rows["valid"], dtype)
+                name: scatter(values[name][at : at + count] if count else np.zeros((0, dim)), rows["valid"], dtype)
                 for name, dim in outputs.items()
             })  # fmt: skip
             if span.is_end:

@@ -20,7 +20,7 @@ _TASKS = {"heads": ("va", "compound"), "networks": ("va",), "datasets": ("va",)}
 
 
 @dataclass(frozen=True)
-class Contract:
+class PluginCheck:
     """A plugin of a group, and what comes of each obligation, one after another as it is tried."""
 
     name: str
@@ -32,7 +32,7 @@ class Contract:
 def check_plugin(
     module: str, *, group: str | None = None, option: Sequence[str] = (), weights: str = "auto",
     root: Path | None = None, task: str | None = None,
-) -> Contract:  # fmt: skip
+) -> PluginCheck:  # fmt: skip
     """The contract of a plugin: a registered name, a module, or `FILE.py[:CLASS]`.
 
     `group` where that cannot be told from its methods; `option` and `weights` as for its stage; a reader is tried on
@@ -42,12 +42,14 @@ def check_plugin(
     plugin, registered = class_of(module)
     known = _group(plugin, [group] if group else list(registered), module)
     if not (isinstance(getattr(plugin, "Options", None), type) and issubclass(plugin.Options, Config)):
-        return Contract(module, known, check([Candidate(known, module, plugin, Config())]))  # ends with its first lines
+        return PluginCheck(
+            module, known, check([Candidate(known, module, plugin, Config())])
+        )  # ends with its first lines
     candidate = Candidate(known, module, plugin, plugins.parse_options(plugin, option, module), weights, root=root)
     notes: tuple[str, ...] = ()
     if known == "datasets" and root is None:
         notes = ("without --root DIR, where a data set of this layout lies, only half of the contract is looked at",)
-    return Contract(module, known, check(_with_tasks(candidate, task)), notes)
+    return PluginCheck(module, known, check(_with_tasks(candidate, task)), notes)
 
 
 def _group(plugin: type[Any], said: list[str], module: str) -> str:

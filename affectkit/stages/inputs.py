@@ -12,9 +12,10 @@ from dataclasses import MISSING, dataclass
 from typing import Any, Literal
 
 REQUIRED: Any = object()
-Makes = Literal["crops", "sound", "features", "head", "network", "predictions", "report", "file"]
+Makes = Literal["crops", "sound", "features", "head", "network", "model", "predictions", "report", "file"]
 WORDS: dict[Makes, str] = {
     "crops": "crops", "sound": "sound", "features": "features", "head": "a head", "network": "a network",
+    "model": "a published model",
     "predictions": "predictions", "report": "a report", "file": "a file",
 }  # fmt: skip
 
@@ -51,10 +52,12 @@ class Input:
 @dataclass(frozen=True, kw_only=True)
 class ArtifactsInput(Input):
     """What other stages make. Features are `Features`, predictions a path (of an artifact or a CSV file), all else an
-    `Artifact`; `or_media`: media stand in for them, where a head's recipe can be replayed."""
+    `Artifact`; `or_media`: media stand in for them, where a recipe can be replayed; `or_model`: a published model's
+    name stands in, a `PublishedModel`."""
 
     makes: tuple[Makes, ...]
     or_media: bool = False
+    or_model: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from hashlib import sha256
 from importlib.metadata import version
 from itertools import pairwise
 from pathlib import Path
@@ -15,38 +14,33 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
 
 from affectkit import plugins
-from affectkit.config import Config, validate
+from affectkit.config import validate
 from affectkit.devices import keep_memory, resolve
-from affectkit.digests import Digests
 from affectkit.errors import UsageError
 from affectkit.learning import saved
 from affectkit.plugins import Example, Units
 from affectkit.prefetch import worker_count
-from affectkit.smoothing import Smoothing
 from affectkit.speech.windows import touches
 from affectkit.stages import smooth as smooth_module
 from affectkit.stages.batches import Lengths
 from affectkit.stages.embed import notices as about_licence
 from affectkit.stages.inputs import Makes, artifacts, clips, file, value
-from affectkit.stages.map_stage import MapStage, Outcome, Told, chosen, entries_of
-from affectkit.stages.observed import REACH, Observed, smoothed_within
+from affectkit.stages.map_stage import MapStage, Outcome, chosen
+from affectkit.stages.predict_published import PublishedConfig, PublishedModel, predict_published
 from affectkit.stages.replay import media_suffixes, replay
-from affectkit.stages.row_counts import counted, score_notices, seen_in
+from affectkit.stages.score_rows import RowRecipe, Scored, ScoredRows
 from affectkit.stages.sink import Sink, checked
-from affectkit.stages.smooth import Choice
 from affectkit.stages.stage import Context
 from affectkit.stages.trained import load_heads, stored_task, trained_report
 from affectkit.stages.training_data import sequences
-from affectkit.store import Artifact, Features, Schema, open_artifact, predictions_schema
+from affectkit.store import Artifact, Features, open_artifact
 from affectkit.store import features as features_of
 from affectkit.store.kinds import STAGE_FILE, TRAINED
 from affectkit.tables.ids import ClipChoice, choose
-from affectkit.tables.row_times import Rows, TimeTable, at_rate, read_times, regular
+from affectkit.tables.row_times import regular
 from affectkit.tables.splits import split_in
-from affectkit.tasks import Task
 from affectkit.types import Bools, Clip, FeatureSequence, Floats, without_face
 from affectkit.weights import WeightsFile
 
@@ -203,121 +197,8 @@ def _tensor(scores: Floats) -> Any:
     return torch.from_numpy(np.ascontiguousarray(scores))
 
 
-class PredictConfig(Config):
-    """What is computed beyond what the head says. Smoothing acts first, on the raw scores of the features' rows."""
-
-    smooth: Choice | None = Field(
-        None,
-        description="hamming, box, median or gaussian window over the raw scores, or none  "
-        "[default: what train-head chose on validation]",
-    )
-    half_width: float | None = Field(
-        None, ge=0, le=smooth_module.LONGEST, description="seconds that the window reaches to either side"
-    )
-    rate: float | None = Field(
-        None, gt=0, le=1000, description="predictions a second, interpolated (default: one a row of the features)"
-    )
-    reach: float | None = Field(
-        None, ge=0, le=1e6, description="no score farther than this many seconds from a face or speech  [default: 1]"
-    )
-    max_gap: float | None = Field(
-        None, gt=0, description="with --at or --rate: nor farther than this from any row that has a score  "
-        "[default: as far as --reach]"
-    )  # fmt: skip
-
-
-@dataclass(frozen=True, repr=False)
-class RowRecipe:
-    """How raw scores become rows."""
-
-    task: Task
-    smoothing: Smoothing | None
-    table: TimeTable | None
-    rate: float | None
-    max_gap: float | None
-    reach: float | None
-
-    @property
-    def resampled(self) -> dict[str, Any]:
-        """What of the rows enters the fingerprint; nothing for the features' own and the usual reach."""
-        reach = {} if self.reach in (None, REACH) else {"reach": self.reach}
-        if self.table is None and self.rate is None:
-            return reach
-        table = self.table.digest if self.table else None
-        return {"rows": {"table": table, "rate": self.rate, "max_gap": self.max_gap}, **reach}
-
-    @staticmethod
-    def of(task: Task, report: Mapping[str, Any], config: PredictConfig, at: Path | None) -> RowRecipe:
-        """What the report of a head or network says, where the config says nothing else; `at` is a table of rows.
-
-        Raises UsageError for what does not fit together.
-        """
-        if at and config.rate:
-            raise UsageError("--at and --rate both say which rows are wanted: give one of them")
-        if (at or config.rate) and task.level == "clip":
-            raise UsageError(f"--at and --rate are for tasks with scores over time; {task.name} has one score a clip")
-        if config.max_gap and not (at or config.rate):
-            raise UsageError("--max-gap is for --at and --rate: without them, rows are those of the features")
-        if config.reach is not None and task.level == "clip":
-            raise UsageError(f"--reach is for tasks with scores over time; {task.name} has one score a clip")
-        table = read_times(at) if at else None
-        reach = None if task.level == "clip" else REACH if config.reach is None else config.reach
-        return RowRecipe(task, _smoothing(task, report, config), table, config.rate, config.max_gap, reach)
-
-    def rows(self, one: Scored) -> dict[str, Any]:
-        """The columns of a clip."""
-        times, found, observed = self._of_clip(one) if self.reach is None else self._over_time(one, self.reach)
-        scores = smooth_module.predictions(self.task, found)
-        valid = np.isfinite(scores).all(axis=1)
-        return {"start": times[0], "end": times[1], "valid": valid, "observed": observed, "scores": scores}
-
-    def _of_clip(self, one: Scored) -> tuple[Rows, list[Floats], Floats]:
-        """The one row of a clip: no score where nothing was observed."""
-        share = Observed(one.seen).whole
-        return _whole(one.rows), [raw if share else np.full_like(raw, np.nan) for raw in one.raw], np.array([share])
-
-    def _over_time(self, one: Scored, reach: float) -> tuple[Rows, list[Floats], Floats]:
-        """Rows over time: those out of reach have no score, and nothing is carried across them."""
-        seen, middle = Observed(one.seen), one.rows.middle
-        found, stretch = smoothed_within(one.raw, middle, seen, reach, self.smoothing)
-        times = (np.asarray(one.rows.start), np.asarray(one.rows.end))
-        if self.table or self.rate:
-            times = self.table.rows[one.clip] if self.table else at_rate(one.rows, self.rate or 0)
-            middle, given = (times[0] + times[1]) / 2, middle
-            found = smooth_module.moved(found, given, middle, self.max_gap, stretch)
-            found = [np.where(seen.within(middle, reach)[:, None], scores, np.nan) for scores in found]
-        return times, found, seen.share(middle, self.smoothing)
-
-
-@dataclass(frozen=True, repr=False)
-class Scored:
-    """A clip, its rows in time, the raw scores [T,K] of every seed at them, and what they were made from: a sequence an
-    input, of which the valid rows are those with a face or speech."""
-
-    clip: str
-    rows: FeatureSequence
-    raw: Sequence[Floats]
-    seen: Sequence[FeatureSequence]
-
-
-def _smoothing(task: Task, report: Mapping[str, Any], config: PredictConfig) -> Smoothing | None:
-    own = smooth_module.of_head(report)
-    kind = config.smooth or (own.kind if own else None)
-    smooth_module.agree(kind, config.half_width, task)
-    if config.smooth is None and config.half_width is None:
-        return own
-    if kind is None or kind == "none":
-        return None
-    width = config.half_width if config.half_width is not None else own.half_width if own else None
-    if width is None:
-        raise UsageError(f"--smooth {kind} needs --half-width SECONDS: the head was trained without smoothing")
-    return Smoothing(kind, width) if width else None
-
-
-def _whole(sequence: FeatureSequence) -> Rows:
-    """The one row of a clip."""
-    start, end = np.asarray(sequence.start), np.asarray(sequence.end)
-    return (start[:1], end[-1:]) if len(sequence) else (np.zeros(1), np.zeros(1))
+class PredictConfig(PublishedConfig):
+    """What is computed beyond what the model says."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -345,7 +226,7 @@ class Resolved:
         return list(self.split)
 
 
-class Predict(MapStage):
+class Predict(ScoredRows):
     """Predict for every clip of the features given, or for new media in one go.
 
     Examples:
@@ -354,13 +235,13 @@ class Predict(MapStage):
 
     `affectkit predict "$HEAD" new_video.mp4 --json`
 
+    `affectkit predict mini-xception new_video.mp4 --task expr`
+
     `affectkit predict "$HEAD" "$FEATURES" --at test_frames.csv --smooth hamming --half-width 0.5`
 
     `affectkit predict "$FINETUNED" "$FACES" --smooth hamming --half-width 0.5`
     """
 
-    name = folder = "predict"
-    version = 2
     makes = "predictions"
     says = "scores of {inputs}"
     Config = PredictConfig
@@ -369,12 +250,15 @@ class Predict(MapStage):
 
     @dataclass(frozen=True)
     class Inputs:
-        """A head and its features, a network and its crops or sound, or either and media."""
+        """A head and its features, a network or a PublishedModel and its crops or sound, or any of them and media."""
 
-        head: Artifact = artifacts("head", "network", help="what train-head or finetune printed")
+        head: Any = artifacts(
+            "head", "network", or_model=True,
+            help="what train-head or finetune printed, or a published model (affectkit list models)",
+        )  # fmt: skip
         inputs: Sequence[Features | Artifact | Clip] = artifacts(
             "features", "crops", "sound", many=True, or_media=True,
-            help="the features (of a fine-tuned network the crops or sound), or media to replay its recipe",
+            help="the features (of a network or a published model the crops or sound), or media",
         )  # fmt: skip
         at: Path | None = file("CSV clip,start,end (a label table, say): predict its rows, interpolated")
         clips: ClipChoice = clips()
@@ -392,18 +276,23 @@ class Predict(MapStage):
 
     def accepts(self, makes: Sequence[Makes]) -> bool:
         head, *inputs = makes or ("",)
-        if head == "network":
+        if head in ("network", "model"):
             return len(inputs) == 1 and inputs[0] in ("crops", "sound")
         return head == "head" and bool(inputs) and set(inputs) == {"features"}
 
     @property
     def wants(self) -> str:
-        return "a head and its features, or a network and its crops or sound"
+        return "a head and its features, or a network (or a published model, by its key) and its crops or sound"
 
     def run(self, inputs: Inputs, config: PredictConfig, context: Context) -> Outcome:
         """Make what the model reads from media where there are any, then predict by its kind."""
         head, has_media = inputs.head, any(isinstance(each, Clip) for each in inputs.inputs)
+        if isinstance(head, PublishedModel):
+            if inputs.weights_of:
+                raise UsageError("--weights-of is for what was trained; a published model takes --weights PATH")
+            return predict_published(head, inputs.inputs, inputs.at, inputs.clips, config, context)
         media_suffixes(head)  # raises for what was not trained
+        config.refuse_published(head.path, stored_task(trained_report(head)))
         if inputs.weights_of and not has_media:
             raise UsageError("--weights-of is for media: features, crops and sound have been made already")
         stage = _PredictByNetwork() if is_network(head) else self
@@ -424,7 +313,7 @@ class Predict(MapStage):
         features = [each if isinstance(each, Features) else features_of(each) for each in sources]
         report = trained_report(inputs.head)
         _check_recipe(inputs.head, features)
-        recipe = RowRecipe.of(stored_task(report), report, config, inputs.at)
+        recipe = RowRecipe.of([stored_task(report)], smooth_module.of_head(report), config, inputs.at)
         clips = chosen(inputs.clips, features[0])
         if inputs.clips is None:
             clips = [clip for clip in clips if all(clip in other for other in features[1:])]
@@ -444,33 +333,11 @@ class Predict(MapStage):
             inputs["smoothing"] = asdict(smoothing) if smoothing else None
         return inputs
 
-    def sources(self, resolved: Resolved, digests: Digests) -> dict[str, str]:
-        """Scores are current while what is read of a clip, and its split, are."""
-        text = {
-            clip: [*(each.digest(clip) for each in resolved.upstream), split] for clip, split in resolved.split.items()
-        }
-        return {clip: sha256(" ".join(words).encode()).hexdigest() for clip, words in text.items()}
-
-    def entries(self, resolved: Resolved) -> dict[str, dict[str, Any]]:
-        return entries_of(resolved.upstream[0], resolved.clips)
-
-    def table(self, resolved: Resolved, context: Context) -> Schema:
-        return predictions_schema(list(resolved.recipe.task.targets))
-
     def upstream(self, resolved: Resolved) -> list[Path]:
         return [resolved.trained.path, *(each.folder for each in resolved.upstream)]
 
     def title(self, resolved: Resolved) -> str:
         return f"predict {resolved.trained.stage.name}"
-
-    def compute(self, resolved: Resolved, missing: list[str], sink: Sink, context: Context) -> None:
-        """Values, or probabilities for classes, at the features' own rows or at those asked for."""
-        for scored in self.scored(resolved, missing, sink, context):
-            rows = resolved.recipe.rows(scored)
-            sink.count(len(rows["start"]))
-            sink.append(rows)
-            is_partial = any(each.status(scored.clip) == "partial" for each in resolved.upstream)
-            sink.end(scored.clip, {"split": resolved.split[scored.clip]}, "partial" if is_partial else "ok")
 
     def scored(self, resolved: Resolved, missing: list[str], sink: Sink, context: Context) -> Iterator[Scored]:
         """Clip by clip, by every seed of the head.
@@ -483,7 +350,7 @@ class Predict(MapStage):
         held = {clip for clip in missing if split_in(resolved.report["splits"], clip) == "val"}
         for refitted in (False, True):
             clips = [clip for clip in missing if (clip not in held) == refitted]
-            heads = load_heads(resolved.trained, resolved.recipe.task, refitted=refitted) if clips else []
+            heads = load_heads(resolved.trained, stored_task(resolved.report), refitted=refitted) if clips else []
             for first in range(0, len(clips), _AT_ONCE):
                 whole = [clip for clip in clips[first : first + _AT_ONCE] if checked(sink, clip, *resolved.upstream)]
                 if not whole:
@@ -492,13 +359,6 @@ class Predict(MapStage):
                 raw = [head.predict(examples, device=device) for head in heads]
                 for example, *seeds in zip(examples, *raw, strict=True):
                     yield Scored(example.clip, example.inputs[0], seeds, example.inputs)
-
-    def notices(self, resolved: Resolved) -> Sequence[str]:
-        return resolved.about
-
-    def tell(self, resolved: Resolved, selected: Artifact, clips: Sequence[str]) -> Told:
-        counts = counted(selected, clips)
-        return score_notices(counts, seen_in(resolved.upstream), resolved.recipe.reach), counts.as_dict()
 
 
 class _PredictByNetwork(Predict):
@@ -515,7 +375,7 @@ class _PredictByNetwork(Predict):
         upstream: Any = sources[0].artifact if isinstance(sources[0], Features) else sources[0]
         report, header = trained_report(network), saved.read_header(network.folder)
         _check_network_recipe(network, upstream)
-        recipe = RowRecipe.of(header.task, report, config, inputs.at)
+        recipe = RowRecipe.of([header.task], smooth_module.of_head(report), config, inputs.at)
         clips = chosen(inputs.clips, upstream)
         weights = saved.weights_of(network.folder)
         about = (*about_licence(weights), *_about_windows(header, upstream, clips))
