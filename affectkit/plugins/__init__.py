@@ -44,6 +44,7 @@ from affectkit.plugins.registry import (
     name_of,
     names,
     names_model,
+    no_model,
     parse_options,
 )
 
@@ -86,6 +87,7 @@ __all__ = [
     "name_of",
     "names",
     "names_model",
+    "no_model",
     "parse_options",
     "weights",
 ]

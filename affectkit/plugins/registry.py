@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pkgutil
 from collections.abc import Iterable, Mapping, Sequence
+from difflib import get_close_matches
 from importlib import import_module
 from importlib.metadata import entry_points
 from typing import Any, Literal
@@ -80,6 +81,16 @@ def backbone(name: str | type[Any] | object, options: Sequence[str] = ()) -> tup
 def names_model(text: str) -> bool:
     """Whether a text is the name of a published model."""
     return text in _modules("models")
+
+
+def no_model(text: str) -> UsageError:
+    """For a text that stands for no model at all, trained or published."""
+    near = get_close_matches(text, names("models"), n=1)
+    hint = f" (did you mean '{near[0]}'?)" if near else ""
+    return UsageError(
+        f"{text} is no published model{hint} and no artifact: affectkit list models has the ones that are known, and "
+        "train-head, finetune print the others"
+    )
 
 
 def is_model(plugin: type[Any]) -> bool:

@@ -101,34 +101,53 @@ def _check_scores(table: CsvTable, task: Task, scores: Floats) -> None:
             raise table.error(row, f"the probabilities of {task.name} add up to {total[row]:g}, not 1")
 
 
+def _check_sums(path: Path, task: Task, scores: Floats) -> None:
+    """Raises UsageError for some of more classes: what is left of their probabilities does not add up."""
+    off = np.abs(scores.sum(axis=1) - 1) > _ROUNDED
+    if off.any():
+        raise UsageError(
+            f"{path} has classes that task {task.name} does not have: the probabilities of its own add up to "
+            f"{scores[off][0].sum():.3g} where they should to 1: predict again with --task {task.name}"
+        )
+
+
 def _finite(end: Floats) -> Floats:
     """Ends whose differences are numbers."""
     return np.where(np.isinf(end), -1.0, end)
 
 
 def load(path: Path, task: Task) -> Predictions:
-    """Predictions of an artifact folder or a CSV file, columns in the task's order. Raises UsageError."""
+    """Predictions of an artifact folder or a CSV file, columns in the task's order; a model of several tasks has other
+    columns beside them. Raises UsageError."""
     if not _names_artifact(path):
         return read_predictions(path, task)
     artifact = open_artifact(path)
     if artifact.stage.table is None or "scores" not in artifact.schema.columns:
         raise wrong_kind(path, artifact.stage.stage, *PREDICTIONS)
     columns = artifact.schema.names["scores"]
-    if sorted(columns) != sorted(task.targets):
+    if not set(columns) >= set(task.targets):
+        published = "card" in artifact.stage.provenance
+        which = (
+            f"predict again with --task {task.name}" if published else "give the --task that its head was trained for"
+        )
         raise UsageError(
-            f"{path} predicts {', '.join(columns)}; task {task.name} has {', '.join(task.targets)}: "
-            "give the --task that its head was trained for"
+            f"{path} predicts {', '.join(columns)}; task {task.name} has {', '.join(task.targets)}: {which}"
         )
     order = [columns.index(target) for target in task.targets]
     for clip in artifact.clips:
         artifact.check(clip)
     parts = [(clip, artifact.read(clip)) for clip in artifact.clips]
+    scores = (
+        np.concatenate([r["scores"] for _, r in parts])[:, order].astype(float) if parts else np.zeros((0, len(order)))
+    )
+    if task.kind == "multiclass" and len(columns) > len(order):
+        _check_sums(path, task, scores)
     says_observed = "observed" in artifact.schema.columns  # those of earlier releases do not
     return Predictions(
         np.repeat(np.array([clip for clip, _ in parts], dtype=np.str_), [len(r["start"]) for _, r in parts]),
         _joined(parts, "start"),
         _joined(parts, "end"),
-        np.concatenate([r["scores"] for _, r in parts])[:, order].astype(float) if parts else np.zeros((0, len(order))),
+        scores,
         tuple(task.targets),
         np.repeat(np.array([r["split"] for _, r in parts], dtype=np.str_), [len(r["start"]) for _, r in parts]),
         _joined(parts, "observed").astype(float) if says_observed else np.zeros(0),
