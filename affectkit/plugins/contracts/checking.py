@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from affectkit.errors import UsageError
-from affectkit.plugins.contracts import backbones, datasets, detectors, fusers, heads, networks
+from affectkit.plugins.contracts import backbones, datasets, detectors, fusers, heads, models, networks
 from affectkit.plugins.contracts.candidate import Broken, Candidate, Obligation, hold, refused
+from affectkit.plugins.contracts.light import loads_nothing_heavy
 from affectkit.plugins.faults import Named, check_class
-
-HEAVY = ("torch", "torchvision", "timm", "transformers", "sklearn", "onnxruntime", "pandas")
 
 
 @dataclass(frozen=True)
@@ -46,26 +43,6 @@ def is_light(candidate: Candidate) -> None:
     loads_nothing_heavy([candidate.plugin])
 
 
-def loads_nothing_heavy(plugins: Sequence[type]) -> None:
-    """Raises Broken where the modules of these classes import what is heavy."""
-    loads = []
-    for plugin in plugins:
-        module, file = plugin.__module__, getattr(sys.modules.get(plugin.__module__), "__file__", None)
-        if module.startswith("affectkit_plugin_"):
-            loads.append(f"spec = spec_from_file_location({module!r}, {file!r})")
-            loads.append(f"sys.modules[{module!r}] = own = module_from_spec(spec); spec.loader.exec_module(own)")
-        else:
-            loads.append(f"import_module({module!r})")
-    code = "\n".join([
-        "import sys", f"sys.path[:] = {sys.path!r}", "from importlib import import_module",
-        "from importlib.util import module_from_spec, spec_from_file_location", "import affectkit.plugins", *loads,
-        f"print(*sorted(set({HEAVY!r}) & set(sys.modules)))",
-    ])  # fmt: skip
-    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    hold(ran.returncode == 0, f"it cannot be imported alone: {ran.stderr.strip().splitlines()[-1:]}")
-    hold(not ran.stdout.strip(), f"importing it loads {ran.stdout.strip()}")
-
-
 def names_its_weights(candidate: Candidate) -> None:
     """`weights` says what they are: name, digest, licence and source."""
     for field in ("name", "sha256", "licence", "source"):
@@ -94,7 +71,8 @@ _GROUPS: dict[str, list[Obligation]] = {
 def obligations(candidate: Candidate) -> list[Obligation]:
     """Those of a plugin's group, beside those of any plugin."""
     if candidate.group in ("backbones", "models"):
-        return [*WEIGHTS, *(backbones.IMAGE if candidate.plugin.kind == "image" else backbones.AUDIO)]
+        room = backbones if candidate.group == "backbones" else models
+        return [*WEIGHTS, *(room.IMAGE if candidate.plugin.kind == "image" else room.AUDIO)]
     return _GROUPS[candidate.group]
 
 
