@@ -72,8 +72,9 @@ class Block(nn.Module):
         return self.pool(inner).add_(self.beside(x))
 
 
-class MiniXception(nn.Module):
-    """Grey pictures of 64 pixels a side, in -1..1, to an embedding and the probabilities of classes."""
+class FoldedXception(nn.Module):
+    """mini-Xception without batch normalisation, which is in its kernels: from grey pictures of 64 pixels a side, in
+    -1..1, to an embedding and the probabilities of classes."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -95,10 +96,10 @@ class MiniXception(nn.Module):
         return torch.cat([x.float().mean((2, 3)), logits.softmax(1)], 1)
 
 
-def build(weights: WeightsFile) -> MiniXception:
+def build(weights: WeightsFile) -> FoldedXception:
     """The network with a file's weights, or with random ones. Raises UsageError for a file of another network."""
     with seeded():
-        module = MiniXception()
+        module = FoldedXception()
     if weights.path is not None:
         try:
             module.load_state_dict(folded(read_layers(weights.path)))
@@ -108,7 +109,7 @@ def build(weights: WeightsFile) -> MiniXception:
 
 
 def folded(layers: Sequence[KerasLayer]) -> dict[str, Tensor]:
-    """The tensors of `MiniXception` from the layers of a Keras file. Raises ValueError where it is another network."""
+    """The tensors of `FoldedXception` from the layers of a Keras file. Raises ValueError for another network."""
     wanted = list(_architecture())
     for position, (layer, (kind, settings)) in enumerate(zip(layers, wanted, strict=False)):
         other = {key: layer.settings.get(key) for key in settings if layer.settings.get(key) != settings[key]}
@@ -205,6 +206,6 @@ def _tensor(layer: KerasLayer, name: str) -> NDArray[np.float64]:
 
 
 def _check_shapes(state: dict[str, NDArray[np.float64]]) -> None:
-    for name, tensor in MiniXception().state_dict().items():
+    for name, tensor in FoldedXception().state_dict().items():
         if state[name].shape != tuple(tensor.shape):
             raise ValueError(f"{name} is {list(state[name].shape)}, not {list(tensor.shape)}")
