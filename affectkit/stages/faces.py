@@ -6,12 +6,14 @@ Media -> face tracks with encoded crops.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import closing
 from dataclasses import dataclass
 from io import BytesIO
 from itertools import groupby
 from pathlib import Path
 from tempfile import SpooledTemporaryFile
+from threading import Event, Lock
 from types import TracebackType
 from typing import Any, Literal
 
@@ -38,7 +40,7 @@ from affectkit.media import (
 )
 from affectkit.media.sampling import Rate
 from affectkit.plugins import Detector
-from affectkit.prefetch import prefetched, worker_count
+from affectkit.prefetch import MOST_BYTES, prefetched, worker_count
 from affectkit.stages.inputs import file, media, rates, value
 from affectkit.stages.map_stage import MapStage, Outcome, Told
 from affectkit.stages.row_counts import face_notices
@@ -68,6 +70,7 @@ from affectkit.weights import WeightsFile
 
 _PRECROPPED = "precropped"
 _ROWS_AT_ONCE = 256
+_CLIPS_AT_ONCE = 4  # each holds some pictures
 
 
 class FacesConfig(CropConfig, LinkConfig):
@@ -118,49 +121,115 @@ def _numerics(device: str) -> dict[str, Any]:
 
 
 class _Extractor:
-    """Detects, tracks and cuts, clip after clip, in bounded memory."""
+    """Detects, tracks and cuts, clip by clip, in bounded memory.
+
+    A detector that is `concurrent` gets several clips at once, on as many cores; what a clip gives is the same.
+    """
 
     def __init__(self, detector: Detector, config: FacesConfig, runtime: Runtime, folder: Path) -> None:
         self._detector = detector
         self._config = config
-        self._runtime = runtime
+        self._threads = worker_count(runtime)
         self._folder = folder
+        self._turn = Lock()
+        self._stopped = Event()
 
     def run(self, clips: Sequence[Clip], rules: Mapping[str, FaceRule], sink: Sink) -> None:
-        decoded = decode_all(clips, self._config.sampling, self._runtime.workers, self._config.on_truncated)
-        with ThreadPoolExecutor(worker_count(self._runtime)) as pool:
-            ready = prefetched(decoded, nbytes=lambda step: step.nbytes)
-            for clip, steps in groupby(ready, key=lambda step: step.clip):
+        """Send the rows of all clips to the sink, or why there are none."""
+        most = _CLIPS_AT_ONCE if getattr(self._detector, "concurrent", False) else 1
+        lanes = max(1, min(most, self._threads, len(clips)))
+        waiting = _TakenOnce(clips)
+        with ThreadPoolExecutor(self._threads) as pool:
+            if lanes == 1:
+                self._lane(waiting, 1, rules, pool, sink)
+                return
+            with ThreadPoolExecutor(lanes, "clips") as workers:
+                running = [workers.submit(self._lane, waiting, lanes, rules, pool, sink) for _ in range(lanes)]
                 try:
-                    self._one(clip, steps, rules[clip], pool, sink)
-                except ClipError as error:
-                    sink.fail(clip, str(error))
-                except MemoryError:
-                    sink.fail(clip, "not enough memory for its pictures")
+                    for lane in as_completed(running):
+                        lane.result()
+                finally:
+                    self._stopped.set()  # an error or Ctrl-C: what the others have begun is left
+                    with self._turn:  # what one of them is writing is complete, and nothing follows
+                        pass
 
-    def _one(self, clip: str, steps: Iterator[Decoded], rule: FaceRule, pool: ThreadPoolExecutor, sink: Sink) -> None:
+    def _lane(
+        self, clips: Iterable[Clip], lanes: int, rules: Mapping[str, FaceRule], pool: ThreadPoolExecutor, sink: Sink
+    ) -> None:
+        """Clip after clip, beside other lanes."""
+        threads = -(-self._threads // lanes)
+        decoded = decode_all(clips, self._config.sampling, threads, self._config.on_truncated)
+        most_bytes = MOST_BYTES // lanes
+        with closing(prefetched(decoded, nbytes=lambda step: step.nbytes, most_bytes=most_bytes)) as ready:
+            for clip, steps in groupby(ready, key=lambda step: step.clip):
+                cause = None
+                try:
+                    if not self._one(clip, steps, rules[clip], pool, sink):
+                        break
+                except ClipError as error:
+                    cause = str(error)
+                except MemoryError:
+                    cause = "not enough memory for its pictures"
+                with self._turn:
+                    if cause is not None and not self._stopped.is_set():
+                        sink.fail(clip, cause)
+
+    def _one(self, clip: str, steps: Iterator[Decoded], rule: FaceRule, pool: ThreadPoolExecutor, sink: Sink) -> bool:
+        """Whether the clip was done: False where another lane has ended the run."""
         ended: list[VideoReader | StillReader] = []
         with FileSpool(self._folder) as spool:
             tracker = FaceTracker(rule, self._config, self._config, pool=pool, spool=spool)
             found = detect_every(
-                _frames(steps, ended, sink), _Detect(self._detector), self._config.detect_every,
+                self._frames(steps, ended, sink), _Detect(self._detector), self._config.detect_every,
                 time=lambda frame: frame.start, nbytes=lambda frame: frame.image.nbytes, rule=rule,
             )  # fmt: skip
             for frame, faces in found:
+                if self._stopped.is_set():
+                    return False
                 tracker.add(frame.start, frame.end, frame.index, frame.image, faces)
-                sink.count(1)
+                with self._turn:
+                    sink.count(1, clip)
             (reader,) = ended
             status = "partial" if reader.partial else "ok"
-            if reader.problem:
-                sink.damage(clip, reader.problem)
             scalars = {"origin": reader.origin}
             tracks = tracker.finish()
-            for face in reversed(range(len(tracks))):
-                append_track(sink, tracks[face])
-                if rule == "all":
-                    sink.end_face(clip, face, scalars, status)
-                else:
-                    sink.end(clip, scalars, status)
+            with self._turn:
+                if self._stopped.is_set():
+                    return False
+                if reader.problem:
+                    sink.damage(clip, reader.problem)
+                for face in reversed(range(len(tracks))):
+                    append_track(sink, tracks[face])
+                    if rule == "all":
+                        sink.end_face(clip, face, scalars, status)
+                    else:
+                        sink.end(clip, scalars, status)
+        return True
+
+    def _frames(self, steps: Iterable[Decoded], ended: list[VideoReader | StillReader], sink: Sink) -> Iterator[Frame]:
+        """The frames of one clip; its reader goes to `ended`. Raises the clip's ClipError."""
+        for step in steps:
+            if step.error is not None:
+                raise step.error
+            if step.expected is not None:
+                with self._turn:
+                    sink.expect(step.expected, step.clip)
+            if step.reader is not None:
+                ended.append(step.reader)
+            if step.frame is not None:
+                yield step.frame
+
+
+class _TakenOnce(Iterator[Clip]):
+    """Clips that several threads take from, each once, in order."""
+
+    def __init__(self, clips: Iterable[Clip]) -> None:
+        self._clips = iter(clips)
+        self._turn = Lock()
+
+    def __next__(self) -> Clip:
+        with self._turn:
+            return next(self._clips)
 
 
 class _Detect:
@@ -189,19 +258,6 @@ def append_track(sink: Sink, track: FaceTrack) -> None:
             "image": list(track.crops[rows]), "boxes": track.boxes[rows], "landmarks": track.landmarks[rows],
             "score": track.score[rows], "frame_index": track.frame_index[rows],
         })  # fmt: skip
-
-
-def _frames(steps: Iterable[Decoded], ended: list[VideoReader | StillReader], sink: Sink) -> Iterator[Frame]:
-    """The frames of one clip; its reader goes to `ended`. Raises the clip's ClipError."""
-    for step in steps:
-        if step.error is not None:
-            raise step.error
-        if step.expected is not None:
-            sink.expect(step.expected)
-        if step.reader is not None:
-            ended.append(step.reader)
-        if step.frame is not None:
-            yield step.frame
 
 
 @dataclass(frozen=True)

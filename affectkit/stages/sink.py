@@ -5,13 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from affectkit.errors import HostileFile
 from affectkit.progress import Display, display
 from affectkit.store import Artifact, Failure, PartWriter
-from affectkit.types import face_id
+from affectkit.types import face_id, without_face
 
 _COMMIT_SECONDS = 1.0
 
@@ -46,13 +47,14 @@ class Sink:
         """The artifact's folder."""
         return self._artifact.folder
 
-    def count(self, rows: int) -> None:
-        """Rows that were computed, for the progress: they may be appended much later."""
-        self._meter.advance(rows=rows)
+    def count(self, rows: int, clip: str = "") -> None:
+        """Rows that were computed, for the progress: they may be appended much later. `clip`: of which one, where
+        several are under way."""
+        self._meter.advance(rows=rows, clip=clip)
 
-    def expect(self, rows: int | None) -> None:
+    def expect(self, rows: int | None, clip: str = "") -> None:
         """A clip begins that will have about so many rows, for the progress."""
-        self._meter.expect(rows)
+        self._meter.expect(rows, clip)
 
     def reach(self, share: float) -> None:
         """So much of the clip under way is done, where its rows are counted all at once."""
@@ -74,7 +76,7 @@ class Sink:
         part = self._add(clip, clip, scalars, status)
         self.computed += 1
         self.partial += status == "partial"
-        self._meter.advance(clips=1)
+        self._meter.advance(clips=1, clip=without_face(clip))
         if part.nbytes >= _COMMIT_BYTES or time.monotonic() - self._began >= _COMMIT_SECONDS:
             self.commit()
 
@@ -103,7 +105,7 @@ class Sink:
         if self._part is not None:
             self._part.rollback()
         self.failures.append(Failure(clip, self._sources[clip], cause))
-        self._meter.advance(clips=1, failed=1)
+        self._meter.advance(clips=1, failed=1, clip=clip)
 
     def refuse(self, clip: str, cause: str) -> None:
         """The clip has no result since what it would be made from is damaged: it is tried again each time."""
@@ -133,6 +135,21 @@ def checked(sink: Sink, clip: str, *upstream: Artifact) -> bool:
     return True
 
 
+@dataclass
+class _UnderWay:
+    """One clip that is being computed: its rows, as many as are expected, and the share that is done where they come
+    all at once."""
+
+    expected: int | None = None
+    rows: int = 0
+    reached: float | None = None
+
+    @property
+    def share(self) -> float | None:
+        share = self.rows / self.expected if self.expected else self.reached
+        return None if share is None else min(1.0, share)
+
+
 class Meter:
     """Counts clips, rows and failures; `rate` is rows a second since the start.
 
@@ -145,9 +162,7 @@ class Meter:
         self.failed = 0
         self._clips, self._done = clips, 0
         self._all_rows = rows
-        self._of_clip: int | None = None  # rows expected of the clip under way
-        self._in_clip = 0
-        self._inside: float | None = None
+        self._under_way: dict[str, _UnderWay] = {}
         self._shown = shown or Display()
         self._began = time.monotonic()
         if clips:
@@ -161,48 +176,57 @@ class Meter:
     def rate(self) -> float:
         return self.rows / max(self.seconds, 1e-9)
 
-    def expect(self, rows: int | None) -> None:
-        """A clip begins, which will have about so many rows."""
-        self._of_clip, self._in_clip, self._inside = rows, 0, None
+    def expect(self, rows: int | None, clip: str = "") -> None:
+        """A clip begins, which will have about so many rows. `clip`: its id, where several are under way at once."""
+        self._under_way[clip] = _UnderWay(rows)
         if rows:
             self._show()
 
     def reach(self, share: float) -> None:
         """So much of the clip under way is done, where its rows come all at once."""
-        self._inside = share
+        self._of("").reached = share
         self._show()
 
     def say(self, note: str) -> None:
         """Something that takes a while and cannot be measured, such as loading a network."""
         self._shown.say(note)
 
-    def advance(self, rows: int = 0, clips: int = 0, failed: int = 0) -> None:
-        """Add to the counts."""
+    def advance(self, rows: int = 0, clips: int = 0, failed: int = 0, clip: str = "") -> None:
+        """Add to the counts. `clip`: the one that `expect` was told of."""
         self.rows += rows
         self.failed += failed
         self._done += clips
-        self._in_clip += rows
+        if rows:
+            self._of(clip).rows += rows
         if clips:
-            self.expect(None)
+            self._under_way.pop(clip if clip in self._under_way else "", None)
         self._show()
+
+    def _of(self, clip: str) -> _UnderWay:
+        return self._under_way.setdefault(clip, _UnderWay())
 
     def _show(self) -> None:
         self._shown.show(self._share(), self._note())
 
     def _share(self) -> float | None:
-        """Of the whole: by rows where all are known, else by clips and the rows of the one under way."""
+        """Of the whole: by rows where all are known, else by clips and the rows of those under way."""
         if self._all_rows:
             return min(1.0, self.rows / self._all_rows)
         if not self._clips:
             return None
-        inside = self._in_clip / self._of_clip if self._of_clip else self._inside
-        if self._clips == 1 and inside is None and not self._done:
+        inside = [clip.share for clip in self._under_way.values() if clip.share is not None]
+        if self._clips == 1 and not inside and not self._done:
             return None
-        return min(1.0, (self._done + min(1.0, inside or 0.0)) / self._clips)
+        return min(1.0, (self._done + sum(inside)) / self._clips)
+
+    @property
+    def _expected(self) -> int | None:
+        """Rows of the one clip under way."""
+        return next((clip.expected for clip in self._under_way.values()), None)
 
     def _note(self) -> str:
         parts = [f"{self._done:,} of {self._clips:,} clips"] if self._clips != 1 else []
-        total = self._all_rows or (self._of_clip if self._clips == 1 else None)
+        total = self._all_rows or (self._expected if self._clips == 1 else None)
         if self.rows or total:
             parts.append(f"{self.rows:,}" + (f" of about {max(total, self.rows):,}" if total else "") + f" {self.unit}")
         if self.rows:
