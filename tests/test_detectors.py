@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from published_weights import wheel_weights
 
 from affectkit import plugins, weights
 from affectkit.config import Config
@@ -61,7 +62,16 @@ def network(name: str) -> Any:
 
 
 @pytest.fixture(scope="module")
-def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+def blazeface() -> str | None:
+    """The network of blazeface, where it can be had."""
+    try:
+        return str(wheel_weights("blazeface-full"))
+    except pytest.skip.Exception:
+        return None
+
+
+@pytest.fixture(scope="module")
+def checkpoints(tmp_path_factory: pytest.TempPathFactory, blazeface: str | None) -> dict[str, str]:
     """A weights choice for every registered detector that works without a network."""
     import torch
 
@@ -69,6 +79,8 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     for name in ("retinaface", "retinaface-mobilenet"):
         torch.save(network(name).state_dict(), folder / f"{name}.pth")
         choices[name] = str(folder / f"{name}.pth")
+    if blazeface is not None:
+        choices["blazeface"] = blazeface
     return choices
 
 
@@ -81,9 +93,13 @@ def build(name: str, choice: str, device: str = "cpu", **options: Any) -> Any:
 @pytest.fixture(scope="module", params=DETECTORS)
 def candidate(request: pytest.FixtureRequest, checkpoints: dict[str, str]) -> contracts.Candidate:
     """Each detector, made to find something in noise: a random network says 0.5 everywhere, CenterFace next to 0."""
-    options = {"threshold": 0.002} if request.param == "centerface" else {"threshold": 0.5, "batch_size": 2}
+    options: dict[str, Any] = {
+        "centerface": {"threshold": 0.002, "max_size": 96}, "blazeface": {"threshold": 0.1},
+    }.get(request.param, {"threshold": 0.5, "batch_size": 2, "max_size": 96})  # fmt: skip
+    if request.param not in checkpoints:
+        pytest.skip(f"the network of {request.param} cannot be had here")
     plugin = plugins.get("detectors", request.param)
-    chosen = plugin.Options(max_size=96, **options)
+    chosen = plugin.Options(**options)
     frames = portraits(5, 121, 163)
     return contracts.Candidate("detectors", request.param, plugin, chosen, checkpoints[request.param], samples=frames)
 

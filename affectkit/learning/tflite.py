@@ -6,8 +6,11 @@ not its sense, so a network is only opened from a file whose digest is known or 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -86,8 +89,9 @@ def _opened(path: Path, content: bytes, threads: int) -> Any:
     from ai_edge_litert.interpreter import Interpreter
 
     try:
-        runtime = Interpreter(model_content=content, num_threads=threads)
-        runtime.allocate_tensors()
+        with _unannounced():
+            runtime = Interpreter(model_content=content, num_threads=threads)
+            runtime.allocate_tensors()
     except (RuntimeError, ValueError) as error:
         line = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise UsageError(f"{path} is not a TensorFlow Lite network that can be run: {line}") from None
@@ -95,6 +99,28 @@ def _opened(path: Path, content: bytes, threads: int) -> Any:
     if kinds != [np.float32]:
         raise UsageError(f"{path} takes {len(kinds)} inputs, not one of 32-bit floats: another network is needed")
     return runtime
+
+
+_OPENING = Lock()
+
+
+@contextmanager
+def _unannounced() -> Iterator[None]:
+    """In here the runtime's own lines do not reach standard error: it greets, by the file descriptor, and nothing else
+    turns that off. Its errors are raised too."""
+    with _OPENING:
+        try:
+            kept = os.dup(2)
+        except OSError:  # there is no standard error
+            yield
+            return
+        try:
+            with open(os.devnull, "wb") as nothing:  # noqa: PTH123
+                os.dup2(nothing.fileno(), 2)
+            yield
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
 
 
 def _shape(details: Any) -> tuple[int, ...]:
