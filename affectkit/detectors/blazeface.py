@@ -54,7 +54,7 @@ _MOUTH_WIDTH = 0.85
 _CORNERS_UP = 0.12  # above the mouth's middle
 
 
-class Network(NamedTuple):
+class BlazeNetwork(NamedTuple):
     """One published network: its entry in the table of weights, the side of its input, its grids of anchors as
     (stride in input pixels, anchors a cell), and the score that faces have and drawn letters have not."""
 
@@ -65,14 +65,14 @@ class Network(NamedTuple):
 
 
 NETWORKS = {
-    "full": Network("blazeface-full", 192, ((4, 1),), 0.7),
-    "short": Network("blazeface-short", 128, ((8, 2), (16, 6)), 0.7),
-    "back": Network("blazeface-back", 256, ((16, 2), (32, 6)), 0.85),
+    "full": BlazeNetwork("blazeface-full", 192, ((4, 1),), 0.7),
+    "short": BlazeNetwork("blazeface-short", 128, ((8, 2), (16, 6)), 0.7),
+    "back": BlazeNetwork("blazeface-back", 256, ((16, 2), (32, 6)), 0.85),
 }
 
 
 @lru_cache
-def anchors(network: Network) -> NDArray[np.float32]:
+def anchors(network: BlazeNetwork) -> NDArray[np.float32]:
     """[A,2] centres (x, y) of the anchors in input pixels, in the network's order: the middles of its cells."""
     centres = []
     for stride, repeats in network.grids:
@@ -82,7 +82,7 @@ def anchors(network: Network) -> NDArray[np.float32]:
     return np.concatenate(centres)
 
 
-def decode(raw: Floats, logits: Floats, network: Network, threshold: float) -> tuple[Floats, Floats, Floats]:
+def decode(raw: Floats, logits: Floats, network: BlazeNetwork, threshold: float) -> tuple[Floats, Floats, Floats]:
     """Regressions [A,16] and logits [A,1] -> boxes [K,4], scores [K], points [K,6,2] of the K anchors whose score is
     above `threshold`, in input pixels, in the order of the anchors.
 

@@ -26,7 +26,10 @@ class Plugin(Protocol):
 
 
 class Detector(Plugin, Protocol):
-    """Finds faces. Constructed as `Detector(options, weights, device)`; `device` is cpu or cuda[:N]."""
+    """Finds faces. Constructed as `Detector(options, weights, device)`; `device` is cpu or cuda[:N].
+
+    A class that has `concurrent = True` takes calls from several threads at once: it gets several clips at a time.
+    """
 
     @classmethod
     def weights(cls, options: Any, choice: str) -> WeightsFile:
