@@ -48,9 +48,9 @@ import os, signal, sys
 from affectkit.stages import sink
 number, at, rows, plain = getattr(signal, sys.argv.pop(1)), int(sys.argv.pop(1)), 0, sink.Sink.count
 sink._COMMIT_SECONDS = 0
-def count(self, more):
+def count(self, more, clip=""):
     global rows
-    plain(self, more)
+    plain(self, more, clip)
     rows += more
     if rows == at:
         os.kill(os.getpid(), number)
