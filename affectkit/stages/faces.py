@@ -164,18 +164,19 @@ class _Extractor:
             for clip, steps in groupby(ready, key=lambda step: step.clip):
                 cause = None
                 try:
-                    if not self._one(clip, steps, rules[clip], pool, sink):
-                        break
+                    self._one(clip, steps, rules[clip], pool, sink)
                 except ClipError as error:
                     cause = str(error)
                 except MemoryError:
                     cause = "not enough memory for its pictures"
                 with self._turn:
-                    if cause is not None and not self._stopped.is_set():
+                    if self._stopped.is_set():
+                        break
+                    if cause is not None:
                         sink.fail(clip, cause)
 
-    def _one(self, clip: str, steps: Iterator[Decoded], rule: FaceRule, pool: ThreadPoolExecutor, sink: Sink) -> bool:
-        """Whether the clip was done: False where another lane has ended the run."""
+    def _one(self, clip: str, steps: Iterator[Decoded], rule: FaceRule, pool: ThreadPoolExecutor, sink: Sink) -> None:
+        """One clip, unless the run is ended meanwhile."""
         ended: list[VideoReader | StillReader] = []
         with FileSpool(self._folder) as spool:
             tracker = FaceTracker(rule, self._config, self._config, pool=pool, spool=spool)
@@ -185,7 +186,7 @@ class _Extractor:
             )  # fmt: skip
             for frame, faces in found:
                 if self._stopped.is_set():
-                    return False
+                    return
                 tracker.add(frame.start, frame.end, frame.index, frame.image, faces)
                 with self._turn:
                     sink.count(1, clip)
@@ -195,7 +196,7 @@ class _Extractor:
             tracks = tracker.finish()
             with self._turn:
                 if self._stopped.is_set():
-                    return False
+                    return
                 if reader.problem:
                     sink.damage(clip, reader.problem)
                 for face in reversed(range(len(tracks))):
@@ -204,7 +205,6 @@ class _Extractor:
                         sink.end_face(clip, face, scalars, status)
                     else:
                         sink.end(clip, scalars, status)
-        return True
 
     def _frames(self, steps: Iterable[Decoded], ended: list[VideoReader | StillReader], sink: Sink) -> Iterator[Frame]:
         """The frames of one clip; its reader goes to `ended`. Raises the clip's ClipError."""
