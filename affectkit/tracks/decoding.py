@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from io import BytesIO
 
@@ -42,9 +42,13 @@ def decode_crop(data: Encoded, size: tuple[int, int] | None = None) -> NDArray[n
         raise ClipError(f"crop is damaged: {error}") from None
 
 
-def decode_crops(crops: Sequence[Encoded], out: NDArray[np.uint8], pool: Executor | None = None) -> dict[int, str]:
+def decode_crops(
+    crops: Sequence[Encoded], out: NDArray[np.uint8], pool: Executor | None = None, *,
+    cuts: Sequence[Callable[[NDArray[np.uint8]], NDArray[np.uint8]]] = (), size: tuple[int, int] | None = None,
+) -> dict[int, str]:  # fmt: skip
     """Decode N crops into `out`, uint8 [N,H,W,3] or [N,3,H,W] (also a view of a larger array), in the threads of
-    `pool` if given. Every crop must have the size of `out`.
+    `pool` if given. Every crop must have the size of `out`; with `cuts`, one a crop, `size` (height, width), and what
+    the cut makes of its pixels [H,W,3] goes to `out`.
 
     Returns the causes of those that could not be decoded, by index; their pixels are zeros.
     """
@@ -57,7 +61,8 @@ def decode_crops(crops: Sequence[Encoded], out: NDArray[np.uint8], pool: Executo
         broken = {}
         for index in range(start, min(start + _CHUNK, len(crops))):
             try:
-                images[index] = decode_crop(crops[index], images.shape[1:3])
+                pixels = decode_crop(crops[index], size or images.shape[1:3])
+                images[index] = cuts[index](pixels) if cuts else pixels
             except ClipError as error:
                 images[index] = 0
                 broken[index] = str(error)
