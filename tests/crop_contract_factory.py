@@ -94,13 +94,14 @@ class Judge(Seen):
         return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
 
 
-def videos(folder: Path, names: tuple[str, ...] = ("a", "b"), frames: int = 4) -> Path:
+def videos(folder: Path, names: tuple[str, ...] = ("a", "b"), frames: int = 4, colour: bool = True) -> Path:
     """Clips of 240 x 200 pixels with soft noise."""
     folder.mkdir(parents=True, exist_ok=True)
     for number, name in enumerate(names):
         noise = np.random.default_rng(number).integers(0, 256, (200, 240, 3)).astype(np.uint8)
         soft = np.asarray(Image.fromarray(noise).filter(ImageFilter.GaussianBlur(4)), np.float64)
         picture = np.clip((soft - soft.mean()) * 6 + 110, 0, 255).astype(np.uint8)
+        picture = picture if colour else np.repeat(picture[..., :1], 3, axis=2)
         make_clip(folder / f"{name}.mp4", [picture] * frames)
     return folder
 

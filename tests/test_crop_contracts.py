@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import warnings
 from pathlib import Path
 from typing import Any
@@ -44,8 +45,8 @@ def embedded(crops: Artifact, backbone: Any, **settings: Any) -> tuple[np.ndarra
     [{"margin": "0"}, {"margin": "4px"}, {"shape": "letterbox"}, {"align": True}, {"margin": "0.05", "size": 48}],
 )
 def test_another_geometry_is_cut_again(clips: Path, wide: Artifact, field: dict[str, Any]) -> None:
-    """Each field of the geometry alone: what the network sees is within 4 grey levels of the crop cut afresh, and the crop
-    that is stored is not."""
+    """Each field of the geometry alone: what the network sees is within 4 grey levels of the crop cut afresh, and the
+    crop that is stored is not."""
     network = wanting(**{"margin": "0.2"} | field)
     contract = network.contract
     afresh = faces(
@@ -85,6 +86,32 @@ def test_aligned_crops_have_neither_margin_nor_shape(clips: Path) -> None:
     assert "contract" not in features.stage.inputs
 
 
+@pytest.mark.parametrize("colour", ["rgb", "grey"])
+def test_grey_pictures_for_a_network_of_colour_are_told(tmp_path: Path, wide: Artifact, colour: str) -> None:
+    grey = faces(videos(tmp_path / "grey", ("g", "h"), colour=False), margin="0.2")
+    told = embedded(grey, wanting(colour=colour))[2]
+    expected = "2 of 2 clips that were looked at are without colour (g, h), and Wanting was trained on colour"
+    assert [line for line in told if "colour" in line] == ([expected] if colour == "rgb" else [])
+    assert not [line for line in embedded(wide, wanting(colour=colour))[2] if "without colour" in line]
+
+
+def test_a_damaged_clip_does_not_stop_the_others(clips: Path, tmp_path: Path) -> None:
+    """Its box is no longer where it was cut: the clip fails, and the other is as it was."""
+    shutil.copytree(clips, tmp_path / "copy", ignore=shutil.ignore_patterns("cache"))
+    crops = faces(tmp_path / "copy", margin="0.2")
+    rows = crops.clip_rows("a")
+    data, boxes = rows.segment.path.read_bytes(), np.ascontiguousarray(crops.column("a", "boxes")).tobytes()
+    del crops, rows
+    (file,) = (tmp_path / "copy" / "cache").glob("faces/*/data*.h5")
+    at = data.index(boxes)
+    file.write_bytes(data[:at] + b"\0\0\xc0\x7f" + data[at + 4 :])
+    crops = Artifact(next((tmp_path / "copy" / "cache").glob("faces/*/selections/*.json")))
+    values, features, _ = embedded(crops, wanting())
+    assert features.clips == ["b"]
+    assert len(values) == 4
+    assert "damaged" in features.failures()["a"].cause
+
+
 def test_the_threads_do_not_matter(wide: Artifact) -> None:
     one = embedded(wide, wanting("One"), workers=1, batch_size=3)[0]
     assert np.array_equal(one, embedded(wide, wanting("Other"), workers=4, batch_size=3)[0])
@@ -118,8 +145,8 @@ def test_pixels_that_are_missing_are_told(clips: Path) -> None:
     _, _, told = embedded(faces(clips, size=32, margin="0.2"), wanting())
     (line,) = [line for line in told if "enlarged" in line]
     assert line == (
-        "8 of 8 faces (100 %) are enlarged to the 64 px of Wanting, 2.8 times (at most 2.8); of 8 the video has up to 2.8 "
-        "times more pixels than are stored: extract faces --size 96 keeps them"
+        "8 of 8 faces (100 %) are enlarged to the 64 px of Wanting, 2.8 times (at most 2.8); of 8 the video has up to "
+        "2.8 times more pixels than are stored: extract faces --size 96 keeps them"
     )
     assert not [line for line in embedded(faces(clips, size=96, margin="0.2"), wanting())[2] if "enlarged" in line]
     _, _, told = embedded(faces(clips, size=224, margin="0.2"), wanting(size=160))

@@ -13,10 +13,10 @@ from pydantic import ValidationError
 
 from affectkit import plugins
 from affectkit.config import explain
-from affectkit.errors import HostileFile, UsageError, named
+from affectkit.errors import ClipError, HostileFile, UsageError, named
 from affectkit.stages.faces import PRECROPPED, FacesConfig
 from affectkit.store import Artifact
-from affectkit.tracks import CropConfig
+from affectkit.tracks import CropConfig, decode_crop
 from affectkit.tracks.recrop import Cut, Cuts, Recrop, described
 from affectkit.types import Contract, Floats
 
@@ -24,6 +24,10 @@ MATCHING = "matching"
 _LOSS = 1.05
 """Times more pixels that are worth telling."""
 _LARGEST_CROP = 1024
+_LOOKED_AT = 32
+"""Clips of which a crop is looked at for colour."""
+_COLOUR = 1.0
+"""Grey levels that channels differ by, on average, where there is any colour."""
 
 
 def stated(text: str) -> tuple[str, CropConfig | None]:
@@ -95,7 +99,7 @@ class CropMatch:
         if self.stated is not None:
             self._check_stated()
             return
-        short = [clip for clip, covered in self._covered.items() if not covered.all()]
+        short = [clip for clip, covered in self._covered.items() if not covered.all() and self._is_whole(clip)]
         if short:
             faces = sum(int((~self._covered[clip]).sum()) for clip in short)
             total = sum(map(len, self._covered.values()))
@@ -110,8 +114,11 @@ class CropMatch:
         missing."""
         wanted = f"{described(_config(self.contract, self.network))} {self.contract.size} px"
         if self.stated == MATCHING:
-            return [f"crops made elsewhere are taken to be what {self.network} was trained on ({wanted}), as you say"]
-        lines = []
+            return [
+                f"crops made elsewhere are taken to be what {self.network} was trained on ({wanted}), as you say",
+                *([] if self.contract.colour == "grey" else self._grey()),
+            ]
+        lines = [] if self.contract.colour == "grey" else self._grey()
         assert self.recrop is not None
         if self.is_cut_again:
             origin = "as you say " if self.stated else ""
@@ -120,6 +127,31 @@ class CropMatch:
                 f"{self.recrop.stored.size} px"
             )
         return lines + self._resolution()
+
+    def _grey(self) -> list[str]:
+        """A line where a network that was trained on colour is given clips without; some are looked at."""
+        places = np.unique(np.linspace(0, max(0, len(self.clips) - 1), _LOOKED_AT).astype(int))
+        clips = [self.clips[place] for place in places[: len(self.clips)]]
+        looks = {clip: grey for clip in clips if (grey := self._is_grey(clip)) is not None}
+        colourless = [clip for clip, is_grey in looks.items() if is_grey]
+        if not colourless:
+            return []
+        are = "is" if len(colourless) == 1 else "are"
+        return [
+            f"{len(colourless)} of {len(looks)} clips that were looked at {are} without colour ({named(colourless)}), and "
+            f"{self.network} was trained on colour"
+        ]
+
+    def _is_grey(self, clip: str) -> bool | None:
+        """Whether the crop in the middle of a clip is grey; None where there is none."""
+        rows = np.flatnonzero(self.crops.column(clip, "valid"))
+        if not len(rows):
+            return None
+        try:
+            pixels = decode_crop(self.crops.column(clip, "image")[int(rows[len(rows) // 2])]).astype(np.int16)
+        except ClipError:
+            return None
+        return bool(np.abs(pixels - pixels[..., 1:2]).mean() < _COLOUR)
 
     def _resolution(self) -> list[str]:
         """A line where the network is given pixels that are made up."""
@@ -138,9 +170,9 @@ class CropMatch:
         if not less.any():
             return [f"{line}: the video has no more"]
         assert self.recrop is not None
-        size = min(_LARGEST_CROP, int(np.ceil(self.recrop.stored.size * lost.max() / 16) * 16))
+        size = min(_LARGEST_CROP, int(np.ceil(self.recrop.stored.size * lost[less].max() / 16) * 16))
         return [
-            f"{line}; of {less.sum():,} the video has up to {lost.max():.1f} times more pixels than are stored: "
+            f"{line}; of {less.sum():,} the video has up to {lost[less].max():.1f} times more pixels than are stored: "
             f"extract faces --size {size} keeps them"
         ]
 
@@ -148,6 +180,14 @@ class CropMatch:
     def is_foreign(self) -> bool:
         """Whether the crops were made elsewhere."""
         return is_foreign(self.crops)
+
+    def _is_whole(self, clip: str) -> bool:
+        """Whether a clip is as it was written; of one that is not, the stage tells when it comes to it."""
+        try:
+            self.crops.check(clip)
+        except HostileFile:
+            return False
+        return True
 
     @cached_property
     def _covered(self) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from affectkit.types import Bools, Contract, Floats, Indices
 OVERHANG = 0.5
 """Pixels of the stored crop that what is wanted may lie beyond it: boxes are stored in float32, and a letterbox goes to
 whole pixels."""
+_NOT_ALL = "the stored crop does not show all of the one that is wanted"
 _LEAST = 1.0  # pixels of the stored crop that a wanted crop is made of, a side
 
 
@@ -66,15 +67,18 @@ class Cut:
     place: tuple[int, int, int, int]
     matrix: Floats | None
     size: int
+    covered: bool = True
 
     def __call__(self, pixels: Frame) -> Frame:
-        """uint8 [S,S,3] -> uint8 [size,size,3]. Raises ClipError where there is nothing of it."""
+        """uint8 [S,S,3] -> uint8 [size,size,3]. Raises ClipError where the stored crop doesn't show all of it."""
+        if not self.covered:
+            raise ClipError(_NOT_ALL)
         if self.matrix is None:
             image = resampled(pixels, self.region, self.place, self.size)
         else:
             image = warped(pixels, self.matrix, self.size)
         if image is None:
-            raise ClipError("the stored crop shows nothing of the one that is wanted")
+            raise ClipError(_NOT_ALL)
         cut = np.asarray(image)
         left, top, right, bottom = self.place
         if self.matrix is not None and (right - left, bottom - top) != (self.size, self.size):
@@ -112,7 +116,8 @@ class Cuts:
         left, top, right, bottom = self._wanted.place[row].tolist()
         x0, y0, x1, y1 = self._region[row].tolist()
         matrix = self._matrices[row] if self._is_turned else None
-        return Cut((x0, y0, x1, y1), (left, top, right, bottom), matrix, self._wanted.config.size)
+        size, covered = self._wanted.config.size, bool(self.covered[row])
+        return Cut((x0, y0, x1, y1), (left, top, right, bottom), matrix, size, covered)
 
     def take(self, rows: Indices) -> list[Cut]:
         """Those of some rows."""
