@@ -90,7 +90,7 @@ def test_aligned_crops_have_neither_margin_nor_shape(clips: Path) -> None:
 def test_grey_pictures_for_a_network_of_colour_are_told(tmp_path: Path, wide: Artifact, colour: str) -> None:
     grey = faces(videos(tmp_path / "grey", ("g", "h"), colour=False), margin="0.2")
     told = embedded(grey, wanting(colour=colour))[2]
-    expected = "2 of 2 clips that were looked at are without colour (g, h), and Wanting was trained on colour"
+    expected = "2 of 2 clips looked at are without colour (g, h), and Wanting was trained on colour"
     assert [line for line in told if "colour" in line] == ([expected] if colour == "rgb" else [])
     assert not [line for line in embedded(wide, wanting(colour=colour))[2] if "without colour" in line]
 

@@ -138,7 +138,7 @@ class CropMatch:
             return []
         are = "is" if len(colourless) == 1 else "are"
         return [
-            f"{len(colourless)} of {len(looks)} clips that were looked at {are} without colour ({named(colourless)}), and "
+            f"{len(colourless)} of {len(looks)} clips looked at {are} without colour ({named(colourless)}), and "
             f"{self.network} was trained on colour"
         ]
 

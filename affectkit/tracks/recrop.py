@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,6 +17,9 @@ from affectkit.errors import ClipError
 from affectkit.tracks.alignment import crops_to_frame, inverted
 from affectkit.tracks.crops import CropConfig, Frame, Rect, places, resampled, warped
 from affectkit.types import Bools, Contract, Floats, Indices
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 OVERHANG = 0.5
 """Pixels of the stored crop that what is wanted may lie beyond it: boxes are stored in float32, and a letterbox goes to
@@ -69,14 +73,15 @@ class Cut:
     size: int
     covered: bool = True
 
-    def __call__(self, pixels: Frame) -> Frame:
-        """uint8 [S,S,3] -> uint8 [size,size,3]. Raises ClipError where the stored crop doesn't show all of it."""
+    def __call__(self, picture: Frame | Image) -> Frame:
+        """uint8 [S,S,3], or a picture of that size -> uint8 [size,size,3]. Raises ClipError where the stored crop
+        doesn't show all of it."""
         if not self.covered:
             raise ClipError(_NOT_ALL)
         if self.matrix is None:
-            image = resampled(pixels, self.region, self.place, self.size)
+            image = resampled(picture, self.region, self.place, self.size)
         else:
-            image = warped(pixels, self.matrix, self.size)
+            image = warped(picture, self.matrix, self.size)
         if image is None:
             raise ClipError(_NOT_ALL)
         cut = np.asarray(image)
