@@ -197,7 +197,7 @@ def test_crops_made_elsewhere_are_cut_again_by_what_is_said(foreign: Artifact) -
     ("aligned", {}), ("margin=10px", {}), ("margin=0.2", {"margin": "4px"}), ("margin=0.4,shape=letterbox", {}),
 ])  # fmt: skip
 def test_what_cannot_follow_from_what_is_said_is_refused(foreign: Artifact, said: str, field: dict[str, Any]) -> None:
-    with pytest.raises(UsageError, match=r"cannot be cut out of crops that are .* affectkit extract faces MEDIA"):
+    with pytest.raises(UsageError, match=r"without the faces' boxes.*: affectkit extract faces MEDIA"):
         embedded(foreign, wanting(**field), crops_are=said)
 
 

@@ -92,22 +92,31 @@ class CropMatch:
         return self.cuts(clip).take(rows)
 
     def check(self) -> None:
-        """Raises UsageError where a stored crop doesn't show what is wanted of it."""
-        if not self.is_cut_again:
-            return
-        assert self.recrop is not None
-        if self.stated is not None:
-            self._check_stated()
-            return
-        short = [clip for clip, covered in self._covered.items() if not covered.all() and self._is_whole(clip)]
-        if short:
-            faces = sum(int((~self._covered[clip]).sum()) for clip in short)
-            total = sum(map(len, self._covered.values()))
+        """Raises UsageError where a stored crop doesn't show what is wanted of it, with the command that would do."""
+        if lacking := self.lacking:
+            assert self.recrop is not None
+            said = f", as --crops-are {self.stated} says" if self.stated else ""
             raise UsageError(
-                f"{self.network} wants crops that are {described(self.recrop.wanted)}; those of {self.crops.path} "
-                f"({described(self.recrop.stored)}) don't show all of that for {faces:,} of {total:,} faces, in "
-                f"{len(short)} of {len(self._covered)} clips ({named(short)}): {self._line()}"
+                f"{self.network} wants crops that are {described(self.recrop.wanted)}; those of {self.crops.path} are "
+                f"{described(self.recrop.stored)}{said}: {lacking}: {self._line()}"
             )
+
+    @property
+    def lacking(self) -> str:
+        """What of the wanted crops the stored ones do not show, in words; empty where they show all."""
+        if not self.is_cut_again:
+            return ""
+        if self.stated is not None:
+            return self._lacking_of_stated()
+        short = [clip for clip, covered in self._covered.items() if not covered.all() and self._is_whole(clip)]
+        if not short:
+            return ""
+        faces = sum(int((~self._covered[clip]).sum()) for clip in short)
+        total = sum(map(len, self._covered.values()))
+        return (
+            f"they don't show all of that for {faces:,} of {total:,} faces, in {len(short)} of {len(self._covered)} "
+            f"clips ({named(short)})"
+        )
 
     def notices(self) -> list[str]:
         """What the user must know: whether crops are cut again or taken on the user's word, and what pixels are
@@ -222,23 +231,16 @@ class CropMatch:
         inset = stored.size * fraction / (1 + 2 * fraction)
         return np.tile([inset, inset, stored.size - inset, stored.size - inset], (len(boxes), 1)), landmarks
 
-    def _check_stated(self) -> None:
-        """Of crops that were made elsewhere no boxes are known: another margin of the same shape is all that can be
+    def _lacking_of_stated(self) -> str:
+        """Of crops that were made elsewhere no boxes are known: a lesser margin of the same shape is all that can be
         cut."""
         assert self.recrop is not None
         stored, wanted = self.recrop.stored, self.recrop.wanted
         is_alike = not stored.align and not wanted.align and stored.shape == wanted.shape
-        if (
-            is_alike
-            and not (stored.margin + wanted.margin).count("px")
-            and float(wanted.margin) <= float(stored.margin)
-        ):
-            return
-        raise UsageError(
-            f"{self.network} wants crops that are {described(wanted)}; that cannot be cut out of crops that are "
-            f"{described(stored)} (--crops-are {self.stated}), where the face's box is not known: take a narrower "
-            f"network, or the videos: {self._line()}"
-        )
+        has_pixels = "px" in stored.margin + wanted.margin
+        if is_alike and not has_pixels and float(wanted.margin) <= float(stored.margin):
+            return ""
+        return "without the faces' boxes, only a lesser fraction of margin of the same shape can be cut out of them"
 
     def _line(self) -> str:
         """The command that would do."""

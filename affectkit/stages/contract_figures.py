@@ -1,0 +1,112 @@
+"""What each choice of crop does to a model's scores, as one picture.
+
+Imports matplotlib: import inside functions only.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+
+from affectkit.plugins import CAUTION
+from affectkit.stages.contract_check import ChoiceScores, ContractReport
+from affectkit.stages.figures import BLACK, BLUE, LIGHT, ORANGE, STYLE, figure_of, save
+
+
+def draw_choices(report: ContractReport, folder: Path) -> Path:
+    """A line a choice: the crops of some faces with the class that they get, and a curve over all faces beside that of
+    the contract's own crop. PNG and SVG; returns the PNG file."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with matplotlib.rc_context(STYLE):
+        save(_choices(report), folder / "contract")
+    return folder / "contract.png"
+
+
+def _choices(report: ContractReport) -> Any:
+    own, count = report.choices[0], len(report.choices)
+    faces = len(own.pictures)
+    shown = np.linspace(0, len(report.sample) - 1, faces).astype(int)
+    figure = figure_of(2.1 + 0.95 * faces + 3.6, 0.9 + 1.12 * count)
+    grid = figure.add_gridspec(count, faces + 1, width_ratios=[1] * faces + [3.8])
+    curve, label = _curve(report, own)
+    low, high = float(np.nanmin(curve)), float(np.nanmax(curve))
+    for one in report.choices:
+        values, _ = _curve(report, one)
+        low, high = min(low, float(values.min())), max(high, float(values.max()))
+    last = None
+    for line, one in enumerate(report.choices):
+        for place in range(faces):
+            axes = figure.add_subplot(grid[line, place])
+            axes.imshow(one.pictures[place])
+            axes.set_xticks([])
+            axes.set_yticks([])
+            axes.spines[:].set_visible(False)
+            text, is_other = _said(report, one, int(shown[place]))
+            axes.set_xlabel(text, fontsize=7, color=ORANGE if is_other else BLACK, labelpad=2)
+            if place == 0:
+                axes.set_ylabel(
+                    one.name.replace(" (", "\n("), rotation=0, ha="right", va="center", fontsize=8, labelpad=8,
+                    fontweight="bold" if line == 0 else "normal",
+                )  # fmt: skip
+        last = figure.add_subplot(grid[line, faces], sharex=last)
+        _draw_curve(last, report, one, (low, high))
+        if line < count - 1:
+            last.tick_params(labelbottom=False)
+    assert last is not None
+    last.set_xlabel(f"{_time(report)}\n{label}; in grey that of the contract's own crop", fontsize=8)
+    said = f"{report.card.name} on {len(report.sample):,} of {report.sample.total:,} faces"
+    figure.suptitle(f"{said} ({report.stored})\n{CAUTION}", fontsize=9)
+    return figure
+
+
+def _draw_curve(axes: Any, report: ContractReport, one: ChoiceScores, ends: tuple[float, float]) -> None:
+    own, _ = _curve(report, report.choices[0])
+    values, _ = _curve(report, one)
+    x = _positions(report)
+    if ends[0] < 0 < ends[1]:
+        axes.axhline(0, color=LIGHT, linewidth=0.8)
+    axes.plot(x, own, color=LIGHT, linewidth=2.4)
+    axes.plot(x, values, color=BLUE, linewidth=1.0)
+    room = 0.05 * max(ends[1] - ends[0], 1e-6)
+    axes.set_ylim(ends[0] - room, ends[1] + room)
+    axes.margins(x=0.01)
+    axes.tick_params(labelsize=7)
+    words = [] if one.changed is None or one is report.choices[0] else [f"{100 * one.changed:.0f} % another class"]
+    if one.valence is not None:
+        if one.turned:
+            words.append(f"sign turned in {100 * one.turned:.0f} %")
+        words.append(f"mean {one.valence.mean():+.2f}")
+    elif one is not report.choices[0]:
+        words.append(f"differs by {one.difference:.3f}")
+    axes.set_title(", ".join(words), fontsize=7.5, loc="left", pad=2)
+
+
+def _curve(report: ContractReport, one: ChoiceScores) -> tuple[Any, str]:
+    """[N] what is drawn over the faces, and what it is."""
+    if one.valence is not None:
+        return one.valence, "valence index"
+    return one.scores[:, 0], report.card.columns[0].replace("_", " ")
+
+
+def _positions(report: ContractReport) -> Any:
+    """[N] seconds where there is one clip, else the numbers of the faces."""
+    sample = report.sample
+    return sample.seconds if len(set(sample.clips)) == 1 else np.arange(1, len(sample) + 1)
+
+
+def _time(report: ContractReport) -> str:
+    clips = list(dict.fromkeys(report.sample.clips))
+    return f"time in {clips[0]} (s)" if len(clips) == 1 else f"faces of {len(clips)} clips, one after another"
+
+
+def _said(report: ContractReport, one: ChoiceScores, face: int) -> tuple[str, bool]:
+    """What a face gets, and whether it is another class than under the contract's own crop."""
+    columns, task = list(report.card.columns), report.task
+    if task is None:
+        return f"{columns[0]} {one.scores[face, 0]:.2f}", False
+    places = [columns.index(target) for target in task.targets]
+    best, own = (int(each.scores[face, places].argmax()) for each in (one, report.choices[0]))
+    return f"{task.targets[best]} {one.scores[face, places[best]]:.2f}", best != own
