@@ -137,9 +137,8 @@ def _row_of(name: str, kind: str, note: str, contract: Contract | None) -> str:
     if contract is None:
         return f"| `{name}` | {kind} | {about} | any | any | any | | |"
     geometry = "aligned | aligned" if contract.align else f"{contract.margin} | {contract.shape}"
-    return (
-        f"| `{name}` | {kind} | {about} | {geometry} | {contract.size} | {contract.colour} | {contract.normalisation} |"
-    )
+    itself = f"{contract.size} | {contract.colour} | {contract.normalisation}"
+    return f"| `{name}` | {kind} | {about} | {geometry} | {itself} |"
 
 
 def _recipe_crops() -> list[str]:

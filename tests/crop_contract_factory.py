@@ -106,8 +106,8 @@ def videos(folder: Path, names: tuple[str, ...] = ("a", "b"), frames: int = 4, c
     return folder
 
 
-def faces(folder: Path, **settings: Any) -> Artifact:
-    """The faces artifact of the clips in a folder."""
+def faces(media: Path, folder: Path | None = None, **settings: Any) -> Artifact:
+    """The faces artifact of media, in a cache in `folder`, or beside them."""
     chosen = {"detector": KnownFace, "fps": "native", "size": 128} | settings
-    made = ak.extract_faces(folder, cache=folder / "cache", progress=False, device="cpu", **chosen)
+    made = ak.extract_faces(media, cache=(folder or media) / "cache", progress=False, device="cpu", **chosen)
     return Artifact(Path(made.path))
