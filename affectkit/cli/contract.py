@@ -73,11 +73,15 @@ def _print(report: ContractReport) -> None:
     headers = ["choice", *(["another class"] if has_classes else []), "difference"]
     headers += ["valence index", "sign turned"] if has_valence else []
     table = columns(*headers, *report.card.columns)
-    for one in report.choices:
-        cells = [one.name, *([f"{100 * (one.changed or 0):.1f} %"] if has_classes else []), f"{one.difference:.3f}"]
-        if one.valence is not None:
-            cells += [f"{one.valence.mean():+.3f}", f"{100 * (one.turned or 0):.1f} %"]
-        add_row(table, *cells, *(f"{score:.3f}" for score in one.mean))
+    for outcome in report.choices:
+        cells = [
+            outcome.name,
+            *([f"{100 * (outcome.changed or 0):.1f} %"] if has_classes else []),
+            f"{outcome.difference:.3f}",
+        ]
+        if outcome.valence is not None:
+            cells += [f"{outcome.valence.mean():+.3f}", f"{100 * (outcome.turned or 0):.1f} %"]
+        add_row(table, *cells, *(f"{score:.3f}" for score in outcome.mean))
     print_table(table)
     for name, why in report.left_out.items():
         log(f"not shown: {name}: {why}")

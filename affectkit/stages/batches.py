@@ -19,7 +19,7 @@ from affectkit.stages.crop_contracts import CropMatch
 from affectkit.stages.sink import Sink, checked
 from affectkit.store import Artifact
 from affectkit.tracks import decode_crops
-from affectkit.tracks.recrop import Cut
+from affectkit.tracks.recrop import Recut
 from affectkit.types import Bools, Floats
 
 
@@ -37,7 +37,7 @@ class _Span:
 class _Batch:
     spans: list[_Span]
     images: list[Any]
-    cuts: list[Cut]
+    cuts: list[Recut]
 
 
 def embed_crops(
@@ -71,7 +71,7 @@ def _batches(crops: Artifact, clips: Iterable[str], size: int, again: CropMatch 
     """All rows of all clips in order, ended where `size` crops are together."""
     spans: list[_Span] = []
     images: list[Any] = []
-    cuts: list[Cut] = []
+    cuts: list[Recut] = []
     for clip in clips:
         valid = np.asarray(crops.column(clip, "valid"))
         encoded = crops.column(clip, "image")

@@ -28,7 +28,7 @@ from affectkit.store import Artifact
 from affectkit.store.kinds import wrong_kind
 from affectkit.tasks import Task
 from affectkit.tracks import CropConfig, decode_crop
-from affectkit.tracks.recrop import Cut, Recrop, described
+from affectkit.tracks.recrop import Recrop, Recut, described
 from affectkit.types import Contract, Floats
 
 MARGINS = ("0", "0.1", "0.2", "0.3", "0.4")
@@ -130,12 +130,12 @@ class ContractReport:
         """JSON-able."""
         choices = [
             {
-                "choice": one.name, "scores": dict(zip(self.card.columns, one.mean.tolist(), strict=True)),
-                "class_changed": one.changed, "mean_difference": one.difference,
-                "valence_index": None if one.valence is None else float(one.valence.mean()),
-                "valence_turned": one.turned,
+                "choice": outcome.name, "scores": dict(zip(self.card.columns, outcome.mean.tolist(), strict=True)),
+                "class_changed": outcome.changed, "mean_difference": outcome.difference,
+                "valence_index": None if outcome.valence is None else float(outcome.valence.mean()),
+                "valence_turned": outcome.turned,
             }
-            for one in self.choices
+            for outcome in self.choices
         ]  # fmt: skip
         return {
             "model": self.card.name, "crops": str(self.crops.path), "stored": self.stored, "faces": len(self.sample),
@@ -229,8 +229,8 @@ def _said_of(crops: Artifact, config: ContractCheckConfig) -> str:
 def _choices(reference: CropMatch) -> tuple[list[CropChoice], dict[str, str]]:
     """The ways to give the faces, the contract's own first, and why others are left out."""
     contract = reference.contract
-    own = described(_as_config(contract))
-    choices, left_out = [CropChoice(f"its contract ({own})", reference)], {}
+    said = described(_as_config(contract))
+    choices, left_out = [CropChoice(f"its contract ({said})", reference)], {}
     stored = reference.recrop.stored if reference.recrop is not None else None
     for name, other in _others(contract, stored):
         if stored is None:
@@ -261,10 +261,10 @@ def _others(contract: Contract, stored: CropConfig | None) -> Iterator[tuple[str
     if stored is not None:
         as_stored = Contract(stored.margin, stored.shape, contract.size, stored.align)
         candidates.append((f"as stored ({described(stored)})", as_stored))
-    own = CropConfig(margin=contract.margin, shape=shape, align=contract.align, size=contract.size)
+    wanted = CropConfig(margin=contract.margin, shape=shape, align=contract.align, size=contract.size)
     seen: list[Contract] = []
     for name, each in candidates:
-        if not Recrop(own, each).is_needed or any(not Recrop(_as_config(one), each).is_needed for one in seen):
+        if not Recrop(wanted, each).is_needed or any(not Recrop(_as_config(before), each).is_needed for before in seen):
             continue
         seen.append(each)
         yield name, each
@@ -304,7 +304,7 @@ def _cut(
     which = [(sample.clips[face], sample.rows[face]) for face in faces]
     cuts = [_cuts(choice, which) for choice in choices]
 
-    def one(place: int) -> list[Images]:
+    def every_choice(place: int) -> list[Images]:
         clip, row = which[place]
         try:
             pixels = decode_crop(crops.column(clip, "image")[row])
@@ -315,11 +315,11 @@ def _cut(
             for choice, cut in zip(choices, cuts, strict=True)
         ]
 
-    made = list(pool.map(one, range(len(which))))
-    return [np.stack(images) for images in zip(*made, strict=True)]
+    faces_cut = list(pool.map(every_choice, range(len(which))))
+    return [np.stack(images) for images in zip(*faces_cut, strict=True)]
 
 
-def _cuts(choice: CropChoice, which: Sequence[tuple[str, int]]) -> list[Cut | None]:
+def _cuts(choice: CropChoice, which: Sequence[tuple[str, int]]) -> list[Recut | None]:
     if choice.match is None or not choice.match.is_cut_again:
         return [None] * len(which)
     of_clip = {clip: choice.match.cuts(clip) for clip in dict.fromkeys(clip for clip, _ in which)}
@@ -338,14 +338,14 @@ def _coloured(pixels: Images, colour: Colour) -> Images:
 def _compare(choices: Sequence[ChoiceScores], card: ModelCard) -> None:
     """Fill in how the choices differ from the first."""
     columns, task = list(card.columns), classes_of(card)
-    own = choices[0]
-    for one in choices:
-        one.difference = float(np.abs(one.scores - own.scores).mean())
-        one.valence = valence_index(one.scores, columns)
-        if one.valence is not None and own.valence is not None:
-            clear = np.minimum(np.abs(one.valence), np.abs(own.valence)) > CLEAR
-            one.turned = float((clear & (np.sign(one.valence) != np.sign(own.valence))).mean())
+    reference = choices[0]
+    for outcome in choices:
+        outcome.difference = float(np.abs(outcome.scores - reference.scores).mean())
+        outcome.valence = valence_index(outcome.scores, columns)
+        if outcome.valence is not None and reference.valence is not None:
+            clear = np.minimum(np.abs(outcome.valence), np.abs(reference.valence)) > CLEAR
+            outcome.turned = float((clear & (np.sign(outcome.valence) != np.sign(reference.valence))).mean())
         if task is not None:
-            places = [columns.index(target) for target in task.targets]
-            changed = one.scores[:, places].argmax(axis=1) != own.scores[:, places].argmax(axis=1)
-            one.changed = float(changed.mean())
+            at = [columns.index(target) for target in task.targets]
+            changed = outcome.scores[:, at].argmax(axis=1) != reference.scores[:, at].argmax(axis=1)
+            outcome.changed = float(changed.mean())

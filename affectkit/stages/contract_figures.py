@@ -26,33 +26,33 @@ def draw_choices(report: ContractReport, folder: Path) -> Path:
 
 
 def _choices(report: ContractReport) -> Any:
-    own, count = report.choices[0], len(report.choices)
-    faces = len(own.pictures)
+    reference, count = report.choices[0], len(report.choices)
+    faces = len(reference.pictures)
     shown = np.linspace(0, len(report.sample) - 1, faces).astype(int)
     figure = figure_of(2.1 + 0.95 * faces + 3.6, 0.9 + 1.12 * count)
     grid = figure.add_gridspec(count, faces + 1, width_ratios=[1] * faces + [3.8])
-    curve, label = _curve(report, own)
+    curve, label = _curve(report, reference)
     low, high = float(np.nanmin(curve)), float(np.nanmax(curve))
-    for one in report.choices:
-        values, _ = _curve(report, one)
+    for outcome in report.choices:
+        values, _ = _curve(report, outcome)
         low, high = min(low, float(values.min())), max(high, float(values.max()))
     last = None
-    for line, one in enumerate(report.choices):
+    for line, outcome in enumerate(report.choices):
         for place in range(faces):
             axes = figure.add_subplot(grid[line, place])
-            axes.imshow(one.pictures[place])
+            axes.imshow(outcome.pictures[place])
             axes.set_xticks([])
             axes.set_yticks([])
             axes.spines[:].set_visible(False)
-            text, is_other = _said(report, one, int(shown[place]))
+            text, is_other = _said(report, outcome, int(shown[place]))
             axes.set_xlabel(text, fontsize=7, color=ORANGE if is_other else BLACK, labelpad=2)
             if place == 0:
                 axes.set_ylabel(
-                    one.name.replace(" (", "\n("), rotation=0, ha="right", va="center", fontsize=8, labelpad=8,
+                    outcome.name.replace(" (", "\n("), rotation=0, ha="right", va="center", fontsize=8, labelpad=8,
                     fontweight="bold" if line == 0 else "normal",
                 )  # fmt: skip
         last = figure.add_subplot(grid[line, faces], sharex=last)
-        _draw_curve(last, report, one, (low, high))
+        _draw_curve(last, report, outcome, (low, high))
         if line < count - 1:
             last.tick_params(labelbottom=False)
     assert last is not None
@@ -62,33 +62,37 @@ def _choices(report: ContractReport) -> Any:
     return figure
 
 
-def _draw_curve(axes: Any, report: ContractReport, one: ChoiceScores, ends: tuple[float, float]) -> None:
-    own, _ = _curve(report, report.choices[0])
-    values, _ = _curve(report, one)
+def _draw_curve(axes: Any, report: ContractReport, outcome: ChoiceScores, ends: tuple[float, float]) -> None:
+    reference, _ = _curve(report, report.choices[0])
+    values, _ = _curve(report, outcome)
     x = _positions(report)
     if ends[0] < 0 < ends[1]:
         axes.axhline(0, color=LIGHT, linewidth=0.8)
-    axes.plot(x, own, color=LIGHT, linewidth=2.4)
+    axes.plot(x, reference, color=LIGHT, linewidth=2.4)
     axes.plot(x, values, color=BLUE, linewidth=1.0)
     room = 0.05 * max(ends[1] - ends[0], 1e-6)
     axes.set_ylim(ends[0] - room, ends[1] + room)
     axes.margins(x=0.01)
     axes.tick_params(labelsize=7)
-    words = [] if one.changed is None or one is report.choices[0] else [f"{100 * one.changed:.0f} % another class"]
-    if one.valence is not None:
-        if one.turned:
-            words.append(f"sign turned in {100 * one.turned:.0f} %")
-        words.append(f"mean {one.valence.mean():+.2f}")
-    elif one is not report.choices[0]:
-        words.append(f"differs by {one.difference:.3f}")
+    words = (
+        []
+        if outcome.changed is None or outcome is report.choices[0]
+        else [f"{100 * outcome.changed:.0f} % another class"]
+    )
+    if outcome.valence is not None:
+        if outcome.turned:
+            words.append(f"sign turned in {100 * outcome.turned:.0f} %")
+        words.append(f"mean {outcome.valence.mean():+.2f}")
+    elif outcome is not report.choices[0]:
+        words.append(f"differs by {outcome.difference:.3f}")
     axes.set_title(", ".join(words), fontsize=7.5, loc="left", pad=2)
 
 
-def _curve(report: ContractReport, one: ChoiceScores) -> tuple[Any, str]:
+def _curve(report: ContractReport, outcome: ChoiceScores) -> tuple[Any, str]:
     """[N] what is drawn over the faces, and what it is."""
-    if one.valence is not None:
-        return one.valence, "valence index"
-    return one.scores[:, 0], report.card.columns[0].replace("_", " ")
+    if outcome.valence is not None:
+        return outcome.valence, "valence index"
+    return outcome.scores[:, 0], report.card.columns[0].replace("_", " ")
 
 
 def _positions(report: ContractReport) -> Any:
@@ -102,11 +106,11 @@ def _time(report: ContractReport) -> str:
     return f"time in {clips[0]} (s)" if len(clips) == 1 else f"faces of {len(clips)} clips, one after another"
 
 
-def _said(report: ContractReport, one: ChoiceScores, face: int) -> tuple[str, bool]:
+def _said(report: ContractReport, outcome: ChoiceScores, face: int) -> tuple[str, bool]:
     """What a face gets, and whether it is another class than under the contract's own crop."""
     columns, task = list(report.card.columns), report.task
     if task is None:
-        return f"{columns[0]} {one.scores[face, 0]:.2f}", False
-    places = [columns.index(target) for target in task.targets]
-    best, own = (int(each.scores[face, places].argmax()) for each in (one, report.choices[0]))
-    return f"{task.targets[best]} {one.scores[face, places[best]]:.2f}", best != own
+        return f"{columns[0]} {outcome.scores[face, 0]:.2f}", False
+    at = [columns.index(target) for target in task.targets]
+    best, reference = (int(each.scores[face, at].argmax()) for each in (outcome, report.choices[0]))
+    return f"{task.targets[best]} {outcome.scores[face, at[best]]:.2f}", best != reference

@@ -17,8 +17,8 @@ from affectkit.errors import ClipError, HostileFile, UsageError, named
 from affectkit.stages.faces import PRECROPPED, FacesConfig
 from affectkit.store import Artifact
 from affectkit.tracks import CropConfig, decode_crop
-from affectkit.tracks.recrop import Cut, Cuts, Recrop, described
-from affectkit.types import Contract, Floats
+from affectkit.tracks.recrop import Recrop, Recuts, described
+from affectkit.types import Bools, Contract, Floats
 
 MATCHING = "matching"
 _LOSS = 1.05
@@ -82,14 +82,10 @@ class CropMatch:
         assert self.recrop is not None
         return {**said, "contract": self.recrop.wanted.model_dump(include={"margin", "shape", "align", "size"})}
 
-    def cuts(self, clip: str) -> Cuts:
+    def cuts(self, clip: str) -> Recuts:
         """How each row of a clip is cut again."""
         assert self.recrop is not None
         return self.recrop.cuts(*self._geometry(clip))
-
-    def list_of(self, clip: str, rows: Any) -> list[Cut]:
-        """The cuts of some rows."""
-        return self.cuts(clip).take(rows)
 
     def check(self) -> None:
         """Raises UsageError where a stored crop doesn't show what is wanted of it, with the command that would do."""
@@ -139,8 +135,8 @@ class CropMatch:
 
     def _grey(self) -> list[str]:
         """A line where a network that was trained on colour is given clips without; some are looked at."""
-        places = np.unique(np.linspace(0, max(0, len(self.clips) - 1), _LOOKED_AT).astype(int))
-        clips = [self.clips[place] for place in places[: len(self.clips)]]
+        numbers = np.unique(np.linspace(0, max(0, len(self.clips) - 1), _LOOKED_AT).astype(int))
+        clips = [self.clips[place] for place in numbers[: len(self.clips)]]
         looks = {clip: grey for clip in clips if (grey := self._is_grey(clip)) is not None}
         colourless = [clip for clip, is_grey in looks.items() if is_grey]
         if not colourless:
@@ -198,28 +194,29 @@ class CropMatch:
             return False
         return True
 
-    @cached_property
-    def _covered(self) -> dict[str, Any]:
+    @property
+    def _covered(self) -> dict[str, Bools]:
         """Of each clip, whether the crops of its faces show all of what is wanted."""
-        return {clip: cuts.covered for clip, cuts in self._of_faces.items()}
+        return {clip: covered for clip, (covered, _, _) in self._of_faces.items()}
 
-    @cached_property
+    @property
     def _enlarged_and_lost(self) -> tuple[Floats, Floats]:
-        every = list(self._of_faces.values())
-        if not every:
-            return np.zeros(0), np.zeros(0)
-        return np.concatenate([cuts.enlarged for cuts in every]), np.concatenate([cuts.lost for cuts in every])
+        """Of the faces of all clips, see `Recuts`."""
+        every = [(np.zeros(0), np.zeros(0)), *((enlarged, lost) for _, enlarged, lost in self._of_faces.values())]
+        enlarged, lost = (np.concatenate(parts) for parts in zip(*every, strict=True))
+        return enlarged, lost
 
     @cached_property
-    def _of_faces(self) -> dict[str, Cuts]:
-        """Of each clip, the cuts of its faces alone."""
+    def _of_faces(self) -> dict[str, tuple[Bools, Floats, Floats]]:
+        """Of the faces of each clip: covered, enlarged, lost."""
         assert self.recrop is not None
-        cuts = {}
+        faces = {}
         for clip in self.clips:
             valid = np.asarray(self.crops.column(clip, "valid"), bool)
             boxes, landmarks = self._geometry(clip)
-            cuts[clip] = self.recrop.cuts(boxes[valid], landmarks[valid])
-        return cuts
+            cuts = self.recrop.cuts(boxes[valid], landmarks[valid])
+            faces[clip] = cuts.covered, cuts.enlarged, cuts.lost
+        return faces
 
     def _geometry(self, clip: str) -> tuple[Floats, Floats]:
         """boxes [T,4], landmarks [T,5,2]. Of crops that were stated, where the face's box must be in them."""

@@ -128,11 +128,11 @@ def crop_image(frame: Frame, box: Floats, landmarks: Floats, config: CropConfig)
     if config.align:
         return _aligned(frame, landmarks, config.size)
     region = config.grown(box)
-    left, top, right, bottom = places(np.array([region]), config.size)[0].tolist()
+    left, top, right, bottom = drawn_places(np.array([region]), config.size)[0].tolist()
     return resampled(frame, region, (left, top, right, bottom), config.size)
 
 
-def places(regions: Floats, size: int) -> NDArray[np.int64]:
+def drawn_places(regions: Floats, size: int) -> NDArray[np.int64]:
     """[N,4] where in a crop of `size` pixels the regions [N,4] go: all of it if square, else centred with the aspect
     kept."""
     sides = regions[:, 2:] - regions[:, :2]

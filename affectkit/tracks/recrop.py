@@ -15,7 +15,7 @@ import numpy as np
 
 from affectkit.errors import ClipError
 from affectkit.tracks.alignment import crops_to_frame, inverted
-from affectkit.tracks.crops import CropConfig, Frame, Rect, places, resampled, warped
+from affectkit.tracks.crops import CropConfig, Frame, Rect, drawn_places, resampled, warped
 from affectkit.types import Bools, Contract, Floats, Indices
 
 if TYPE_CHECKING:
@@ -54,15 +54,15 @@ class Recrop:
         """Whether the wanted crop shows something else than the stored one; another size alone does not."""
         return _geometry(self.stored) != _geometry(self.wanted)
 
-    def cuts(self, boxes: Floats, landmarks: Floats) -> Cuts:
+    def cuts(self, boxes: Floats, landmarks: Floats) -> Recuts:
         """How to cut each of N stored crops again; `boxes` [N,4] and `landmarks` [N,5,2] are those that it was cut
         by."""
         boxes, landmarks = np.asarray(boxes, np.float64), np.asarray(landmarks, np.float64)
-        return Cuts(_Maps(self.stored, boxes, landmarks), _Maps(self.wanted, boxes, landmarks))
+        return Recuts(_Maps(self.stored, boxes, landmarks), _Maps(self.wanted, boxes, landmarks))
 
 
 @dataclass(frozen=True)
-class Cut:
+class Recut:
     """One crop out of another: the `region` of the stored one that goes to `place` in a square of `size`; or, where one
     of the two is aligned, the `matrix` [2,3] from points of the one to those of the stored, `place` being what is not
     left black."""
@@ -93,7 +93,7 @@ class Cut:
         return cut
 
 
-class Cuts:
+class Recuts:
     """How N stored crops are cut again, and what is to be known of each.
 
     covered [N]: whether the stored crop shows all of the wanted one, but for `OVERHANG`; enlarged [N]: wanted pixels,
@@ -117,14 +117,14 @@ class Cuts:
     def __len__(self) -> int:
         return len(self.covered)
 
-    def __getitem__(self, row: int) -> Cut:
+    def __getitem__(self, row: int) -> Recut:
         left, top, right, bottom = self._wanted.place[row].tolist()
         x0, y0, x1, y1 = self._region[row].tolist()
         matrix = self._matrices[row] if self._is_turned else None
         size, covered = self._wanted.config.size, bool(self.covered[row])
-        return Cut((x0, y0, x1, y1), (left, top, right, bottom), matrix, size, covered)
+        return Recut((x0, y0, x1, y1), (left, top, right, bottom), matrix, size, covered)
 
-    def take(self, rows: Indices) -> list[Cut]:
+    def take(self, rows: Indices) -> list[Recut]:
         """Those of some rows."""
         return [self[row] for row in rows.tolist()]
 
@@ -161,7 +161,7 @@ class _Maps:
                 self.place = whole
                 if config.shape == "letterbox":
                     fine = np.isfinite(self.region).all(axis=1)
-                    self.place[fine] = places(self.region[fine], config.size)
+                    self.place[fine] = drawn_places(self.region[fine], config.size)
                 factors = (self.place[:, 2:] - self.place[:, :2]) / (self.region[:, 2:] - self.region[:, :2])
                 self.matrices = np.zeros((len(boxes), 2, 3))
                 self.matrices[:, 0, 0], self.matrices[:, 1, 1] = factors.T
