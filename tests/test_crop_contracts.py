@@ -247,7 +247,7 @@ def test_a_contract_that_comes_with_loading_is_refused(wide: Artifact) -> None:
 
 def test_predict_says_what_crops_are_as_embed_does(foreign: Artifact) -> None:
     settings: dict[str, Any] = {"cache": foreign.folder.parents[1], "weights": "random", "device": "cpu"}
-    with pytest.raises(UsageError, match="made elsewhere: .*--crops-are"):
+    with pytest.raises(UsageError, match=r"made elsewhere: .*--crops-are"):
         ak.predict("mini-xception", foreign.path, **settings)
     scores = ak.predict("mini-xception", foreign.path, crops_are="margin=.2", **settings)
     assert len(scores.frame()) == 6

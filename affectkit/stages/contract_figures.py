@@ -15,6 +15,9 @@ from affectkit.plugins import CAUTION
 from affectkit.stages.contract_check import ChoiceScores, ContractReport
 from affectkit.stages.figures import BLACK, BLUE, LIGHT, ORANGE, STYLE, figure_of, save
 
+_FEW = 50
+"""Faces that are drawn as points, too: a clip may have one alone."""
+
 
 def draw_choices(report: ContractReport, folder: Path) -> Path:
     """A line a choice: the crops of some faces with the class that they get, and a curve over all faces beside that of
@@ -65,11 +68,14 @@ def _choices(report: ContractReport) -> Any:
 def _draw_curve(axes: Any, report: ContractReport, outcome: ChoiceScores, ends: tuple[float, float]) -> None:
     reference, _ = _curve(report, report.choices[0])
     values, _ = _curve(report, outcome)
-    x = _positions(report)
+    clips = np.array(report.sample.clips)
+    borders = np.flatnonzero(clips[1:] != clips[:-1]) + 1  # no line runs from one clip to the next
+    x, reference, values = (np.insert(line, borders, np.nan) for line in (_positions(report), reference, values))
     if ends[0] < 0 < ends[1]:
         axes.axhline(0, color=LIGHT, linewidth=0.8)
-    axes.plot(x, reference, color=LIGHT, linewidth=2.4)
-    axes.plot(x, values, color=BLUE, linewidth=1.0)
+    few = {"marker": "."} if len(clips) < _FEW else {}
+    axes.plot(x, reference, color=LIGHT, linewidth=2.4, **few)
+    axes.plot(x, values, color=BLUE, linewidth=1.0, **few)
     room = 0.05 * max(ends[1] - ends[0], 1e-6)
     axes.set_ylim(ends[0] - room, ends[1] + room)
     axes.margins(x=0.01)
@@ -98,7 +104,7 @@ def _curve(report: ContractReport, outcome: ChoiceScores) -> tuple[Any, str]:
 def _positions(report: ContractReport) -> Any:
     """[N] seconds where there is one clip, else the numbers of the faces."""
     sample = report.sample
-    return sample.seconds if len(set(sample.clips)) == 1 else np.arange(1, len(sample) + 1)
+    return sample.seconds if len(set(sample.clips)) == 1 else np.arange(1.0, len(sample) + 1)
 
 
 def _time(report: ContractReport) -> str:
