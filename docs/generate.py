@@ -1,5 +1,5 @@
-"""Write docs/cli.md from the commands' own `--help`, docs/weights.md from the table of weight files, and the signatures
-of the Python functions, affectkit/__init__.pyi, from the stages.
+"""Write docs/cli.md from the commands' own `--help`, docs/weights.md from the table of weight files, docs/crops.md from
+plugins and recipes, and the signatures of the Python functions, affectkit/__init__.pyi, from the stages.
 
 `--check` fails when a page has drifted.
 """
@@ -7,8 +7,11 @@ of the Python functions, affectkit/__init__.pyi, from the stages.
 from __future__ import annotations
 
 import os
+import re
 import sys
+import tomllib
 from pathlib import Path
+from typing import Any
 
 os.environ |= {"COLUMNS": "110", "TERM": "dumb", "NO_COLOR": "1", "TERMINAL_WIDTH": "110"}
 os.environ.pop("FORCE_COLOR", None)
@@ -17,12 +20,16 @@ os.environ.pop("GITHUB_ACTIONS", None)
 from typer.testing import CliRunner
 
 import affectkit
-from affectkit import weights
+from affectkit import plugins, weights
 from affectkit.api import functions, results
 from affectkit.api.arguments import REQUIRED, Argument, arguments_of
 from affectkit.cli._app import build_app, commands, load
+from affectkit.recipes.read import BUILT_IN
 from affectkit.stages import catalogue
 from affectkit.stages.inputs import Makes
+from affectkit.tracks import CropConfig
+from affectkit.tracks.recrop import described
+from affectkit.types import Contract
 
 FOLDER = Path(__file__).parent
 CLI_INTRO = "# Command line\n\nMade from `--help` by `make docs`; do not edit.\n"
@@ -84,6 +91,75 @@ def weights_page() -> str:
         rows.append(f"| {entry.name} | {entry.licence} | {entry.used_by} | {entry.origin} | {digest} | {checked} |")
     notes = [f"- **{entry.name}**: {entry.note}" for entry in weights.table().values() if entry.note]
     return WEIGHTS_INTRO + "\n".join([*rows, "", *notes, ""])
+
+
+CROPS_TABLES = {
+    "networks": "| network | kind | its weights | margin | shape | size | colour | normalisation |",
+    "recipes": "| recipe | crops | networks that see them |",
+}
+"""The tables in docs/crops.md that are made here, between comments, by their headers."""
+
+
+def crops_page() -> str:
+    """docs/crops.md: what is written there, with its tables made anew."""
+    text = (FOLDER / "crops.md").read_text(encoding="utf-8")
+    rows = {"networks": _contracts(), "recipes": _recipe_crops()}
+    for name, header in CROPS_TABLES.items():
+        lines = "\n".join([header, re.sub(r"[^|]+", " --- ", header), *rows[name]])
+        text, count = re.subn(
+            rf"(<!-- {name}: [^>]*-->\n).*?(<!-- end -->)", lambda part: f"{part[1]}{lines}\n{part[2]}", text,  # noqa: B023
+            flags=re.DOTALL,
+        )  # fmt: skip
+        assert count == 1, name
+    return text
+
+
+def _contracts() -> list[str]:
+    """A row a network: those with a contract first."""
+    notes = {entry.used_by: entry.note for entry in weights.table().values()}
+    rows = []
+    groups: tuple[plugins.Group, ...] = ("models", "backbones")
+    for group in groups:
+        for name in plugins.names(group):
+            plugin = plugins.get(group, name)
+            if plugin.kind == "image" and name != "timm":
+                kind = group.removesuffix("s")
+                rows.append(_row_of(name, kind, notes.get(f"{kind} {name}", ""), getattr(plugin, "contract", None)))
+    for entry in weights.table().values():
+        name = entry.used_by.removeprefix("backbone ")
+        if name == entry.name and "." in name:
+            rows.append(_row_of(name, "backbone (timm)", entry.note, None))
+    return sorted(rows, key=lambda row: row.endswith("| any | any | any | | |"))
+
+
+def _row_of(name: str, kind: str, note: str, contract: Contract | None) -> str:
+    about = note.partition(";")[0].rstrip(".") or "none: it is a formula"
+    if contract is None:
+        return f"| `{name}` | {kind} | {about} | any | any | any | | |"
+    geometry = "aligned | aligned" if contract.align else f"{contract.margin} | {contract.shape}"
+    itself = f"{contract.size} | {contract.colour} | {contract.normalisation}"
+    return f"| `{name}` | {kind} | {about} | {geometry} | {itself} |"
+
+
+def _recipe_crops() -> list[str]:
+    """A row a way of cutting in a built-in recipe."""
+    rows = []
+    for path in sorted(BUILT_IN.glob("*.toml")):
+        text = tomllib.loads(path.read_text(encoding="utf-8"))
+        common = text.get("defaults", {}).get("extract-faces", {})
+        for step, table in text["steps"].items():
+            if table.get("stage") == "extract-faces":
+                cut = CropConfig.model_validate({
+                    key: value for key, value in (common | table).items() if key in CropConfig.model_fields
+                })  # fmt: skip
+                networks = [_network_of(each) for each in text["steps"].values() if each.get("from") == step]
+                named = ", ".join(f"`{network}`" for network in dict.fromkeys(filter(None, networks)))
+                rows.append(f"| {path.stem} | {described(cut)}, {cut.size} px | {named} |")
+    return list(dict.fromkeys(rows))
+
+
+def _network_of(table: dict[str, Any]) -> str:
+    return str(table.get("backbone") or table.get("option", {}).get("backbone", ""))
 
 
 STUB_BEGIN = '''# Made from the stages by `make docs`; do not edit.
@@ -167,7 +243,10 @@ def _quoted(default: object) -> str:
 def main() -> None:
     """Write the pages, or compare them."""
     stub = FOLDER.parent / "affectkit" / "__init__.pyi"
-    pages = {FOLDER / "cli.md": cli_page(), FOLDER / "weights.md": weights_page(), stub: stub_page()}
+    pages = {
+        FOLDER / "cli.md": cli_page(), FOLDER / "weights.md": weights_page(), FOLDER / "crops.md": crops_page(),
+        stub: stub_page(),
+    }  # fmt: skip
     for target, text in pages.items():
         if "--check" not in sys.argv:
             target.write_text(text, encoding="utf-8")

@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from crop_contract_factory import wanting
 from recipe_factory import write_set
 
 import affectkit as ak
+from affectkit import plugins
 from affectkit.stages import catalogue
 from affectkit.store import Artifact, Features
 
@@ -35,7 +37,7 @@ OTHERS: dict[str, dict[str, Any]] = {
     },
     "embed": {
         "backbone": "efficientnet-lite0", "option": None, "weights": None, "dtype": "float16", "window": None,
-        "hop": None, "min_window": None, "padding": None, "output": None,
+        "hop": None, "min_window": None, "padding": None, "output": None, "crops_are": "margin=0.2,shape=square",
     },
 }  # fmt: skip
 """Of every setting another value. None: it enters by what it changes (a data digest, the weights' own digest), is
@@ -43,6 +45,7 @@ for other inputs than those of this test, or is another task with other labels."
 WITH: dict[tuple[str, str], dict[str, Any]] = {
     ("train-head", "half_width"): {"smooth": "hamming"}, ("evaluate", "draw_clips"): {"figures": True},
     ("train-head", "option"): {"head": "mlp"}, ("train-head", "label_pooling"): {},
+    ("embed", "crops_are"): {"backbone": plugins.name_of("backbones", wanting()), "crops_are": "matching"},
 }  # fmt: skip
 """Settings that another one needs beside it."""
 BASE: dict[str, dict[str, Any]] = {

@@ -17,6 +17,7 @@ _OWN = {
     "run": ("run", "Run a recipe: a whole system, from a data set to scores and a submission."),
     "recipe": ("run", "The built-in recipes: list them, read one."),
     "dataset": ("dataset", "Look over a data set in its own layout."),
+    "contract": ("contract", "Look at what another crop does to a model's scores."),
     "cache": ("cache", "Look at and look after artifacts."),
     "export": ("cache", "Write an artifact's table to csv, parquet or npz, or its crops to image files."),
     "list": ("workspace", "List plugins, tasks, practice sets and formats, or the options of a plugin."),

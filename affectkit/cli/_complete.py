@@ -41,6 +41,11 @@ def datasets(ctx: typer.Context, incomplete: str) -> list[tuple[str, str]]:
     return _plugins("datasets")(ctx, incomplete)
 
 
+def models(ctx: typer.Context, incomplete: str) -> list[tuple[str, str]]:
+    """Published models."""
+    return _plugins("models")(ctx, incomplete)
+
+
 def plugin_groups(ctx: typer.Context, incomplete: str) -> list[tuple[str, str]]:
     """The groups of plugins."""
     from affectkit import plugins

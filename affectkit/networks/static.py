@@ -80,7 +80,7 @@ class Static:
     def weights(cls, options: StaticNetworkOptions, choice: str) -> WeightsFile:
         """As for `embed --backbone` (auto, random or a file). Raises UsageError."""
         given = options.backbone
-        if given != LITE0 and given in plugins.names("backbones"):
+        if given != LITE0 and (given in plugins.names("backbones") or plugins.names_model(given)):
             raise UsageError(f"backbone {given} cannot be trained: take a timm model, or {LITE0}")
         size = [] if options.input_size is None else [f"input_size={options.input_size}"]
         _, plugin, chosen = plugins.backbone(given, [f"layer={options.layer}", *size])

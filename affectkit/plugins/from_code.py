@@ -10,6 +10,7 @@ import re
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import asdict
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from affectkit.config import Config, canonical_json
 from affectkit.digests import sha256_file
 from affectkit.errors import UsageError, unknown
 from affectkit.plugins.faults import Named, check_class
+from affectkit.types import Contract
 from affectkit.weights import WeightsFile
 
 _SOURCE = re.compile(r"(?P<file>.+\.py)(:(?P<plugin>\w+))?", re.DOTALL)
@@ -117,6 +119,8 @@ def from_instance(own: Any, group: str = "backbones") -> type[Any]:
 
     state = _state_digest(own, name)
     Given.__name__, Given.__module__ = name, whole.__module__
+    if (contract := getattr(own, "contract", None)) is not None:  # asked of the class, before anything is loaded
+        Given.contract = contract
     check_class(Named(group, name, Given))
     _CODE[Given] = {"code": _code_digest(whole), "class": name}
     return Given
@@ -169,6 +173,8 @@ def _feed(total: Any, value: Any, place: str) -> None:
         total.update(f"{type(value).__name__} {value!r};".encode())
     elif isinstance(value, Config):
         total.update(canonical_json(value.model_dump(mode="json")).encode())
+    elif isinstance(value, Contract):
+        total.update(canonical_json(asdict(value)).encode())
     elif isinstance(value, np.ndarray) and value.dtype != object:
         total.update(f"{value.dtype} {value.shape};".encode() + np.ascontiguousarray(value).tobytes())
     elif isinstance(value, Mapping):

@@ -15,9 +15,11 @@ from affectkit.errors import ClipError, listed, named
 from affectkit.plugins import AudioBackbone
 from affectkit.prefetch import ahead, worker_count
 from affectkit.speech.windows import Windowing, touches
+from affectkit.stages.crop_contracts import CropMatch
 from affectkit.stages.sink import Sink, checked
 from affectkit.store import Artifact
 from affectkit.tracks import decode_crops
+from affectkit.tracks.recrop import Recut
 from affectkit.types import Bools, Floats
 
 
@@ -35,17 +37,24 @@ class _Span:
 class _Batch:
     spans: list[_Span]
     images: list[Any]
+    cuts: list[Recut]
 
 
 def embed_crops(
-    crops: Artifact, clips: list[str], backbone: Any, size: int, runtime: Runtime, dtype: str, sink: Sink
-) -> None:
-    """Send all rows of all clips through the backbone, `size` crops at a time, and their values to the sink."""
-    side = int(crops.stage.inputs["config"]["size"])
+    crops: Artifact, clips: list[str], backbone: Any, size: int, runtime: Runtime, dtype: str, sink: Sink,
+    match: CropMatch | None = None,
+) -> None:  # fmt: skip
+    """Send all rows of all clips through the backbone, `size` crops at a time, and their values to the sink; where
+    `match` says so, crops are cut again on the way."""
+    stored = int(crops.stage.inputs["config"]["size"])
+    again = match if match is not None and match.is_cut_again else None
+    side = stored if again is None else again.contract.size
     outputs = outputs_of(backbone)
     failed: set[str] = set()
     with ThreadPoolExecutor(worker_count(runtime)) as pool:
-        for batch, (images, broken) in ahead(_batches(crops, clips, size), lambda b: _decode(b, size, side, pool)):
+        for batch, (images, broken) in ahead(
+            _batches(crops, clips, size, again), lambda b: _decode(b, size, side, stored, pool)
+        ):
             values = backbone(images) if batch.images else {}
             values = values if isinstance(values, Mapping) else {"values": values}
             at = 0
@@ -58,13 +67,15 @@ def outputs_of(backbone: Any) -> Mapping[str, int]:
     return getattr(backbone, "outputs", None) or {"values": backbone.dim}
 
 
-def _batches(crops: Artifact, clips: Iterable[str], size: int) -> Iterator[_Batch]:
-    """All rows of all clips in order, cut where `size` crops are together."""
+def _batches(crops: Artifact, clips: Iterable[str], size: int, again: CropMatch | None = None) -> Iterator[_Batch]:
+    """All rows of all clips in order, ended where `size` crops are together."""
     spans: list[_Span] = []
     images: list[Any] = []
+    cuts: list[Recut] = []
     for clip in clips:
         valid = np.asarray(crops.column(clip, "valid"))
         encoded = crops.column(clip, "image")
+        of_clip = None if again is None else again.cuts(clip)
         total, first = len(valid), 0
         faces = np.flatnonzero(valid)
         while True:
@@ -73,21 +84,23 @@ def _batches(crops: Artifact, clips: Iterable[str], size: int) -> Iterator[_Batc
             is_end = done + len(room) == len(faces)
             last = total if is_end else int(room[-1]) + 1
             images += [encoded[row] for row in room]
+            cuts += [] if of_clip is None else of_clip.take(room)
             spans.append(_Span(clip, first, last, is_end))
             if len(images) == size:
-                yield _Batch(spans, images)
-                spans, images = [], []
+                yield _Batch(spans, images, cuts)
+                spans, images, cuts = [], [], []
             if is_end:
                 break
             first = last
     if spans:
-        yield _Batch(spans, images)
+        yield _Batch(spans, images, cuts)
 
 
-def _decode(batch: _Batch, size: int, side: int, pool: ThreadPoolExecutor) -> tuple[Any, dict[int, str]]:
-    """uint8 [size,3,side,side] in the fixed batch shape, and the images that could not be decoded."""
+def _decode(batch: _Batch, size: int, side: int, stored: int, pool: ThreadPoolExecutor) -> tuple[Any, dict[int, str]]:
+    """uint8 [size,3,side,side] in the fixed batch shape, and the images that could not be decoded; `stored` is the side
+    of those."""
     images = np.zeros((size, side, side, 3), np.uint8)
-    broken = decode_crops(batch.images, images[: len(batch.images)], pool)
+    broken = decode_crops(batch.images, images[: len(batch.images)], pool, cuts=batch.cuts, size=(stored, stored))
     return images.transpose(0, 3, 1, 2), broken
 
 

@@ -27,6 +27,7 @@ from affectkit.progress import doing
 from affectkit.speech.windows import Windowing, whole_clips
 from affectkit.stages import finetuned_backbone
 from affectkit.stages.batches import Lengths, embed_crops, embed_windows, outputs_of
+from affectkit.stages.crop_contracts import CropMatch, matched, stated
 from affectkit.stages.inputs import artifacts, clips
 from affectkit.stages.map_stage import MapStage, Told, chosen, entries_of
 from affectkit.stages.numerics import asked_numerics, recorded_numerics
@@ -63,6 +64,11 @@ class EmbedConfig(Config):
     weights: str = Field(
         "auto", description="auto, a file, random, or what finetune printed", json_schema_extra={"artifact": "network"}
     )
+    crops_are: str | None = Field(
+        None,
+        description="for a network that wants a certain crop, of folders of crops: margin=0.2,shape=square (or "
+        "letterbox), aligned, or matching (as it wants them)",
+    )
     dtype: Literal["float32", "float16"] = Field("float32", description="how features are stored")
     window: Seconds | Literal["clip"] | None = Field(
         None, description="speech: window in seconds, or clip: one over all of the clip's sound  [default: 4]"
@@ -78,6 +84,12 @@ class EmbedConfig(Config):
     padding: Literal["zero", "none"] | None = Field(
         None, description="speech: fill a clip's last windows with zeros, or not  [default: the backbone's]"
     )
+
+    @field_validator("crops_are")
+    @classmethod
+    def _said_once(cls, crops_are: str | None) -> str | None:
+        """One spelling for one statement, because the text enters the fingerprint."""
+        return None if crops_are is None else stated(crops_are)[0]
 
     @field_validator("window")
     @classmethod
@@ -181,6 +193,7 @@ class Resolved:
     upstream: Artifact
     clips: Sequence[str]
     lengths: Lengths | None
+    match: CropMatch | None = None
     loaded: Any = None
 
     @property
@@ -198,6 +211,9 @@ class Resolved:
             numerics = self.numerics(context)
             group: plugins.Group = "backbones" if self.card is None else "models"
             self.loaded = plugins.instance(group, self.name, self.plugin, self.options, self.weights, numerics)
+            contract = getattr(self.loaded, "contract", None)
+            if self.card is None and contract is not None and contract != self.contract:
+                self._named.refuse("its contract is not that of its class, which is asked before anything is loaded")
             if self.card is not None and self.config.output == "scores":
                 self.loaded = scores_of(self.loaded, self.card)
         return self.loaded
@@ -212,8 +228,15 @@ class Resolved:
 
     @property
     def contract(self) -> Contract | None:
-        """The crop that the backbone must be given."""
-        return getattr(self.plugin, "contract", None) if self.card is None else self.card.contract
+        """The crop that the backbone must be given. Raises PluginFault for one that is no `Contract`."""
+        contract = getattr(self.plugin, "contract", None) if self.card is None else self.card.contract
+        if contract is not None and not isinstance(contract, Contract):
+            self._named.refuse(f"its contract is a {type(contract).__name__}, not an affectkit.types.Contract")
+        return contract
+
+    @property
+    def _named(self) -> plugins.Named:
+        return plugins.Named("backbones" if self.card is None else "models", self.name, self.plugin)
 
 
 class Embed(MapStage):
@@ -269,7 +292,12 @@ class Embed(MapStage):
         if plugin.kind == "image":
             config.refuse_windows(name)
         lengths = Lengths.of(upstream, clips) if plugin.kind == "audio" else None
-        return Resolved(name, plugin, options, weights, config, upstream, clips, lengths)
+        resolved = Resolved(name, plugin, options, weights, config, upstream, clips, lengths)
+        if plugin.kind == "image":
+            resolved.match = matched(name, resolved.contract, upstream, clips, config.crops_are)
+        elif config.crops_are is not None:
+            raise UsageError(f"--crops-are is for networks that see; {name} listens")
+        return resolved
 
     def called(self, resolved: Resolved) -> str:
         return f"{resolved.name}-scores" if resolved.config.output == "scores" else resolved.name
@@ -288,6 +316,7 @@ class Embed(MapStage):
             "weights": resolved.weights.sha256,
             "upstream": resolved.upstream.stage.fingerprint,
             **more,
+            **({} if resolved.match is None else resolved.match.identity),
             **({"output": "scores"} if resolved.config.output == "scores" else {}),
         }
 
@@ -335,7 +364,7 @@ class Embed(MapStage):
         assert size is not None
         _check_columns(resolved, _columns(model, resolved), sink.artifact)
         if resolved.lengths is None:
-            embed_crops(resolved.upstream, missing, model, size, context.runtime, dtype, sink)
+            embed_crops(resolved.upstream, missing, model, size, context.runtime, dtype, sink, resolved.match)
             return
         if resolved.config.window == "clip":
             missing = _short_enough(resolved.lengths, missing, sink)
@@ -343,7 +372,8 @@ class Embed(MapStage):
 
     def notices(self, resolved: Resolved) -> Sequence[str]:
         windows = [] if resolved.lengths is None else resolved.lengths.notices(resolved.windowing)
-        return (*notices(resolved.weights), *windows)
+        crops = [] if resolved.match is None else resolved.match.notices()
+        return (*notices(resolved.weights), *windows, *crops)
 
     def tell(self, resolved: Resolved, selected: Artifact, clips: Sequence[str]) -> Told:
         counts = counted(selected, clips)

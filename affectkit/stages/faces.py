@@ -68,7 +68,8 @@ from affectkit.tracks.decoding import MAX_SIDE
 from affectkit.types import Clip, Detections, FaceTrack, Floats
 from affectkit.weights import WeightsFile
 
-_PRECROPPED = "precropped"
+PRECROPPED = "precropped"
+"""What stands in place of a detector where crops were made elsewhere."""
 _ROWS_AT_ONCE = 256
 _CLIPS_AT_ONCE = 4  # each holds some pictures
 
@@ -504,7 +505,7 @@ class ExtractFaces(_Tracks):
         return not are_crops(clips)
 
     def replayed(self, config: Mapping[str, Any], step: Mapping[str, Any]) -> FacesConfig:
-        if step["inputs"]["detector"]["name"] == _PRECROPPED:
+        if step["inputs"]["detector"]["name"] == PRECROPPED:
             raise UsageError(
                 "it was trained on folders of crops, which no recipe makes from media: "
                 "extract faces and embed, then predict from those features"
@@ -597,13 +598,13 @@ class _TakeCrops(_Tracks):
         return _Crops(clips, config, times, times.notices(list(clips)), FrameNumbers(times.first_frame))
 
     def called(self, resolved: _Crops) -> str:
-        return _PRECROPPED
+        return PRECROPPED
 
     def identity(self, resolved: _Crops) -> dict[str, Any]:
         times = resolved.times
         return {
             "config": resolved.config.crop_recipe(),
-            "detector": {"name": _PRECROPPED},
+            "detector": {"name": PRECROPPED},
             "times": "videos" if times.assumed is None else {"source_fps": times.assumed},
             "decoder": decoder_version(),
             **({} if times.first_frame == 1 else {"first_frame": times.first_frame}),

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from affectkit import plugins, tasks
 from affectkit.config import Numerics
@@ -17,6 +17,7 @@ from affectkit.errors import UsageError
 from affectkit.media import MEDIA_SUFFIXES, VIDEO_SUFFIXES
 from affectkit.plugins import ModelCard
 from affectkit.stages.audio import AudioConfig, ExtractAudio
+from affectkit.stages.crop_contracts import stated
 from affectkit.stages.embed import LONGEST, Embed, EmbedConfig
 from affectkit.stages.faces import ExtractFaces, FacesConfig
 from affectkit.stages.map_stage import Outcome
@@ -52,6 +53,16 @@ class PublishedConfig(RowsConfig):
     hop: float | None = Field(
         None, gt=0, le=LONGEST, description="published models that hear: seconds between scores  [default: half]"
     )
+    crops_are: str | None = Field(
+        None,
+        description="published models, of folders of crops: margin=0.2,shape=square (or letterbox), aligned, or "
+        "matching (as the model wants them)",
+    )
+
+    @field_validator("crops_are")
+    @classmethod
+    def _said_once(cls, crops_are: str | None) -> str | None:
+        return None if crops_are is None else stated(crops_are)[0]
 
     def refuse_published(self, path: Path, task: Task) -> None:
         """Raises UsageError where something is given that only published models have; what was trained has a task, and
@@ -185,7 +196,7 @@ def predict_published(
         raise UsageError(f"{name} is no published model: it has no scores of its own (affectkit list models)")
     scoring = EmbedConfig.model_validate({
         "backbone": model.name, "option": config.option, "output": "scores", "weights": config.weights,
-        "window": config.window, "hop": config.hop,
+        "window": config.window, "hop": config.hop, "crops_are": config.crops_are,
     })  # fmt: skip
     numerics = context.numerics if context.device == "auto" else Numerics(device=context.device)
     steps: list[Outcome] = []

@@ -23,17 +23,27 @@ def similarity(source: Floats, target: Floats) -> Floats | None:
     >>> similarity(square, 2 * square + 3).round(6).tolist()
     [[2.0, 0.0, 3.0], [0.0, 2.0, 3.0]]
     """
+    matrix = similarities(np.asarray(source)[None], target)[0]
+    return matrix if np.isfinite(matrix).all() else None
+
+
+def similarities(source: Floats, target: Floats) -> Floats:
+    """[N,2,3] the matrices of `similarity` from each of N sets of points `source` [N,P,2] to `target` [P,2]; NaN where
+    there is none."""
     source, target = np.asarray(source, np.float64), np.asarray(target, np.float64)
-    if not (np.isfinite(source).all() and np.isfinite(target).all()):
-        return None
-    centre, goal = source.mean(axis=0), target.mean(axis=0)
-    spread = ((source - centre) ** 2).sum() / len(source)
-    if spread < 1e-6:
-        return None
-    u, singular, vt = np.linalg.svd((target - goal).T @ (source - centre) / len(source))
-    signs = np.array([1.0, 1.0 if np.linalg.det(u) * np.linalg.det(vt) > 0 else -1.0])
-    linear = (u * signs) @ vt * ((singular * signs).sum() / spread)
-    return np.column_stack([linear, goal - linear @ centre])
+    centre, goal = source.mean(axis=1, keepdims=True), target.mean(axis=0)
+    with np.errstate(invalid="ignore", over="ignore"):
+        away = source - centre
+        spread = (away**2).sum(axis=(1, 2)) / source.shape[1]
+    fine = np.isfinite(spread) & (spread >= 1e-6) & np.isfinite(target).all()
+    matrices = np.full((len(source), 2, 3), np.nan)
+    away, centre, spread = away[fine], centre[fine], spread[fine]
+    u, singular, vt = np.linalg.svd((target - goal).T @ away / source.shape[1])
+    signs = np.ones((len(away), 2))
+    signs[:, 1] = np.where(np.linalg.det(u) * np.linalg.det(vt) > 0, 1.0, -1.0)
+    linear = (u * signs[:, None]) @ vt * ((singular * signs).sum(axis=1) / spread)[:, None, None]
+    matrices[fine] = np.concatenate([linear, (goal - centre @ linear.transpose(0, 2, 1)).transpose(0, 2, 1)], axis=2)
+    return matrices
 
 
 def crop_to_frame(landmarks: Floats, size: int) -> Floats | None:
@@ -41,8 +51,20 @@ def crop_to_frame(landmarks: Floats, size: int) -> Floats | None:
 
     None if the landmarks fix no such crop.
     """
-    to_crop = similarity(landmarks, ARCFACE * (size / ARCFACE_SIDE))
-    if to_crop is None or abs(np.linalg.det(to_crop[:, :2])) < 1e-9:
-        return None
-    back = np.linalg.inv(to_crop[:, :2])
-    return np.column_stack([back, -back @ to_crop[:, 2]])
+    matrix = crops_to_frame(np.asarray(landmarks)[None], size)[0]
+    return matrix if np.isfinite(matrix).all() else None
+
+
+def crops_to_frame(landmarks: Floats, size: int) -> Floats:
+    """[N,2,3] the matrices of `crop_to_frame` for `landmarks` [N,5,2]; NaN where they fix no crop."""
+    return inverted(similarities(landmarks, ARCFACE * (size / ARCFACE_SIDE)))
+
+
+def inverted(matrices: Floats) -> Floats:
+    """[N,2,3] what takes the results of `matrices` [N,2,3] back; NaN where there is no way back."""
+    with np.errstate(invalid="ignore"):
+        fine = np.abs(np.linalg.det(matrices[:, :, :2])) >= 1e-9
+    back = np.full(matrices.shape, np.nan)
+    back[fine, :, :2] = np.linalg.inv(matrices[fine, :, :2])
+    back[fine, :, 2:] = -back[fine, :, :2] @ matrices[fine, :, 2:]
+    return back

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 Frame = NDArray[np.uint8]
 Rect = tuple[float, float, float, float]  # x0, y0, x1, y1
+Place = tuple[int, int, int, int]
 
 # A box with a shorter side (pixels) shows no face.
 MIN_SIDE = 2.0
@@ -71,18 +72,21 @@ class CropConfig(Config):
         >>> CropConfig(margin="10px").grown(np.array([0, 0, 40, 80]))
         (-30.0, -10.0, 70.0, 90.0)
         """
-        x0, y0, x1, y1 = (float(value) for value in box)
-        width, height = x1 - x0, y1 - y0
+        x0, y0, x1, y1 = self.regions(np.asarray(box)[None])[0].tolist()
+        return x0, y0, x1, y1
+
+    def regions(self, boxes: Floats) -> Floats:
+        """[N,4] the regions to cut of `boxes` [N,4], see `grown`."""
+        boxes = np.asarray(boxes, np.float64)
+        sides = boxes[:, 2:] - boxes[:, :2]
         if self.margin.endswith("px"):
-            pixels = float(self.margin.removesuffix("px"))
-            width, height = width + 2 * pixels, height + 2 * pixels
+            sides = sides + 2 * float(self.margin.removesuffix("px"))
         else:
-            scale = 1 + 2 * float(self.margin)
-            width, height = width * scale, height * scale
+            sides = sides * (1 + 2 * float(self.margin))
         if self.shape == "square":
-            width = height = max(width, height)
-        x, y = (x0 + x1) / 2, (y0 + y1) / 2
-        return x - width / 2, y - height / 2, x + width / 2, y + height / 2
+            sides = np.repeat(sides.max(axis=1, keepdims=True), 2, axis=1)
+        middle = (boxes[:, :2] + boxes[:, 2:]) / 2
+        return np.concatenate([middle - sides / 2, middle + sides / 2], axis=1)
 
 
 def croppable(detections: Detections, height: int, width: int) -> Detections:
@@ -124,24 +128,26 @@ def crop_image(frame: Frame, box: Floats, landmarks: Floats, config: CropConfig)
     if config.align:
         return _aligned(frame, landmarks, config.size)
     region = config.grown(box)
-    return _resampled(frame, region, _place(region, config.size), config.size)
+    left, top, right, bottom = drawn_places(np.array([region]), config.size)[0].tolist()
+    return resampled(frame, region, (left, top, right, bottom), config.size)
 
 
-def _place(region: Rect, size: int) -> tuple[int, int, int, int]:
-    """Where in the crop the region goes: all of it if square, else centred with its aspect kept."""
-    width, height = region[2] - region[0], region[3] - region[1]
-    scale = size / max(width, height)
-    u, v = max(1, round(width * scale)), max(1, round(height * scale))
-    left, top = (size - u) // 2, (size - v) // 2
-    return left, top, left + u, top + v
+def drawn_places(regions: Floats, size: int) -> NDArray[np.int64]:
+    """[N,4] where in a crop of `size` pixels the regions [N,4] go: all of it if square, else centred with the aspect
+    kept."""
+    sides = regions[:, 2:] - regions[:, :2]
+    scale = size / sides.max(axis=1, keepdims=True)
+    drawn = np.maximum(1, np.rint(sides * scale)).astype(np.int64)
+    corner = (size - drawn) // 2
+    return np.concatenate([corner, corner + drawn], axis=1)
 
 
-def _resampled(frame: Frame, region: Rect, place: tuple[int, int, int, int], size: int) -> Image | None:
+def resampled(frame: Frame | Image, region: Rect, place: Place, size: int) -> Image | None:
     """`region` of the frame drawn into `place` of a black square. Only the pixels wholly inside the frame are drawn,
     so nothing larger than what the frame shows of the region is ever made."""
     from PIL import Image
 
-    height, width = frame.shape[:2]
+    width, height = _size(frame)
     u0, u1, x0, x1 = _visible(region[0], region[2], place[0], place[2], width)
     v0, v1, y0, y1 = _visible(region[1], region[3], place[1], place[3], height)
     if u1 <= u0 or v1 <= v0:
@@ -149,9 +155,7 @@ def _resampled(frame: Frame, region: Rect, place: tuple[int, int, int, int], siz
     # The filter reads one step of the crop beyond the region: the patch must have it.
     reach_x, reach_y = ceil((x1 - x0) / (u1 - u0)) + 1, ceil((y1 - y0) / (v1 - v0)) + 1
     left, top = max(0, floor(x0) - reach_x), max(0, floor(y0) - reach_y)
-    patch = Image.fromarray(
-        np.ascontiguousarray(frame[top : min(height, ceil(y1) + reach_y), left : min(width, ceil(x1) + reach_x)])
-    )
+    patch = _patch(frame, left, top, min(width, ceil(x1) + reach_x), min(height, ceil(y1) + reach_y))
     box = (x0 - left, y0 - top, min(x1 - left, patch.width), min(y1 - top, patch.height))
     drawn = patch.resize((u1 - u0, v1 - v0), Image.Resampling.BILINEAR, box=box, reducing_gap=_REDUCING_GAP)
     if drawn.size == (size, size):
@@ -159,6 +163,19 @@ def _resampled(frame: Frame, region: Rect, place: tuple[int, int, int, int], siz
     canvas = Image.new("RGB", (size, size))
     canvas.paste(drawn, (u0, v0))
     return canvas
+
+
+def _size(frame: Frame | Image) -> tuple[int, int]:
+    return (frame.shape[1], frame.shape[0]) if isinstance(frame, np.ndarray) else frame.size
+
+
+def _patch(frame: Frame | Image, left: int, top: int, right: int, bottom: int) -> Image:
+    """A part of the frame, without a copy of all the rest."""
+    from PIL import Image
+
+    if isinstance(frame, np.ndarray):
+        return Image.fromarray(np.ascontiguousarray(frame[top:bottom, left:right]))
+    return frame if frame.size == (right, bottom) and not (left or top) else frame.crop((left, top, right, bottom))
 
 
 def _visible(low: float, high: float, first: int, last: int, limit: int) -> tuple[int, int, float, float]:
@@ -171,12 +188,16 @@ def _visible(low: float, high: float, first: int, last: int, limit: int) -> tupl
 
 
 def _aligned(frame: Frame, landmarks: Floats, size: int) -> Image | None:
+    matrix = crop_to_frame(landmarks, size)
+    return None if matrix is None else warped(frame, matrix, size)
+
+
+def warped(frame: Frame | Image, matrix: Floats, size: int) -> Image | None:
+    """What a crop of `size` pixels shows of the frame, black outside it; `matrix` [2,3] takes its points to those of
+    the frame, by a rotation, one scale and a shift. None where that is less than `MIN_SIDE` pixels."""
     from PIL import Image
 
-    matrix = crop_to_frame(landmarks, size)
-    if matrix is None:
-        return None
-    height, width = frame.shape[:2]
+    width, height = _size(frame)
     step = float(np.sqrt(abs(np.linalg.det(matrix[:, :2]))))  # frame pixels a crop pixel
     corners = np.array([[0, 0], [size, 0], [0, size], [size, size]]) @ matrix[:, :2].T + matrix[:, 2]
     reach = 2 * max(step, 1.0)
@@ -184,7 +205,7 @@ def _aligned(frame: Frame, landmarks: Floats, size: int) -> Image | None:
     x1, y1 = np.ceil(np.clip(corners.max(axis=0) + reach, 0, [width, height])).astype(int)
     if x1 - x0 < MIN_SIDE or y1 - y0 < MIN_SIDE:
         return None
-    patch = Image.fromarray(np.ascontiguousarray(frame[y0:y1, x0:x1]))
+    patch = _patch(frame, int(x0), int(y0), int(x1), int(y1))
     if step > 1:  # an affine transform reads single pixels: bring the patch to the crop's resolution first
         small = max(1, round(patch.width / step)), max(1, round(patch.height / step))
         patch = patch.resize(small, Image.Resampling.BILINEAR, reducing_gap=_REDUCING_GAP)

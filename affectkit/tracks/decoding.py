@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from io import BytesIO
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from affectkit.errors import ClipError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image as Picture
 
 Encoded = bytes | bytearray | memoryview
 
@@ -19,7 +23,12 @@ _CHUNK = 8  # crops a thread decodes at a time
 
 
 def decode_crop(data: Encoded, size: tuple[int, int] | None = None) -> NDArray[np.uint8]:
-    """uint8 [H,W,3] RGB of a JPEG or PNG.
+    """uint8 [H,W,3] RGB of a JPEG or PNG. Raises ClipError, see `decode_picture`."""
+    return np.asarray(decode_picture(data, size))
+
+
+def decode_picture(data: Encoded, size: tuple[int, int] | None = None) -> Picture:
+    """The RGB picture of a JPEG or PNG, decoded.
 
     Raises ClipError if the data are anything else or damaged, or if the header declares other than `size` (height,
     width), or without `size` a side of more than `MAX_SIDE` pixels; pixels are decoded only after that.
@@ -33,7 +42,10 @@ def decode_crop(data: Encoded, size: tuple[int, int] | None = None) -> NDArray[n
             raise ClipError(f"crop declares {width} x {height} pixels, not {size[1]} x {size[0]}")
         if max(width, height) > MAX_SIDE:
             raise ClipError(f"crop declares {width} x {height} pixels; the limit is {MAX_SIDE}")
-        return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
+        if image.mode != "RGB":
+            return image.convert("RGB")
+        image.load()
+        return image
     except UnidentifiedImageError:
         raise ClipError("crop is neither JPEG nor PNG") from None
     except Image.DecompressionBombError as error:
@@ -42,9 +54,13 @@ def decode_crop(data: Encoded, size: tuple[int, int] | None = None) -> NDArray[n
         raise ClipError(f"crop is damaged: {error}") from None
 
 
-def decode_crops(crops: Sequence[Encoded], out: NDArray[np.uint8], pool: Executor | None = None) -> dict[int, str]:
+def decode_crops(
+    crops: Sequence[Encoded], out: NDArray[np.uint8], pool: Executor | None = None, *,
+    cuts: Sequence[Callable[[Picture], NDArray[np.uint8]]] = (), size: tuple[int, int] | None = None,
+) -> dict[int, str]:  # fmt: skip
     """Decode N crops into `out`, uint8 [N,H,W,3] or [N,3,H,W] (also a view of a larger array), in the threads of
-    `pool` if given. Every crop must have the size of `out`.
+    `pool` if given. Every crop must have the size of `out`; with `cuts`, one a crop, `size` (height, width), and what
+    the cut makes of its picture goes to `out`.
 
     Returns the causes of those that could not be decoded, by index; their pixels are zeros.
     """
@@ -57,7 +73,8 @@ def decode_crops(crops: Sequence[Encoded], out: NDArray[np.uint8], pool: Executo
         broken = {}
         for index in range(start, min(start + _CHUNK, len(crops))):
             try:
-                images[index] = decode_crop(crops[index], images.shape[1:3])
+                picture = decode_picture(crops[index], size or images.shape[1:3])
+                images[index] = cuts[index](picture) if cuts else np.asarray(picture)
             except ClipError as error:
                 images[index] = 0
                 broken[index] = str(error)
