@@ -1,8 +1,8 @@
 """What a TOML file beside an ONNX file says of it: everything that the file itself does not.
 
-`my.onnx` is a model by the card `my.toml`. The card names the model and its results, the crop or the sound that it wants,
-how pixels become numbers, and which results are probabilities already; docs/models.md has a whole one. A missing or
-wrong entry is an error that names the file and the key: nothing is guessed where a guess could turn scores round.
+`my.onnx` is a model by the card `my.toml`. The card names the model and its results, the crop or the sound that it
+wants, how pixels become numbers, and which results are probabilities already; docs/models.md has a whole one. A missing
+or wrong entry is an error that names the file and the key: nothing is guessed where a guess could turn scores round.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """What the networks of EmotiEffLib share: eight expressions of AffectNet, some with valence and arousal.
 
-Source: A. Savchenko, EmotiEffLib (formerly HSEmotion), github.com/sb-ai-lab/EmotiEffLib, `models/affectnet_emotions/onnx`;
-arXiv 2203.13436 and IEEE TAC 2022 (10.1109/TAFFC.2022.3188390). Only the ONNX files are read: the .pt files beside them
-are pickled Python objects. Faces were cut out as MTCNN's boxes, without a margin, and stretched to a square.
+Source: A. Savchenko, EmotiEffLib (formerly HSEmotion), github.com/sb-ai-lab/EmotiEffLib; arXiv 2203.13436. Only the
+files of `models/affectnet_emotions/onnx` are read: the .pt files beside them are pickled Python objects. Faces were cut
+out as MTCNN's boxes, without a margin, and stretched to a square.
 """
 
 from __future__ import annotations
@@ -20,6 +20,10 @@ from affectkit.weights import WeightsFile, local, release
 
 CLASSES = ("Anger", "Contempt", "Disgust", "Fear", "Happiness", "Neutral", "Sadness", "Surprise")
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+CROP = (
+    "Trained on boxes that were stretched to a square, which extract faces does not do: the nearest crop is a square "
+    "without margin."
+)
 HALF = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 
 
@@ -71,12 +75,6 @@ def described(
             else "no figures are known"
         ),
         verified="the code, on random files of the same layout; not the file itself, nor its scores",
-        failures=(
-            "trained on boxes of MTCNN that were stretched to a square, which extract faces does not do: its nearest "
-            "crop is a square without margin. Valence and arousal are not limited to -1..1."
-            if values
-            else "trained on boxes of MTCNN that were stretched to a square, which extract faces does not do: its nearest "
-            "crop is a square without margin."
-        ),
+        failures=f"{CROP}{' Valence and arousal are not limited to -1..1.' if values else ''}",
         intended=f"Research on expressions of single faces. {CAUTION}",
     )  # fmt: skip

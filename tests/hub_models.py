@@ -1,0 +1,80 @@
+"""Tiny classifiers of transformers' own classes, saved in folders as the hub has them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+CLASSES = ["angry", "happy", "neutral", "sad"]
+HALF = {"image_mean": [0.5] * 3, "image_std": [0.5] * 3}
+IMAGENET = {"image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225]}
+
+VIT = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 48, "image_size": 32,
+       "patch_size": 8}  # fmt: skip
+VIT_PROCESSOR = {"image_processor_type": "ViTImageProcessor", "size": {"height": 32, "width": 32}, "resample": 2,
+                 **HALF}  # fmt: skip
+
+SEEING: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
+    "vit": ("ViT", VIT, VIT_PROCESSOR),
+    "vit-old": ("ViT", VIT, {"feature_extractor_type": "ViTFeatureExtractor", "size": 32, "resample": 3, **IMAGENET}),
+    "deit": ("DeiT", VIT, {"image_processor_type": "DeiTImageProcessor", "size": {"height": 40, "width": 40},
+                           "crop_size": {"height": 32, "width": 32}, "do_center_crop": True, "resample": 3,
+                           **IMAGENET}),
+    "beit": ("Beit", VIT, {"image_processor_type": "BeitImageProcessor", "size": {"height": 32, "width": 32},
+                           "do_center_crop": False, "resample": 2, **HALF}),
+    "swin": ("Swin", {"image_size": 32, "patch_size": 4, "embed_dim": 8, "depths": [1, 1], "num_heads": [2, 2],
+                      "window_size": 4}, VIT_PROCESSOR),
+    "convnext": ("ConvNext", {"hidden_sizes": [8, 16], "depths": [1, 1], "num_stages": 2},
+                 {"image_processor_type": "ConvNextImageProcessor", "size": {"shortest_edge": 32}, "crop_pct": 0.875,
+                  "resample": 3, **IMAGENET}),
+    "resnet": ("ResNet", {"embedding_size": 8, "hidden_sizes": [8, 16], "depths": [1, 1], "layer_type": "basic"},
+               {"image_processor_type": "ConvNextImageProcessor", "size": {"shortest_edge": 32}, "crop_pct": 0.875,
+                "resample": 3, **IMAGENET}),
+    "mobilenet": ("MobileNetV2", {"depth_multiplier": 0.35, "image_size": 32},
+                  {"image_processor_type": "MobileNetV2ImageProcessor", "size": {"shortest_edge": 36},
+                   "crop_size": {"height": 32, "width": 32}, "do_center_crop": True, "resample": 2, **HALF}),
+}  # fmt: skip
+"""Name -> class prefix in transformers, its sizes, its preprocessor's config."""
+
+
+def seeing(kind: str, classes: list[str] | None = None, **changes: Any) -> Any:
+    """An image classifier with random weights, whose norms are no identities."""
+    import torch
+    import transformers
+
+    prefix, sizes, _ = SEEING[kind]
+    names = CLASSES if classes is None else classes
+    config = getattr(transformers, f"{prefix}Config")(**sizes, **changes, id2label=dict(enumerate(names)))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        return _shaken(getattr(transformers, f"{prefix}ForImageClassification")(config).eval())
+
+
+def _shaken(network: Any) -> Any:
+    import torch
+
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(0.05 * torch.randn_like(parameter))
+        for name, buffer in network.named_buffers():
+            if name.endswith("running_var"):
+                buffer.uniform_(0.01, 0.05)
+    return network
+
+
+def save(network: Any, folder: Path, preprocessor: dict[str, Any] | None, **changes: Any) -> Path:
+    """The folder with config (changed), safetensors and, unless None, the preprocessor's config."""
+    network.save_pretrained(folder)
+    if changes:
+        path = folder / "config.json"
+        told = json.loads(path.read_text()) | changes
+        path.write_text(json.dumps({key: value for key, value in told.items() if value is not None}))
+    if preprocessor is not None:
+        (folder / "preprocessor_config.json").write_text(json.dumps(preprocessor))
+    return folder
+
+
+def save_seeing(kind: str, folder: Path, classes: list[str] | None = None, **changes: Any) -> Path:
+    """A folder of the hub with a tiny image classifier."""
+    return save(seeing(kind, classes), folder, SEEING[kind][2], **changes)
