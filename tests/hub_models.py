@@ -54,13 +54,15 @@ def seeing(kind: str, classes: list[str] | None = None, **changes: Any) -> Any:
 def _shaken(network: Any) -> Any:
     import torch
 
+    norms = [module for module in network.modules() if isinstance(module, torch.nn.BatchNorm2d)]
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.add_(0.05 * torch.randn_like(parameter))
-        for name, buffer in network.named_buffers():
-            if name.endswith("running_var"):
-                buffer.uniform_(0.01, 0.05)
-    return network
+        if norms:  # as after training: what each layer is given
+            for norm in norms:
+                norm.momentum = None
+            network.train()(pixel_values=torch.randn(8, 3, 32, 32))
+    return network.eval()
 
 
 def save(network: Any, folder: Path, preprocessor: dict[str, Any] | None, **changes: Any) -> Path:
@@ -78,3 +80,15 @@ def save(network: Any, folder: Path, preprocessor: dict[str, Any] | None, **chan
 def save_seeing(kind: str, folder: Path, classes: list[str] | None = None, **changes: Any) -> Path:
     """A folder of the hub with a tiny image classifier."""
     return save(seeing(kind, classes), folder, SEEING[kind][2], **changes)
+
+
+def save_hearing(
+    kind: str, folder: Path, preprocessor: dict[str, Any] | None = None, classes: list[str] | None = None, **changes: Any
+) -> Path:
+    """A folder of the hub with a tiny audio classifier; `changes` of the config's sizes."""
+    import speech_models
+
+    names = CLASSES if classes is None else classes
+    told = {"id2label": dict(enumerate(names)), "classifier_proj_size": 12, **changes}
+    network = speech_models.model(kind, "ForSequenceClassification", **told)
+    return speech_models.save(network, folder, preprocessor or {"do_normalize": True})

@@ -18,7 +18,7 @@ from affectkit.config import Config
 from affectkit.errors import UsageError
 from affectkit.learning import speech_files as files
 from affectkit.learning.stated_crop import StatedCrop, canonical_margin
-from affectkit.plugins import CAUTION, ModelCard
+from affectkit.plugins import CAUTION, UNSTATED_CROP, ModelCard
 from affectkit.tasks import Kind, Metric, Task
 from affectkit.types import Contract
 from affectkit.weights import WeightsFile
@@ -34,10 +34,6 @@ KINDS: dict[Problem, tuple[Kind, Metric]] = {
 }  # fmt: skip
 _NO_NAME = re.compile(r"(LABEL|CLASS)?[_ -]?\d+", re.IGNORECASE)
 _LARGEST, _MOST_LAYERS, _MOST_CLASSES, _LONGEST_NAME = 1 << 20, 512, 4096, 200
-UNSTATED = (
-    "nobody has stated the crop that it was trained on, so it is given crops as they are cut; "
-    "-o margin=0 (or what is right) states it, and affectkit contract check shows what a margin does"
-)
 
 
 class HubOptions(Config):
@@ -303,7 +299,7 @@ def card(
         outputs=outputs, contract=contract,
         licences={"code": "Apache-2.0 (transformers)", "weights": weights.licence, "data": "not stated"},
         trained_on="not stated in its files: see the repository's card",
-        failures=UNSTATED if sees and contract is None else "none are recorded",
+        failures=UNSTATED_CROP if sees and contract is None else "none are recorded",
         intended=f"What its own card says. {CAUTION}",
     )  # fmt: skip
 

@@ -51,7 +51,7 @@ class HfImage:
         return stated
 
     @classmethod
-    def outputs(cls, options: Any, weights: WeightsFile) -> tuple[Task, ...]:
+    def tasks(cls, options: Any, weights: WeightsFile) -> tuple[Task, ...]:
         """Its classes or values. Raises UsageError."""
         assert weights.path is not None
         path = weights.path / files.CONFIG
@@ -60,7 +60,7 @@ class HfImage:
         return (hub_files.task(names, hub_files.problem(config, told, len(names), path)),)
 
     @classmethod
-    def contract(cls, options: Any, weights: WeightsFile) -> Contract | None:
+    def crop_contract(cls, options: Any, weights: WeightsFile) -> Contract | None:
         """The crop with what its preprocessor says; None where nobody has stated it. Raises UsageError."""
         assert weights.path is not None
         seeing = hub_files.seeing(weights.path / files.PREPROCESSOR)
@@ -70,8 +70,8 @@ class HfImage:
     @classmethod
     def card(cls, options: Any, weights: WeightsFile) -> ModelCard:
         """What its files say of it. Raises UsageError."""
-        contract = cls.contract(options, weights)
-        return hub_files.card(cls.name, weights, cls.outputs(options, weights), contract, sees=True)
+        contract = cls.crop_contract(options, weights)
+        return hub_files.card(cls.name, weights, cls.tasks(options, weights), contract, sees=True)
 
     def __init__(self, options: Any, weights: WeightsFile, numerics: Numerics) -> None:
         from affectkit.learning.image_backbone import ImageNetwork
@@ -81,7 +81,7 @@ class HfImage:
         assert weights.path is not None
         path = weights.path / files.CONFIG
         config = hub_files.described(path)
-        (task,) = self.outputs(options, weights)
+        (task,) = self.tasks(options, weights)
         seeing = hub_files.seeing(weights.path / files.PREPROCESSOR)
         preprocessing = HubPreprocessing(seeing)
         tensors = None if files.is_random(weights) else read_tensors(weights.path)

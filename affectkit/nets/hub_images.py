@@ -22,7 +22,11 @@ _SPARE = 1.05
 
 
 class HubPreprocessing(Preprocessing):
-    """What an image processor does to a whole picture, in floating point: resize, cut out the centre, normalise."""
+    """What an image processor does to a whole picture, in floating point: resize, cut out the centre, normalise.
+
+    Processors work on whole grey levels, along rows and then along columns: what bicubic overshoots is cut off between.
+    So it is here; only the rounding, of at most one grey level, is left out.
+    """
 
     def __init__(self, seeing: Seeing) -> None:
         factor = 255 * seeing.factor
@@ -37,7 +41,9 @@ class HubPreprocessing(Preprocessing):
         seeing: Seeing = self.__dict__["_seeing"]
         if seeing.resized is None and seeing.cropped is None:
             return pixels
-        pixels = Preprocessing(self._whole(pixels, seeing), self.mean, self.std, self.interpolation).resize(pixels)
+        height, width = self._whole(pixels, seeing)
+        for shape in ((pixels.shape[2], width), (height, width)):
+            pixels = Preprocessing(shape, self.mean, self.std, self.interpolation).resize(pixels)
         if seeing.cropped is None:
             return pixels
         height, width = seeing.cropped
