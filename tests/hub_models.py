@@ -83,8 +83,9 @@ def save_seeing(kind: str, folder: Path, classes: list[str] | None = None, **cha
 
 
 def save_hearing(
-    kind: str, folder: Path, preprocessor: dict[str, Any] | None = None, classes: list[str] | None = None, **changes: Any
-) -> Path:
+    kind: str, folder: Path, preprocessor: dict[str, Any] | None = None, classes: list[str] | None = None,
+    **changes: Any,
+) -> Path:  # fmt: skip
     """A folder of the hub with a tiny audio classifier; `changes` of the config's sizes."""
     import speech_models
 
@@ -92,3 +93,58 @@ def save_hearing(
     told = {"id2label": dict(enumerate(names)), "classifier_proj_size": 12, **changes}
     network = speech_models.model(kind, "ForSequenceClassification", **told)
     return speech_models.save(network, folder, preprocessor or {"do_normalize": True})
+
+
+def save_emotieffnet(folder: Path, name: str) -> Path:
+    """An ONNX file of random numbers with the input and output names and widths of EmotiEffLib's."""
+    import onnx_factory
+
+    from affectkit import plugins
+
+    description = plugins.get("models", name).description
+    columns, side = len(description.card().columns), description.image.size
+    path = folder / f"{name}.onnx"
+    folder.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(onnx_factory.Pooled(columns).file(("batch_size", 3, side, side)))
+    return path
+
+
+def attributes_network(**changes: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Config and tensors of a tiny model as 3loi/SER-Odyssey-Baseline-WavLM-Multi-Attributes has them."""
+    import speech_models
+    import torch
+
+    wavlm = speech_models.model("wavlm-stable", conv_bias=False)
+    width, draw = wavlm.config.hidden_size, torch.Generator().manual_seed(3)
+
+    def tensor(*shape: int) -> Any:
+        return torch.randn(shape, generator=draw) / shape[-1] ** 0.5
+
+    tensors = {speech_models.old_name(f"ssl_model.{name}"): value for name, value in wavlm.state_dict().items()}
+    tensors |= {
+        "pool_model.sap_linear.weight": tensor(width, width), "pool_model.sap_linear.bias": tensor(width),
+        "pool_model.attention": tensor(width, 1),
+        "ser_model.fc.0.0.weight": tensor(width, 2 * width), "ser_model.fc.0.0.bias": tensor(width),
+        "ser_model.fc.0.1.weight": 1 + tensor(width), "ser_model.fc.0.1.bias": tensor(width),
+        "ser_model.out.0.weight": tensor(3, width), "ser_model.out.0.bias": tensor(3),
+    }  # fmt: skip
+    config = {
+        "model_type": "ser", "architectures": ["SERModel"], "auto_map": {"AutoConfig": "pipeline_utils.SERConfig"},
+        "classifier_dropout_prob": 0.5, "classifier_hidden_layers": 1, "hidden_size": width,
+        "id2label": {"0": "arousal", "1": "dominance", "2": "valence"}, "mean": -0.0003, "std": 0.08,
+        "num_attention_heads": wavlm.config.num_attention_heads, "num_classes": 3,
+        "num_hidden_layers": wavlm.config.num_hidden_layers, "sampling_rate": 16000,
+        "ssl_type": "microsoft/wavlm-large",
+    }  # fmt: skip
+    return config | changes, tensors
+
+
+def save_attributes(folder: Path, **changes: Any) -> Path:
+    """Its folder."""
+    from safetensors.torch import save_file
+
+    config, tensors = attributes_network(**changes)
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text(json.dumps(config))
+    save_file({name: tensor.contiguous().clone() for name, tensor in tensors.items()}, folder / "model.safetensors")
+    return folder

@@ -77,7 +77,9 @@ class OnnxImageModel(OnnxModel):
     def _rows(self, batch: Any, part: int, width: int) -> Arrays:
         from affectkit.learning.image_backbone import as_batch
 
-        rows = [self.network(picture_input(image, self.description))[part] for image in as_batch(batch).split(1)]
+        images = as_batch(batch)
+        inputs = (picture_input(images[row : row + 1], self.description) for row in range(len(images)))
+        rows = [self.network(prepared)[part] for prepared in inputs]
         return np.concatenate([np.zeros((0, width), np.float32), *rows])
 
 

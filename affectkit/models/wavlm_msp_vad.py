@@ -1,7 +1,7 @@
 """WavLM-large with a small head, the baseline of the Odyssey 2024 challenge: arousal, dominance and valence of speech.
 
-`3loi/SER-Odyssey-Baseline-WavLM-Multi-Attributes` (Goncalves et al., Odyssey 2024). A waveform is normalised by the mean
-and the deviation of the training set, which its config states; attentive statistics of WavLM's hidden states go through
+`3loi/SER-Odyssey-Baseline-WavLM-Multi-Attributes` (Goncalves et al., Odyssey 2024). A waveform is normalised by mean
+and deviation of the training set, which its config states; attentive statistics of WavLM's hidden states go through
 a layer of 1024, and a linear layer makes three values, about 0..1. Weights are safetensors; the code that the
 repository asks to be run is not: the network is written here, from what is published of it.
 """
