@@ -290,13 +290,14 @@ def resolved(where: files.Place, choice: str) -> WeightsFile:
 
 
 def card(
-    name: str, weights: WeightsFile, outputs: tuple[Task, ...], contract: Contract | None, *, sees: bool
-) -> ModelCard:
+    name: str, weights: WeightsFile, outputs: tuple[Task, ...], contract: Contract | None, *, sees: bool,
+    sampling_rate: int = 16_000,
+) -> ModelCard:  # fmt: skip
     """What is known of any classifier of the hub: little."""
     return ModelCard(
         name=name,
         summary=f"{weights.name}, an {'image' if sees else 'audio'} classifier of the Hugging Face hub.",
-        outputs=outputs, contract=contract,
+        outputs=outputs, contract=contract, sampling_rate=sampling_rate,
         licences={"code": "Apache-2.0 (transformers)", "weights": weights.licence, "data": "not stated"},
         trained_on="not stated in its files: see the repository's card",
         failures=UNSTATED_CROP if sees and contract is None else "none are recorded",

@@ -8,6 +8,7 @@ or wrong entry is an error that names the file and the key: nothing is guessed w
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -116,7 +117,14 @@ class OnnxTask(Config):
     def task(self) -> Task:
         """As affectkit has tasks."""
         metric = self.metric or _METRICS[self.kind]
-        return Task(name=self.name, kind=self.kind, level=self.level, targets=self.targets, metric=metric)
+        return Task(
+            name=self.name,
+            sampling_rate=self.audio.sampling_rate if self.audio else 16_000,
+            kind=self.kind,
+            level=self.level,
+            targets=self.targets,
+            metric=metric,
+        )
 
 
 class OnnxLicences(Config):
@@ -170,7 +178,8 @@ class OnnxCard(Config):
         """As every model has one."""
         return ModelCard(
             name=self.name, summary=self.summary, outputs=tuple(task.task for task in self.tasks),
-            contract=self._contract, licences=self.licences.model_dump(), trained_on=self.trained_on,
+            contract=self._contract, sampling_rate=self.audio.sampling_rate if self.audio else 16_000,
+            licences=self.licences.model_dump(), trained_on=self.trained_on,
             reported=self.reported, verified=self.verified, failures=self.failures, intended=self.intended,
         )  # fmt: skip
 
@@ -191,6 +200,6 @@ def read(path: Path) -> OnnxCard:
         raise UsageError(f"{path}: {explain(error)[:1000]}") from None
 
 
-def probabilities(logits: list[float]) -> bool:
+def probabilities(columns: Sequence[float]) -> bool:
     """Whether numbers are probabilities of classes: 0..1 and 1 together."""
-    return all(-1e-6 <= value <= 1 + 1e-6 for value in logits) and math.isclose(sum(logits), 1, abs_tol=1e-3)
+    return all(-1e-6 <= value <= 1 + 1e-6 for value in columns) and math.isclose(sum(columns), 1, abs_tol=1e-3)

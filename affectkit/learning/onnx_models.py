@@ -110,7 +110,8 @@ class OnnxAudioModel(OnnxModel):
 
     def scores(self, batch: NDArray[np.float32]) -> Arrays:
         """float32 [N,S] -> float32 [N,K]."""
-        return self._rows(batch, 1, self.network.columns)[:, -1]
+        rows = self._rows(batch, 1, self.network.columns)
+        return rows[:, 0] if rows.shape[1] else np.full((len(rows), self.network.columns), np.nan, np.float32)
 
     def _rows(self, batch: Any, part: int, width: int) -> Arrays:
         windows = np.asarray(batch)
@@ -191,12 +192,14 @@ class OnnxNetwork:
         return wanted, True
 
     def _one_of(self, key: str, name: str | None, names: Sequence[str]) -> str:
+        if not names:
+            raise ValueError(f"it has no {key.rpartition('.')[2]}")
         if name is None and len(names) == 1:
             return names[0]
         if name is None:
-            raise UsageError(f"{key}: say which of {', '.join(names) or 'none'}")
+            raise UsageError(f"{key}: say which of {', '.join(names)}")
         if name not in names:
-            raise UsageError(f"{key}: '{name}' is none of {', '.join(names) or 'none'}")
+            raise UsageError(f"{key}: '{name}' is none of {', '.join(names)}")
         return name
 
     def _try_out(self, is_named: bool) -> None:

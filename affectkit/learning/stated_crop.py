@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationError, field_validator
 
-from affectkit.config import Config
+from affectkit.config import Config, faults
 from affectkit.tracks.crops import CropConfig
 from affectkit.types import Contract
 
@@ -17,7 +17,10 @@ def canonical_margin(margin: Any) -> str:
     >>> canonical_margin(0.20), canonical_margin("10 px")
     ('0.2', '10px')
     """
-    return CropConfig.model_validate({"margin": margin}).margin
+    try:
+        return CropConfig.model_validate({"margin": margin}).margin
+    except ValidationError as error:
+        raise ValueError(faults(error)[0][1].partition(" (given ")[0]) from None
 
 
 class StatedCrop(Config):

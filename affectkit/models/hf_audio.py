@@ -53,7 +53,10 @@ class HfAudio:
     @classmethod
     def card(cls, options: HubOptions, weights: WeightsFile) -> ModelCard:
         """What its files say of it. Raises UsageError."""
-        return hub_files.card("hf-audio", weights, (cls.outputs_of(options, weights),), None, sees=False)
+        assert weights.path is not None
+        rate = files.hearing(weights.path / files.PREPROCESSOR).sampling_rate
+        outputs = (cls.outputs_of(options, weights),)
+        return hub_files.card("hf-audio", weights, outputs, None, sees=False, sampling_rate=rate)
 
     def __init__(self, options: HubOptions, weights: WeightsFile, numerics: Numerics) -> None:
         from affectkit.learning.speech_backbone import read_tensors

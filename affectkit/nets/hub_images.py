@@ -131,7 +131,12 @@ def _loaded(config: dict[str, Any], tensors: dict[str, Tensor] | None, names: in
         with seeded(), warnings.catch_warnings(), _quiet():
             warnings.simplefilter("ignore")
             network, told = type(blank).from_pretrained(
-                None, config=described, state_dict=dict(tensors), output_loading_info=True, dtype=torch.float32
+                None,
+                config=described,
+                state_dict=dict(tensors),
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,
+                dtype=torch.float32,
             )
     except Exception as error:
         raise _refused(path, config, error) from None

@@ -84,8 +84,8 @@ def backbone(name: str | type[Any] | object, options: Sequence[str] = ()) -> tup
 
 
 def names_model(text: str) -> bool:
-    """Whether a text is the name of a published model."""
-    return text in _modules("models")
+    """Whether a text is the name of a published model, or of a file that is one."""
+    return text in _modules("models") or from_code.is_source(text)
 
 
 def no_model(text: str) -> UsageError:
