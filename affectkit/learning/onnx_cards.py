@@ -117,14 +117,7 @@ class OnnxTask(Config):
     def task(self) -> Task:
         """As affectkit has tasks."""
         metric = self.metric or _METRICS[self.kind]
-        return Task(
-            name=self.name,
-            sampling_rate=self.audio.sampling_rate if self.audio else 16_000,
-            kind=self.kind,
-            level=self.level,
-            targets=self.targets,
-            metric=metric,
-        )
+        return Task(name=self.name, kind=self.kind, level=self.level, targets=self.targets, metric=metric)
 
 
 class OnnxLicences(Config):

@@ -328,5 +328,5 @@ def from_file(path: Path) -> type[OnnxModel]:
     return type(
         description.name, (base,),
         {"__doc__": description.summary, "__module__": __name__, "description": description,
-         "weights": classmethod(weights)},
+         "file": path.absolute(), "weights": classmethod(weights)},
     )  # fmt: skip
