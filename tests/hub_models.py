@@ -114,7 +114,7 @@ def attributes_network(**changes: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     import speech_models
     import torch
 
-    wavlm = speech_models.model("wavlm-stable", conv_bias=False)
+    wavlm = speech_models.model("wavlm-stable", conv_bias=False, max_bucket_distance=800)
     width, draw = wavlm.config.hidden_size, torch.Generator().manual_seed(3)
 
     def tensor(*shape: int) -> Any:
