@@ -37,6 +37,20 @@ SEEING: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
 }  # fmt: skip
 """Name -> class prefix in transformers, its sizes, its preprocessor's config."""
 
+PROCESSORS: dict[str, dict[str, Any]] = {kind: preprocessor for kind, (_, _, preprocessor) in SEEING.items()} | {
+    "clip": {"image_processor_type": "CLIPImageProcessor", "size": {"shortest_edge": 40}, "do_center_crop": True,
+             "crop_size": {"height": 32, "width": 32}, "resample": 3, **IMAGENET},
+    "siglip": {"image_processor_type": "SiglipImageProcessor", "size": {"height": 32, "width": 32},
+               "resample": 3, **HALF},
+    "bit": {"image_processor_type": "BitImageProcessor", "size": {"shortest_edge": 36}, "resample": 3,
+            "crop_size": {"height": 32, "width": 32}, **IMAGENET},
+    "convnext-large": {"image_processor_type": "ConvNextImageProcessor", "size": {"shortest_edge": 384}, "resample": 3,
+                       **IMAGENET},
+    "neither-resized-nor-normalised": {"image_processor_type": "ViTImageProcessor", "size": 32, "resample": 2,
+                                       "do_normalize": False, "do_rescale": False},
+}  # fmt: skip
+"""Configs of image processors."""
+
 
 def seeing(kind: str, classes: list[str] | None = None, **changes: Any) -> Any:
     """An image classifier with random weights, whose norms are no identities."""

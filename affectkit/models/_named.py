@@ -36,6 +36,7 @@ class NamedHubImage(HfImage):
     reported: ClassVar[str]
     data_licence: ClassVar[str]
     trained_crop = StatedCrop(margin="0", shape="square")
+    contract: ClassVar[Contract] = trained_crop.contract(224, "rgb", "as its preprocessor's config says")
 
     @classmethod
     def hub(cls, options: Any) -> HubImageOptions:
@@ -58,7 +59,7 @@ class NamedHubImage(HfImage):
     def crop_contract(cls, options: Any, weights: WeightsFile) -> Contract | None:
         """The crop with what its preprocessor says. Raises UsageError."""
         if weights.path is None:
-            return cls.trained_crop.contract(224, "rgb", "as its preprocessor's config says")
+            return cls.contract
         return super().crop_contract(options, weights)
 
     @classmethod
@@ -71,7 +72,7 @@ class NamedHubImage(HfImage):
             licences={"code": "Apache-2.0 (transformers)", "weights": known.licence, "data": cls.data_licence},
             trained_on=cls.trained_on, reported=cls.reported,
             verified="the code, on random files of the same classes; not the file itself, nor its scores",
-            failures="its repository does not say how faces were cut out; that FER2013's fill the picture is why no "
-            "margin is stated. Labels of FER2013 are noisy, and some of its classes rare (disgust).",
+            failures="its repository does not say how faces were cut out: margin 0, because those of FER2013 fill "
+            "the picture. Labels of FER2013 are noisy, and some of its classes rare (disgust).",
             intended=f"Research on expressions of single faces. {CAUTION}",
         )  # fmt: skip

@@ -9,6 +9,7 @@ class EmotiEffNetMbfVaMtl(EmotiEffNet):
     """MobileFaceNet of EmotiEffLib at 112 pixels: 8 expressions, valence and arousal."""
 
     description = described("emotieffnet-mbf-va-mtl", "MobileFaceNet", 112, "half", values=True)
+    contract = description.card().contract
 
 
 PLUGIN = EmotiEffNetMbfVaMtl

@@ -9,6 +9,7 @@ class EmotiEffNetMobileVitVaMtl(EmotiEffNet):
     """MobileViT of EmotiEffLib: 8 expressions, valence and arousal."""
 
     description = described("emotieffnet-mobilevit-va-mtl", "MobileViT", 224, values=True)
+    contract = description.card().contract
 
 
 PLUGIN = EmotiEffNetMobileVitVaMtl

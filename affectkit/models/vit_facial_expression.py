@@ -14,7 +14,7 @@ class VitFacialExpression(NamedHubImage):
     repository = "motheecreator/vit-Facial-Expression-Recognition"
     classes = ("angry", "disgust", "fear", "happy", "neutral", "sad", "surprise")
     trained_on = "ImageNet-21k, then FER2013, MMI and AffectNet (its repository)"
-    reported = "none that was looked at"
+    reported = "no figures are known"
     data_licence = "FER2013: not stated; MMI and AffectNet: research only"
 
 
