@@ -193,6 +193,10 @@ def read(path: Path) -> OnnxCard:
         raise UsageError(f"{path}: {explain(error)[:1000]}") from None
 
 
-def probabilities(columns: Sequence[float]) -> bool:
-    """Whether numbers are probabilities of classes: 0..1 and 1 together."""
-    return all(-1e-6 <= value <= 1 + 1e-6 for value in columns) and math.isclose(sum(columns), 1, abs_tol=1e-3)
+def probabilities(columns: Sequence[float], within: float) -> bool:
+    """Whether numbers are probabilities of classes: 0..1, and 1 together but for `within`.
+
+    >>> probabilities([0.25, 0.7501], 1e-3), probabilities([0.25, 0.7501], 1e-5), probabilities([2, -1], 1e-3)
+    (True, False, False)
+    """
+    return all(-1e-6 <= value <= 1 + 1e-6 for value in columns) and math.isclose(sum(columns), 1, abs_tol=within)

@@ -230,15 +230,15 @@ class OnnxNetwork:
 
     def _check_activations(self, results: Mapping[str, Any]) -> None:
         for columns, task in zip(self._columns(results), self._description.tasks, strict=True):
-            is_right = onnx_cards.probabilities([float(value) for value in columns])
+            values = [float(value) for value in columns]
             if task.kind != "multiclass" or len(columns) < 2:
                 continue
             what = f"{self._path}: tasks.activation: what the network gives for task {task.name}"
-            if task.activation == "none" and not is_right:
+            if task.activation == "none" and not onnx_cards.probabilities(values, 1e-3):
                 raise UsageError(
                     f'{what} are no probabilities (they add up to {columns.sum():.4g}): is it activation = "softmax"?'
                 )
-            if task.activation == "softmax" and is_right:
+            if task.activation == "softmax" and onnx_cards.probabilities(values, 1e-5):
                 raise UsageError(f'{what} are probabilities already: is it activation = "none"?')
 
 
@@ -291,8 +291,8 @@ def sound_input(window: Arrays, description: OnnxCard) -> Arrays:
     wave = window.astype(np.float64)
     if sound.normalise:
         wave = (wave - wave.mean()) / np.sqrt(wave.var() + EPSILON)
-    wave = wave.astype(np.float32)
-    return wave[None, None] if sound.channel else wave[None]
+    samples: Arrays = wave.astype(np.float32)
+    return samples[None, None] if sound.channel else samples[None]
 
 
 def noise(description: OnnxCard) -> Arrays:
@@ -303,8 +303,8 @@ def noise(description: OnnxCard) -> Arrays:
         length = max(
             description.audio.sampling_rate, round(description.audio.shortest * description.audio.sampling_rate)
         )
-        return draw.normal(0, 0.1, (*shape[:-1], length)).astype(np.float32)
-    return draw.standard_normal([int(size) for size in shape]).astype(np.float32)
+        shape = (*shape[:-1], length)
+    return draw.normal(0, 0.1, [int(size) for size in shape]).astype(np.float32)
 
 
 def from_file(path: Path) -> type[OnnxModel]:

@@ -14,7 +14,7 @@ from affectkit.types import Contract
 def canonical_margin(margin: Any) -> str:
     """A margin in the spelling that `extract faces` gives it. Raises ValueError.
 
-    >>> canonical_margin(0.20), canonical_margin("10 px")
+    >>> canonical_margin(0.20), canonical_margin("10px")
     ('0.2', '10px')
     """
     try:
