@@ -28,6 +28,7 @@ from affectkit.types import Floats
 from affectkit.weights import WeightsFile, local
 
 Arrays = NDArray[np.float32]
+TOGETHER = 32  # images that are resized at once
 LUMA = (0.299, 0.587, 0.114)
 EPSILON = 1e-7
 """Added to a window's variance, as transformers' Wav2Vec2FeatureExtractor does."""
@@ -77,10 +78,12 @@ class OnnxImageModel(OnnxModel):
     def _rows(self, batch: Any, part: int, width: int) -> Arrays:
         from affectkit.learning.image_backbone import as_batch
 
-        images = as_batch(batch)
-        inputs = (picture_input(images[row : row + 1], self.description) for row in range(len(images)))
-        rows = [self.network(prepared)[part] for prepared in inputs]
-        return np.concatenate([np.zeros((0, width), np.float32), *rows])
+        rows = [np.zeros((0, width), np.float32)]
+        for images in as_batch(batch).split(TOGETHER):
+            pixels = resized(images, self.description)
+            inputs = (picture_input(pixels[row : row + 1], self.description) for row in range(len(pixels)))
+            rows += [self.network(prepared)[part] for prepared in inputs]
+        return np.concatenate(rows)
 
 
 class OnnxAudioModel(OnnxModel):
@@ -262,26 +265,33 @@ def input_shape(description: OnnxCard) -> onnx_files.Shape:
     return (1, 1, "samples") if description.audio.channel else (1, "samples")
 
 
-def picture_input(image: Any, description: OnnxCard) -> Arrays:
-    """A torch uint8 image [1,3,H,W] as the network wants it: resized whole, in its colours, normalised."""
+def resized(images: Any, description: OnnxCard) -> Arrays:
+    """Torch uint8 images [N,3,h,w] -> float32 [N,3,H,W] in 0..255, resized whole."""
     import torch
 
     from affectkit.learning.image_backbone import Preprocessing
 
     picture = description.image
     assert picture is not None
+    if tuple(images.shape[2:]) == picture.sides:
+        return np.asarray(images.cpu().numpy(), np.float32)
     resizing = Preprocessing(picture.sides, (0, 0, 0), (1, 1, 1), picture.interpolation)
     with torch.inference_mode():
-        pixels = resizing.resize(image.cpu().to(torch.float32))
-        if picture.colour == "bgr":
-            pixels = pixels.flip(1)
-        elif picture.colour == "grey":
-            pixels = (pixels * pixels.new_tensor(LUMA).view(1, 3, 1, 1)).sum(1, keepdim=True)
-        factors, offsets = (pixels.new_tensor(values).view(1, -1, 1, 1) for values in picture.factors)
-        pixels = pixels * factors + offsets
-        pixels = pixels if picture.layout == "NCHW" else pixels.permute(0, 2, 3, 1)
-        array: Arrays = pixels.contiguous().numpy()
-    return array
+        pixels: Arrays = resizing.resize(images.cpu().to(torch.float32)).numpy()
+    return pixels
+
+
+def picture_input(pixels: Arrays, description: OnnxCard) -> Arrays:
+    """Pixels [1,3,H,W] in 0..255 as the network wants them: in its colours, normalised, in its layout."""
+    picture = description.image
+    assert picture is not None
+    if picture.colour == "bgr":
+        pixels = pixels[:, ::-1]
+    elif picture.colour == "grey":
+        pixels = (pixels * np.array(LUMA, np.float32)[:, None, None]).sum(axis=1, keepdims=True)
+    factors, offsets = (np.array(values, np.float32)[:, None, None] for values in picture.factors)
+    pixels = pixels * factors + offsets
+    return np.ascontiguousarray(pixels if picture.layout == "NCHW" else pixels.transpose(0, 2, 3, 1))
 
 
 def sound_input(window: Arrays, description: OnnxCard) -> Arrays:
