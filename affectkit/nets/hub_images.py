@@ -127,16 +127,12 @@ def _loaded(config: dict[str, Any], tensors: dict[str, Tensor] | None, names: in
             f"{path} describes a network of {hub_files.parameters(wanted):,} numbers, and the file of weights holds "
             f"{hub_files.parameters(in_file):,}"
         )
+    floats = {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
     try:
         with seeded(), warnings.catch_warnings(), _quiet():
             warnings.simplefilter("ignore")
             network, told = type(blank).from_pretrained(
-                None,
-                config=described,
-                state_dict=dict(tensors),
-                output_loading_info=True,
-                ignore_mismatched_sizes=True,
-                dtype=torch.float32,
+                None, config=described, state_dict=floats, output_loading_info=True, ignore_mismatched_sizes=True
             )
     except Exception as error:
         raise _refused(path, config, error) from None
