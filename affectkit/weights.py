@@ -159,8 +159,8 @@ def package_file(package: str, relative: str, name: str, extra: str = "offline")
 def release(name: str, progress: Progress | None = None) -> WeightsFile:
     """A file with a fixed URL, downloaded once into `weights_dir()`.
 
-    The digest must begin with the digits that its publisher states. The whole digest is recorded beside the file
-    (`<file>.sha256`) on first use and checked on each later one. Raises UsageError when it cannot be fetched.
+    The digest must begin with the digits that its publisher states, if any. The whole digest is recorded beside the
+    file (`<file>.sha256`) on first use and checked on each later one. Raises UsageError when it cannot be fetched.
     """
     known = entry(name)
     if known.url is None:
@@ -359,6 +359,7 @@ def _check_recorded(known: WeightsEntry, path: Path, digest: str) -> None:
 
 def _download(known: WeightsEntry, path: Path, progress: Progress | None) -> None:
     def accept(part: Path) -> None:
+        _refuse_text(part, str(known.url))
         digest = sha256_file(part)
         if not digest.startswith(known.digits):
             raise UsageError(f"{known.url} gave bytes with the SHA-256 {digest}, not {known.digits}...: nothing kept")
@@ -371,6 +372,14 @@ def _download(known: WeightsEntry, path: Path, progress: Progress | None) -> Non
             f"cannot fetch the weights '{known.name}' ({_brief(error)}): fetch {known.url} by hand and put it at {path}"
             ", or give its place with --weights PATH"
         ) from None
+
+
+def _refuse_text(part: Path, url: str) -> None:
+    """Raises UsageError for a web page or the pointer of a large file: without a published digest it would be kept."""
+    with part.open("rb") as file:
+        start = file.read(64).lstrip()
+    if start.startswith((b"<", b"version https://git-lfs")):
+        raise UsageError(f"{url} gave a text in place of weights ({start[:20].decode('latin-1')}...): nothing kept")
 
 
 def _brief(error: Exception) -> str:

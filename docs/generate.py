@@ -1,5 +1,6 @@
 """Write docs/cli.md from the commands' own `--help`, docs/weights.md from the table of weight files, docs/crops.md from
-plugins and recipes, and the signatures of the Python functions, affectkit/__init__.pyi, from the stages.
+plugins and recipes, the tables of docs/models.md from the models' cards, and the signatures of the Python functions,
+affectkit/__init__.pyi, from the stages.
 
 `--check` fails when a page has drifted.
 """
@@ -24,6 +25,7 @@ from affectkit import plugins, weights
 from affectkit.api import functions, results
 from affectkit.api.arguments import REQUIRED, Argument, arguments_of
 from affectkit.cli._app import build_app, commands, load
+from affectkit.learning.hub_files import HubOptions
 from affectkit.recipes.read import BUILT_IN
 from affectkit.stages import catalogue
 from affectkit.stages.inputs import Makes
@@ -51,7 +53,9 @@ Nothing falls back to random weights: they are used only where you type `random`
 
 *Checked* says whether the bytes were read and run when the entry was written. Where it says no, the loading code was
 tested on files of the same layout with random numbers in them; the real file, its digest and what it scores were not.
-The licences are those that the publishers state; the data that a network was trained on may bind you further.
+Where a file has a fixed address and its publisher states no digest, the whole digest is recorded beside it on first
+use, and the file is refused if it ever differs. The licences are those that the publishers state; the data that a
+network was trained on may bind you further.
 
 | name | licence | used by | from | SHA-256 | checked |
 | --- | --- | --- | --- | --- | --- |
@@ -85,7 +89,13 @@ def weights_page() -> str:
     rows = []
     for entry in weights.table().values():
         digest = (
-            f"`{entry.sha256[:16]}…`" if entry.sha256 else f"`{entry.sha256_prefix}…`" if entry.sha256_prefix else ""
+            f"`{entry.sha256[:16]}…`"
+            if entry.sha256
+            else f"`{entry.sha256_prefix}…`"
+            if entry.sha256_prefix
+            else "recorded on first use"
+            if entry.url
+            else ""
         )
         checked = "yes" if entry.verified else "no"
         rows.append(f"| {entry.name} | {entry.licence} | {entry.used_by} | {entry.origin} | {digest} | {checked} |")
@@ -124,7 +134,11 @@ def _contracts() -> list[str]:
             plugin = plugins.get(group, name)
             if plugin.kind == "image" and name != "timm":
                 kind = group.removesuffix("s")
-                rows.append(_row_of(name, kind, notes.get(f"{kind} {name}", ""), getattr(plugin, "contract", None)))
+                card = _card_of(name) if group == "models" else None
+                contract = card.contract if card else getattr(plugin, "contract", None)
+                about = card.trained_on if card else notes.get(f"{kind} {name}", "")
+                if group != "models" or card:  # the files of any other model say it
+                    rows.append(_row_of(name, kind, about, contract))
     for entry in weights.table().values():
         name = entry.used_by.removeprefix("backbone ")
         if name == entry.name and "." in name:
@@ -160,6 +174,49 @@ def _recipe_crops() -> list[str]:
 
 def _network_of(table: dict[str, Any]) -> str:
     return str(table.get("backbone") or table.get("option", {}).get("backbone", ""))
+
+
+def models_page() -> str:
+    """docs/models.md: what is written there, with the models' cards between comments."""
+    text = (FOLDER / "models.md").read_text(encoding="utf-8")
+    cards = {name: card for name in plugins.names("models") if (card := _card_of(name)) is not None}
+    header = ["| model | scores | is given | licence of its weights | trained on |", "| --- | --- | --- | --- | --- |"]
+    parts = {
+        "models": [*header, *(_card_row(name, card) for name, card in cards.items())],
+        "cards": [_card_lines(name, card) for name, card in cards.items()],
+    }
+    for mark, lines in parts.items():
+        begin, end = f"<!-- {mark}: made by `make docs` from the models' cards -->\n", "\n<!-- end -->"
+        before, _, rest = text.partition(begin)
+        assert rest, mark
+        text = before + begin + "\n".join(lines) + end + rest.partition(end)[2]
+    return text
+
+
+def _card_of(name: str) -> plugins.ModelCard | None:
+    """A model's card without its files; None where the files are what says it."""
+    plugin = plugins.get("models", name)
+    if issubclass(plugin.Options, HubOptions):
+        return None
+    licence = next((row.licence for row in weights.table().values() if row.used_by == f"model {name}"), "none")
+    card: plugins.ModelCard = plugin.card(plugin.Options(), weights.WeightsFile(name, None, "", licence, "its entry"))
+    return card
+
+
+def _card_row(name: str, card: plugins.ModelCard) -> str:
+    scores = "; ".join(", ".join(task.targets) for task in card.outputs)
+    crop = card.contract
+    given = f"sound, {card.sampling_rate // 1000} kHz" if crop is None else "an aligned crop" if crop.align else (
+        f"{crop.shape} crop, margin {crop.margin}; {crop.colour}, {crop.size} pixels"
+    )  # fmt: skip
+    return f"| `{name}` | {scores} | {given} | {card.licences['weights']} | {card.trained_on} |"
+
+
+def _card_lines(name: str, card: plugins.ModelCard) -> str:
+    """What a card says beside the table's row."""
+    told = {"reported": card.reported, "verified": card.verified, "known failures": card.failures,
+            "data": card.licences["data"], "intended": card.intended}  # fmt: skip
+    return f"- **`{name}`**: " + " ".join(f"*{what}*: {line.rstrip('.')}." for what, line in told.items())
 
 
 STUB_BEGIN = '''# Made from the stages by `make docs`; do not edit.
@@ -245,6 +302,7 @@ def main() -> None:
     stub = FOLDER.parent / "affectkit" / "__init__.pyi"
     pages = {
         FOLDER / "cli.md": cli_page(), FOLDER / "weights.md": weights_page(), FOLDER / "crops.md": crops_page(),
+        FOLDER / "models.md": models_page(),
         stub: stub_page(),
     }  # fmt: skip
     for target, text in pages.items():

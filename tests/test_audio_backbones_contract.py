@@ -57,7 +57,7 @@ def test_contract(candidate: contracts.Candidate, obligation: contracts.Obligati
 
 
 def test_the_registry_has_those_that_affectkit_ships() -> None:
-    assert {"wav2vec2", "pdem"} <= set(AUDIO_BACKBONES)
+    assert {"wav2vec2", "deepspectrum", "opensmile", "log-mel"} <= set(AUDIO_BACKBONES)
 
 
 ASK_WEIGHTS = """

@@ -72,7 +72,7 @@ def test_names_of_plugins_recipes_and_files(line: str, some: list[str]) -> None:
 
 
 def test_every_plugin_is_offered() -> None:
-    assert offered("embed x --backbone ") == plugins.names("backbones")
+    assert offered("embed x --backbone ") == sorted([*plugins.names("backbones"), *plugins.names("models")])
     assert offered("run ")[: len(read.built_in())] == read.built_in()
 
 

@@ -17,9 +17,10 @@ from published_weights import wheel_weights
 from affectkit import plugins, weights
 from affectkit.config import Config
 from affectkit.detectors import _boxes, centerface
-from affectkit.detectors import centerface as centerface_module
 from affectkit.detectors import retinaface as retinaface_module
 from affectkit.errors import HostileFile, UsageError
+from affectkit.learning import onnx_files
+from affectkit.learning.protobuf import message_field, number_field
 from affectkit.plugins import contracts
 from affectkit.plugins.contracts.detectors import OBLIGATIONS
 from affectkit.types import Detections
@@ -311,7 +312,7 @@ class TestCenterFace:
 
         path = weights.fetch("centerface").path
         assert path
-        rewritten = centerface_module.with_input_shape(path.read_bytes(), centerface.INPUT, (1, 3, "h", "w"))
+        rewritten = onnx_files.with_input_shape(path.read_bytes(), centerface.INPUT, (1, 3, "h", "w"))
         settings = onnxruntime.SessionOptions()
         settings.log_severity_level = 3
         pixels = np.random.default_rng(0).uniform(0, 255, (10, 3, 32, 32)).astype(np.float32)
@@ -333,22 +334,10 @@ class TestCenterFace:
         assert len(detector(np.zeros((1, 32, 32, 3), np.uint8))) == 1
 
     def test_another_onnx_model(self, tmp_path: Path) -> None:
-        relu = (
-            centerface_module._message(1, b"input.1")
-            + centerface_module._message(2, b"out")
-            + centerface_module._message(4, b"Relu")
-        )
-        graph = (
-            centerface_module._message(1, relu)
-            + centerface_module._message(2, b"g")
-            + centerface_module._message(12, centerface_module._message(1, b"out"))
-        )
-        graph += centerface_module._message(11, centerface_module._value_info("input.1", (1, 3, 8, 8)))
-        model = (
-            centerface_module._number(1, 4)
-            + centerface_module._message(7, graph)
-            + centerface_module._message(8, centerface_module._number(2, 9))
-        )
+        relu = message_field(1, b"input.1") + message_field(2, b"out") + message_field(4, b"Relu")
+        graph = message_field(1, relu) + message_field(2, b"g") + message_field(12, message_field(1, b"out"))
+        graph += message_field(11, onnx_files.value_info("input.1", (1, 3, 8, 8)))
+        model = number_field(1, 4) + message_field(7, graph) + message_field(8, number_field(2, 9))
         (tmp_path / "relu.onnx").write_bytes(model)
         with pytest.raises(UsageError, match="lacks the outputs 537"):
             build("centerface", str(tmp_path / "relu.onnx"))
@@ -356,30 +345,28 @@ class TestCenterFace:
 
 class TestOnnx:
     def graph(self, *extra: bytes) -> bytes:
-        parts = centerface_module._message(11, centerface_module._value_info("x", (1, 3, 8, 8)))
-        return centerface_module._message(7, parts + b"".join(extra))
+        parts = message_field(11, onnx_files.value_info("x", (1, 3, 8, 8)))
+        return message_field(7, parts + b"".join(extra))
 
     def test_the_shape_is_replaced(self) -> None:
-        old, new = self.graph(), centerface_module.with_input_shape(self.graph(), "x", (2, 3, 300, "w"))
-        assert centerface_module._value_info("x", (1, 3, 8, 8)) in old
-        assert centerface_module._value_info("x", (2, 3, 300, "w")) in new
-        assert centerface_module.with_input_shape(new, "x", (1, 3, 8, 8)) == old
+        old, new = self.graph(), onnx_files.with_input_shape(self.graph(), "x", (2, 3, 300, "w"))
+        assert onnx_files.value_info("x", (1, 3, 8, 8)) in old
+        assert onnx_files.value_info("x", (2, 3, 300, "w")) in new
+        assert onnx_files.with_input_shape(new, "x", (1, 3, 8, 8)) == old
 
     @pytest.mark.parametrize("model", [b"", b"\x3a\xff", b"\xff" * 20, b"\x3a\x05ab", b"\x0b", b"\x3a\x00"])
     def test_no_model(self, model: bytes) -> None:
         with pytest.raises(ValueError):
-            centerface_module.with_input_shape(model, "x", (1,))
+            onnx_files.with_input_shape(model, "x", (1,))
 
-    @pytest.mark.parametrize(
-        "tensor", [centerface_module._number(14, 1), centerface_module._message(13, b"")], ids=["location", "external"]
-    )
+    @pytest.mark.parametrize("tensor", [number_field(14, 1), message_field(13, b"")], ids=["location", "external"])
     def test_weights_in_other_files_are_refused(self, tensor: bytes) -> None:
         with pytest.raises(HostileFile):
-            centerface_module.with_input_shape(self.graph(centerface_module._message(5, tensor)), "x", (1,))
+            onnx_files.with_input_shape(self.graph(message_field(5, tensor)), "x", (1,))
 
     def test_sparse_weights_are_refused(self) -> None:
         with pytest.raises(HostileFile):
-            centerface_module.with_input_shape(self.graph(centerface_module._message(15, b"")), "x", (1,))
+            onnx_files.with_input_shape(self.graph(message_field(15, b"")), "x", (1,))
 
 
 class TestBoxes:

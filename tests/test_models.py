@@ -1,49 +1,64 @@
-"""Every published model under one contract, with random weights."""
+"""Every published model under one contract, with random weights or small stand-ins."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import numpy as np
 import pytest
+from published_models import THE_CODE_OF_ANOTHER, stand_ins
 
 from affectkit import plugins
 from affectkit.plugins import contracts
 from affectkit.plugins.contracts import checking
 from affectkit.plugins.contracts import models as of_models
 
-OPTIONS: dict[str, list[str]] = {}
-"""What makes a model small, or is needed, by its name."""
-
 CASES = [
     pytest.param(name, obligation, id=f"{name}-{contracts.sentence(obligation)}")
     for name in plugins.names("models")
+    if name not in THE_CODE_OF_ANOTHER
     for obligation in (
         *checking.WEIGHTS,
         *(of_models.IMAGE if plugins.get("models", name).kind == "image" else of_models.AUDIO),
     )
 ]
-_CANDIDATES: dict[str, contracts.Candidate] = {}
+Candidates = Callable[[str], contracts.Candidate]
 
 
-def candidate(name: str) -> contracts.Candidate:
-    """A model with random weights, built once."""
-    if name not in _CANDIDATES:
+@pytest.fixture(scope="module")
+def candidates(tmp_path_factory: pytest.TempPathFactory) -> Candidates:
+    """Models by their names, each built once: its stand-in, else with random weights."""
+    files = stand_ins(tmp_path_factory.mktemp("models"))
+
+    @cache
+    def candidate(name: str) -> contracts.Candidate:
         plugin = plugins.get("models", name)
-        options = plugins.parse_options(plugin, OPTIONS.get(name, []), name)
-        _CANDIDATES[name] = contracts.Candidate("models", name, plugin, options, "random")
-    return _CANDIDATES[name]
+        options, choice = files.get(name, ([], "random"))
+        return contracts.Candidate("models", name, plugin, plugins.parse_options(plugin, options, name), choice)
+
+    return candidate
 
 
 @pytest.mark.parametrize(("name", "obligation"), CASES)
-def test_contract(name: str, obligation: contracts.Obligation) -> None:
-    obligation(candidate(name))
+def test_contract(candidates: Candidates, name: str, obligation: contracts.Obligation) -> None:
+    obligation(candidates(name))
+
+
+@pytest.mark.parametrize("name", sorted(THE_CODE_OF_ANOTHER))
+def test_a_model_that_shares_its_code(candidates: Candidates, name: str) -> None:
+    of_models.has_a_card(candidates(name))
+    of_models.scores_what_its_card_says(candidates(name))
+    of_models.gives_probabilities(candidates(name))
 
 
 def test_every_model_is_found_and_is_a_backbone_too() -> None:
-    assert "mini-xception" in plugins.names("models")
+    assert {"mini-xception", "hf-image", "hf-audio", "pdem", "wavlm-msp-vad", "vit-face-expression"} | (
+        THE_CODE_OF_ANOTHER
+    ) <= set(plugins.names("models"))
     for name in plugins.names("models"):
-        assert plugins.backbone(name, OPTIONS.get(name, []))[1] is plugins.get("models", name)
+        assert plugins.backbone(name)[1] is plugins.get("models", name) is plugins.get("backbones", name)
         assert plugins.is_model(plugins.get("models", name))
 
 

@@ -223,6 +223,28 @@ class TestRelease:
         with pytest.raises(UsageError, match=f"not {DIGEST}: remove it"):
             weights.release(NAME)
 
+    def test_without_published_digits_the_whole_digest_is_recorded_on_first_use(
+        self, server: Server, folder: Path, patch_entry: Callable[..., None]
+    ) -> None:
+        name = "emotieffnet-b0-va-mtl"
+        assert weights.entry(name).digits == "" and str(weights.entry(name).url).startswith("https://")
+        patch_entry(name, url=f"http://127.0.0.1:{server.server_port}/enet.onnx")
+        assert weights.release(name).sha256 == DIGEST
+        assert (folder / "enet.onnx.sha256").read_text() == f"{DIGEST}  enet.onnx\n"
+        (folder / "enet.onnx").write_bytes(CONTENT[1:])
+        with pytest.raises(UsageError, match=f"not {DIGEST}: remove it"):
+            weights.release(name)
+
+    @pytest.mark.parametrize("body", [b"<!doctype html> not here", b"version https://git-lfs.github.com/spec/v1\n"])
+    def test_a_page_in_place_of_weights_is_not_kept(
+        self, server: Server, folder: Path, patch_entry: Callable[..., None], body: bytes
+    ) -> None:
+        patch_entry(NAME, url=f"http://127.0.0.1:{server.server_port}/{FILE}", sha256_prefix="")
+        server.body, server.declared = body, len(body)
+        with pytest.raises(UsageError, match="gave a text in place of weights"):
+            weights.release(NAME)
+        assert list(folder.iterdir()) == []
+
     @pytest.mark.parametrize("change", [{"declared": len(CONTENT) + 1}, {"status": 404}, {"body": CONTENT[:-1]}])
     def test_what_came_is_not_whole(self, server: Server, folder: Path, change: dict[str, object]) -> None:
         for key, value in change.items():

@@ -43,7 +43,7 @@ def with_paths(stage: Stage, given: Mapping[str, Any], cache: Cache) -> dict[str
 
 def _artifact_path(one: what.ArtifactsInput, text: str, cache: Cache) -> str:
     """Media and tables, which the input may be as well, are no artifacts: their paths stay as they are."""
-    if one.or_model and plugins.names_model(text) and not os.path.lexists(text):
+    if one.or_model and (plugins.is_source(text) or (plugins.names_model(text) and not os.path.lexists(text))):
         return text
     if text.partition(":")[0] == LATEST and not os.path.lexists(text):
         path = resolve_column(cache, text, stages_of(one.makes))

@@ -114,7 +114,10 @@ def _plugins(group: str) -> Completion:
         from affectkit import plugins
 
         plugin_group = next((each for each in plugins.GROUPS if each == group), None)
-        return _beginning(((name, "") for name in plugins.names(plugin_group)), incomplete) if plugin_group else []
+        known = plugins.names(plugin_group) if plugin_group else []
+        if plugin_group == "backbones":  # a published model is a backbone as well
+            known = sorted({*known, *plugins.names("models")})
+        return _beginning(((name, "") for name in known), incomplete)
 
     return complete
 

@@ -68,7 +68,7 @@ def list_plugins(
         return
     for known in plugins.GROUPS:
         if known == group:
-            _echo_all(_plugins(known)) if name is None else _print_options(plugins.get(known, name), name)
+            _echo_all(_plugins(known)) if name is None else _print_plugin(plugins.get(known, name), name)
             return
     raise unknown("group", group, [*plugins.GROUPS, *_OTHERS])
 
@@ -212,6 +212,31 @@ def _formats() -> dict[str, str]:
 
 
 _OTHERS = {"tasks": _tasks, "practice": _practice_sets, "formats": _formats}
+
+
+def _print_plugin(plugin: Any, name: str) -> None:
+    """The options of a plugin; of a model in a file of its own also what its card says."""
+    _print_options(plugin, name)
+    if plugins.is_source(name) and plugins.is_model(plugin):
+        options = plugin.Options()
+        print_table(_card_table(plugin.card(options, plugins.weights("models", name, plugin, options, "auto"))))
+
+
+def _card_table(card: plugins.ModelCard) -> Any:
+    table = columns("", "")
+    crop = card.contract
+    lines = {
+        "name": card.name, "what": card.summary,
+        "scores": "; ".join(f"{task.name} ({task.kind}): {', '.join(task.targets)}" for task in card.outputs),
+        "crop": "none" if crop is None else f"margin {crop.margin}, {crop.shape}{', aligned' if crop.align else ''}, "
+        f"{crop.size} pixels, {crop.colour}",
+        **{f"licence of {what}": licence for what, licence in card.licences.items()},
+        "trained on": card.trained_on, "reported": card.reported, "verified": card.verified,
+        "failures": card.failures, "intended": card.intended,
+    }  # fmt: skip
+    for what, line in lines.items():
+        table.add_row(what, line)
+    return table
 
 
 def _print_options(plugin: Any, name: str) -> None:

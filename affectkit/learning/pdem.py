@@ -1,4 +1,4 @@
-"""The layers of PDEM, see `backbones.pdem`: a speech transformer and a regression head on the mean of its states."""
+"""The layers of PDEM, see `models.pdem`: a speech transformer and a regression head on the mean of its states."""
 
 from __future__ import annotations
 

@@ -50,8 +50,9 @@ class _Heard(_Scores):
         return int(self._model.sampling_rate)
 
     def frames(self, samples: int) -> tuple[Floats, Floats]:
-        """start, end [1] (s): all of the window."""
-        return np.zeros(1), np.array([samples / self.sampling_rate])
+        """start, end [1] (s): all of the window; none where it is too short for the model."""
+        count = min(len(self._model.frames(samples)[0]), 1)
+        return np.zeros(count), np.full(count, samples / self.sampling_rate)
 
     def __call__(self, batch: NDArray[np.float32]) -> Mapping[str, NDArray[np.float32]]:
         """float32 [N,S] -> [N,1,K]."""

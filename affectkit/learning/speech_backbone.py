@@ -166,14 +166,29 @@ def pooled(hidden: Tensor, pool: Pool) -> Tensor:
 def embedded(backbone: Any, batch: Any) -> dict[str, NDArray[np.float32]]:
     """float32 [N,S] through a backbone's `network`; nothing runs for windows too short for a frame. Raises
     ValueError for anything else."""
-    windows = np.asarray(batch)
-    if windows.dtype != np.float32 or windows.ndim != 2:
-        raise ValueError(f"windows are float32 [N,S], not {windows.dtype} {list(windows.shape)}")
+    windows = as_windows(batch)
     count = len(backbone.frames(windows.shape[1])[0])
     if not count or not len(windows):
         return {name: np.zeros((len(windows), count, dim), np.float32) for name, dim in backbone.outputs.items()}
     found: dict[str, NDArray[np.float32]] = backbone.network(windows)
     return found
+
+
+def as_windows(batch: Any) -> NDArray[np.float32]:
+    """Windows float32 [N,S]. Raises ValueError for anything else."""
+    windows = np.asarray(batch)
+    if windows.dtype != np.float32 or windows.ndim != 2:
+        raise ValueError(f"windows are float32 [N,S], not {windows.dtype} {list(windows.shape)}")
+    return windows
+
+
+def scored(model: Any, batch: Any, output: str, columns: int) -> NDArray[np.float32]:
+    """float32 [N,S] through a model's `network` -> [N,K], an output that has one row a window; NaN for windows too
+    short for a frame. Raises ValueError for anything else."""
+    windows = as_windows(batch)
+    if not len(windows) or not len(model.frames(windows.shape[1])[0]):
+        return np.full((len(windows), columns), np.nan, np.float32)
+    return np.asarray(model.network(windows)[output][:, 0], np.float32)
 
 
 def read_tensors(folder: Path) -> dict[str, Tensor]:

@@ -209,7 +209,7 @@ def described(given: dict[str, Any], path: Path) -> SpeechArchitecture:
     """What a config says, of the file `path`. Raises UsageError, as `architecture`."""
     if "auto_map" in given:
         raise UsageError(f"{path} wants code of its repository to be run (auto_map), which affectkit never does")
-    parsed = _validated(SpeechArchitecture, given, path)
+    parsed = validated(SpeechArchitecture, given, path)
     if not len(parsed.conv_dim) == len(parsed.conv_kernel) == len(parsed.conv_stride):
         raise UsageError(f"{path}: conv_dim, conv_kernel and conv_stride differ in length")
     return parsed
@@ -217,7 +217,7 @@ def described(given: dict[str, Any], path: Path) -> SpeechArchitecture:
 
 def hearing(path: Path) -> Hearing:
     """A preprocessor's config; the defaults where there is none. Raises UsageError."""
-    return _validated(Hearing, read_json(path), path) if path.exists() else Hearing()
+    return validated(Hearing, read_json(path), path) if path.exists() else Hearing()
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -225,7 +225,7 @@ def read_json(path: Path) -> dict[str, Any]:
     return read_object(path, "a config", MAX_JSON, inside=False)
 
 
-def _validated(model: type[M], given: dict[str, Any], path: Path) -> M:
+def validated(model: type[M], given: dict[str, Any], path: Path) -> M:
     try:
         return model.model_validate(given)
     except ValidationError as error:

@@ -26,12 +26,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 from pydantic import Field, model_validator
 
-from affectkit.backbones.pdem import Pdem, PdemOptions
 from affectkit.backbones.wav2vec2 import Wav2Vec2, Wav2Vec2Options
 from affectkit.config import Config
 from affectkit.errors import UsageError
 from affectkit.learning import speech_files as files
 from affectkit.learning.options import TuningOptions
+from affectkit.models.pdem import Pdem, PdemOptions
 from affectkit.plugins import Outputs, Units
 from affectkit.speech.windows import Windowing, touches
 from affectkit.tables.pooling import align

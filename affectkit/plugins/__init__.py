@@ -8,7 +8,7 @@ A plugin module imports torch, timm, transformers and scikit-learn only inside f
 `--help`, by listings and on every cache hit.
 """
 
-from affectkit.plugins.cards import CAUTION, ModelCard
+from affectkit.plugins.cards import CAUTION, UNSTATED_CROP, ModelCard
 from affectkit.plugins.faults import Named, PluginFault, instance, loaded, weights
 from affectkit.plugins.from_code import absolute, is_source
 from affectkit.plugins.from_code import from_file as backbone_class
@@ -51,6 +51,7 @@ from affectkit.plugins.registry import (
 __all__ = [
     "CAUTION",
     "GROUPS",
+    "UNSTATED_CROP",
     "AudioBackbone",
     "Auxiliary",
     "Backbone",

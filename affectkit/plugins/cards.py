@@ -12,6 +12,12 @@ from affectkit.types import Contract
 CAUTION = "It scores how an expression looks or sounds, which is not what a person feels."
 """What holds for every model of this kind."""
 
+UNSTATED_CROP = (
+    "nobody has stated the crop of a face that it was trained on, and a wrong one can turn scores round: it is given "
+    "crops as they are cut; -o margin=0 (or what is right) states it"
+)
+"""What holds for a model that sees and has no contract."""
+
 
 @dataclass(frozen=True)
 class ModelCard:

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict
+from importlib import import_module
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,9 @@ from affectkit.plugins.faults import Named, check_class
 from affectkit.types import Contract
 from affectkit.weights import WeightsFile
 
-_SOURCE = re.compile(r"(?P<file>.+\.py)(:(?P<plugin>\w+))?", re.DOTALL)
+_SOURCE = re.compile(r"(?P<file>.+\.(py|onnx))(:(?P<plugin>\w+))?", re.DOTALL)
+_ONNX = "affectkit.learning.onnx_models"
+"""Where networks in ONNX files become classes: a room above this one, loaded only for them."""
 _CODE: WeakKeyDictionary[type[Any], dict[str, str]] = WeakKeyDictionary()
 
 
@@ -34,10 +37,10 @@ class NoOptions(Config):
 
 
 def is_source(name: str) -> bool:
-    """Whether a name means a class in a file.
+    """Whether a name means a class in a file, or a network in an ONNX file.
 
-    >>> is_source("nets/mine.py:Mine"), is_source("mine.py"), is_source("resnet50.tv_in1k")
-    (True, True, False)
+    >>> [is_source(name) for name in ("nets/mine.py:Mine", "mine.py", "mine.onnx", "resnet50.tv_in1k")]
+    [True, True, True, False]
     """
     return _SOURCE.fullmatch(name) is not None
 
@@ -51,16 +54,22 @@ def absolute(name: str, folder: Path = Path()) -> str:
 
 
 def from_file(name: str, group: str = "backbones") -> type[Any]:
-    """The class that `file.py:Class` names, a plugin of a group. Raises UsageError."""
+    """The class that `file.py:Class` or `file.onnx` names, a plugin of a group. Raises UsageError."""
     plugin = class_in(name)
     check_class(Named(group, name, plugin))
     return plugin
 
 
 def class_in(name: str) -> type[Any]:
-    """Any class that `file.py:Class` names; `file.py` means its PLUGIN. Raises UsageError."""
+    """Any class that `file.py:Class` names; `file.py` means its PLUGIN, and `file.onnx` the network that it is by the
+    card beside it. Raises UsageError."""
     meant = _SOURCE.fullmatch(name)
     assert meant is not None
+    if meant["file"].endswith(".onnx"):
+        if meant["plugin"]:
+            raise UsageError(f"{name}: an ONNX file is one network: leave :{meant['plugin']} out")
+        network: type[Any] = import_module(_ONNX).from_file(Path(meant["file"]).expanduser())
+        return network
     path, wanted = Path(meant["file"]).expanduser(), meant["plugin"] or "PLUGIN"
     if not path.is_file():
         raise UsageError(f"{path} is not a file")

@@ -47,10 +47,15 @@ def names(group: Group) -> list[str]:
 
 
 def get(group: Group, name: str) -> type[Any]:
-    """The plugin class. Raises UsageError with the nearest accepted name, or for a package's plugin that is broken."""
+    """The plugin class; a published model is a backbone as well. Raises UsageError with the nearest accepted name, or
+    for a package's plugin that is broken."""
     modules = _modules(group)
     if not isinstance(plugin := passed.meant(group, name), str):
         return from_code.from_class(plugin, group)
+    if group in ("backbones", "models") and from_code.is_source(name):
+        return from_code.from_file(name, group)
+    if group == "backbones" and name not in modules and name in (published := _modules("models")):
+        group, modules = "models", published
     if name not in modules:
         raise unknown(group.removesuffix("s"), name, modules)
     if not modules[name].startswith("affectkit."):
@@ -79,8 +84,8 @@ def backbone(name: str | type[Any] | object, options: Sequence[str] = ()) -> tup
 
 
 def names_model(text: str) -> bool:
-    """Whether a text is the name of a published model."""
-    return text in _modules("models")
+    """Whether a text is the name of a published model, or of a file that is one."""
+    return text in _modules("models") or from_code.is_source(text)
 
 
 def no_model(text: str) -> UsageError:
@@ -185,7 +190,8 @@ def _backbone_of(given: object, options: Sequence[str]) -> tuple[str, type[Any],
             raise UsageError(f"options go with a class; an instance of {type(given).__name__} has its own")
         of_instance = from_code.from_instance(given)
         return of_instance.__name__, of_instance, of_instance.Options()
-    for name, module in _modules("backbones").items():
+    registered = _modules("models") | _modules("backbones")
+    for name, module in registered.items():
         if given.__module__ == module and get("backbones", name) is given:
             return name, given, parse_options(given, options, name)
     plugin = from_code.from_class(given)

@@ -80,7 +80,7 @@ def plugin_of(stage: Stage, table: Mapping[str, Any]) -> tuple[str, type[Any], d
     options = texts(given) if isinstance(given, dict) else {}
     if group == "backbones" and plugins.is_source(name):
         return name, plugins.backbone_class(name), options
-    if group == "backbones" and name not in plugins.names(group):
+    if group == "backbones" and name not in (*plugins.names(group), *plugins.names("models")):
         return "timm", plugins.get(group, "timm"), {"model": name, **options}
     return name, plugins.get(group, name), options
 

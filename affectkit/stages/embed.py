@@ -373,7 +373,7 @@ class Embed(MapStage):
     def notices(self, resolved: Resolved) -> Sequence[str]:
         windows = [] if resolved.lengths is None else resolved.lengths.notices(resolved.windowing)
         crops = [] if resolved.match is None else resolved.match.notices()
-        return (*notices(resolved.weights), *windows, *crops)
+        return (*notices(resolved.weights), *_crop_notices(resolved), *windows, *crops)
 
     def tell(self, resolved: Resolved, selected: Artifact, clips: Sequence[str]) -> Told:
         counts = counted(selected, clips)
@@ -381,6 +381,12 @@ class Embed(MapStage):
 
 
 STAGE = Embed
+
+
+def _crop_notices(resolved: Resolved) -> tuple[str, ...]:
+    """A line where a published model sees crops, and nobody has stated which it must be given."""
+    is_stated = resolved.card is None or resolved.plugin.kind != "image" or resolved.card.contract is not None
+    return () if is_stated else (f"{resolved.name}: {plugins.UNSTATED_CROP}",)
 
 
 def _columns(model: Any, resolved: Resolved) -> Schema:

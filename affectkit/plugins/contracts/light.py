@@ -23,7 +23,12 @@ def loads_nothing_heavy(plugins: Sequence[type], then: Sequence[str] = ()) -> No
         else:
             lines.append(f"own = import_module({module!r})")
     if then:
-        lines.append(f"plugin = getattr(own, {plugins[-1].__name__!r})")
+        file = getattr(plugins[-1], "file", None)  # of a network whose class is made of its file
+        lines.append(
+            f"plugin = getattr(own, {plugins[-1].__name__!r})"
+            if file is None
+            else f"from pathlib import Path; plugin = own.from_file(Path({str(file)!r}))"
+        )
     code = "\n".join([
         "import sys", f"sys.path[:] = {sys.path!r}", "from importlib import import_module",
         "from importlib.util import module_from_spec, spec_from_file_location", "import affectkit.plugins",

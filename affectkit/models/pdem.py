@@ -6,6 +6,8 @@ hidden states are averaged over time; a dense layer, tanh and a linear layer mak
 Licence CC BY-NC-SA 4.0: research only.
 
 Its weights are `pytorch_model.bin`, read as plain tensors only; `model.safetensors` is taken where a folder holds it.
+
+The three values are its scores; what they are made of, the mean of the hidden states, is its embedding.
 """
 
 from __future__ import annotations
@@ -21,6 +23,8 @@ from affectkit.config import Config, Numerics
 from affectkit.errors import UsageError
 from affectkit.learning import speech_files as files
 from affectkit.learning.pdem import DIMENSIONS, NAME, SAMPLING_RATE, build
+from affectkit.plugins import CAUTION, ModelCard
+from affectkit.tasks import Task
 from affectkit.types import Floats
 from affectkit.weights import WeightsFile, entry
 
@@ -37,7 +41,7 @@ class PdemOptions(Config):
 
 
 class Pdem:
-    """Mean of the last hidden states (1024-d), and arousal, dominance and valence."""
+    """Arousal, dominance and valence of speech, and the mean of the last hidden states (1024-d) as features."""
 
     version: ClassVar[int] = 1
     kind: ClassVar[Literal["audio"]] = "audio"
@@ -61,6 +65,24 @@ class Pdem:
         if found is None:
             raise UsageError(f"{where.name} ({where.source}) has no {' nor '.join(names)}")
         return files.resolved(where, [found], preprocessor=False)
+
+    @classmethod
+    def card(cls, options: PdemOptions, weights: WeightsFile) -> ModelCard:
+        """What its repository and its paper say."""
+        return ModelCard(
+            name=NAME,
+            summary="wav2vec2-large-robust, cut to 12 layers: arousal, dominance and valence of speech, about 0..1.",
+            outputs=(Task(name="vad", kind="regression", level="time", targets=tuple(DIMENSIONS), metric="ccc"),),
+            contract=None,
+            licences={"code": "Apache-2.0 (transformers)", "weights": entry(NAME).licence,
+                      "data": "MSP-Podcast: academic use"},
+            trained_on="MSP-Podcast 1.7, English",
+            reported="CCC of valence .638 on MSP-Podcast, the best of its paper (abstract of arXiv 2203.07378)",
+            verified="the code, against transformers on random files of the same layout; not the file, nor its scores",
+            failures="values are about 0..1 with .5 in the middle, not -1..1. Trained on whole turns of 3 to 11 s: "
+            "much shorter windows are another kind of input.",
+            intended=f"Research on expressive speech; commercial use is forbidden. {CAUTION}",
+        )  # fmt: skip
 
     def __init__(self, options: PdemOptions, weights: WeightsFile, numerics: Numerics) -> None:
         import torch
@@ -87,6 +109,12 @@ class Pdem:
         from affectkit.learning.speech_backbone import embedded
 
         return embedded(self, batch)
+
+    def scores(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        """float32 [N,S] -> arousal, dominance and valence [N,3]."""
+        from affectkit.learning.speech_backbone import scored
+
+        return scored(self, batch, "dimensions", len(DIMENSIONS))
 
 
 PLUGIN = Pdem
