@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -35,6 +35,7 @@ class _Span:
 class _Batch:
     spans: list[_Span]
     images: list[Any]
+    faces: list[tuple[str, Any]]  # of each span its clip, and the rows whose crops are in the batch
 
 
 def embed_crops(
@@ -42,11 +43,11 @@ def embed_crops(
 ) -> None:
     """Send all rows of all clips through the backbone, `size` crops at a time, and their values to the sink."""
     side = int(crops.stage.inputs["config"]["size"])
-    outputs = outputs_of(backbone)
+    outputs, reads = outputs_of(backbone), getattr(backbone, "reads", ())
     failed: set[str] = set()
     with ThreadPoolExecutor(worker_count(runtime)) as pool:
         for batch, (images, broken) in ahead(_batches(crops, clips, size), lambda b: _decode(b, size, side, pool)):
-            values = backbone(images) if batch.images else {}
+            values = backbone(images, **_beside(crops, batch, reads, size)) if batch.images else {}
             values = values if isinstance(values, Mapping) else {"values": values}
             at = 0
             for span in batch.spans:
@@ -62,6 +63,7 @@ def _batches(crops: Artifact, clips: Iterable[str], size: int) -> Iterator[_Batc
     """All rows of all clips in order, cut where `size` crops are together."""
     spans: list[_Span] = []
     images: list[Any] = []
+    rows: list[tuple[str, Any]] = []
     for clip in clips:
         valid = np.asarray(crops.column(clip, "valid"))
         encoded = crops.column(clip, "image")
@@ -73,15 +75,25 @@ def _batches(crops: Artifact, clips: Iterable[str], size: int) -> Iterator[_Batc
             is_end = done + len(room) == len(faces)
             last = total if is_end else int(room[-1]) + 1
             images += [encoded[row] for row in room]
+            rows.append((clip, room))
             spans.append(_Span(clip, first, last, is_end))
             if len(images) == size:
-                yield _Batch(spans, images)
-                spans, images = [], []
+                yield _Batch(spans, images, rows)
+                spans, images, rows = [], [], []
             if is_end:
                 break
             first = last
     if spans:
-        yield _Batch(spans, images)
+        yield _Batch(spans, images, rows)
+
+
+def _beside(crops: Artifact, batch: _Batch, reads: Sequence[str], size: int) -> dict[str, Any]:
+    """What else the backbone reads of the crops' rows, by column, zeros where the batch is filled up."""
+    columns = {name: [np.asarray(crops.column(clip, name))[rows] for clip, rows in batch.faces] for name in reads}
+    return {
+        name: np.concatenate([*parts, np.zeros((size - len(batch.images), *parts[0].shape[1:]), parts[0].dtype)])
+        for name, parts in columns.items()
+    }
 
 
 def _decode(batch: _Batch, size: int, side: int, pool: ThreadPoolExecutor) -> tuple[Any, dict[int, str]]:
