@@ -21,7 +21,7 @@ from affectkit.stages import inputs as what
 from affectkit.stages.predict_published import PublishedModel, suffixes_for
 from affectkit.stages.stage import Context, Stage
 from affectkit.stages.training_data import AuxiliarySource
-from affectkit.store import Artifact, Cache, Features, open_artifact, open_features
+from affectkit.store import Artifact, Cache, Features, is_artifact, open_artifact, open_features
 from affectkit.store.features import features as column_of
 from affectkit.store.features import names_features
 from affectkit.store.kinds import wrong_kind
@@ -358,7 +358,7 @@ def opened(makes: Sequence[what.Makes], value: Any) -> Any:
         return artifact
     if from_text:
         text = os.fspath(_path(value))
-        if not names_features(text) or text.rpartition(":")[2].isidentifier():
+        if not is_artifact(Path(text)):
             return open_features(text)
         value = open_artifact(text)
     if len(makes) > 1 and value.stage.stage in ("faces", "audio"):

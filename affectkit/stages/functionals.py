@@ -43,7 +43,7 @@ class FunctionalsConfig(Config):
     hop: float | None = Field(
         None, ge=1e-3, le=1e6, allow_inf_nan=False, description="seconds between windows  [default: half a window]"
     )
-    column: str | None = Field(None, description="the layer to take, where a backbone gave several (or FEATURES:layer)")
+    column: str | None = Field(None, description="the layer or named component to take (or FEATURES:layer, FEATURES:component)")
     dtype: Literal["float32", "float16"] = Field("float32", description="how functionals are stored")
 
     @model_validator(mode="after")
@@ -138,7 +138,7 @@ class SummariseFeatures(MapStage):
 
     def resolve(self, inputs: Inputs, config: FunctionalsConfig) -> Resolved:
         features = inputs.features if config.column is None else column_of(inputs.features.artifact, config.column)
-        config = config.model_copy(update={"column": features.column})
+        config = config.model_copy(update={"column": features.name})
         return Resolved(features, config, chosen(inputs.clips, features))
 
     def called(self, resolved: Resolved) -> str:
@@ -152,7 +152,7 @@ class SummariseFeatures(MapStage):
             "functionals": list(config.names),
             "window": config.window,
             "hop": config.step,
-            "column": resolved.features.column,
+            "column": resolved.features.name,
             "dtype": config.dtype,
             "upstream": resolved.features.artifact.stage.fingerprint,
         }
@@ -166,10 +166,10 @@ class SummariseFeatures(MapStage):
     def table(self, resolved: Resolved, context: Context) -> Schema:
         """The dimensions of the first functional come first, then those of the second. Where the input's dimensions
         have names, the result's are `mean <name>`, ..."""
-        schema, column, config = resolved.features.artifact.schema, resolved.features.column, resolved.config
-        named = schema.names.get(column)
+        features, config = resolved.features, resolved.config
+        named = features.names
         names = {"values": [f"{functional} {name}" for functional in config.names for name in named]} if named else None
-        return features_schema(self.dim(config, schema.columns[column].shape[0]), config.dtype, names)
+        return features_schema(self.dim(config, features.dim), config.dtype, names)
 
     def upstream(self, resolved: Resolved) -> list[Path]:
         return [resolved.features.artifact.folder]

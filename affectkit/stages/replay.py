@@ -51,7 +51,7 @@ def replay(
     for chain, recipe in zip(chains, recipes, strict=True):
         chain.run(recipe)
     columns = trained.stage.provenance["columns"]
-    read = [Features(chain.artifact, column) for chain, column in zip(chains, columns, strict=True)]
+    read = [features(chain.artifact, column) for chain, column in zip(chains, columns, strict=True)]
     shared = [name for name in chains[0].names if all(name in chain.names for chain in chains)]
     notices = dict.fromkeys(notice for chain in chains for notice in chain.notices)
     return Replayed(read, shared, [failure for chain in chains for failure in chain.failed], tuple(notices))

@@ -208,7 +208,7 @@ class TrainHead(ResumableStage):
         return {
             **super().provenance(resolved),
             "features": [lineage(each.artifact) for each in features],
-            "columns": [each.column for each in features],
+            "columns": [each.name for each in features],
         }
 
     def train(self, resolved: Resolved, context: Context, folder: Path, state: Unfinished) -> Report:
