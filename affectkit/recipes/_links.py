@@ -9,7 +9,7 @@ from typing import Any
 from affectkit.errors import unknown
 from affectkit.recipes._lines import Key
 from affectkit.recipes.draft import Draft
-from affectkit.recipes.steps import Ref, settings_of
+from affectkit.recipes.steps import Ref, is_either, settings_of
 from affectkit.stages import inputs as what
 from affectkit.stages.inputs import WORDS, Makes
 from affectkit.stages.stage import Stage
@@ -56,8 +56,10 @@ def link_of(draft: Draft, name: str, stage: Stage, table: Mapping[str, Any], see
             isinstance(needed, what.ArtifactsInput)
             and needed.option
             and isinstance(step := table.get(needed.name), str)
+            and (step.startswith("@") or not is_either(needed))
         ):
-            others.append(((*key, needed.name), Ref(step), needed.makes))
+            ref = Ref.of(step[1:]) if is_either(needed) else Ref(step)
+            others.append(((*key, needed.name), ref, needed.makes))
     weights = table.get("weights")
     if isinstance(weights, str) and weights.startswith("@") and "weights" in settings_of(stage):
         others.append(((*key, "weights"), Ref(weights[1:]), ("network",)))

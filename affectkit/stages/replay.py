@@ -58,11 +58,13 @@ def replay(
 
 
 class _Chain:
-    """One recipe on its way: the last artifact, the ids it holds of these clips, and what failed."""
+    """One recipe on its way: the last artifact, the ids it holds of these clips, and what failed. A step may read what
+    an earlier one than the last has made: all are kept by their fingerprints."""
 
     def __init__(self, context: Context, clips: Sequence[Clip], weights: Mapping[str, str]) -> None:
         self._context, self._clips, self._weights = context, clips, weights
         self.current: Artifact | None = None
+        self._made: dict[str, tuple[Artifact, list[str]]] = {}
         self.names = [clip.id for clip in clips]
         self.failed: list[Failure] = []
         self.notices: list[str] = []
@@ -77,22 +79,42 @@ class _Chain:
             stage = _stage(step)
             moved = [self._weights[name] for name in _names(step) if name in self._weights]
             config = stage.replayed(step["config"] | ({"weights": moved[0]} if moved else {}), step)
-            outcome = stage.run(self._inputs(stage, config), config, self._here(stage, step))
+            outcome = stage.run(self._inputs(stage, config, step), config, self._here(stage, step))
             self.current = outcome.artifact
             _check(self.current, step)
             self.failed += outcome.failed
             self.notices += [notice for notice in outcome.notices if notice not in self.notices]
-            self.names = self.current.clips if self.names else []
+            self.names = self.current.clips if self._clips else []
+            self._made[self.current.stage.fingerprint] = self.current, self.names
 
-    def _inputs(self, stage: MapStage, config: Config) -> Any:
-        """The media, or the clips of what the step before made."""
-        first = stage.inputs[0]
+    def _inputs(self, stage: MapStage, config: Config, step: Step) -> Any:
+        """The media, or the clips of what an earlier step made; and what else it reads, by its name in the recipe."""
+        first, *others = stage.inputs
+        more = {
+            each.name: self._named(step["inputs"][each.name]) for each in others
+            if isinstance(each, what.ArtifactsInput) and each.name in step["inputs"]
+        }  # fmt: skip
         if isinstance(first, what.MediaInput):
-            return stage.Inputs(**{first.name: self._clips})
+            return stage.Inputs(**{first.name: self._clips, **more})
         assert isinstance(first, what.ArtifactsInput)
+        artifact, names = self._of(step["inputs"]["upstream"])
         is_features = "features" in first.makes
-        source = features(self.artifact, getattr(config, "column", None) or "") if is_features else self.artifact
-        return stage.Inputs(**{first.name: source, "clips": self.names})
+        source = features(artifact, getattr(config, "column", None) or "") if is_features else artifact
+        return stage.Inputs(**{first.name: source, "clips": names, **more})
+
+    def _named(self, identity: str) -> Features:
+        """Features by their identity: a fingerprint and, after a colon, the column or component."""
+        fingerprint, _, name = identity.partition(":")
+        return features(self._of(fingerprint)[0], name)
+
+    def _of(self, fingerprint: str) -> tuple[Artifact, list[str]]:
+        """What an earlier step made, and the ids that it holds. Raises UsageError where none made it."""
+        if fingerprint not in self._made:
+            raise UsageError(
+                f"the recipe in the provenance has a step that reads {fingerprint[:12]}, which none before it makes: "
+                "train again, or predict from features"
+            )
+        return self._made[fingerprint]
 
     def _here(self, stage: MapStage, step: Step) -> Context:
         """The step's own numerics, on this device."""
@@ -106,9 +128,9 @@ def media_suffixes(trained: Artifact) -> frozenset[str]:
     """What counts as media in a folder for a head or a network: sound alone is not enough where it sees faces."""
     suffixes = frozenset(MEDIA_SUFFIXES)
     for recipe in _recipes(trained):
-        first = _stage(recipe[0]).inputs[0]
-        if isinstance(first, what.MediaInput):
-            suffixes &= frozenset(first.suffixes)
+        for first in (_stage(step).inputs[0] for step in recipe):
+            if isinstance(first, what.MediaInput):
+                suffixes &= frozenset(first.suffixes)
     return suffixes
 
 
