@@ -58,7 +58,8 @@ def link_of(draft: Draft, name: str, stage: Stage, table: Mapping[str, Any], see
             and isinstance(step := table.get(needed.name), str)
             and (step.startswith("@") or not is_either(needed))
         ):
-            ref = Ref.of(step[1:]) if is_either(needed) else Ref(step)
+            named = step[1:] if is_either(needed) else step
+            ref = Ref.of(named) if "features" in needed.makes else Ref(named)
             others.append(((*key, needed.name), ref, needed.makes))
     weights = table.get("weights")
     if isinstance(weights, str) and weights.startswith("@") and "weights" in settings_of(stage):

@@ -199,6 +199,8 @@ class Session:
         if isinstance(one, what.ArtifactsInput) and is_either(one):
             is_step = isinstance(said, str) and said.startswith("@")
             return self.features(Ref.of(said[1:])) if is_step else step.paths.get(one.name)
+        if isinstance(one, what.ArtifactsInput) and said and "features" in one.makes:
+            return self.features(Ref.of(said))
         if isinstance(one, what.ArtifactsInput):
             return self.scores(said) if said else None
         if isinstance(one, what.AuxiliaryInput):

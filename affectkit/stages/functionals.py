@@ -16,6 +16,7 @@ from pydantic import Field, model_validator
 from affectkit.config import Config
 from affectkit.digests import Digests
 from affectkit.errors import ClipError, unknown
+from affectkit.stages import quality_gates
 from affectkit.stages.inputs import artifacts, clips
 from affectkit.stages.map_stage import MapStage, Told, chosen, entries_of
 from affectkit.stages.row_counts import counted, row_notices, seen_in
@@ -132,6 +133,10 @@ class SummariseFeatures(MapStage):
             "features", help="what embed printed; of several layers one: PATH:layer_07", metavar="FEATURES"
         )
         clips: ClipChoice = clips()
+        quality: Features | None = quality_gates.quality()
+        min_face_size: float | None = quality_gates.limit("min_face_size")
+        max_yaw: float | None = quality_gates.limit("max_yaw")
+        min_sharpness: float | None = quality_gates.limit("min_sharpness")
 
     def dim(self, config: FunctionalsConfig, upstream: int) -> int:
         return upstream * len(config.names)
@@ -139,6 +144,7 @@ class SummariseFeatures(MapStage):
     def resolve(self, inputs: Inputs, config: FunctionalsConfig) -> Resolved:
         features = inputs.features if config.column is None else column_of(inputs.features.artifact, config.column)
         config = config.model_copy(update={"column": features.name})
+        (features,) = quality_gates.gated([features], quality_gates.gates_of(inputs))
         return Resolved(features, config, chosen(inputs.clips, features))
 
     def called(self, resolved: Resolved) -> str:
@@ -147,7 +153,7 @@ class SummariseFeatures(MapStage):
         return next((name for name, members in SETS.items() if members == names), "functionals")
 
     def identity(self, resolved: Resolved) -> dict[str, Any]:
-        config = resolved.config
+        config, gates = resolved.config, quality_gates.of([resolved.features])
         return {
             "functionals": list(config.names),
             "window": config.window,
@@ -155,9 +161,11 @@ class SummariseFeatures(MapStage):
             "column": resolved.features.name,
             "dtype": config.dtype,
             "upstream": resolved.features.artifact.stage.fingerprint,
+            **({} if gates is None else {"quality": gates.measured.identity, **gates.limits.given}),
         }
 
     def sources(self, resolved: Resolved, digests: Digests) -> dict[str, str]:
+        quality_gates.check_measured(quality_gates.of([resolved.features]), resolved.clips)
         return {clip: resolved.features.digest(clip) for clip in resolved.clips}
 
     def entries(self, resolved: Resolved) -> dict[str, dict[str, Any]]:
@@ -172,7 +180,8 @@ class SummariseFeatures(MapStage):
         return features_schema(self.dim(config, features.dim), config.dtype, names)
 
     def upstream(self, resolved: Resolved) -> list[Path]:
-        return [resolved.features.artifact.folder]
+        gates = quality_gates.of([resolved.features])
+        return [resolved.features.artifact.folder, *([] if gates is None else [gates.measured.artifact.folder])]
 
     def title(self, resolved: Resolved) -> str:
         return f"functionals {self.called(resolved)}"
@@ -194,7 +203,8 @@ class SummariseFeatures(MapStage):
 
     def tell(self, resolved: Resolved, selected: Artifact, clips: Sequence[str]) -> Told:
         counts = counted(selected, clips)
-        return row_notices(counts, seen_in([resolved.features.artifact])), counts.as_dict()
+        left_out = quality_gates.lines([resolved.features], clips)
+        return [*left_out, *row_notices(counts, seen_in([resolved.features.artifact]))], counts.as_dict()
 
 
 STAGE = SummariseFeatures

@@ -23,12 +23,13 @@ Step = Mapping[str, Any]
 @dataclass(frozen=True)
 class Replayed:
     """What a head or a network reads, made from media: one each of its inputs, the ids that all of them hold now, what
-    failed on the way, and what the user must know of what was used."""
+    failed on the way, what the user must know of what was used, and what its quality gates go by."""
 
     features: list[Features]
     clips: list[str]
     failed: list[Failure]
     notices: tuple[str, ...]
+    quality: Features | None = None
 
 
 def replay(
@@ -41,6 +42,9 @@ def replay(
     UsageError when this installation cannot reproduce a recipe, before anything is computed.
     """
     recipes, weights = _recipes(trained), weights or {}
+    gates = trained.stage.provenance.get("quality")
+    if gates is not None:
+        recipes = [*recipes, gates["features"]]
     names = {name for recipe in recipes for step in recipe for name in _names(step)}
     if strangers := sorted(set(weights) - names):
         raise unknown("name in --weights-of", strangers[0], names)
@@ -50,11 +54,13 @@ def replay(
     chains = [_Chain(context, clips, weights) for _ in recipes]
     for chain, recipe in zip(chains, recipes, strict=True):
         chain.run(recipe)
-    columns = trained.stage.provenance["columns"]
+    columns = [*trained.stage.provenance["columns"], *([] if gates is None else [gates["name"]])]
     read = [features(chain.artifact, column) for chain, column in zip(chains, columns, strict=True)]
+    measured = None if gates is None else read.pop()
     shared = [name for name in chains[0].names if all(name in chain.names for chain in chains)]
     notices = dict.fromkeys(notice for chain in chains for notice in chain.notices)
-    return Replayed(read, shared, [failure for chain in chains for failure in chain.failed], tuple(notices))
+    failed = {failure.clip: failure for chain in reversed(chains) for failure in reversed(chain.failed)}
+    return Replayed(read, shared, sorted(failed.values(), key=lambda failure: failure.clip), tuple(notices), measured)
 
 
 class _Chain:
@@ -93,6 +99,10 @@ class _Chain:
         more = {
             each.name: self._named(step["inputs"][each.name]) for each in others
             if isinstance(each, what.ArtifactsInput) and each.name in step["inputs"]
+        }  # fmt: skip
+        more |= {
+            each.name: step["inputs"][each.name] for each in others
+            if isinstance(each, what.ValueInput) and each.name in step["inputs"]
         }  # fmt: skip
         if isinstance(first, what.MediaInput):
             return stage.Inputs(**{first.name: self._clips, **more})
