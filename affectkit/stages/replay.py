@@ -13,7 +13,7 @@ from affectkit.stages import catalogue
 from affectkit.stages import inputs as what
 from affectkit.stages.map_stage import MapStage
 from affectkit.stages.stage import Context
-from affectkit.store import Artifact, Cache, Failure, Features, features, upkeep
+from affectkit.store import Artifact, Cache, Failure, Features, feature_columns, features, upkeep
 from affectkit.store.kinds import TRAINED, wrong_kind
 from affectkit.types import Clip
 
@@ -55,12 +55,17 @@ def replay(
     for chain, recipe in zip(chains, recipes, strict=True):
         chain.run(recipe)
     columns = [*trained.stage.provenance["columns"], *([] if gates is None else [gates["name"]])]
-    read = [features(chain.artifact, column) for chain, column in zip(chains, columns, strict=True)]
+    read = [_read(chain.artifact, column) for chain, column in zip(chains, columns, strict=True)]
     measured = None if gates is None else read.pop()
     shared = [name for name in chains[0].names if all(name in chain.names for chain in chains)]
     notices = dict.fromkeys(notice for chain in chains for notice in chain.notices)
     failed = {failure.clip: failure for chain in reversed(chains) for failure in reversed(chain.failed)}
     return Replayed(read, shared, sorted(failed.values(), key=lambda failure: failure.clip), tuple(notices), measured)
+
+
+def _read(artifact: Artifact, name: str) -> Features:
+    """A column or a component of features; of crops and sound the artifact itself."""
+    return features(artifact, name) if feature_columns(artifact.schema) else Features(artifact, name)
 
 
 class _Chain:
@@ -70,7 +75,7 @@ class _Chain:
     def __init__(self, context: Context, clips: Sequence[Clip], weights: Mapping[str, str]) -> None:
         self._context, self._clips, self._weights = context, clips, weights
         self.current: Artifact | None = None
-        self._made: dict[str, tuple[Artifact, list[str]]] = {}
+        self.made: dict[str, tuple[Artifact, list[str]]] = {}
         self.names = [clip.id for clip in clips]
         self.failed: list[Failure] = []
         self.notices: list[str] = []
@@ -90,8 +95,12 @@ class _Chain:
             _check(self.current, step)
             self.failed += outcome.failed
             self.notices += [notice for notice in outcome.notices if notice not in self.notices]
-            self.names = self.current.clips if self._clips else []
-            self._made[self.current.stage.fingerprint] = self.current, self.names
+            self.names = self.current.clips if self._read_by(stage, step) else []
+            self.made[self.current.stage.fingerprint] = self.current, self.names
+
+    def _read_by(self, stage: MapStage, step: Step) -> Sequence[Any]:
+        """What a step is given: the clips of the media, or the ids of what an earlier step made."""
+        return self._clips if isinstance(stage.inputs[0], what.MediaInput) else self._of(step["inputs"]["upstream"])[1]
 
     def _inputs(self, stage: MapStage, config: Config, step: Step) -> Any:
         """The media, or the clips of what an earlier step made; and what else it reads, by its name in the recipe."""
@@ -119,12 +128,12 @@ class _Chain:
 
     def _of(self, fingerprint: str) -> tuple[Artifact, list[str]]:
         """What an earlier step made, and the ids that it holds. Raises UsageError where none made it."""
-        if fingerprint not in self._made:
+        if fingerprint not in self.made:
             raise UsageError(
                 f"the recipe in the provenance has a step that reads {fingerprint[:12]}, which none before it makes: "
                 "train again, or predict from features"
             )
-        return self._made[fingerprint]
+        return self.made[fingerprint]
 
     def _here(self, stage: MapStage, step: Step) -> Context:
         """The step's own numerics, on this device."""
