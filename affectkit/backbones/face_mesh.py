@@ -234,12 +234,12 @@ def drawn(image: Image, to_crop: Affine, side: int) -> Image:
 
     step = float(np.sqrt(abs(np.linalg.det(to_crop[:, :2]))))
     scale = np.ones((2, 1))
+    if not to_crop[0, 1] and image.size == (round(step * side),) * 2 and not to_crop[:, 2].any():
+        return image.resize((side, side), pillow.Resampling.BILINEAR)  # all of it: twice as fast
     if step > _COARSE:
         small = max(1, round(image.width / step)), max(1, round(image.height / step))
         scale = np.array([[small[0] / image.width], [small[1] / image.height]])
         image = image.resize(small, pillow.Resampling.BILINEAR)
-    if not to_crop[0, 1] and image.size == (side, side) and np.allclose(to_crop * scale, np.eye(2, 3)):
-        return image
     matrix = (to_crop * scale).ravel().tolist()
     return image.transform((side, side), pillow.Transform.AFFINE, matrix, pillow.Resampling.BILINEAR)
 
