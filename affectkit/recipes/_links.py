@@ -115,6 +115,12 @@ def needed(links: Mapping[str, Link], last: str) -> set[str]:
     return found
 
 
+def without_idle(draft: Draft, links: Mapping[str, Link], order: Sequence[str]) -> list[str]:
+    """The steps of an order without those that are optional and that no other step needs."""
+    wanted = {one for name in order if draft.steps[name].get("optional") is not True for one in needed(links, name)}
+    return [name for name in order if name in wanted]
+
+
 def _known(draft: Draft, key: Key, ref: Ref) -> bool:
     if ref.step in draft.steps:
         return True
