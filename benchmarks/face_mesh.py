@@ -1,15 +1,12 @@
 """How fast backbone `face-mesh` is, and how much its numbers depend on what they should not.
 
-    python benchmarks/face_mesh.py [PICTURE ...] [--faces 600]
-
-Pictures with faces: scikit-image's astronaut and matplotlib's Grace Hopper are always among them. Faces are found by
-CenterFace in every picture anew, also in scaled and turned ones. A figure of spread is the standard deviation over the
+Pictures with faces may be named; scikit-image's astronaut and matplotlib's Grace Hopper are always among them. Faces are
+found anew in every picture, also in scaled and turned ones. A figure of spread is the standard deviation over the
 versions of a face, the mean and the greatest over faces.
 """
 
 from __future__ import annotations
 
-import argparse
 import os
 import time
 from collections.abc import Iterator, Sequence
@@ -18,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from _report import machine, options
 from PIL import Image
 
 from affectkit import plugins
@@ -42,11 +40,11 @@ def build(*options: str) -> Any:
 
 
 class Pictures:
-    """Pictures, and the faces that CenterFace finds in them."""
+    """Pictures, and the faces that a detector finds in them."""
 
-    def __init__(self, paths: Sequence[Path]) -> None:
-        plugin = plugins.get("detectors", "centerface")
-        self._detector = plugin(plugin.Options(), plugin.weights(plugin.Options(), "auto"), "cpu")
+    def __init__(self, paths: Sequence[Path], detector: str, weights: str) -> None:
+        plugin = plugins.get("detectors", detector)
+        self._detector = plugin(plugin.Options(), plugin.weights(plugin.Options(), weights), "cpu")
         self.images = [Image.open(path).convert("RGB") for path in paths]
         self.faces = [face for image in self.images for face in self.found(image)]
 
@@ -134,12 +132,16 @@ def speed(faces: Sequence[Face], count: int) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = options(__doc__, quick={"faces": 200, "moved": 3}, smoke={"faces": 4, "moved": 1, "versions": 2})
     parser.add_argument("pictures", nargs="*", type=Path)
-    parser.add_argument("--faces", type=int, default=600)
+    parser.add_argument("--faces", type=int, default=600, help="faces to time")
+    parser.add_argument("--moved", type=int, default=6, help="boxes that are moved, of every face")
+    parser.add_argument("--versions", type=int, default=5, help="scales, and angles")
+    parser.add_argument("--detector", default="centerface")
+    parser.add_argument("--weights", default="auto", help="of the detector")
     given = parser.parse_args()
     own = [installed("skimage", "data/astronaut.png"), installed("matplotlib", "mpl-data/sample_data/grace_hopper.jpg")]
-    pictures, backbone = Pictures([*own, *given.pictures]), build("points=false")
+    pictures, backbone = Pictures([*own, *given.pictures], given.detector, given.weights), build("points=false")
     names = backbone.names["values"]
     faces = [
         face for face, row in zip(pictures.faces, measured(backbone, pictures.faces), strict=True) if row[0] >= 0.5
@@ -151,18 +153,20 @@ def main() -> None:
         rng, deviations, flags = np.random.default_rng(0), [], []
         for frame, box, marks in faces:
             sides = np.tile(box[2:] - box[:2], 2)
-            values = measured(backbone, [(frame, box + rng.normal(0, 0.05, 4) * sides, marks) for _ in range(6)], margin)
+            values = measured(backbone, [(frame, box + rng.normal(0, 0.05, 4) * sides, marks) for _ in range(given.moved)], margin)
             deviations.append(values[:, columns].std(axis=0))
             flags += values[:, 0].tolist()
         shown = ", ".join(f"{name} {value:.4f}" for name, value in zip(SHOWN, np.mean(deviations, axis=0), strict=True))
         print(f"margin {margin}, boxes moved by 5 %: face flag below 0.9 in {np.mean(np.array(flags) < 0.9):.1%}; {shown}")
-    scales, small, large = (0.5, 0.75, 1.0, 1.5, 2.0), (-30, -15, 0, 15, 30), (-60, -45, 0, 45, 60)
+    every = ((1.0, 0.5, 0.75, 1.5, 2.0), (0, -30, -15, 15, 30), (0, -60, -45, 45, 60))
+    scales, small, large = (values[: given.versions] for values in every)
     spread(backbone, [list(scaled(pictures, face, scales)) for face in faces], f"scaled by {scales}")
     for angles in (small, large):
         versions = [list(turned(pictures, face, angles)) for face in faces]
         spread(backbone, versions, f"turned by {angles} degrees", angles)
     for row in measured(backbone, faces):
         print("  ".join(f"{name} {value:.3f}" for name, value in zip(names, row, strict=True)))
+    print(machine())
 
 
 if __name__ == "__main__":
