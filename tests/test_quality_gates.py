@@ -14,7 +14,7 @@ from conftest import Command
 from media_factory import make_clip
 from stage_factory import portrait
 
-from affectkit.stages.quality_gates import Gates, Limits, through
+from affectkit.stages.quality_gates import QualityGates, Limits, through
 from affectkit.store import open_artifact, open_features
 
 MESH = '''
@@ -102,7 +102,7 @@ def made(affectkit: Command, tmp_path: Path) -> Made:
 
 def test_rows_that_fail_are_invalid_and_counted(made: Made) -> None:
     features, measured, most = open_features(made.features), open_features(made.mesh), made.limit
-    gates = Gates(measured, Limits(max_yaw=most))
+    gates = QualityGates(measured, Limits(max_yaw=most))
     closed = through(features, gates)
     for name in NAMES:
         rows, expected = closed.sequence(name), made.yaw(name) <= most
@@ -113,13 +113,13 @@ def test_rows_that_fail_are_invalid_and_counted(made: Made) -> None:
     assert closed.left_out(NAMES) == (
         f"{failing} of {4 * FRAMES} rows left out by quality: {failing} with yaw above {most:g}"
     )
-    both = through(features, Gates(measured, Limits(max_yaw=most, min_face_size=1e4)))
+    both = through(features, QualityGates(measured, Limits(max_yaw=most, min_face_size=1e4)))
     assert both.left_out(["a"]).startswith(f"{FRAMES} of {FRAMES} rows left out by quality: {FRAMES} with faces smaller")
-    assert through(features, Gates(measured, Limits(max_yaw=180))).left_out(NAMES) == ""
+    assert through(features, QualityGates(measured, Limits(max_yaw=180))).left_out(NAMES) == ""
 
 
 def test_train_and_predict_go_through_the_same_gates(made: Made) -> None:
-    gates = ("--quality", made.mesh, "--max-yaw", made.limit)
+    gates = ("--face-quality", made.mesh, "--max-yaw", made.limit)
     ran = made.affectkit(
         "train-head", made.features, "--labels", "va.csv", "--task", "va", "--head", "mlp", "-o", "epochs=2",
         "-o", "hidden=4", "--device", "cpu", *gates,
@@ -127,18 +127,18 @@ def test_train_and_predict_go_through_the_same_gates(made: Made) -> None:
     assert ran.returncode == 0 and "rows left out by quality" in ran.stderr, ran.stderr
     head, plain = ran.stdout.strip(), made.train()
     assert made.train(*gates) == head != plain
-    assert made.train("--quality", made.mesh, "--max-yaw", 179) not in (head, plain)
+    assert made.train("--face-quality", made.mesh, "--max-yaw", 179) not in (head, plain)
     predicted = made.affectkit("predict", head, made.features, "--reach", 0)
     assert predicted.returncode == 0 and "rows left out by quality" in predicted.stderr
     scores = open_artifact(predicted.stdout.strip())
     for name in NAMES:
         np.testing.assert_array_equal(scores.column(name, "valid").astype(bool), made.yaw(name) <= made.limit)
-    assert made("predict", head, made.features, "--quality", made.mesh, "--reach", 0) == predicted.stdout.strip()
+    assert made("predict", head, made.features, "--face-quality", made.mesh, "--reach", 0) == predicted.stdout.strip()
     assert made("predict", head, "clips", "--reach", 0) == predicted.stdout.strip()
 
 
 def test_new_media_are_measured_too(made: Made, tmp_path: Path) -> None:
-    head = made.train("--quality", made.mesh, "--max-yaw", made.limit)
+    head = made.train("--face-quality", made.mesh, "--max-yaw", made.limit)
     film(tmp_path / "new.mp4", 2)
     ran = made.affectkit("predict", head, "new.mp4", "--reach", 0)
     assert ran.returncode == 0 and "rows left out by quality" in ran.stderr, ran.stderr
@@ -147,7 +147,7 @@ def test_new_media_are_measured_too(made: Made, tmp_path: Path) -> None:
 
 
 def test_functionals_summarise_what_the_gates_let_through(made: Made) -> None:
-    gates = ("--quality", made.mesh, "--max-yaw", made.limit)
+    gates = ("--face-quality", made.mesh, "--max-yaw", made.limit)
     options = ("--window", "clip", "--functional", "mean")
     summary = open_features(made("functionals", made.features, *options, *gates))
     assert summary.identity != open_features(made("functionals", made.features, *options)).identity
@@ -162,7 +162,7 @@ def test_functionals_summarise_what_the_gates_let_through(made: Made) -> None:
 
 
 def test_folds_and_trials_go_through_the_gates(made: Made) -> None:
-    gates = ("--quality", made.mesh, "--max-yaw", made.limit)
+    gates = ("--face-quality", made.mesh, "--max-yaw", made.limit)
     folder = made.affectkit.folder
     pd.read_csv(folder / "va.csv").drop(columns="split").to_csv(folder / "plain.csv", index=False)
     ran = made.affectkit(
@@ -175,10 +175,10 @@ def test_folds_and_trials_go_through_the_gates(made: Made) -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (lambda made: ("--max-yaw", 30), "--max-yaw needs --quality FEATURES"),
-        (lambda made: ("--quality", made.mesh), "give one of them"),
-        (lambda made: ("--quality", made.features, "--max-yaw", 30), "has no component yaw"),
-        (lambda made: ("--quality", made.mesh, "--max-yaw", -1), "greater than or equal to 0"),
+        (lambda made: ("--max-yaw", 30), "--max-yaw needs --face-quality FEATURES"),
+        (lambda made: ("--face-quality", made.mesh), "give one of them"),
+        (lambda made: ("--face-quality", made.features, "--max-yaw", 30), "has no component yaw"),
+        (lambda made: ("--face-quality", made.mesh, "--max-yaw", -1), "greater than or equal to 0"),
     ],
 )
 def test_what_does_not_fit_is_refused(made: Made, options: Callable[[Made], tuple[object, ...]], words: str) -> None:
@@ -190,23 +190,23 @@ def test_clips_that_were_not_measured_are_named(made: Made) -> None:
     (faces,) = open_artifact(made.mesh).stage.upstream
     some = made("embed", faces, "--backbone", "mesh.py:Mesh", "--clips", "[ab]")
     ran = made.affectkit(
-        "train-head", made.features, "--labels", "va.csv", "--task", "va", "--quality", some, "--max-yaw", 90
+        "train-head", made.features, "--labels", "va.csv", "--task", "va", "--face-quality", some, "--max-yaw", 90
     )
-    assert ran.returncode == 2 and "not in --quality" in ran.stderr and "c" in ran.stderr
+    assert ran.returncode == 2 and "not in --face-quality" in ran.stderr and "c" in ran.stderr
     head = made.train()
-    ran = made.affectkit("predict", head, made.features, "--quality", made.mesh)
+    ran = made.affectkit("predict", head, made.features, "--face-quality", made.mesh)
     assert ran.returncode == 2 and "has no quality gates" in ran.stderr
 
 
 def test_forged_gates_are_refused(made: Made) -> None:
-    head = Path(made.train("--quality", made.mesh, "--max-yaw", made.limit))
+    head = Path(made.train("--face-quality", made.mesh, "--max-yaw", made.limit))
     record = head / "stage.json"
     stage = json.loads(record.read_text())
-    stage["provenance"]["quality"]["limits"] = {"max_yaw": 180.0}
+    stage["provenance"]["quality_gates"]["limits"] = {"max_yaw": 180.0}
     record.write_text(json.dumps(stage))
     ran = made.affectkit("predict", head, made.features)
     assert ran.returncode == 2 and "another recipe" in ran.stderr, ran.stderr
-    stage["provenance"]["quality"]["limits"] = {"max_yaw": "far"}
+    stage["provenance"]["quality_gates"]["limits"] = {"max_yaw": "far"}
     record.write_text(json.dumps(stage))
     ran = made.affectkit("predict", head, made.features)
     assert ran.returncode == 2 and "max_yaw" in ran.stderr, ran.stderr

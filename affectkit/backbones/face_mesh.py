@@ -120,11 +120,11 @@ class FaceMesh:
             np.array([[row.flag] for row in rows]).reshape(-1, 1), measures(points), face_sizes(boxes)[:, None],
             np.array([[row.sharpness, *row.gaze] for row in rows]).reshape(len(rows), self.dim - len(COLUMNS) + 1),
         ], axis=1)  # fmt: skip
-        found = {"values": values.astype(np.float32)}
+        outputs = {"values": values.astype(np.float32)}
         if "points" in self.outputs:
             relative = points.reshape(len(rows), POINTS * 3) / max(images.shape[2:])
-            found["points"] = relative.astype(np.float32)
-        return found
+            outputs["points"] = relative.astype(np.float32)
+        return outputs
 
     def _look(self, crop: NDArray[np.uint8]) -> _Face:
         with self._taken() as networks:
@@ -186,10 +186,10 @@ class _Networks:
         centre, side = np.array([image.width, image.height]) / 2, max(image.size)
         best = None
         for turn in _TURNS:
-            found = self._seen(image, square(centre, side, turn, SIDE))
-            if found[1] >= _SEEN:
-                return found
-            best = found if best is None or found[1] > best[1] else best
+            view = self._seen(image, square(centre, side, turn, SIDE))
+            if view[1] >= _SEEN:
+                return view
+            best = view if best is None or view[1] > best[1] else best
         assert best is not None
         return best
 

@@ -133,7 +133,7 @@ class SummariseFeatures(MapStage):
             "features", help="what embed printed; of several layers one: PATH:layer_07", metavar="FEATURES"
         )
         clips: ClipChoice = clips()
-        quality: Features | None = quality_gates.quality()
+        face_quality: Features | None = quality_gates.face_quality()
         min_face_size: float | None = quality_gates.limit("min_face_size")
         max_yaw: float | None = quality_gates.limit("max_yaw")
         min_sharpness: float | None = quality_gates.limit("min_sharpness")
@@ -161,7 +161,7 @@ class SummariseFeatures(MapStage):
             "column": resolved.features.name,
             "dtype": config.dtype,
             "upstream": resolved.features.artifact.stage.fingerprint,
-            **({} if gates is None else {"quality": gates.measured.identity, **gates.limits.given}),
+            **({} if gates is None else {"face_quality": gates.measured.identity, **gates.limits.asked}),
         }
 
     def sources(self, resolved: Resolved, digests: Digests) -> dict[str, str]:

@@ -68,12 +68,12 @@ def _short(identity: str) -> str:
 
 def _through_gates(head: Artifact, features: Sequence[Features], measured: Features | None) -> list[Features]:
     """The features as the head was trained on them: through its quality gates, where it has any."""
-    record = head.stage.provenance.get("quality")
+    record = head.stage.provenance.get("quality_gates")
     if record is None:
         if measured is not None:
-            raise UsageError(f"--quality is for heads that were trained with it: {head.path} has no quality gates")
+            raise UsageError(f"--face-quality is for heads that were trained with it: {head.path} has no quality gates")
         return list(features)
-    gates = quality_gates.Gates.again(record, measured)
+    gates = quality_gates.QualityGates.again(record, measured)
     wanted = [str(identity).endswith(f" {gates.identity}") for identity in head.stage.inputs["upstream"]]
     return [
         quality_gates.through(each, gates) if is_gated and not isinstance(each, quality_gates.GatedFeatures) else each
@@ -277,7 +277,7 @@ class Predict(ScoredRows):
             "features", "crops", "sound", many=True, or_media=True,
             help="the features (of a network or a published model the crops or sound), or media",
         )  # fmt: skip
-        quality: Features | None = quality_gates.quality(
+        face_quality: Features | None = quality_gates.face_quality(
             "for a head that was trained with quality gates: face-mesh features of these clips  "
             "[default: those that it was trained with]"
         )
@@ -311,8 +311,8 @@ class Predict(ScoredRows):
         if isinstance(head, PublishedModel):
             if inputs.weights_of:
                 raise UsageError("--weights-of is for what was trained; a published model takes --weights PATH")
-            if inputs.quality is not None:
-                raise UsageError(f"--quality is for heads that were trained with it; {head.name} is a published model")
+            if inputs.face_quality is not None:
+                raise UsageError(f"--face-quality is for heads that were trained with it; {head.name} is a published model")
             return predict_published(head, inputs.inputs, inputs.at, inputs.clips, config, context)
         media_suffixes(head)  # raises for what was not trained
         config.refuse_published(head.path, stored_task(trained_report(head)))
@@ -326,7 +326,7 @@ class Predict(ScoredRows):
         clips = choose(inputs.clips, replayed.clips)
         clips = replayed.clips if clips is None else clips
         inputs = replace(
-            inputs, inputs=replayed.features, clips=clips, weights_of=None, quality=replayed.quality
+            inputs, inputs=replayed.features, clips=clips, weights_of=None, face_quality=replayed.face_quality
         )  # fmt: skip
         outcome = MapStage.run(stage, inputs, config, context)
         notices = tuple(dict.fromkeys((*replayed.notices, *outcome.notices)))
@@ -337,7 +337,7 @@ class Predict(ScoredRows):
         sources: Sequence[Any] = inputs.inputs
         features = [each if isinstance(each, Features) else features_of(each) for each in sources]
         report = trained_report(inputs.head)
-        features = _through_gates(inputs.head, features, inputs.quality)
+        features = _through_gates(inputs.head, features, inputs.face_quality)
         _check_recipe(inputs.head, features)
         recipe = RowRecipe.of([stored_task(report)], smooth_module.of_head(report), config, inputs.at)
         clips = chosen(inputs.clips, features[0])
@@ -403,8 +403,8 @@ class _PredictByNetwork(Predict):
     def resolve(self, inputs: Predict.Inputs, config: PredictConfig) -> Resolved:
         """Refuses an artifact that was made by another recipe than the one the network was trained on."""
         network, sources = inputs.head, inputs.inputs
-        if inputs.quality is not None:
-            raise UsageError(f"--quality is for heads that were trained with it; {network.path} is a network")
+        if inputs.face_quality is not None:
+            raise UsageError(f"--face-quality is for heads that were trained with it; {network.path} is a network")
         if len(sources) > 1:
             raise UsageError(f"{network.path} is a fine-tuned network: it reads one artifact, {len(sources)} are given")
         upstream: Any = sources[0].artifact if isinstance(sources[0], Features) else sources[0]

@@ -37,7 +37,7 @@ class Limits(Config):
     min_sharpness: float | None = Field(None, ge=0, description="variance of the Laplacian, see face-mesh")
 
     @property
-    def given(self) -> dict[str, float]:
+    def asked(self) -> dict[str, float]:
         """Those that are not None."""
         return {name: limit for name, limit in self.model_dump().items() if limit is not None}
 
@@ -52,13 +52,13 @@ _WORDS = {
 class GatedInputs(Protocol):
     """The inputs of a stage that reads features through gates."""
 
-    quality: Features | None
+    face_quality: Features | None
     min_face_size: float | None
     max_yaw: float | None
     min_sharpness: float | None
 
 
-def quality(help: str = _HELP) -> Any:
+def face_quality(help: str = _HELP) -> Any:
     """The input that says what the gates go by."""
     return artifacts("features", option=True, default=None, metavar="FEATURES", help=help)
 
@@ -75,7 +75,7 @@ def limit(name: str) -> Any:
 
 
 @dataclass(frozen=True)
-class Gates:
+class QualityGates:
     """Limits, and the features that say what they are held against."""
 
     measured: Features
@@ -84,17 +84,17 @@ class Gates:
     @property
     def identity(self) -> str:
         """The features' identity and the limits, as text."""
-        return canonical_json([self.measured.identity, self.limits.given])
+        return canonical_json([self.measured.identity, self.limits.asked])
 
     def about(self) -> dict[str, Any]:
         """What predict needs to make the same gates again, as JSON."""
         return {
-            "limits": self.limits.given, "name": self.measured.name, "folder": str(self.measured.artifact.folder),
+            "limits": self.limits.asked, "name": self.measured.name, "folder": str(self.measured.artifact.folder),
             "features": lineage(self.measured.artifact),
         }  # fmt: skip
 
     @staticmethod
-    def again(record: Mapping[str, Any], measured: Features | None) -> Gates:
+    def again(record: Mapping[str, Any], measured: Features | None) -> QualityGates:
         """Those of `about`, by other features where some are given. Raises UsageError where there are none."""
         limits = validate(Limits, record["limits"], "the quality gates of a trained head")
         if measured is None:
@@ -103,24 +103,24 @@ class Gates:
             except UsageError as error:
                 raise UsageError(
                     f"the head was trained with quality gates ({_said(limits)}), by features that are not there any "
-                    f"more: give those of these clips with --quality ({error})"
+                    f"more: give those of these clips with --face-quality ({error})"
                 ) from None
-        return Gates(measured, limits)
+        return QualityGates(measured, limits)
 
     def failing(self, clip: str, rows: FeatureSequence) -> dict[str, Bools]:
         """[T] of each limit the rows that do not keep it; first those that nothing was measured of."""
         measured = self.measured.sequence(clip)
         place = holder(np.asarray(measured.start), np.asarray(measured.end), np.asarray(rows.middle))
-        known = (place >= 0) & np.asarray(measured.valid, bool)[place] if len(measured) else np.zeros(len(rows), bool)
+        seen = (place >= 0) & np.asarray(measured.valid, bool)[place] if len(measured) else np.zeros(len(rows), bool)
         values = np.asarray(measured.values, np.float64)[place] if len(measured) else np.zeros((len(rows), 0))
         names = self.measured.names or []
         if FLAG in names and len(measured):
-            known &= values[:, names.index(FLAG)] >= SEEN
-        failing = {"": ~known}
-        for name, most in self.limits.given.items():
-            found = values[:, names.index(_MEASURES[name])] if len(measured) else np.zeros(len(rows))
-            fails = np.abs(found) > most if name == "max_yaw" else found < most
-            failing[name] = known & fails
+            seen &= values[:, names.index(FLAG)] >= SEEN
+        failing = {"": ~seen}
+        for name, most in self.limits.asked.items():
+            measure = values[:, names.index(_MEASURES[name])] if len(measured) else np.zeros(len(rows))
+            fails = np.abs(measure) > most if name == "max_yaw" else measure < most
+            failing[name] = seen & fails
         return failing
 
 
@@ -128,7 +128,7 @@ class Gates:
 class GatedFeatures(Features):
     """Features in which a row that a gate closes on is not valid."""
 
-    gates: Gates | None = None
+    gates: QualityGates | None = None
 
     @property
     def identity(self) -> str:
@@ -152,7 +152,7 @@ class GatedFeatures(Features):
         empty where there are none."""
         assert self.gates is not None
         total, closed = 0, 0
-        counts = dict.fromkeys(["", *self.gates.limits.given], 0)
+        counts = dict.fromkeys(["", *self.gates.limits.asked], 0)
         for clip in clips:
             rows = super().sequence(clip)
             valid = np.asarray(rows.valid, bool)
@@ -161,7 +161,7 @@ class GatedFeatures(Features):
             closed += int((valid & np.logical_or.reduce(list(failing.values()))).sum())
             for name, fails in failing.items():
                 counts[name] += int((valid & fails).sum())
-        limits = self.gates.limits.given
+        limits = self.gates.limits.asked
         causes = [
             f"{count:,} {_WORDS[name].format(limits[name]) if name else 'without a mesh'}"
             for name, count in counts.items() if count
@@ -169,62 +169,62 @@ class GatedFeatures(Features):
         return f"{closed:,} of {total:,} rows left out by quality: {', '.join(causes)}" if causes else ""
 
 
-def gates_of(inputs: GatedInputs) -> Gates | None:
+def gates_of(inputs: GatedInputs) -> QualityGates | None:
     """The gates that inputs ask for. Raises UsageError for limits without features to hold them against, and the
     other way round."""
     limits = Limits(
         min_face_size=inputs.min_face_size, max_yaw=inputs.max_yaw, min_sharpness=inputs.min_sharpness
     )  # fmt: skip
-    if inputs.quality is None:
-        if limits.given:
-            name = next(iter(limits.given)).replace("_", "-")
-            raise UsageError(f"--{name} needs --quality FEATURES, what embed --backbone face-mesh printed of these clips")
+    if inputs.face_quality is None:
+        if limits.asked:
+            name = next(iter(limits.asked)).replace("_", "-")
+            raise UsageError(f"--{name} needs --face-quality FEATURES, what embed --backbone face-mesh printed of these clips")
         return None
-    if not limits.given:
-        raise UsageError("--quality is for --min-face-size, --max-yaw and --min-sharpness: give one of them")
-    names = inputs.quality.names or []
-    lacking = [_MEASURES[name] for name in limits.given if _MEASURES[name] not in names]
+    if not limits.asked:
+        raise UsageError("--face-quality is for --min-face-size, --max-yaw and --min-sharpness: give one of them")
+    names = inputs.face_quality.names or []
+    lacking = [_MEASURES[name] for name in limits.asked if _MEASURES[name] not in names]
     if lacking:
         raise UsageError(
-            f"--quality {inputs.quality.path} has no component {lacking[0]}: needed is what embed --backbone face-mesh "
+            f"--face-quality {inputs.face_quality.path} has no component {lacking[0]}: needed is what embed --backbone face-mesh "
             "printed"
         )
-    return Gates(inputs.quality, limits)
+    return QualityGates(inputs.face_quality, limits)
 
 
-def gated(features: Sequence[Features], gates: Gates | None) -> list[Features]:
+def gated(features: Sequence[Features], gates: QualityGates | None) -> list[Features]:
     """The features, those of faces through the gates. Raises UsageError where there are gates and no faces."""
     if gates is None:
         return list(features)
     passed = [each if _is_heard(each.artifact) else through(each, gates) for each in features]
     if not any(isinstance(each, GatedFeatures) for each in passed):
-        raise UsageError("--quality gates rows of faces, and these features are made from sound alone")
+        raise UsageError("--face-quality gates rows of faces, and these features are made from sound alone")
     return passed
 
 
-def through(features: Features, gates: Gates) -> GatedFeatures:
+def through(features: Features, gates: QualityGates) -> GatedFeatures:
     """Features through gates."""
     return GatedFeatures(features.artifact, features.column, features.only, features.component, gates)
 
 
-def of(features: Sequence[Features]) -> Gates | None:
+def of(features: Sequence[Features]) -> QualityGates | None:
     """The gates of features, where some have any."""
     return next((each.gates for each in features if isinstance(each, GatedFeatures)), None)
 
 
 def lines(features: Sequence[Features], clips: Sequence[str]) -> list[str]:
     """A line for each of the features that rows are left out of."""
-    found = [each.left_out(clips) for each in features if isinstance(each, GatedFeatures)]
-    return [line for line in found if line]
+    said = [each.left_out(clips) for each in features if isinstance(each, GatedFeatures)]
+    return [line for line in said if line]
 
 
-def check_measured(gates: Gates | None, clips: Iterable[str]) -> None:
+def check_measured(gates: QualityGates | None, clips: Iterable[str]) -> None:
     """Raises UsageError where nothing was measured of some of the clips."""
     if gates is None:
         return
     if absent := [clip for clip in clips if clip not in gates.measured]:
         raise UsageError(
-            f"{listed(absent, 'clips')} not in --quality {gates.measured.path}: embed them by face-mesh as well"
+            f"{listed(absent, 'clips')} not in --face-quality {gates.measured.path}: embed them by face-mesh as well"
         )
 
 
@@ -236,4 +236,4 @@ def _is_heard(artifact: Artifact) -> bool:
 
 
 def _said(limits: Limits) -> str:
-    return ", ".join(f"{name} {most:g}" for name, most in limits.given.items())
+    return ", ".join(f"{name} {most:g}" for name, most in limits.asked.items())

@@ -29,7 +29,7 @@ class Replayed:
     clips: list[str]
     failed: list[Failure]
     notices: tuple[str, ...]
-    quality: Features | None = None
+    face_quality: Features | None = None
 
 
 def replay(
@@ -42,7 +42,7 @@ def replay(
     UsageError when this installation cannot reproduce a recipe, before anything is computed.
     """
     recipes, weights = _recipes(trained), weights or {}
-    gates = trained.stage.provenance.get("quality")
+    gates = trained.stage.provenance.get("quality_gates")
     if gates is not None:
         recipes = [*recipes, gates["features"]]
     names = {name for recipe in recipes for step in recipe for name in _names(step)}
@@ -104,13 +104,13 @@ class _Chain:
 
     def _inputs(self, stage: MapStage, config: Config, step: Step) -> Any:
         """The media, or the clips of what an earlier step made; and what else it reads, by its name in the recipe."""
-        first, *others = stage.inputs
+        first, *rest = stage.inputs
         more = {
-            each.name: self._named(step["inputs"][each.name]) for each in others
+            each.name: self._named(step["inputs"][each.name]) for each in rest
             if isinstance(each, what.ArtifactsInput) and each.name in step["inputs"]
         }  # fmt: skip
         more |= {
-            each.name: step["inputs"][each.name] for each in others
+            each.name: step["inputs"][each.name] for each in rest
             if isinstance(each, what.ValueInput) and each.name in step["inputs"]
         }  # fmt: skip
         if isinstance(first, what.MediaInput):

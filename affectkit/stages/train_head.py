@@ -119,7 +119,7 @@ class TrainHead(ResumableStage):
         labels: Labels = labels()
         splits: Path | None = splits()
         aux: Sequence[AuxiliarySource] = auxiliary("features")
-        quality: Features | None = quality_gates.quality()
+        face_quality: Features | None = quality_gates.face_quality()
         min_face_size: float | None = quality_gates.limit("min_face_size")
         max_yaw: float | None = quality_gates.limit("max_yaw")
         min_sharpness: float | None = quality_gates.limit("min_sharpness")
@@ -218,7 +218,7 @@ class TrainHead(ResumableStage):
             **super().provenance(resolved),
             "features": [lineage(each.artifact) for each in features],
             "columns": [each.name for each in features],
-            **({} if (gates := quality_gates.of(features)) is None else {"quality": gates.about()}),
+            **({} if (gates := quality_gates.of(features)) is None else {"quality_gates": gates.about()}),
         }
 
     def train(self, resolved: Resolved, context: Context, folder: Path, state: Unfinished) -> Report:
@@ -294,7 +294,7 @@ def _through_gates(inputs: TrainHead.Inputs) -> TrainHead.Inputs:
     """The inputs whose features are read through the gates that they ask for."""
     features = quality_gates.gated(inputs.features, quality_gates.gates_of(inputs))
     return replace(
-        inputs, features=features, quality=None, min_face_size=None, max_yaw=None, min_sharpness=None
+        inputs, features=features, face_quality=None, min_face_size=None, max_yaw=None, min_sharpness=None
     )  # fmt: skip
 
 

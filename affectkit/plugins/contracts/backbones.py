@@ -21,35 +21,35 @@ def images(candidate: Candidate) -> NDArray[np.uint8]:
     return np.random.default_rng(0).integers(0, 256, (8, 3, 32, 32), np.uint8)
 
 
-def called(own: Any, batch: Any) -> Mapping[str, Any]:
+def called(backbone: Any, batch: Any) -> Mapping[str, Any]:
     """What a backbone gives by name for a batch, with zeros for the columns that it `reads` beside."""
     shapes = {"boxes": (4,), "landmarks": (5, 2)}
-    beside = {name: np.zeros((len(batch), *shapes[name]), np.float32) for name in getattr(own, "reads", ())}
-    found = own(batch, **beside)
-    return found if isinstance(found, Mapping) else {"values": found}
+    beside = {name: np.zeros((len(batch), *shapes[name]), np.float32) for name in getattr(backbone, "reads", ())}
+    values = backbone(batch, **beside)
+    return values if isinstance(values, Mapping) else {"values": values}
 
 
-def seen(own: Any, batch: Any) -> NDArray[np.float32]:
+def seen(backbone: Any, batch: Any) -> NDArray[np.float32]:
     """All that a backbone gives for a batch, side by side: [N,D]."""
-    return np.concatenate(list(called(own, batch).values()), axis=1)
+    return np.concatenate(list(called(backbone, batch).values()), axis=1)
 
 
 def gives_one_vector_an_image(candidate: Candidate) -> None:
     """It gives a finite float32 vector of `dim` numbers, 1 or more, for each image, and of each other output."""
-    own, dim = candidate.instance, candidate.instance.dim
+    backbone, dim = candidate.instance, candidate.instance.dim
     hold(isinstance(dim, int) and dim >= 1, f"its dim is {dim!r}")
-    outputs: Mapping[str, int] = getattr(own, "outputs", None) or {"values": dim}
+    outputs: Mapping[str, int] = getattr(backbone, "outputs", None) or {"values": dim}
     hold(outputs.get("values") == dim, f"its outputs are {dict(outputs)}, and its dim is {dim}")
-    found = called(own, images(candidate))
-    hold(found.keys() == outputs.keys(), f"it gives {sorted(found)}, and says {sorted(outputs)}")
+    gives = called(backbone, images(candidate))
+    hold(gives.keys() == outputs.keys(), f"it gives {sorted(gives)}, and says {sorted(outputs)}")
     for name, count in outputs.items():
-        values = found[name]
+        values = gives[name]
         hold(isinstance(values, np.ndarray), f"it returns a {type(values).__name__}, no numpy array")
         hold(values.shape == (8, count), f"for 8 images it gives {list(values.shape)}, and its dim is {count}")
         hold(values.dtype == np.float32, f"it gives {values.dtype}, not float32")
         hold(np.isfinite(values).all(), "some values are not finite")
         hold(values.std() > 0, "all values are equal")
-    for name, names in getattr(own, "names", {}).items():
+    for name, names in getattr(backbone, "names", {}).items():
         hold(len(names) == outputs.get(name), f"{len(names)} names of {name}, which has {outputs.get(name)} components")
 
 
