@@ -484,7 +484,7 @@ def functionals(
     features: ArtifactSource,
     *,
     clips: str | Sequence[str] | None = None,
-    quality: ArtifactSource | None = None,
+    face_quality: ArtifactSource | None = None,
     min_face_size: float | None = None,
     max_yaw: float | None = None,
     min_sharpness: float | None = None,
@@ -515,7 +515,7 @@ def functionals(
 
         features: what embed printed; of several layers one: PATH:layer_07
         clips: only these clips: a file of ids, or a pattern like 'subject1/*'
-        quality: face-mesh features of the same clips, for --min-face-size, --max-yaw and --min-
+        face_quality: face-mesh features of the same clips, for --min-face-size, --max-yaw and --min-
             sharpness
         min_face_size: rows with a smaller face are read as rows without one (pixels a side, in the
             video)
@@ -659,7 +659,7 @@ def predict(
     inputs: ArtifactSource | Sequence[ArtifactSource] | MediaSource,
     *,
     allow_outside: bool = False,
-    quality: ArtifactSource | None = None,
+    face_quality: ArtifactSource | None = None,
     at: TableSource | None = None,
     clips: str | Sequence[str] | None = None,
     weights_of: Mapping[str, PathText] | None = None,
@@ -697,7 +697,7 @@ def predict(
         head: what train-head or finetune printed, or a published model (affectkit list models)
         inputs: the features (of a network or a published model the crops or sound), or media
         allow_outside: a manifest may name media outside its own directory
-        quality: for a head that was trained with quality gates: face-mesh features of these clips
+        face_quality: for a head that was trained with quality gates: face-mesh features of these clips
             [default: those that it was trained with]
         at: CSV clip,start,end (a label table, say): predict its rows, interpolated
         clips: only these clips: a file of ids, or a pattern like 'subject1/*'
@@ -777,7 +777,7 @@ def train_head(
     dataset_option: Sequence[str] | Mapping[str, Any] = (),
     splits: TableSource | None = None,
     aux: Sequence[str | tuple[ArtifactSource, LabelSource, str]] = (),
-    quality: ArtifactSource | None = None,
+    face_quality: ArtifactSource | None = None,
     min_face_size: float | None = None,
     max_yaw: float | None = None,
     min_sharpness: float | None = None,
@@ -823,7 +823,7 @@ def train_head(
         dataset_option: an option of the data set's reader, key=value (repeatable)
         splits: CSV clip,split that overrides the labels' and the manifest's splits
         aux: another task to learn along, from clips of its own (repeatable)
-        quality: face-mesh features of the same clips, for --min-face-size, --max-yaw and --min-
+        face_quality: face-mesh features of the same clips, for --min-face-size, --max-yaw and --min-
             sharpness
         min_face_size: rows with a smaller face are read as rows without one (pixels a side, in the
             video)
@@ -866,7 +866,7 @@ def train_head(
     dataset_option: Sequence[str] | Mapping[str, Any] = (),
     splits: TableSource | None = None,
     aux: Sequence[str | tuple[ArtifactSource, LabelSource, str]] = (),
-    quality: ArtifactSource | None = None,
+    face_quality: ArtifactSource | None = None,
     min_face_size: float | None = None,
     max_yaw: float | None = None,
     min_sharpness: float | None = None,
@@ -912,7 +912,7 @@ def train_head(
         dataset_option: an option of the data set's reader, key=value (repeatable)
         splits: CSV clip,split that overrides the labels' and the manifest's splits
         aux: another task to learn along, from clips of its own (repeatable)
-        quality: face-mesh features of the same clips, for --min-face-size, --max-yaw and --min-
+        face_quality: face-mesh features of the same clips, for --min-face-size, --max-yaw and --min-
             sharpness
         min_face_size: rows with a smaller face are read as rows without one (pixels a side, in the
             video)

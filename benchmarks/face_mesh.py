@@ -1,7 +1,7 @@
 """How fast backbone `face-mesh` is, and how much its numbers depend on what they should not.
 
-Pictures with faces may be named; scikit-image's astronaut and matplotlib's Grace Hopper are always among them. Faces are
-found anew in every picture, also in scaled and turned ones. A figure of spread is the standard deviation over the
+Pictures with faces may be named; scikit-image's astronaut and matplotlib's Grace Hopper are always among them. Faces
+are found anew in every picture, also in scaled and turned ones. A figure of spread is the standard deviation over the
 versions of a face, the mean and the greatest over faces.
 """
 
@@ -108,13 +108,15 @@ def spread(backbone: Any, versions: Sequence[Sequence[Face | None]], what: str, 
 
 
 def speed(faces: Sequence[Face], count: int) -> None:
-    crops = [np.asarray(crop_image(frame, box, marks, CropConfig(margin="0.25", size=SIZE))) for frame, box, marks in faces]
+    crops = [
+        np.asarray(crop_image(frame, box, marks, CropConfig(margin="0.25", size=SIZE))) for frame, box, marks in faces
+    ]
     batch = np.stack([crops[number % len(crops)] for number in range(count)]).transpose(0, 3, 1, 2)
     boxes = np.zeros((count, 4))
     before = os.environ.get("OMP_NUM_THREADS")
-    for threads, options in ((1, ["points=false"]), (2, ["points=false"]), (2, ["points=false", "iris=true"])):
+    for threads, chosen in ((1, ["points=false"]), (2, ["points=false"]), (2, ["points=false", "iris=true"])):
         os.environ["OMP_NUM_THREADS"] = str(threads)
-        backbone = build(*options)
+        backbone = build(*chosen)
         backbone(batch[:32], boxes=boxes[:32])
         rates, busy = [], []
         for _ in range(3):
@@ -123,8 +125,8 @@ def speed(faces: Sequence[Face], count: int) -> None:
             rates.append(count / (time.perf_counter() - began))
             busy.append((time.process_time() - spent) / count)
         print(
-            f"{threads} thread(s), {' '.join(options)}: {max(rates):,.0f} faces a second; {1e3 * min(busy):.2f} ms of a "
-            f"core each, so {threads / min(busy):,.0f} a second where nothing else runs"
+            f"{threads} thread(s), {' '.join(chosen)}: {max(rates):,.0f} faces a second; {1e3 * min(busy):.2f} ms of "
+            f"a core each, so {threads / min(busy):,.0f} a second where nothing else runs"
         )
     os.environ.pop("OMP_NUM_THREADS")
     if before is not None:
@@ -153,11 +155,15 @@ def main() -> None:
         rng, deviations, flags = np.random.default_rng(0), [], []
         for frame, box, marks in faces:
             sides = np.tile(box[2:] - box[:2], 2)
-            values = measured(backbone, [(frame, box + rng.normal(0, 0.05, 4) * sides, marks) for _ in range(given.moved)], margin)
+            values = measured(
+                backbone, [(frame, box + rng.normal(0, 0.05, 4) * sides, marks) for _ in range(given.moved)], margin
+            )
             deviations.append(values[:, columns].std(axis=0))
             flags += values[:, 0].tolist()
         shown = ", ".join(f"{name} {value:.4f}" for name, value in zip(SHOWN, np.mean(deviations, axis=0), strict=True))
-        print(f"margin {margin}, boxes moved by 5 %: face flag below 0.9 in {np.mean(np.array(flags) < 0.9):.1%}; {shown}")
+        print(
+            f"margin {margin}, boxes moved by 5 %: face flag below 0.9 in {np.mean(np.array(flags) < 0.9):.1%}; {shown}"
+        )
     every = ((1.0, 0.5, 0.75, 1.5, 2.0), (0, -30, -15, 15, 30), (0, -60, -45, 45, 60))
     scales, small, large = (values[: given.versions] for values in every)
     spread(backbone, [list(scaled(pictures, face, scales)) for face in faces], f"scaled by {scales}")

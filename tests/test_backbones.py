@@ -33,7 +33,8 @@ from affectkit.nets.efficientnet_lite0 import MEAN, STD, timm_name  # noqa: E402
 OPTIONS = {"timm": ["model=resnet18", "input_size=32"], "efficientnet-lite0": ["input_size=32"]}
 WITHOUT_RANDOM_WEIGHTS = ("face-mesh",)  # held to the contract in test_face_mesh.py
 IMAGE_BACKBONES = [
-    name for name in plugins.names("backbones")
+    name
+    for name in plugins.names("backbones")
     if plugins.get("backbones", name).kind == "image" and name not in WITHOUT_RANDOM_WEIGHTS
 ]
 RNG = np.random.default_rng(0)

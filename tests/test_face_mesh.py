@@ -51,7 +51,7 @@ def test_random_weights_and_strange_files_are_refused(tmp_path: Path) -> None:
         plugin.weights(options, "random")
     (tmp_path / "other.tflite").write_bytes(b"TFL3" * 8)
     file = plugin.weights(options, str(tmp_path / "other.tflite"))
-    with pytest.raises(UsageError, match="other.tflite"):
+    with pytest.raises(UsageError, match=r"other\.tflite"):
         plugin(options, file, Numerics(device="cpu", batch_size=8))
 
 
@@ -184,10 +184,15 @@ TOLERANCES = {
 
 
 def test_scale_and_in_plane_rotation_leave_the_geometry(measure: Measure) -> None:
-    for file in (picture("skimage", "data/astronaut.png"), picture("matplotlib", "mpl-data/sample_data/grace_hopper.jpg")):
+    for file in (
+        picture("skimage", "data/astronaut.png"),
+        picture("matplotlib", "mpl-data/sample_data/grace_hopper.jpg"),
+    ):
         image = Image.open(file).convert("RGB").crop((60, 0, 452, 392))
         plain = measure(image)
-        versions = [(image.resize((round(392 * s),) * 2, Image.Resampling.BICUBIC), 0.0, s) for s in (0.5, 0.75, 1.5, 2.0)]
+        versions = [
+            (image.resize((round(392 * s),) * 2, Image.Resampling.BICUBIC), 0.0, s) for s in (0.5, 0.75, 1.5, 2.0)
+        ]
         versions += [(image.rotate(a, Image.Resampling.BICUBIC), a, 1.0) for a in (-30.0, -15.0, 15.0, 30.0)]
         for version, angle, scale in versions:
             found = measure(version)
@@ -245,7 +250,7 @@ def test_the_iris_adds_where_the_eyes_look(detector: Any) -> None:
     crop = np.asarray(crop_image(frame, found.boxes[0], found.landmarks[0], CropConfig(margin="0.25")))
     batch = np.stack([crop, crop[:, ::-1]]).transpose(0, 3, 1, 2)
     given = backbone(batch, boxes=np.repeat(found.boxes[:1], 2, axis=0))
-    values = {name: column for name, column in zip(backbone.names["values"], given["values"].T, strict=True)}
+    values = dict(zip(backbone.names["values"], given["values"].T, strict=True))
     assert given["points"].shape == (2, 1404) and list(values)[-4:] == list(GAZE)
     assert all(np.abs(values[name]).max() < 0.25 for name in GAZE)  # she looks into the camera
     for name in ("gaze_x_left", "gaze_x_right"):

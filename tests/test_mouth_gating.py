@@ -88,11 +88,16 @@ def head_of(affectkit: Command, clips: Path) -> tuple[str, str]:
 
 def test_a_component_gates_as_a_table_of_it_does(affectkit: Command, clips: Path, tmp_path: Path) -> None:
     mesh = mesh_of(affectkit, clips)
-    sound = open_artifact(made(affectkit, "extract", "audio", clips, "--vad", "mouth", "--mouth", f"{mesh}:mouth_opening"))
+    sound = open_artifact(
+        made(affectkit, "extract", "audio", clips, "--vad", "mouth", "--mouth", f"{mesh}:mouth_opening")
+    )
     rows = ["clip,start,end,opening"]
     for name in NAMES:
         opening = open_features(f"{mesh}:mouth_opening").sequence(name)
-        rows += [f"{name},{a},{b},{v}" for a, b, (v,) in zip(opening.start, opening.end, opening.values.tolist(), strict=True)]
+        rows += [
+            f"{name},{a},{b},{v}"
+            for a, b, (v,) in zip(opening.start, opening.end, opening.values.tolist(), strict=True)
+        ]
     (tmp_path / "openings.csv").write_text("\n".join(rows) + "\n")
     table = open_artifact(made(affectkit, "extract", "audio", clips, "--vad", "mouth", "--mouth", "openings.csv"))
     assert sound.stage.fingerprint != table.stage.fingerprint

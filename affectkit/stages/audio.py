@@ -67,7 +67,9 @@ class AudioConfig(Config):
         return {name: speech.version(name) for name in used}
 
 
-def _openings(config: AudioConfig, mouth: Path | Features | None, clips: Iterable[str]) -> Mapping[str, Openings] | None:
+def _openings(
+    config: AudioConfig, mouth: Path | Features | None, clips: Iterable[str]
+) -> Mapping[str, Openings] | None:
     """How far mouths are open, of a table, or of those among the clips that the features have. Raises UsageError."""
     if (config.vad == "mouth") != (mouth is not None):
         said = mouth.path if isinstance(mouth, Features) else mouth

@@ -44,7 +44,9 @@ class FunctionalsConfig(Config):
     hop: float | None = Field(
         None, ge=1e-3, le=1e6, allow_inf_nan=False, description="seconds between windows  [default: half a window]"
     )
-    column: str | None = Field(None, description="the layer or named component to take (or FEATURES:layer, FEATURES:component)")
+    column: str | None = Field(
+        None, description="the layer or named component to take (or FEATURES:layer, FEATURES:component)"
+    )
     dtype: Literal["float32", "float16"] = Field("float32", description="how functionals are stored")
 
     @model_validator(mode="after")

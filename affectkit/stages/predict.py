@@ -312,7 +312,9 @@ class Predict(ScoredRows):
             if inputs.weights_of:
                 raise UsageError("--weights-of is for what was trained; a published model takes --weights PATH")
             if inputs.face_quality is not None:
-                raise UsageError(f"--face-quality is for heads that were trained with it; {head.name} is a published model")
+                raise UsageError(
+                    f"--face-quality is for heads that were trained with it; {head.name} is a published model"
+                )
             return predict_published(head, inputs.inputs, inputs.at, inputs.clips, config, context)
         media_suffixes(head)  # raises for what was not trained
         config.refuse_published(head.path, stored_task(trained_report(head)))

@@ -52,10 +52,14 @@ _WORDS = {
 class GatedInputs(Protocol):
     """The inputs of a stage that reads features through gates."""
 
-    face_quality: Features | None
-    min_face_size: float | None
-    max_yaw: float | None
-    min_sharpness: float | None
+    @property
+    def face_quality(self) -> Features | None: ...
+    @property
+    def min_face_size(self) -> float | None: ...
+    @property
+    def max_yaw(self) -> float | None: ...
+    @property
+    def min_sharpness(self) -> float | None: ...
 
 
 def face_quality(help: str = _HELP) -> Any:
@@ -178,7 +182,9 @@ def gates_of(inputs: GatedInputs) -> QualityGates | None:
     if inputs.face_quality is None:
         if limits.asked:
             name = next(iter(limits.asked)).replace("_", "-")
-            raise UsageError(f"--{name} needs --face-quality FEATURES, what embed --backbone face-mesh printed of these clips")
+            raise UsageError(
+                f"--{name} needs --face-quality FEATURES, what embed --backbone face-mesh printed of these clips"
+            )
         return None
     if not limits.asked:
         raise UsageError("--face-quality is for --min-face-size, --max-yaw and --min-sharpness: give one of them")
@@ -186,8 +192,8 @@ def gates_of(inputs: GatedInputs) -> QualityGates | None:
     lacking = [_MEASURES[name] for name in limits.asked if _MEASURES[name] not in names]
     if lacking:
         raise UsageError(
-            f"--face-quality {inputs.face_quality.path} has no component {lacking[0]}: needed is what embed --backbone face-mesh "
-            "printed"
+            f"--face-quality {inputs.face_quality.path} has no component {lacking[0]}: needed is what embed "
+            "--backbone face-mesh printed"
         )
     return QualityGates(inputs.face_quality, limits)
 

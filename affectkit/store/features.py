@@ -88,7 +88,8 @@ def open_features(text: str) -> Features:
 
 
 def names_features(text: str) -> bool:
-    """Whether `PATH`, `PATH:column` or `PATH:component` is an artifact or a selection of one, and no media file or folder."""
+    """Whether `PATH`, `PATH:column` or `PATH:component` is an artifact or a selection of one, and no media file or
+    folder."""
     return is_artifact(_split(text)[0])
 
 

@@ -182,7 +182,8 @@ def resolve(cache: Cache, text: str, stages: Collection[str] = ()) -> str:
 
 
 def resolve_column(cache: Cache, text: str, stages: Collection[str] = (), *, strict: bool = True) -> str:
-    """As `resolve`, of `TEXT`, `TEXT:column` or `TEXT:component`. Not `strict`: a text that denotes nothing is returned as it is."""
+    """As `resolve`, of `TEXT`, `TEXT:column` or `TEXT:component`. Not `strict`: a text that denotes nothing is returned
+    as it is."""
     if os.path.lexists(text):
         return text
     artifact, colon, column = text.rpartition(":")
