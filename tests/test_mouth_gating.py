@@ -207,3 +207,15 @@ def test_a_component_is_open_features(affectkit: Command, clips: Path) -> None:
     np.testing.assert_allclose(again[0, 0], one.sequence("a").values.mean(), rtol=1e-5)
     with pytest.raises(UsageError, match="has no features 'mouth'"):
         open_features(f"{mesh}:mouth")
+
+
+def test_an_optional_step_runs_where_another_names_it(affectkit: Command, clips: Path, tmp_path: Path) -> None:
+    recipe = RECIPE.replace('stage = "embed"', 'optional = true\nstage = "embed"')
+    (tmp_path / "gated.toml").write_text(recipe)
+    assert "mesh" in affectkit("run", "gated.toml", "--dry-run").stdout
+    (tmp_path / "plain.toml").write_text(recipe.replace('vad = "mouth"\nmouth = "@mesh:mouth_opening"', ""))
+    plain = affectkit("run", "plain.toml", "--dry-run")
+    assert plain.returncode == 0 and "voice" in plain.stdout and "mesh" not in plain.stdout, plain.stderr
+    (tmp_path / "wrong.toml").write_text(recipe.replace("optional = true", 'optional = "yes"'))
+    wrong = affectkit("run", "wrong.toml", "--dry-run")
+    assert wrong.returncode == 2 and "optional is true" in wrong.stderr, wrong.stderr
