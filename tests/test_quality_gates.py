@@ -212,3 +212,50 @@ def test_forged_gates_are_refused(made: Made) -> None:
     record.write_text(json.dumps(stage))
     ran = made.affectkit("predict", head, made.features)
     assert ran.returncode == 2 and "max_yaw" in ran.stderr, ran.stderr
+
+
+RECIPE = """
+[data.main]
+media = "clips/"
+labels = "va.csv"
+
+[steps.faces]
+stage = "extract-faces"
+data = "main"
+detector = "centerface"
+fps = "native"
+size = 32
+
+[steps.mesh]
+stage = "embed"
+from = "faces"
+backbone = "mesh.py:Mesh"
+
+[steps.features]
+stage = "embed"
+from = "faces"
+backbone = "mean-pixel"
+
+[steps.head]
+stage = "train-head"
+from = "features"
+labels = "main"
+task = "va"
+head = "mlp"
+option = { epochs = 2, hidden = 4 }
+face_quality = "mesh"
+max_yaw = %s
+
+[steps.scores]
+stage = "predict"
+from = ["head", "features"]
+"""
+
+
+def test_a_recipe_gates_by_a_step(made: Made) -> None:
+    folder = made.affectkit.folder
+    (folder / "gated.toml").write_text(RECIPE % made.limit)
+    ran = made.affectkit("run", "gated.toml", "--device", "cpu")
+    assert ran.returncode == 0 and "rows left out by quality" in ran.stdout + ran.stderr, ran.stderr
+    wrong = made.affectkit("run", "gated.toml", "--dry-run", "--set", "head.face_quality=faces")
+    assert wrong.returncode == 2 and "features needed; faces makes crops" in wrong.stderr, wrong.stderr
