@@ -279,7 +279,7 @@ def extract_audio(
     root: PathText | None = None,
     dataset_option: Sequence[str] | Mapping[str, Any] = (),
     allow_outside: bool = False,
-    mouth: TableSource | None = None,
+    mouth: ArtifactSource | DataFrame | None = None,
     sampling_rate: int = 16000,
     vad: Literal["none", "silero", "energy", "mouth"] = "none",
     vad_threshold: float = 0.5,
@@ -303,6 +303,7 @@ def extract_audio(
 
         ak.extract_audio("clips/", vad="silero")
         ak.extract_audio("talk.wav", vad="energy", top_db=25, denoise="spectral-gate")
+        ak.extract_audio("clips/", vad="mouth", mouth="$MESH:mouth_opening")
         ak.extract_audio("clips/", vad="mouth", mouth="openings.csv")
 
     Parameters:
@@ -312,7 +313,8 @@ def extract_audio(
         root: where the data set lies
         dataset_option: an option of the data set's reader, key=value (repeatable)
         allow_outside: a manifest may name media outside its own directory
-        mouth: for --vad mouth: a CSV of mouth openings
+        mouth: for --vad mouth: a component of features (face-mesh: mouth_opening), or a CSV of mouth
+            openings
         sampling_rate: samples a second of the waveforms (Hz)
         vad: what finds speech: silero, energy, or the mouth's opening (with --mouth); none: all is kept
         vad_threshold: silero: probability from which on it is speech
@@ -485,6 +487,10 @@ def functionals(
     features: ArtifactSource,
     *,
     clips: str | Sequence[str] | None = None,
+    face_quality: ArtifactSource | None = None,
+    min_face_size: float | None = None,
+    max_yaw: float | None = None,
+    min_sharpness: float | None = None,
     set: Literal["sun-visual", "sun-audio", "fun", "all"] | None = None,
     functional: Sequence[str] = (),
     window: float | Literal["clip"] = 4.0,
@@ -512,13 +518,20 @@ def functionals(
 
         features: what embed printed; of several layers one: PATH:layer_07
         clips: only these clips: a file of ids, or a pattern like 'subject1/*'
+        face_quality: face-mesh features of the same clips, for --min-face-size, --max-yaw and --min-
+            sharpness
+        min_face_size: rows with a smaller face are read as rows without one (pixels a side, in the
+            video)
+        max_yaw: rows with a head that is turned further are read as rows without a face (degrees)
+        min_sharpness: rows with a face more blurred are read as rows without one (0.02 is soft, 0.1
+            crisp)
         set: sun-visual: mean, max, min; sun-audio: mean, std; fun: mean, std, curvature, slope, offset
             [default: fun]
         functional: instead of a set (repeatable): mean, std, min, max, range, rms, first, last, slope,
             offset, curvature, delta-mean
         window: seconds of a window, or clip: one over the whole clip
         hop: seconds between windows [default: half a window]
-        column: the layer to take, where a backbone gave several (or FEATURES:layer)
+        column: the layer or named component to take (or FEATURES:layer, FEATURES:component)
         dtype: how functionals are stored
         progress: progress and a summary on stderr: live on a terminal, else a line now and then
             [default: on]
@@ -649,6 +662,7 @@ def predict(
     inputs: ArtifactSource | Sequence[ArtifactSource] | MediaSource,
     *,
     allow_outside: bool = False,
+    face_quality: ArtifactSource | None = None,
     at: TableSource | None = None,
     clips: str | Sequence[str] | None = None,
     weights_of: Mapping[str, PathText] | None = None,
@@ -687,6 +701,8 @@ def predict(
         head: what train-head or finetune printed, or a published model (affectkit list models)
         inputs: the features (of a network or a published model the crops or sound), or media
         allow_outside: a manifest may name media outside its own directory
+        face_quality: for a head that was trained with quality gates: face-mesh features of these clips
+            [default: those that it was trained with]
         at: CSV clip,start,end (a label table, say): predict its rows, interpolated
         clips: only these clips: a file of ids, or a pattern like 'subject1/*'
         weights_of: for media: NAME=PATH of a detector or backbone whose weight file has moved
@@ -767,6 +783,10 @@ def train_head(
     dataset_option: Sequence[str] | Mapping[str, Any] = (),
     splits: TableSource | None = None,
     aux: Sequence[str | tuple[ArtifactSource, LabelSource, str]] = (),
+    face_quality: ArtifactSource | None = None,
+    min_face_size: float | None = None,
+    max_yaw: float | None = None,
+    min_sharpness: float | None = None,
     folds: None = None,
     tune: int | None = None,
     search: Sequence[str] = (),
@@ -809,6 +829,13 @@ def train_head(
         dataset_option: an option of the data set's reader, key=value (repeatable)
         splits: CSV clip,split that overrides the labels' and the manifest's splits
         aux: another task to learn along, from clips of its own (repeatable)
+        face_quality: face-mesh features of the same clips, for --min-face-size, --max-yaw and --min-
+            sharpness
+        min_face_size: rows with a smaller face are read as rows without one (pixels a side, in the
+            video)
+        max_yaw: rows with a head that is turned further are read as rows without a face (degrees)
+        min_sharpness: rows with a face more blurred are read as rows without one (0.02 is soft, 0.1
+            crisp)
         folds: cross-validate instead: every clip is predicted by the head of the fold it is out of
         tune: search the head's options on the validation clips first, N trials; -o fixes an option
         search: with --tune, what to search: low..high[:log] or a,b,c (all lists: every combination;
@@ -845,6 +872,10 @@ def train_head(
     dataset_option: Sequence[str] | Mapping[str, Any] = (),
     splits: TableSource | None = None,
     aux: Sequence[str | tuple[ArtifactSource, LabelSource, str]] = (),
+    face_quality: ArtifactSource | None = None,
+    min_face_size: float | None = None,
+    max_yaw: float | None = None,
+    min_sharpness: float | None = None,
     folds: int,
     tune: int | None = None,
     search: Sequence[str] = (),
@@ -887,6 +918,13 @@ def train_head(
         dataset_option: an option of the data set's reader, key=value (repeatable)
         splits: CSV clip,split that overrides the labels' and the manifest's splits
         aux: another task to learn along, from clips of its own (repeatable)
+        face_quality: face-mesh features of the same clips, for --min-face-size, --max-yaw and --min-
+            sharpness
+        min_face_size: rows with a smaller face are read as rows without one (pixels a side, in the
+            video)
+        max_yaw: rows with a head that is turned further are read as rows without a face (degrees)
+        min_sharpness: rows with a face more blurred are read as rows without one (0.02 is soft, 0.1
+            crisp)
         folds: cross-validate instead: every clip is predicted by the head of the fold it is out of
         tune: search the head's options on the validation clips first, N trials; -o fixes an option
         search: with --tune, what to search: low..high[:log] or a,b,c (all lists: every combination;

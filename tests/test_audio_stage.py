@@ -246,7 +246,7 @@ def test_a_changed_row_of_the_table_recomputes_its_clip_alone(cache: Cache, tmp_
 
 def test_the_table_and_its_use_go_together(cache: Cache, tmp_path: Path) -> None:
     folder = sounds(tmp_path / "s", "a.wav")
-    with pytest.raises(UsageError, match="needs a table of mouth openings: --mouth CSV"):
+    with pytest.raises(UsageError, match="needs mouth openings: --mouth CSV"):
         extract(cache, folder, vad="mouth")
     table = openings(tmp_path / "mouth.csv", a=[(0.0, 1.0, 1.0)])
     with pytest.raises(UsageError, match="of use only with --vad mouth"):

@@ -21,8 +21,8 @@ EACH = pytest.mark.parametrize("name", BUILT_IN)
 EITHER = pytest.mark.parametrize("tiny", [False, True], ids=["full", "tiny"])
 
 
-def planned(name: str, tiny: bool = False) -> RecipePlan:
-    return check.plan(read.read(name, tiny=tiny))
+def planned(name: str, tiny: bool = False, *changes: str) -> RecipePlan:
+    return check.plan(read.read(name, changes, tiny=tiny))
 
 
 @EACH
@@ -30,7 +30,15 @@ def planned(name: str, tiny: bool = False) -> RecipePlan:
 def test_it_has_no_mistake(name: str, tiny: bool) -> None:
     plan = planned(name, tiny)
     assert [str(one) for one in plan.problems] == []
-    assert set(plan.steps) == set(plan.draft.steps)
+    assert set(plan.steps) == {name for name, step in plan.draft.steps.items() if not step.get("optional")}
+
+
+@pytest.mark.parametrize("name", ["sun-2024-va", "sun-2024-expr"])
+@EITHER
+def test_sun_may_gate_the_voice_by_the_mouth(name: str, tiny: bool) -> None:
+    plan = planned(name, tiny, "voice.vad=mouth", "voice.mouth=@mesh:mouth_opening")
+    assert [str(one) for one in plan.problems] == []
+    assert set(plan.steps["voice"].needs) == {"mesh"} and set(plan.steps) == set(plan.draft.steps)
 
 
 @EACH

@@ -21,7 +21,7 @@ from affectkit.stages import inputs as what
 from affectkit.stages.predict_published import PublishedModel, suffixes_for
 from affectkit.stages.stage import Context, Stage
 from affectkit.stages.training_data import AuxiliarySource
-from affectkit.store import Artifact, Cache, Features, open_artifact, open_features
+from affectkit.store import Artifact, Cache, Features, is_artifact, open_artifact, open_features
 from affectkit.store.features import features as column_of
 from affectkit.store.features import names_features
 from affectkit.store.kinds import wrong_kind
@@ -148,6 +148,7 @@ def _type_of_input(each: what.Input) -> str:
         return f"Sequence[{text_of(each.type)}]" if each.many else text_of(each.type)
     if isinstance(each, what.ArtifactsInput):
         source = "TableSource" if "predictions" in each.makes else "ArtifactSource"
+        source = "ArtifactSource | DataFrame" if each.or_table else source
         more = " | MediaSource" if each.or_media else " | str" if each.or_model else ""
         return f"{source} | Sequence[{source}]{more}" if each.many else source
     if isinstance(each, what.FileInput):
@@ -276,7 +277,7 @@ class Reader:
         return [self._opened(each, item) for item in items]
 
     def _opened(self, each: what.ArtifactsInput, value: Any, column: str | None = None) -> Any:
-        if "predictions" in each.makes:
+        if "predictions" in each.makes or (each.or_table and not _is_stored(value) and not _names_features(value)):
             return self._tables.path(each.name, value)
         if each.or_model and isinstance(value, str) and plugins.names_model(value):
             return PublishedModel(value)
@@ -358,7 +359,7 @@ def opened(makes: Sequence[what.Makes], value: Any) -> Any:
         return artifact
     if from_text:
         text = os.fspath(_path(value))
-        if not names_features(text) or text.rpartition(":")[2].isidentifier():
+        if not is_artifact(Path(text)):
             return open_features(text)
         value = open_artifact(text)
     if len(makes) > 1 and value.stage.stage in ("faces", "audio"):
@@ -400,6 +401,10 @@ def _is_pairs(each: what.Input) -> bool:
 
 def _is_stored(value: Any) -> bool:
     return isinstance(getattr(value, "stored", value), Artifact | Features)
+
+
+def _names_features(value: Any) -> bool:
+    return isinstance(value, str | os.PathLike) and names_features(os.fspath(value))
 
 
 def _listed(value: Any) -> list[Any]:

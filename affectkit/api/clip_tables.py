@@ -125,7 +125,8 @@ class SoundTable(ClipTable):
 class FeatureTable(ClipTable):
     """Features, what `embed`, `functionals` and `import_features` return.
 
-    `layer` is the one that is read where a backbone gave several: `features.of_layer("layer_07")`.
+    `layer` is the one that is read where a backbone gave several, `features.of_layer("layer_07")`, or one component by
+    its name, `features.of_layer("mouth_opening")`.
     """
 
     def __init__(self, artifact: Artifact, result: Result | None = None, layer: str = "") -> None:
@@ -137,7 +138,7 @@ class FeatureTable(ClipTable):
     @property
     def stored(self) -> Artifact | Features:
         """The features as stages read them."""
-        return Features(self.artifact, self.layer) if self.layer else self.artifact
+        return column_of(self.artifact, self.layer) if self.layer else self.artifact
 
     @property
     def layers(self) -> dict[str, int]:
@@ -147,10 +148,11 @@ class FeatureTable(ClipTable):
     @property
     def names(self) -> list[str]:
         """What the D components are called."""
-        return _component_names(self.artifact, column_of(self.artifact, self.layer).column)
+        read = column_of(self.artifact, self.layer)
+        return [read.component] if read.component else _component_names(self.artifact, read.column)
 
     def of_layer(self, layer: str) -> FeatureTable:
-        """The same features, of which this layer is read."""
+        """The same features, of which this layer, or this component, is read."""
         return FeatureTable(self.artifact, self._result, layer)
 
     def __getitem__(self, clip: str) -> FeatureSequence:
@@ -182,8 +184,17 @@ class FeatureTable(ClipTable):
         sequences = {clip: source.sequence(clip) for clip in clips}
         return WindowSet(sequences, labels_of_clip, meant, window, hop, label_pooling)
 
+    def frame(self, clips: Sequence[str] | None = None) -> pd.DataFrame:
+        """Every row as a pandas frame: clip, start, end (s), valid, then a column a component."""
+        whole = super().frame(clips)
+        return whole[["clip", "start", "end", "valid", *self.names]] if self._component else whole
+
+    @property
+    def _component(self) -> str:
+        return column_of(self.artifact, self.layer).component if self.layer else ""
+
     def _columns(self) -> list[str]:
-        wanted = [self.layer] if self.layer else list(self.layers)
+        wanted = [column_of(self.artifact, self.layer).column] if self.layer else list(self.layers)
         return ["start", "end", "valid", *wanted]
 
     def _counts(self) -> dict[str, Any]:

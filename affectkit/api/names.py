@@ -52,7 +52,7 @@ def _artifact_path(one: what.ArtifactsInput, text: str, cache: Cache) -> str:
     if one.or_model and resolve_column(cache, text, strict=False) == text and not os.path.lexists(text):
         raise plugins.no_model(text)
     is_table = "predictions" in one.makes and bool(Path(text).suffix or os.sep in text)
-    return resolve_column(cache, text, stages_of(one.makes), strict=not (one.or_media or is_table))
+    return resolve_column(cache, text, stages_of(one.makes), strict=not (one.or_media or one.or_table or is_table))
 
 
 def _auxiliary_path(one: what.AuxiliaryInput, text: str, cache: Cache) -> str:

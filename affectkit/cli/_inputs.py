@@ -89,7 +89,7 @@ def _artifacts(one: what.ArtifactsInput, given: Mapping[str, Any], before: Mappi
 
 
 def _opened(one: what.ArtifactsInput, text: str, column: str | None = None) -> Any:
-    if "predictions" in one.makes:
+    if "predictions" in one.makes or (one.or_table and not names_features(text)):
         return Path(text)
     if one.or_model and plugins.names_model(text):
         return PublishedModel(text)

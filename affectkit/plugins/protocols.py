@@ -58,9 +58,11 @@ class Backbone(Plugin, Protocol):
 class ImageBackbone(Backbone, Protocol):
     """Embeds face crops; `dim` is the embedding's dimension D.
 
-    Three more attributes may be there. `names` labels the components of an output, where they mean something, as an
+    Four more attributes may be there. `names` labels the components of an output, where they mean something, as an
     AudioBackbone's. `outputs` names several results with their dimensions, `values` first; the call then gives all of
-    them by name. `contract` is the crop that it must be given.
+    them by name. `contract` is the crop that it must be given. `reads` names columns of the crops' table (`boxes`
+    [N,4], `landmarks` [N,5,2], in pixels of the video): the call is given their rows by name beside the batch, zeros
+    where that is filled up.
     """
 
     kind: ClassVar[Literal["image"]]

@@ -9,7 +9,7 @@ from typing import Any
 from affectkit.errors import unknown
 from affectkit.recipes._lines import Key
 from affectkit.recipes.draft import Draft
-from affectkit.recipes.steps import Ref, settings_of
+from affectkit.recipes.steps import Ref, is_either, settings_of
 from affectkit.stages import inputs as what
 from affectkit.stages.inputs import WORDS, Makes
 from affectkit.stages.stage import Stage
@@ -56,8 +56,11 @@ def link_of(draft: Draft, name: str, stage: Stage, table: Mapping[str, Any], see
             isinstance(needed, what.ArtifactsInput)
             and needed.option
             and isinstance(step := table.get(needed.name), str)
+            and (step.startswith("@") or not is_either(needed))
         ):
-            others.append(((*key, needed.name), Ref(step), needed.makes))
+            named = step[1:] if is_either(needed) else step
+            ref = Ref.of(named) if "features" in needed.makes else Ref(named)
+            others.append(((*key, needed.name), ref, needed.makes))
     weights = table.get("weights")
     if isinstance(weights, str) and weights.startswith("@") and "weights" in settings_of(stage):
         others.append(((*key, "weights"), Ref(weights[1:]), ("network",)))
@@ -110,6 +113,12 @@ def needed(links: Mapping[str, Link], last: str) -> set[str]:
             found.add(name)
             waiting += links[name].needs
     return found
+
+
+def without_idle(draft: Draft, links: Mapping[str, Link], order: Sequence[str]) -> list[str]:
+    """The steps of an order without those that are optional and that no other step needs."""
+    wanted = {one for name in order if draft.steps[name].get("optional") is not True for one in needed(links, name)}
+    return [name for name in order if name in wanted]
 
 
 def _known(draft: Draft, key: Key, ref: Ref) -> bool:

@@ -31,6 +31,8 @@ from affectkit.recipes.steps import DataSet, Step, files_of, keys_of, models_of,
 from affectkit.stages import catalogue
 from affectkit.stages.stage import Stage
 
+OPTIONAL = "optional"
+"""The key of a step that runs only where another step names it."""
 _DATA_KEYS = ("dataset", "root", "option")
 
 
@@ -81,6 +83,8 @@ def plan(draft: Draft, roots: Sequence[str] = (), until: str | None = None) -> R
     elif until is not None:
         made.until, wanted = until, _links.needed(links, until)
         order = [name for name in order if name in wanted]
+    else:
+        order = _links.without_idle(draft, links, order)
     made.steps = {name: found[name] for name in order if name in found and name not in wrong}
     made.steps = folders.with_folders(draft, made.steps, made.data)
     _tasks.check(draft, made.steps)
@@ -163,7 +167,9 @@ def _read_step(
     stage, table = catalogue.get(called), filled(draft.steps[name], roots)
     if isinstance(source := table.get("backbone"), str) and plugins.is_source(source):
         table["backbone"] = plugins.absolute(source, draft.folder(*key, "backbone"))
-    check_keys(draft, key, table, ("stage", "from", *settings_of(stage)), f"option of {called}")
+    check_keys(draft, key, table, ("stage", "from", OPTIONAL, *settings_of(stage)), f"option of {called}")
+    if not isinstance(table.get(OPTIONAL, False), bool):
+        draft.problem([*key, OPTIONAL], "optional is true (the step runs where another one names it) or false")
     _check_places(draft, key, draft.steps[name])
     sees = check_plugin(draft, key, stage, table)
     if "model" in settings_of(stage) and isinstance(model_name := table.get("model"), str):
@@ -173,7 +179,9 @@ def _read_step(
     _check_others(draft, key, stage, table)
     if len(draft.problems) == before:
         paths = {
-            one: draft.folder(*key, one) / table[one] for one in files_of(stage) if isinstance(table.get(one), str)
+            one: draft.folder(*key, one) / table[one]
+            for one in files_of(stage)
+            if isinstance(path := table.get(one), str) and not path.startswith("@")
         }
         weights_of = table["weights"][1:] if _has_weights_of(table) else None
         keys = configs[keys_of(stage)]

@@ -64,12 +64,14 @@ def models(plan: RecipePlan) -> Iterator[BuiltModel]:
 
 
 class _Builder:
-    """Builds one step after the other; `dims` are the dimensions of each output of the steps that make features."""
+    """Builds one step after the other; `dims` are the dimensions of each output of the steps that make features, and
+    `components` the names in them."""
 
     def __init__(self, plan: RecipePlan, folder: Path) -> None:
         self._plan = plan
         self._folder = folder
         self._dims: dict[str, dict[str, int]] = {}
+        self._components: dict[str, set[str]] = {}
         self._cut: dict[str, Artifact] = {}
 
     def backbone(self, step: Step) -> BuiltModel | None:
@@ -80,8 +82,9 @@ class _Builder:
         plugin, options = _plugin(step)
         numerics = Numerics(device="cpu", batch_size=1)
         made, parameters = _counted(lambda: plugin(options, plugin.weights(options, "random"), numerics))
+        self._components[step.name] = {name for names in getattr(made, "names", {}).values() for name in names}
         if plugin.kind == "image":
-            self._dims[step.name] = {"values": made.dim}
+            self._dims[step.name] = dict(getattr(made, "outputs", None) or {"values": made.dim})
             return BuiltModel(step.name, _called(step), parameters, _picture(made), f"[N,{made.dim}]")
         self._dims[step.name] = dict(made.outputs)
         seconds = step.config(EmbedConfig).window or WINDOW
@@ -124,6 +127,8 @@ class _Builder:
 
     def _dim(self, ref: Ref) -> int:
         known = self._dims.get(ref.step) or {}
+        if ref.column not in known and ref.column in self._components.get(ref.step, ()):
+            return 1
         found = known.get(ref.column or "values") or (next(iter(known.values())) if len(known) == 1 else None)
         if found is None:
             raise AffectkitError(f"what {ref} gives is not known: its own model could not be built")

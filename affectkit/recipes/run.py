@@ -16,7 +16,7 @@ from affectkit.errors import AffectkitError, listed
 from affectkit.progress import part_of
 from affectkit.recipes.at_hand import AnyMedia, labels_of
 from affectkit.recipes.check import RecipePlan
-from affectkit.recipes.steps import Ref, Step
+from affectkit.recipes.steps import Ref, Step, is_either
 from affectkit.stages import inputs as what
 from affectkit.stages.map_stage import Outcome
 from affectkit.stages.predict_published import PublishedModel
@@ -196,6 +196,11 @@ class Session:
         said = getattr(step.keys, one.name)
         if isinstance(one, what.RatesInput) and said is not None:
             return frame_rates(step.paths[one.name] if isinstance(said, str) else said)
+        if isinstance(one, what.ArtifactsInput) and is_either(one):
+            is_step = isinstance(said, str) and said.startswith("@")
+            return self.features(Ref.of(said[1:])) if is_step else step.paths.get(one.name)
+        if isinstance(one, what.ArtifactsInput) and said and "features" in one.makes:
+            return self.features(Ref.of(said))
         if isinstance(one, what.ArtifactsInput):
             return self.scores(said) if said else None
         if isinstance(one, what.AuxiliaryInput):

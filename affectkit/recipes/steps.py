@@ -97,9 +97,14 @@ def is_own(model: type[Config], setting: str) -> bool:
 def files_of(stage: Stage) -> Mapping[str, str]:
     """The settings that are paths of what must be there: `file` or `folder`."""
     inputs = {one.name: one.kind for one in stage.inputs if isinstance(one, what.FileInput) and one.kind != "made"}
-    inputs |= {one.name: "file" for one in stage.inputs if isinstance(one, what.RatesInput)}
+    inputs |= {one.name: "file" for one in stage.inputs if isinstance(one, what.RatesInput) or is_either(one)}
     config = {name: "file" for name, item in stage.Config.model_fields.items() if is_file(item)}
     return inputs | config
+
+
+def is_either(one: what.Input) -> bool:
+    """Whether an input is a file, or where it is written "@step" what a step makes."""
+    return isinstance(one, what.ArtifactsInput) and one.or_table
 
 
 def is_file(item: FieldInfo) -> bool:

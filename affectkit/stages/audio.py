@@ -5,7 +5,7 @@ Media -> waveforms, with a row a stretch of speech.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from importlib.metadata import version
@@ -21,15 +21,15 @@ from affectkit.errors import AffectkitError, ClipError, UsageError
 from affectkit.media import MEDIA_SUFFIXES, Waveform, decoder_version, read_audio
 from affectkit.prefetch import ahead, worker_count
 from affectkit.stages.faces import clip_error
-from affectkit.stages.inputs import file, media
+from affectkit.stages.inputs import artifacts, media
 from affectkit.stages.map_stage import MapStage, Told
 from affectkit.stages.row_counts import sound_notices
 from affectkit.stages.sink import Sink
 from affectkit.stages.stage import Context, Need
-from affectkit.store import Artifact, Schema, waveforms_schema
+from affectkit.store import Artifact, Features, Schema, waveforms_schema
 from affectkit.tables.source_digests import clip_entries, sound_sources
 from affectkit.tables.sources import are_crops
-from affectkit.types import Clip, Floats, Openings
+from affectkit.types import Clip, FeatureSequence, Floats, Openings
 
 _AT_ONCE = 1 << 20
 _MOST_AHEAD = 4
@@ -67,17 +67,35 @@ class AudioConfig(Config):
         return {name: speech.version(name) for name in used}
 
 
-def _openings(config: AudioConfig, mouth: Path | None) -> Mapping[str, Openings] | None:
+def _openings(
+    config: AudioConfig, mouth: Path | Features | None, clips: Iterable[str]
+) -> Mapping[str, Openings] | None:
+    """How far mouths are open, of a table, or of those among the clips that the features have. Raises UsageError."""
     if (config.vad == "mouth") != (mouth is not None):
+        said = mouth.path if isinstance(mouth, Features) else mouth
         raise UsageError(
-            "--vad mouth needs a table of mouth openings: --mouth CSV" if mouth is None
-            else f"--mouth {mouth} is of use only with --vad mouth"
+            "--vad mouth needs mouth openings: --mouth CSV, or --mouth FEATURES:mouth_opening of what embed --backbone "
+            "face-mesh printed" if mouth is None
+            else f"--mouth {said} is of use only with --vad mouth"
         )  # fmt: skip
     if mouth is None:
         return None
+    if isinstance(mouth, Features):
+        if mouth.dim != 1:
+            raise UsageError(
+                f"--mouth {mouth.path} has {mouth.dim} components: name the one that grows as a mouth opens, as "
+                f"{mouth.path}:mouth_opening"
+            )
+        return {clip: _of_rows(mouth.sequence(clip)) for clip in clips if clip in mouth}
     from affectkit.tables.openings import read_openings
 
     return read_openings(mouth)
+
+
+def _of_rows(rows: FeatureSequence) -> Openings:
+    """Unknown where there is no face."""
+    opening = np.where(np.asarray(rows.valid, bool), np.asarray(rows.values, np.float64)[:, 0], np.nan)
+    return Openings(np.asarray(rows.start, np.float64), np.asarray(rows.end, np.float64), opening)
 
 
 def _digest(openings: Openings | None) -> str:
@@ -101,6 +119,7 @@ class _Prepare:
 
     config: AudioConfig
     openings: Mapping[str, Openings]
+    source: str = "the table of mouth openings"
 
     def __call__(self, clip: Clip) -> _Heard | ClipError:
         config = self.config
@@ -129,7 +148,7 @@ class _Prepare:
 
         if config.vad == "mouth":
             if clip not in self.openings:
-                raise ClipError("not in the table of mouth openings (--mouth)")
+                raise ClipError(f"not in {self.source} (--mouth)")
             return speech.mouth_segments(self.openings[clip], waveform.end)
         return waveform.offset + speech.segments(
             waveform.samples, waveform.sampling_rate, config.vad, top_db=config.top_db, threshold=config.vad_threshold
@@ -154,6 +173,7 @@ class Resolved:
     clips: Mapping[str, Clip]
     config: AudioConfig
     openings: Mapping[str, Openings] | None
+    mouth: Path | Features | None = None
 
 
 class ExtractAudio(MapStage):
@@ -168,6 +188,8 @@ class ExtractAudio(MapStage):
 
     `affectkit extract audio talk.wav --vad energy --top-db 25 --denoise spectral-gate`
 
+    `affectkit extract audio clips/ --vad mouth --mouth "$MESH":mouth_opening`
+
     `affectkit extract audio clips/ --vad mouth --mouth openings.csv`
     """
 
@@ -181,19 +203,22 @@ class ExtractAudio(MapStage):
 
     @dataclass(frozen=True)
     class Inputs:
-        """Media, and for one kind of voice activity a table."""
+        """Media, and for one kind of voice activity when mouths are open."""
 
         media: Sequence[Clip] = media(
             MEDIA_SUFFIXES, help="video or audio files, a folder, a manifest CSV, or - (paths on stdin)"
         )
-        mouth: Path | None = file("for --vad mouth: a CSV of mouth openings")
+        mouth: Path | Features | None = artifacts(
+            "features", option=True, default=None, or_table=True, metavar="FEATURES:NAME|CSV",
+            help="for --vad mouth: a component of features (face-mesh: mouth_opening), or a CSV of mouth openings",
+        )  # fmt: skip
 
     def needs(self, config: AudioConfig, files: Mapping[str, Path]) -> Iterator[Need]:
         yield Need("vad", f"packages of vad {config.vad}", config.versions)
 
     def replayed(self, config: Mapping[str, Any], step: Mapping[str, Any]) -> AudioConfig:
         chosen = AudioConfig.model_validate(config)
-        if chosen.vad == "mouth":
+        if chosen.vad == "mouth" and "mouth" not in step["inputs"]:
             raise UsageError(
                 "it was trained on speech gated by a table of mouth openings, which no recipe makes from media: "
                 "extract audio --vad mouth and embed, then predict from those features"
@@ -203,7 +228,8 @@ class ExtractAudio(MapStage):
     def resolve(self, inputs: Inputs, config: AudioConfig) -> Resolved:
         if are_crops(inputs.media):
             raise UsageError(f"{inputs.media[0].path} is a folder of crops, which has no sound: name media files")
-        return Resolved({clip.id: clip for clip in inputs.media}, config, _openings(config, inputs.mouth))
+        clips = {clip.id: clip for clip in inputs.media}
+        return Resolved(clips, config, _openings(config, inputs.mouth, clips), inputs.mouth)
 
     def called(self, resolved: Resolved) -> str:
         return "waveform"
@@ -214,7 +240,11 @@ class ExtractAudio(MapStage):
             "speech": resolved.config.versions(),
             "resampler": f"soxr-{version('soxr')}",
             "decoder": decoder_version(),
+            **({"mouth": resolved.mouth.identity} if isinstance(resolved.mouth, Features) else {}),
         }
+
+    def upstream(self, resolved: Resolved) -> list[Path]:
+        return [resolved.mouth.artifact.folder] if isinstance(resolved.mouth, Features) else []
 
     def sources(self, resolved: Resolved, digests: Digests) -> dict[str, str]:
         openings = resolved.openings
@@ -234,7 +264,10 @@ class ExtractAudio(MapStage):
         """One waveform a clip, with a row a stretch of speech on the clip's own clock. Without `vad` the one row is the
         whole waveform; a clip in which nobody speaks has no row."""
         counted = 0.0
-        prepare, threads = _Prepare(resolved.config, resolved.openings or {}), worker_count(context.runtime)
+        prepare = _Prepare(resolved.config, resolved.openings or {})
+        if isinstance(resolved.mouth, Features):
+            prepare = replace(prepare, source=f"the features {resolved.mouth.path}")
+        threads = worker_count(context.runtime)
         for clip, heard in ahead([resolved.clips[clip] for clip in missing], prepare, min(threads, _MOST_AHEAD)):
             if isinstance(heard, ClipError):
                 sink.fail(clip.id, str(heard))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -38,6 +38,7 @@ class _Batch:
     spans: list[_Span]
     images: list[Any]
     cuts: list[Recut]
+    faces: list[tuple[str, Any]]  # of each span its clip, and the rows whose crops are in the batch
 
 
 def embed_crops(
@@ -49,13 +50,13 @@ def embed_crops(
     stored = int(crops.stage.inputs["config"]["size"])
     again = match if match is not None and match.is_cut_again else None
     side = stored if again is None else again.contract.size
-    outputs = outputs_of(backbone)
+    outputs, reads = outputs_of(backbone), getattr(backbone, "reads", ())
     failed: set[str] = set()
     with ThreadPoolExecutor(worker_count(runtime)) as pool:
         for batch, (images, broken) in ahead(
             _batches(crops, clips, size, again), lambda b: _decode(b, size, side, stored, pool)
         ):
-            values = backbone(images) if batch.images else {}
+            values = backbone(images, **_beside(crops, batch, reads, size)) if batch.images else {}
             values = values if isinstance(values, Mapping) else {"values": values}
             at = 0
             for span in batch.spans:
@@ -72,6 +73,7 @@ def _batches(crops: Artifact, clips: Iterable[str], size: int, again: CropMatch 
     spans: list[_Span] = []
     images: list[Any] = []
     cuts: list[Recut] = []
+    rows: list[tuple[str, Any]] = []
     for clip in clips:
         valid = np.asarray(crops.column(clip, "valid"))
         encoded = crops.column(clip, "image")
@@ -85,15 +87,25 @@ def _batches(crops: Artifact, clips: Iterable[str], size: int, again: CropMatch 
             last = total if is_end else int(room[-1]) + 1
             images += [encoded[row] for row in room]
             cuts += [] if of_clip is None else of_clip.take(room)
+            rows.append((clip, room))
             spans.append(_Span(clip, first, last, is_end))
             if len(images) == size:
-                yield _Batch(spans, images, cuts)
-                spans, images, cuts = [], [], []
+                yield _Batch(spans, images, cuts, rows)
+                spans, images, cuts, rows = [], [], [], []
             if is_end:
                 break
             first = last
     if spans:
-        yield _Batch(spans, images, cuts)
+        yield _Batch(spans, images, cuts, rows)
+
+
+def _beside(crops: Artifact, batch: _Batch, reads: Sequence[str], size: int) -> dict[str, Any]:
+    """What else the backbone reads of the crops' rows, by column, zeros where the batch is filled up."""
+    columns = {name: [np.asarray(crops.column(clip, name))[rows] for clip, rows in batch.faces] for name in reads}
+    return {
+        name: np.concatenate([*parts, np.zeros((size - len(batch.images), *parts[0].shape[1:]), parts[0].dtype)])
+        for name, parts in columns.items()
+    }
 
 
 def _decode(batch: _Batch, size: int, side: int, stored: int, pool: ThreadPoolExecutor) -> tuple[Any, dict[int, str]]:

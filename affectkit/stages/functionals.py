@@ -16,6 +16,7 @@ from pydantic import Field, model_validator
 from affectkit.config import Config
 from affectkit.digests import Digests
 from affectkit.errors import ClipError, unknown
+from affectkit.stages import quality_gates
 from affectkit.stages.inputs import artifacts, clips
 from affectkit.stages.map_stage import MapStage, Told, chosen, entries_of
 from affectkit.stages.row_counts import counted, row_notices, seen_in
@@ -43,7 +44,9 @@ class FunctionalsConfig(Config):
     hop: float | None = Field(
         None, ge=1e-3, le=1e6, allow_inf_nan=False, description="seconds between windows  [default: half a window]"
     )
-    column: str | None = Field(None, description="the layer to take, where a backbone gave several (or FEATURES:layer)")
+    column: str | None = Field(
+        None, description="the layer or named component to take (or FEATURES:layer, FEATURES:component)"
+    )
     dtype: Literal["float32", "float16"] = Field("float32", description="how functionals are stored")
 
     @model_validator(mode="after")
@@ -132,13 +135,18 @@ class SummariseFeatures(MapStage):
             "features", help="what embed printed; of several layers one: PATH:layer_07", metavar="FEATURES"
         )
         clips: ClipChoice = clips()
+        face_quality: Features | None = quality_gates.face_quality()
+        min_face_size: float | None = quality_gates.limit("min_face_size")
+        max_yaw: float | None = quality_gates.limit("max_yaw")
+        min_sharpness: float | None = quality_gates.limit("min_sharpness")
 
     def dim(self, config: FunctionalsConfig, upstream: int) -> int:
         return upstream * len(config.names)
 
     def resolve(self, inputs: Inputs, config: FunctionalsConfig) -> Resolved:
         features = inputs.features if config.column is None else column_of(inputs.features.artifact, config.column)
-        config = config.model_copy(update={"column": features.column})
+        config = config.model_copy(update={"column": features.name})
+        (features,) = quality_gates.gated([features], quality_gates.gates_of(inputs))
         return Resolved(features, config, chosen(inputs.clips, features))
 
     def called(self, resolved: Resolved) -> str:
@@ -147,17 +155,19 @@ class SummariseFeatures(MapStage):
         return next((name for name, members in SETS.items() if members == names), "functionals")
 
     def identity(self, resolved: Resolved) -> dict[str, Any]:
-        config = resolved.config
+        config, gates = resolved.config, quality_gates.of([resolved.features])
         return {
             "functionals": list(config.names),
             "window": config.window,
             "hop": config.step,
-            "column": resolved.features.column,
+            "column": resolved.features.name,
             "dtype": config.dtype,
             "upstream": resolved.features.artifact.stage.fingerprint,
+            **({} if gates is None else {"face_quality": gates.measured.identity, **gates.limits.asked}),
         }
 
     def sources(self, resolved: Resolved, digests: Digests) -> dict[str, str]:
+        quality_gates.check_measured(quality_gates.of([resolved.features]), resolved.clips)
         return {clip: resolved.features.digest(clip) for clip in resolved.clips}
 
     def entries(self, resolved: Resolved) -> dict[str, dict[str, Any]]:
@@ -166,13 +176,14 @@ class SummariseFeatures(MapStage):
     def table(self, resolved: Resolved, context: Context) -> Schema:
         """The dimensions of the first functional come first, then those of the second. Where the input's dimensions
         have names, the result's are `mean <name>`, ..."""
-        schema, column, config = resolved.features.artifact.schema, resolved.features.column, resolved.config
-        named = schema.names.get(column)
+        features, config = resolved.features, resolved.config
+        named = features.names
         names = {"values": [f"{functional} {name}" for functional in config.names for name in named]} if named else None
-        return features_schema(self.dim(config, schema.columns[column].shape[0]), config.dtype, names)
+        return features_schema(self.dim(config, features.dim), config.dtype, names)
 
     def upstream(self, resolved: Resolved) -> list[Path]:
-        return [resolved.features.artifact.folder]
+        gates = quality_gates.of([resolved.features])
+        return [resolved.features.artifact.folder, *([] if gates is None else [gates.measured.artifact.folder])]
 
     def title(self, resolved: Resolved) -> str:
         return f"functionals {self.called(resolved)}"
@@ -194,7 +205,8 @@ class SummariseFeatures(MapStage):
 
     def tell(self, resolved: Resolved, selected: Artifact, clips: Sequence[str]) -> Told:
         counts = counted(selected, clips)
-        return row_notices(counts, seen_in([resolved.features.artifact])), counts.as_dict()
+        left_out = quality_gates.lines([resolved.features], clips)
+        return [*left_out, *row_notices(counts, seen_in([resolved.features.artifact]))], counts.as_dict()
 
 
 STAGE = SummariseFeatures

@@ -53,11 +53,12 @@ class Input:
 class ArtifactsInput(Input):
     """What other stages make. Features are `Features`, predictions a path (of an artifact or a CSV file), all else an
     `Artifact`; `or_media`: media stand in for them, where a recipe can be replayed; `or_model`: a published model's
-    name stands in, a `PublishedModel`."""
+    name stands in, a `PublishedModel`; `or_table`: a CSV file does, and its path is the value."""
 
     makes: tuple[Makes, ...]
     or_media: bool = False
     or_model: bool = False
+    or_table: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

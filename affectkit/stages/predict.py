@@ -23,6 +23,7 @@ from affectkit.learning import saved
 from affectkit.plugins import Example, Units
 from affectkit.prefetch import worker_count
 from affectkit.speech.windows import touches
+from affectkit.stages import quality_gates
 from affectkit.stages import smooth as smooth_module
 from affectkit.stages.batches import Lengths
 from affectkit.stages.embed import notices as about_licence
@@ -60,8 +61,24 @@ def _check_recipe(head: Artifact, features: Sequence[Features]) -> None:
 
 
 def _short(identity: str) -> str:
-    fingerprint, _, column = identity.partition(":")
-    return fingerprint[:12] + (f":{column}" if column else "")
+    plain, _, gates = identity.partition(" ")
+    fingerprint, _, column = plain.partition(":")
+    return fingerprint[:12] + (f":{column}" if column else "") + (f" by quality {gates}" if gates else "")
+
+
+def _through_gates(head: Artifact, features: Sequence[Features], measured: Features | None) -> list[Features]:
+    """The features as the head was trained on them: through its quality gates, where it has any."""
+    record = head.stage.provenance.get("quality_gates")
+    if record is None:
+        if measured is not None:
+            raise UsageError(f"--face-quality is for heads that were trained with it: {head.path} has no quality gates")
+        return list(features)
+    gates = quality_gates.QualityGates.again(record, measured)
+    wanted = [str(identity).endswith(f" {gates.identity}") for identity in head.stage.inputs["upstream"]]
+    return [
+        quality_gates.through(each, gates) if is_gated and not isinstance(each, quality_gates.GatedFeatures) else each
+        for each, is_gated in zip(features, wanted, strict=False)
+    ] + list(features[len(wanted) :])
 
 
 LARGEST_BATCH = 32
@@ -260,6 +277,10 @@ class Predict(ScoredRows):
             "features", "crops", "sound", many=True, or_media=True,
             help="the features (of a network or a published model the crops or sound), or media",
         )  # fmt: skip
+        face_quality: Features | None = quality_gates.face_quality(
+            "for a head that was trained with quality gates: face-mesh features of these clips  "
+            "[default: those that it was trained with]"
+        )
         at: Path | None = file("CSV clip,start,end (a label table, say): predict its rows, interpolated")
         clips: ClipChoice = clips()
         weights_of: Mapping[str, str] | None = value(
@@ -290,6 +311,10 @@ class Predict(ScoredRows):
         if isinstance(head, PublishedModel):
             if inputs.weights_of:
                 raise UsageError("--weights-of is for what was trained; a published model takes --weights PATH")
+            if inputs.face_quality is not None:
+                raise UsageError(
+                    f"--face-quality is for heads that were trained with it; {head.name} is a published model"
+                )
             return predict_published(head, inputs.inputs, inputs.at, inputs.clips, config, context)
         media_suffixes(head)  # raises for what was not trained
         config.refuse_published(head.path, stored_task(trained_report(head)))
@@ -302,7 +327,9 @@ class Predict(ScoredRows):
         replayed = replay(context.cache, head, media, context.runtime, device=context.device, weights=inputs.weights_of)
         clips = choose(inputs.clips, replayed.clips)
         clips = replayed.clips if clips is None else clips
-        inputs = replace(inputs, inputs=replayed.features, clips=clips, weights_of=None)
+        inputs = replace(
+            inputs, inputs=replayed.features, clips=clips, weights_of=None, face_quality=replayed.face_quality
+        )  # fmt: skip
         outcome = MapStage.run(stage, inputs, config, context)
         notices = tuple(dict.fromkeys((*replayed.notices, *outcome.notices)))
         return replace(outcome, failed=(*replayed.failed, *outcome.failed), notices=notices)
@@ -312,12 +339,15 @@ class Predict(ScoredRows):
         sources: Sequence[Any] = inputs.inputs
         features = [each if isinstance(each, Features) else features_of(each) for each in sources]
         report = trained_report(inputs.head)
+        features = _through_gates(inputs.head, features, inputs.face_quality)
         _check_recipe(inputs.head, features)
         recipe = RowRecipe.of([stored_task(report)], smooth_module.of_head(report), config, inputs.at)
         clips = chosen(inputs.clips, features[0])
         if inputs.clips is None:
             clips = [clip for clip in clips if all(clip in other for other in features[1:])]
-        return _given(inputs.head, report, features, recipe, config, clips)
+        quality_gates.check_measured(gates := quality_gates.of(features), clips)
+        about = [] if gates is None else quality_gates.lines(features, clips)
+        return _given(inputs.head, report, features, recipe, config, clips, about)
 
     def called(self, resolved: Resolved) -> str:
         return resolved.trained.stage.name
@@ -333,8 +363,13 @@ class Predict(ScoredRows):
             inputs["smoothing"] = asdict(smoothing) if smoothing else None
         return inputs
 
+    def read(self, resolved: Resolved) -> Sequence[Artifact | Features]:
+        return resolved.features
+
     def upstream(self, resolved: Resolved) -> list[Path]:
-        return [resolved.trained.path, *(each.folder for each in resolved.upstream)]
+        gates = quality_gates.of(resolved.features)
+        measured = [] if gates is None else [gates.measured.artifact.folder]
+        return [resolved.trained.path, *(each.folder for each in resolved.upstream), *measured]
 
     def title(self, resolved: Resolved) -> str:
         return f"predict {resolved.trained.stage.name}"
@@ -370,6 +405,8 @@ class _PredictByNetwork(Predict):
     def resolve(self, inputs: Predict.Inputs, config: PredictConfig) -> Resolved:
         """Refuses an artifact that was made by another recipe than the one the network was trained on."""
         network, sources = inputs.head, inputs.inputs
+        if inputs.face_quality is not None:
+            raise UsageError(f"--face-quality is for heads that were trained with it; {network.path} is a network")
         if len(sources) > 1:
             raise UsageError(f"{network.path} is a fine-tuned network: it reads one artifact, {len(sources)} are given")
         upstream: Any = sources[0].artifact if isinstance(sources[0], Features) else sources[0]

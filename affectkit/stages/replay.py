@@ -13,7 +13,7 @@ from affectkit.stages import catalogue
 from affectkit.stages import inputs as what
 from affectkit.stages.map_stage import MapStage
 from affectkit.stages.stage import Context
-from affectkit.store import Artifact, Cache, Failure, Features, features, upkeep
+from affectkit.store import Artifact, Cache, Failure, Features, feature_columns, features, upkeep
 from affectkit.store.kinds import TRAINED, wrong_kind
 from affectkit.types import Clip
 
@@ -23,12 +23,13 @@ Step = Mapping[str, Any]
 @dataclass(frozen=True)
 class Replayed:
     """What a head or a network reads, made from media: one each of its inputs, the ids that all of them hold now, what
-    failed on the way, and what the user must know of what was used."""
+    failed on the way, what the user must know of what was used, and what its quality gates go by."""
 
     features: list[Features]
     clips: list[str]
     failed: list[Failure]
     notices: tuple[str, ...]
+    face_quality: Features | None = None
 
 
 def replay(
@@ -41,6 +42,9 @@ def replay(
     UsageError when this installation cannot reproduce a recipe, before anything is computed.
     """
     recipes, weights = _recipes(trained), weights or {}
+    gates = trained.stage.provenance.get("quality_gates")
+    if gates is not None:
+        recipes = [*recipes, gates["features"]]
     names = {name for recipe in recipes for step in recipe for name in _names(step)}
     if strangers := sorted(set(weights) - names):
         raise unknown("name in --weights-of", strangers[0], names)
@@ -50,19 +54,28 @@ def replay(
     chains = [_Chain(context, clips, weights) for _ in recipes]
     for chain, recipe in zip(chains, recipes, strict=True):
         chain.run(recipe)
-    columns = trained.stage.provenance["columns"]
-    read = [Features(chain.artifact, column) for chain, column in zip(chains, columns, strict=True)]
+    columns = [*trained.stage.provenance["columns"], *([] if gates is None else [gates["name"]])]
+    read = [_read(chain.artifact, column) for chain, column in zip(chains, columns, strict=True)]
+    measured = None if gates is None else read.pop()
     shared = [name for name in chains[0].names if all(name in chain.names for chain in chains)]
     notices = dict.fromkeys(notice for chain in chains for notice in chain.notices)
-    return Replayed(read, shared, [failure for chain in chains for failure in chain.failed], tuple(notices))
+    failed = {failure.clip: failure for chain in reversed(chains) for failure in reversed(chain.failed)}
+    return Replayed(read, shared, sorted(failed.values(), key=lambda failure: failure.clip), tuple(notices), measured)
+
+
+def _read(artifact: Artifact, name: str) -> Features:
+    """A column or a component of features; of crops and sound the artifact itself."""
+    return features(artifact, name) if feature_columns(artifact.schema) else Features(artifact, name)
 
 
 class _Chain:
-    """One recipe on its way: the last artifact, the ids it holds of these clips, and what failed."""
+    """One recipe on its way: the last artifact, the ids it holds of these clips, and what failed. A step may read what
+    an earlier one than the last has made: all are kept by their fingerprints."""
 
     def __init__(self, context: Context, clips: Sequence[Clip], weights: Mapping[str, str]) -> None:
         self._context, self._clips, self._weights = context, clips, weights
         self.current: Artifact | None = None
+        self.made: dict[str, tuple[Artifact, list[str]]] = {}
         self.names = [clip.id for clip in clips]
         self.failed: list[Failure] = []
         self.notices: list[str] = []
@@ -77,22 +90,50 @@ class _Chain:
             stage = _stage(step)
             moved = [self._weights[name] for name in _names(step) if name in self._weights]
             config = stage.replayed(step["config"] | ({"weights": moved[0]} if moved else {}), step)
-            outcome = stage.run(self._inputs(stage, config), config, self._here(stage, step))
+            outcome = stage.run(self._inputs(stage, config, step), config, self._here(stage, step))
             self.current = outcome.artifact
             _check(self.current, step)
             self.failed += outcome.failed
             self.notices += [notice for notice in outcome.notices if notice not in self.notices]
-            self.names = self.current.clips if self.names else []
+            self.names = self.current.clips if self._read_by(stage, step) else []
+            self.made[self.current.stage.fingerprint] = self.current, self.names
 
-    def _inputs(self, stage: MapStage, config: Config) -> Any:
-        """The media, or the clips of what the step before made."""
-        first = stage.inputs[0]
+    def _read_by(self, stage: MapStage, step: Step) -> Sequence[Any]:
+        """What a step is given: the clips of the media, or the ids of what an earlier step made."""
+        return self._clips if isinstance(stage.inputs[0], what.MediaInput) else self._of(step["inputs"]["upstream"])[1]
+
+    def _inputs(self, stage: MapStage, config: Config, step: Step) -> Any:
+        """The media, or the clips of what an earlier step made; and what else it reads, by its name in the recipe."""
+        first, *rest = stage.inputs
+        more = {
+            each.name: self._named(step["inputs"][each.name]) for each in rest
+            if isinstance(each, what.ArtifactsInput) and each.name in step["inputs"]
+        }  # fmt: skip
+        more |= {
+            each.name: step["inputs"][each.name] for each in rest
+            if isinstance(each, what.ValueInput) and each.name in step["inputs"]
+        }  # fmt: skip
         if isinstance(first, what.MediaInput):
-            return stage.Inputs(**{first.name: self._clips})
+            return stage.Inputs(**{first.name: self._clips, **more})
         assert isinstance(first, what.ArtifactsInput)
+        artifact, names = self._of(step["inputs"]["upstream"])
         is_features = "features" in first.makes
-        source = features(self.artifact, getattr(config, "column", None) or "") if is_features else self.artifact
-        return stage.Inputs(**{first.name: source, "clips": self.names})
+        source = features(artifact, getattr(config, "column", None) or "") if is_features else artifact
+        return stage.Inputs(**{first.name: source, "clips": names, **more})
+
+    def _named(self, identity: str) -> Features:
+        """Features by their identity: a fingerprint and, after a colon, the column or component."""
+        fingerprint, _, name = identity.partition(":")
+        return features(self._of(fingerprint)[0], name)
+
+    def _of(self, fingerprint: str) -> tuple[Artifact, list[str]]:
+        """What an earlier step made, and the ids that it holds. Raises UsageError where none made it."""
+        if fingerprint not in self.made:
+            raise UsageError(
+                f"the recipe in the provenance has a step that reads {fingerprint[:12]}, which none before it makes: "
+                "train again, or predict from features"
+            )
+        return self.made[fingerprint]
 
     def _here(self, stage: MapStage, step: Step) -> Context:
         """The step's own numerics, on this device."""
@@ -106,9 +147,9 @@ def media_suffixes(trained: Artifact) -> frozenset[str]:
     """What counts as media in a folder for a head or a network: sound alone is not enough where it sees faces."""
     suffixes = frozenset(MEDIA_SUFFIXES)
     for recipe in _recipes(trained):
-        first = _stage(recipe[0]).inputs[0]
-        if isinstance(first, what.MediaInput):
-            suffixes &= frozenset(first.suffixes)
+        for first in (_stage(step).inputs[0] for step in recipe):
+            if isinstance(first, what.MediaInput):
+                suffixes &= frozenset(first.suffixes)
     return suffixes
 
 

@@ -92,15 +92,15 @@ def score_notices(counts: RowCounts, seen: str, reach: float | None) -> list[str
 
 
 def seen_in(artifacts: Sequence[Artifact]) -> str:
-    """What a valid row of these artifacts holds, a face or speech, by what the chains that they were made by begin
-    with, as far as those are still there."""
+    """What a valid row of these artifacts holds, a face or speech, by the chains that they were made by, as far as
+    those are still there: speech where there is sound, though the faces may have said when somebody speaks."""
     seen: set[str] = set()
     for artifact in artifacts:
         try:
             stages = {one.stage.stage for one in (artifact, *ancestors(artifact))}
         except AffectkitError:
             stages = set()
-        seen |= {SEEN[stage] for stage in stages & SEEN.keys()} or {EITHER}
+        seen |= {SEEN["audio"]} if "audio" in stages else {SEEN[stage] for stage in stages & SEEN.keys()} or {EITHER}
     return next(iter(seen)) if len(seen) == 1 else EITHER
 
 

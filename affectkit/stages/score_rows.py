@@ -23,7 +23,7 @@ from affectkit.stages.row_counts import counted, score_notices, seen_in
 from affectkit.stages.sink import Sink
 from affectkit.stages.smooth import Choice
 from affectkit.stages.stage import Context
-from affectkit.store import Artifact, Schema, predictions_schema
+from affectkit.store import Artifact, Features, Schema, predictions_schema
 from affectkit.tables.row_times import Rows, TimeTable, at_rate, read_times
 from affectkit.tasks import Task
 from affectkit.types import FeatureSequence, Floats
@@ -165,10 +165,16 @@ class ScoredRows(MapStage):
         """The raw scores of these clips, one after another. Heavy imports are in here."""
         raise NotImplementedError
 
+    def read(self, resolved: Any) -> Sequence[Artifact | Features]:
+        """What scores are made from, by whose digests they are current."""
+        upstream: Sequence[Artifact] = resolved.upstream
+        return upstream
+
     def sources(self, resolved: Any, digests: Digests) -> dict[str, str]:
         """Scores are current while what is read of a clip, and its split, are."""
         text = {
-            clip: [*(each.digest(clip) for each in resolved.upstream), split] for clip, split in resolved.split.items()
+            clip: [*(each.digest(clip) for each in self.read(resolved)), split]
+            for clip, split in resolved.split.items()
         }
         return {clip: sha256(" ".join(words).encode()).hexdigest() for clip, words in text.items()}
 

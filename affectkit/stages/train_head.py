@@ -18,6 +18,7 @@ from affectkit.config import Config, Runtime
 from affectkit.errors import UsageError
 from affectkit.plugins import Epoch, Interrupted, Monitor
 from affectkit.progress import display
+from affectkit.stages import quality_gates
 from affectkit.stages import smooth as smoothing
 from affectkit.stages.fit_stage import Report
 from affectkit.stages.inputs import artifacts, auxiliary, labels, splits, value
@@ -118,6 +119,10 @@ class TrainHead(ResumableStage):
         labels: Labels = labels()
         splits: Path | None = splits()
         aux: Sequence[AuxiliarySource] = auxiliary("features")
+        face_quality: Features | None = quality_gates.face_quality()
+        min_face_size: float | None = quality_gates.limit("min_face_size")
+        max_yaw: float | None = quality_gates.limit("max_yaw")
+        min_sharpness: float | None = quality_gates.limit("min_sharpness")
         folds: int | None = value(
             int, None, "cross-validate instead: every clip is predicted by the head of the fold it is out of",
             least_value=2, most_value=1000, in_recipes=False, panel=TRAINING,
@@ -140,6 +145,7 @@ class TrainHead(ResumableStage):
         """Cross-validate where folds are given; else train, by the options that are best where they are searched."""
         if inputs.search and not inputs.trials:
             raise UsageError("--search says what --tune N searches: give --tune as well")
+        inputs = _through_gates(inputs)
         if inputs.folds:
             from affectkit.stages.cross_validate import CrossValidate
 
@@ -161,6 +167,7 @@ class TrainHead(ResumableStage):
 
     def resolve(self, inputs: Inputs, config: TrainConfig) -> Resolved:
         check_tensorboard(inputs.tensorboard)
+        inputs = _through_gates(inputs)
         task = tasks.get(config.task)
         plugin = plugins.get("heads", config.head)
         options = plugins.parse_options(plugin, config.option, config.head)
@@ -201,14 +208,17 @@ class TrainHead(ResumableStage):
         return identity
 
     def upstream(self, resolved: Resolved) -> list[Path]:
-        return [features.path for features in resolved.inputs.features]
+        gates = quality_gates.of(resolved.inputs.features)
+        measured = [] if gates is None else [gates.measured.path]
+        return [*(features.path for features in resolved.inputs.features), *measured]
 
     def provenance(self, resolved: Resolved) -> dict[str, Any]:
         features = resolved.inputs.features
         return {
             **super().provenance(resolved),
             "features": [lineage(each.artifact) for each in features],
-            "columns": [each.column for each in features],
+            "columns": [each.name for each in features],
+            **({} if (gates := quality_gates.of(features)) is None else {"quality_gates": gates.about()}),
         }
 
     def train(self, resolved: Resolved, context: Context, folder: Path, state: Unfinished) -> Report:
@@ -278,6 +288,14 @@ class TrainHead(ResumableStage):
 
 
 STAGE = TrainHead
+
+
+def _through_gates(inputs: TrainHead.Inputs) -> TrainHead.Inputs:
+    """The inputs whose features are read through the gates that they ask for."""
+    features = quality_gates.gated(inputs.features, quality_gates.gates_of(inputs))
+    return replace(
+        inputs, features=features, face_quality=None, min_face_size=None, max_yaw=None, min_sharpness=None
+    )  # fmt: skip
 
 
 def _fit(resolved: Resolved, context: Context, seed: int, folder: Path, state: Path) -> None:

@@ -16,6 +16,7 @@ from affectkit.errors import UsageError
 from affectkit.learning.features import of_clip
 from affectkit.learning.order import labelled as labelled_units
 from affectkit.plugins import Auxiliary, Example, Network, Units
+from affectkit.stages import quality_gates
 from affectkit.stages.training_cautions import cautions, labelled
 from affectkit.store import Artifact, Features, open_features
 from affectkit.store.kinds import wrong_kind
@@ -142,6 +143,7 @@ def head_data(
     for no val clip where they are needed."""
     shared = [clip for clip in features[0].clips if all(clip in other for other in features[1:])]
     used, chosen = choose(features[0], shared, labels, task, options, splits, auxiliary, needs_val=needs_val)
+    quality_gates.check_measured(quality_gates.of(features), (*used.train, *used.val))
     pooling = options.label_pooling
     train, val = (
         [_example(clip, features, used.labels[clip], task, pooling, used.subject(clip)) for clip in clips]
@@ -165,7 +167,8 @@ def head_data(
             for each, examples in zip(chosen, learnt_along, strict=True)
         ),
     )  # fmt: skip
-    doubts = [*used.cautions, *cautions({"train": train, "val": val}, task)]
+    left_out = quality_gates.lines(features, [*used.train, *used.val])
+    doubts = [*used.cautions, *left_out, *cautions({"train": train, "val": val}, task)]
     return HeadData(train, val, learnt_along, used.splits, used.warnings, digest, doubts)
 
 

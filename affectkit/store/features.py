@@ -1,11 +1,14 @@
-"""One feature column of an artifact, as FEATURES arguments name it."""
+"""One feature column of an artifact, or one named component of it, as FEATURES arguments name it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from affectkit.errors import UsageError
 from affectkit.store.artifact import Artifact
@@ -15,16 +18,18 @@ from affectkit.store.selection import is_artifact
 from affectkit.types import FeatureSequence
 
 DEFAULT = "values"
+_SAID = 4  # names of components in a message
 
 
 @dataclass(frozen=True)
 class Features:
-    """What a head reads: a column of an artifact, `values` where the artifact has one; `only` these clips of it, where
-    the artifact holds those of several data sets."""
+    """What a head reads: a column of an artifact, `values` where the artifact has one, or one `component` of that, by
+    its name; `only` these clips of it, where the artifact holds those of several data sets."""
 
     artifact: Artifact
     column: str = DEFAULT
     only: frozenset[str] | None = None
+    component: str = ""
 
     def __contains__(self, clip: object) -> bool:
         return clip in self.artifact and (self.only is None or clip in self.only)
@@ -39,9 +44,24 @@ class Features:
 
     @property
     def identity(self) -> str:
-        """The artifact's fingerprint, and the column where it is not `values`."""
+        """The artifact's fingerprint, and the column where it is not `values`, or the component's name."""
         fingerprint = self.artifact.stage.fingerprint
-        return fingerprint if self.column == DEFAULT else f"{fingerprint}:{self.column}"
+        return fingerprint if self.name == DEFAULT else f"{fingerprint}:{self.name}"
+
+    @property
+    def name(self) -> str:
+        """What `features` is to be asked for: the component where there is one, else the column."""
+        return self.component or self.column
+
+    @property
+    def names(self) -> list[str] | None:
+        """What its D components are called; None where nothing says so."""
+        return [self.component] if self.component else self.artifact.schema.names.get(self.column)
+
+    @property
+    def dim(self) -> int:
+        """D, how many components a row has."""
+        return 1 if self.component else self.artifact.schema.columns[self.column].shape[0]
 
     def digest(self, clip: str) -> str:
         """The digest of the clip's bytes."""
@@ -53,18 +73,23 @@ class Features:
 
     def sequence(self, clip: str) -> FeatureSequence:
         """The clip's features."""
-        return self.artifact.sequence(clip, self.column)
+        rows = self.artifact.sequence(clip, self.column)
+        if not self.component:
+            return rows
+        place = self.artifact.schema.names[self.column].index(self.component)
+        return replace(rows, values=np.ascontiguousarray(rows.values[:, place : place + 1]))
 
 
 def open_features(text: str) -> Features:
-    """The features that `PATH` or `PATH:column` names. Raises UsageError where there are none, or several to choose
-    from."""
+    """The features that `PATH`, `PATH:column` or `PATH:component` names. Raises UsageError where there are none, or
+    several to choose from."""
     path, column = _split(text)
     return features(Artifact(path), column)
 
 
 def names_features(text: str) -> bool:
-    """Whether `PATH` or `PATH:column` is an artifact or a selection of one, and no media file or folder."""
+    """Whether `PATH`, `PATH:column` or `PATH:component` is an artifact or a selection of one, and no media file or
+    folder."""
     return is_artifact(_split(text)[0])
 
 
@@ -75,17 +100,32 @@ def _split(text: str) -> tuple[Path, str]:
     return Path(text), ""
 
 
-def features(artifact: Artifact, column: str = "") -> Features:
-    """A feature column of an artifact: the one named, else `values`, else its only one. Raises UsageError."""
+def features(artifact: Artifact, name: str = "") -> Features:
+    """A feature column of an artifact, or a component of one: the one named, else `values`, else its only column. A
+    column comes before a component of the same name. Raises UsageError."""
     known = feature_columns(artifact.schema) if artifact.stage.table is not None else []
     if not known:
         raise wrong_kind(artifact.path, artifact.stage.stage, *FEATURES)
-    if column and column not in known:
-        raise UsageError(f"{artifact.path} has no features '{column}' (it has {', '.join(known)})")
-    chosen = column or (DEFAULT if DEFAULT in known else known[0] if len(known) == 1 else "")
+    if name and name not in known:
+        return _component(artifact, known, name)
+    chosen = name or (DEFAULT if DEFAULT in known else known[0] if len(known) == 1 else "")
     if not chosen:
         raise UsageError(f"{artifact.path} holds {', '.join(known)}: name one, as {artifact.path}:{known[-1]}")
     return Features(artifact, chosen)
+
+
+def _component(artifact: Artifact, columns: Sequence[str], name: str) -> Features:
+    named = {column: artifact.schema.names[column] for column in columns if column in artifact.schema.names}
+    holders = [column for column, names in named.items() if names.count(name) == 1]
+    if len(holders) == 1:
+        return Features(artifact, holders[0], component=name)
+    if holders or any(name in names for names in named.values()):
+        raise UsageError(f"{artifact.path} has several components '{name}': take a whole column ({', '.join(columns)})")
+    components = [one for names in named.values() for one in names]
+    nearest = get_close_matches(name, [*columns, *components], 1)
+    meant = f"; did you mean {nearest[0]}?" if nearest else ""
+    some = f", with named components such as {', '.join(components[:_SAID])}" if components else ""
+    raise UsageError(f"{artifact.path} has no features '{name}' (it has {', '.join(columns)}{some}){meant}")
 
 
 def feature_columns(schema: Schema) -> list[str]:

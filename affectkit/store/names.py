@@ -182,11 +182,12 @@ def resolve(cache: Cache, text: str, stages: Collection[str] = ()) -> str:
 
 
 def resolve_column(cache: Cache, text: str, stages: Collection[str] = (), *, strict: bool = True) -> str:
-    """As `resolve`, of `TEXT` or `TEXT:column`. Not `strict`: a text that denotes nothing is returned as it is."""
+    """As `resolve`, of `TEXT`, `TEXT:column` or `TEXT:component`. Not `strict`: a text that denotes nothing is returned
+    as it is."""
     if os.path.lexists(text):
         return text
     artifact, colon, column = text.rpartition(":")
-    if colon and artifact and column.isidentifier():
+    if colon and artifact and column and os.sep not in column:
         path = find(cache, artifact, stages)
         if path is not None:
             return f"{path}:{column}"

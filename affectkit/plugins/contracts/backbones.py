@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -20,44 +21,65 @@ def images(candidate: Candidate) -> NDArray[np.uint8]:
     return np.random.default_rng(0).integers(0, 256, (8, 3, 32, 32), np.uint8)
 
 
+def called(backbone: Any, batch: Any) -> Mapping[str, Any]:
+    """What a backbone gives by name for a batch, with zeros for the columns that it `reads` beside."""
+    shapes = {"boxes": (4,), "landmarks": (5, 2)}
+    beside = {name: np.zeros((len(batch), *shapes[name]), np.float32) for name in getattr(backbone, "reads", ())}
+    values = backbone(batch, **beside)
+    return values if isinstance(values, Mapping) else {"values": values}
+
+
+def seen(backbone: Any, batch: Any) -> NDArray[np.float32]:
+    """All that a backbone gives for a batch, side by side: [N,D]."""
+    return np.concatenate(list(called(backbone, batch).values()), axis=1)
+
+
 def gives_one_vector_an_image(candidate: Candidate) -> None:
-    """It gives a finite float32 vector of `dim` numbers, 1 or more, for each image."""
-    values, dim = candidate.instance(images(candidate)), candidate.instance.dim
+    """It gives a finite float32 vector of `dim` numbers, 1 or more, for each image, and of each other output."""
+    backbone, dim = candidate.instance, candidate.instance.dim
     hold(isinstance(dim, int) and dim >= 1, f"its dim is {dim!r}")
-    hold(isinstance(values, np.ndarray), f"it returns a {type(values).__name__}, no numpy array")
-    hold(values.shape == (8, dim), f"for 8 images it gives {list(values.shape)}, and its dim is {dim}")
-    hold(values.dtype == np.float32, f"it gives {values.dtype}, not float32")
-    hold(np.isfinite(values).all(), "some values are not finite")
-    hold(values.std() > 0, "all values are equal")
+    outputs: Mapping[str, int] = getattr(backbone, "outputs", None) or {"values": dim}
+    hold(outputs.get("values") == dim, f"its outputs are {dict(outputs)}, and its dim is {dim}")
+    gives = called(backbone, images(candidate))
+    hold(gives.keys() == outputs.keys(), f"it gives {sorted(gives)}, and says {sorted(outputs)}")
+    for name, count in outputs.items():
+        values = gives[name]
+        hold(isinstance(values, np.ndarray), f"it returns a {type(values).__name__}, no numpy array")
+        hold(values.shape == (8, count), f"for 8 images it gives {list(values.shape)}, and its dim is {count}")
+        hold(values.dtype == np.float32, f"it gives {values.dtype}, not float32")
+        hold(np.isfinite(values).all(), "some values are not finite")
+        hold(values.std() > 0, "all values are equal")
+    for name, names in getattr(backbone, "names", {}).items():
+        hold(len(names) == outputs.get(name), f"{len(names)} names of {name}, which has {outputs.get(name)} components")
 
 
 def gives_the_same_bits_again(candidate: Candidate) -> None:
     """The same images give the same bits, again and from a second instance."""
-    first = candidate.instance(images(candidate))
-    same(candidate.instance(images(candidate)), first, "a second call")
-    same(candidate.make()(images(candidate)), first, "a second instance")
+    first = seen(candidate.instance, images(candidate))
+    same(seen(candidate.instance, images(candidate)), first, "a second call")
+    same(seen(candidate.make(), images(candidate)), first, "a second instance")
 
 
 def does_not_see_neighbours(candidate: Candidate) -> None:
     """Neither the other images of a batch nor the place in it change a bit."""
     given = images(candidate)
     with two_threads():
-        first = candidate.instance(given)
+        first = seen(candidate.instance, given)
         for shift in (1, 3):
-            moved = candidate.instance(np.roll(given, shift, axis=0))
+            moved = seen(candidate.instance, np.roll(given, shift, axis=0))
             same(np.roll(moved, -shift, axis=0), first, f"images moved by {shift} places")
         others = np.random.default_rng(1).integers(0, 256, given.shape, np.uint8)
         others[5] = given[2]
-        same(candidate.instance(others)[5], first[2], "an image among others")
+        same(seen(candidate.instance, others)[5], first[2], "an image among others")
 
 
 def takes_any_number_of_images(candidate: Candidate) -> None:
     """A batch of 0, 1, 3, 8 or 11 images gives each the same bits."""
     given = images(candidate)
-    first = candidate.instance(given)
+    first = seen(candidate.instance, given)
     for count in (0, 1, 3, 8):
-        same(candidate.instance(given[:count]), first[:count], f"a batch of {count}")
-    longer = candidate.instance(np.concatenate([given, given[:3]]))
+        same(seen(candidate.instance, given[:count]), first[:count], f"a batch of {count}")
+    longer = seen(candidate.instance, np.concatenate([given, given[:3]]))
     same(longer, np.concatenate([first, first[:3]]), "a batch of 11")
 
 
@@ -66,7 +88,7 @@ def takes_any_memory_layout(candidate: Candidate) -> None:
     import torch
 
     given = images(candidate)
-    first, locked = candidate.instance(given), given.copy()
+    first, locked = seen(candidate.instance, given), given.copy()
     locked.flags.writeable = False
     view = np.ascontiguousarray(given.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
     for what, alike in (
@@ -74,14 +96,14 @@ def takes_any_memory_layout(candidate: Candidate) -> None:
         ("a locked array", locked),
         ("a view", view),
     ):
-        same(candidate.instance(alike), first, what)
+        same(seen(candidate.instance, alike), first, what)
         same(np.asarray(alike), given, f"{what}, afterwards")
 
 
 def takes_crops_of_any_size(candidate: Candidate) -> None:
     """Crops of any size and shape are embedded."""
     large = np.random.default_rng(0).integers(0, 256, (8, 3, 75, 130), np.uint8)
-    found = candidate.instance(large).shape
+    found = called(candidate.instance, large)["values"].shape
     hold(found == (8, candidate.instance.dim), f"for images of 75 x 130 it gives {list(found)}")
 
 
@@ -90,7 +112,7 @@ def refuses_what_is_no_batch(candidate: Candidate) -> None:
     given = images(candidate)
     for other in (given.astype(np.float32), given[0], given[:, :1], given.transpose(0, 2, 3, 1)):
         what = f"a batch of {other.dtype} {list(other.shape)}"
-        refused(lambda: candidate.instance(other), ValueError, what, "uint8")  # noqa: B023
+        refused(lambda: seen(candidate.instance, other), ValueError, what, "uint8")  # noqa: B023
 
 
 IMAGE: list[Obligation] = [
