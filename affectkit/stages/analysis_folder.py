@@ -43,6 +43,8 @@ TABLES, CURVES = "tables", "curves"
 SUMMARY_FILE, EPISODES_FILE, SCORES_FILE, OVERVIEW = "summary.csv", "episodes.csv", "scores.csv", "overview"
 _FIGURES = 1
 """Raised where pictures of the same scores change."""
+_MEANS = 12
+"""Scores whose means stand beside the overview's strips."""
 _SUFFIXES = (".csv", ".parquet", ".png")
 
 
@@ -272,7 +274,7 @@ class AnalysisFolder:
             ]  # fmt: skip
             groups.append((scorer.name, curves))
         face = f", face {summary.face}" if summary.face else ""
-        model = f"   {groups[0][0]}" if len(groups) == 1 else ""
+        model = f": {groups[0][0]}" if len(groups) == 1 else ""
         return Timeline(
             f"{summary.clip}{face}{model}", table.start, table.end, seen, groups, self._options.threshold, note,
             table.speech, self._options.unseen,
@@ -286,7 +288,8 @@ class AnalysisFolder:
 
         lead = self._lead(self._written.columns)
         model = self._model_of(lead)
-        columns = [name for name in self._written.columns if self._model_of(name) == model][:12]
+        columns = [name for name in self._written.columns if self._model_of(name) == model and name != lead]
+        columns = [lead, *columns][:_MEANS]
         prefix = dict((scorer.name, prefix) for scorer, prefix in self._with_prefixes())[model]
         rows = []
         for face in ranges:

@@ -232,16 +232,16 @@ def _about(scored: Scored, clips: Sequence[Clip], config: AnalyzeConfig, line: s
     """What the record says, for whatever reads the folder: models, artifacts, media."""
     models = {
         scorer.name: {
-            "predictions": str(scorer.predictions.path), "columns": scorer.columns, "prefix": prefix,
+            "predictions": str(scorer.predictions.path.absolute()), "columns": scorer.columns, "prefix": prefix,
             "hears": scorer.hears, "smoothing": scorer.smoothed, "card": dict(scorer.about),
         }
         for scorer, prefix in zip(scored.scorers, scored.prefixes, strict=True)
     }  # fmt: skip
     return {
         "affectkit": __version__, "command": line, "config": config.model_dump(mode="json"), "models": models,
-        "faces": None if scored.faces is None else str(scored.faces.path),
-        "sound": None if scored.sound is None else str(scored.sound.path),
-        "clips": {clip.id: str(clip.path) for clip in clips},
+        "faces": None if scored.faces is None else str(scored.faces.path.absolute()),
+        "sound": None if scored.sound is None else str(scored.sound.path.absolute()),
+        "clips": {clip.id: str(clip.path.absolute()) for clip in clips},
         "failed": {failure.clip: failure.cause for failure in scored.failed},
     }  # fmt: skip
 

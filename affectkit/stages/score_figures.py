@@ -29,9 +29,9 @@ ROWS_A_PAGE = 40
 """Faces beside each other on one page of the overview."""
 _STRIP = 500
 _WIDTH, _LEFT, _RIGHT = 8.4, 1.35, 0.95  # inches
+_BETWEEN = 0.14  # inches between panels
 _SHADE = "#E4E4E4"
 _STEPS = (0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 43200)
-_TICKS = 9
 
 
 @dataclass(frozen=True, repr=False)
@@ -74,12 +74,12 @@ def draw_timeline(timeline: Timeline, path: Path) -> None:
 
 def _timeline(timeline: Timeline) -> Figure:
     times = extents(timeline.start, timeline.end)
-    panels = [(curve, 0.5 if curve.is_probability else 0.95) for _, curves in timeline.curves for curve in curves]
+    panels = [curve for _, curves in timeline.curves for curve in curves]
     heads = 0.24 * (len(timeline.curves) if len(timeline.curves) > 1 else 0)
-    note = fill(timeline.note, 128)
-    top, bottom = 0.5, 0.52 + 0.125 * (1 + note.count("\n"))
-    strip = 0.0 if timeline.speech is None else 0.2
-    height = top + heads + sum(tall + 0.1 for _, tall in panels) + strip + bottom
+    note = fill(timeline.note, 158)
+    top, bottom = 0.4, 0.56 + 0.125 * (1 + note.count("\n"))
+    strip = 0.0 if timeline.speech is None else 0.24
+    height = top + heads + sum(_tall(curve) + _BETWEEN for curve in panels) + strip + bottom
     figure = figure_of(_WIDTH, height)
     figure.text(0.1 / _WIDTH, 1 - 0.22 / height, _shortened(timeline.title, 92), fontsize=10, va="center")
     spans = _spans(times, ~timeline.seen)
@@ -91,13 +91,12 @@ def _timeline(timeline: Timeline) -> Figure:
             at -= 0.24
             figure.text(0.1 / _WIDTH, (at + 0.09) / height, model, fontsize=8, fontweight="bold", va="center")
         for curve in curves:
-            tall = 0.5 if curve.is_probability else 0.95
-            at -= tall + 0.1
-            axes = figure.add_axes(_box(at, tall, height), sharex=axes)
+            at -= _tall(curve) + _BETWEEN
+            axes = figure.add_axes(_box(at, _tall(curve), height), sharex=axes)
             _panel(axes, curve, times, spans, timeline.threshold, binned)
     if timeline.speech is not None:
         at -= strip
-        axes = figure.add_axes(_box(at, strip - 0.1, height), sharex=axes)
+        axes = figure.add_axes(_box(at, 0.1, height), sharex=axes)
         _speech(axes, _spans(times, timeline.speech == 1))
     assert axes is not None, "a table has columns"
     low, high = (float(times[0, 0]), float(times[-1, 1])) if len(times) else (0.0, 1.0)
@@ -106,8 +105,8 @@ def _timeline(timeline: Timeline) -> Figure:
     axes.tick_params(labelbottom=True, bottom=True)
     lines = f"; line: mean of {(high - low) / COLUMNS:.2g} s, band: least and most in them" if binned else ""
     shade = f"; grey: {timeline.unseen}" if spans else ""
-    bars = f"; orange: {timeline.threshold:g} or more" if any(curve.episodes for curve, _ in panels) else ""
-    figure.text(_LEFT / _WIDTH, (bottom - 0.36) / height, f"time (m:ss){lines}{shade}{bars}", fontsize=7.5, va="center")
+    bars = f"; orange: {timeline.threshold:g} or more" if any(curve.episodes for curve in panels) else ""
+    figure.text(_LEFT / _WIDTH, (bottom - 0.37) / height, f"time (m:ss){lines}{shade}{bars}", fontsize=7.5, va="center")
     figure.text(0.1 / _WIDTH, 0.07 / height, note, fontsize=6.5, color="#555555", va="bottom", linespacing=1.25)
     return figure
 
@@ -133,10 +132,10 @@ def _panel(
     span = curve.high - curve.low
     for episode in curve.episodes:
         axes.plot(
-            [episode.start, episode.end], [curve.high + 0.02 * span] * 2, color=ORANGE, linewidth=2.2,
+            [episode.start, episode.end], [curve.high + 0.055 / _tall(curve) * span] * 2, color=ORANGE, linewidth=2.2,
             solid_capstyle="butt", clip_on=False, zorder=4,
         )  # fmt: skip
-    axes.set_ylim(curve.low, curve.high + 0.03 * span)
+    axes.set_ylim(curve.low, curve.high + 0.01 * span)
     ticks = [curve.low, curve.high] if curve.is_probability else [curve.low, (curve.low + curve.high) / 2, curve.high]
     axes.set_yticks(ticks, [f"{tick:.2g}" for tick in ticks], fontsize=6.5)
     axes.tick_params(axis="both", length=2, pad=2, labelbottom=False, bottom=False)
@@ -144,6 +143,11 @@ def _panel(
     axes.text(-0.34, 0.5, label, transform=_inches(axes), fontsize=8.5, ha="right", va="center")
     mean = "no score" if np.isnan(curve.mean) else f"mean {curve.mean:.2f}"
     axes.text(1.012, 0.5, mean, transform=axes.transAxes, fontsize=7.5, va="center", color="#333333")
+
+
+def _tall(curve: Curve) -> float:
+    """The height of a panel (inches)."""
+    return 0.5 if curve.is_probability else 0.95
 
 
 def _speech(axes: Axes, spans: Sequence[tuple[float, float]]) -> None:
@@ -194,9 +198,9 @@ def _overview(
     left = 0.2 + 0.073 * max(map(len, names))
     cell = 0.42
     right = 0.1 + cell * len(columns)
-    width = left + 4.3 + right + 0.15
-    text = fill(note, int(width * 15.2))
-    top, bottom = 1.12, 1.02 + 0.125 * (1 + text.count("\n"))
+    width = left + 4.3 + right + 0.6
+    text = fill(note, int(width * 18.5))
+    top, bottom = 1.0, 1.02 + 0.125 * (1 + text.count("\n"))
     tall = 0.26 * len(rows)
     height = top + tall + bottom
     figure = figure_of(width, height)
@@ -218,7 +222,7 @@ def _overview(
     axes.tick_params(axis="y", length=0)
     axes.spines[["left"]].set_visible(False)
     axes.set_title(lead.replace("_", " "), fontsize=9, loc="left", pad=4)
-    time_axis(axes, 0.0, longest)
+    time_axis(axes, 0.0, longest, 6)
     axes.tick_params(axis="x", labelsize=7.5)
     axes.set_xlabel("time (m:ss); grey: no face", fontsize=8)
     bar = figure.add_axes((left / width, (bottom - 0.66) / height, 1.6 / width, 0.09 / height))
@@ -283,9 +287,9 @@ def binned_rows(times: Floats, values: Floats, count: int) -> tuple[Floats, Floa
     return edges, mean, least, most
 
 
-def time_axis(axes: Axes, low: float, high: float) -> None:
-    """Ticks at round times, as m:ss, and h:mm:ss from an hour on."""
-    step = next((each for each in _STEPS if (high - low) / each <= _TICKS), 86400)
+def time_axis(axes: Axes, low: float, high: float, most: int = 9) -> None:
+    """Ticks at round times, as m:ss, and h:mm:ss from an hour on; about `most` of them."""
+    step = next((each for each in _STEPS if (high - low) / each <= most), 86400)
     ticks = np.arange(np.ceil(low / step - 1e-9) * step, high + 1e-9, step)
     axes.xaxis.set_major_locator(FixedLocator(ticks.tolist()))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: clock(value, step < 1)))
