@@ -15,7 +15,6 @@ from affectkit.stages import inputs as what
 from affectkit.stages.inputs import WORDS, Makes
 from affectkit.stages.stage import Stage
 
-
 Named = tuple[Key, Ref, tuple[Makes, ...]]
 """Where a step is named, the step, and what it must make."""
 

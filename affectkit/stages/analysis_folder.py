@@ -185,7 +185,9 @@ class AnalysisFolder:
     def _write_all(self, names: Sequence[str]) -> None:
         """All clips in one table: the tables of clips, one after the other."""
         root = self._folder.root
-        made_from = sha256("\n".join(sha256((root / f"{name}.csv").read_bytes()).hexdigest() for name in names).encode())
+        made_from = sha256(
+            "\n".join(sha256((root / f"{name}.csv").read_bytes()).hexdigest() for name in names).encode()
+        )
         with self._folder.file(SCORES_FILE, made_from.hexdigest()) as temporary:
             if temporary is not None:
                 with temporary.open("wb") as out:
@@ -290,7 +292,7 @@ class AnalysisFolder:
         model = self._model_of(lead)
         columns = [name for name in self._written.columns if self._model_of(name) == model and name != lead]
         columns = [lead, *columns][:_MEANS]
-        prefix = dict((scorer.name, prefix) for scorer, prefix in self._with_prefixes())[model]
+        prefix = next(prefix for scorer, prefix in self._with_prefixes() if scorer.name == model)
         rows = []
         for face in ranges:
             summary = face.summary

@@ -11,7 +11,9 @@ from affectkit.stages.scorers import Scorer
 _CUT = {"margin": "margin {}", "shape": "{}", "size": "{} px", "colour": "{}", "normalisation": "{}"}
 
 
-def readme(scorers: Sequence[Scorer], prefixes: Sequence[str], line: str, threshold: float, gap: float, fps: str) -> str:
+def readme(
+    scorers: Sequence[Scorer], prefixes: Sequence[str], line: str, threshold: float, gap: float, fps: str
+) -> str:
     """The text of README.md: files, columns, how to make it again."""
     models = ", ".join(scorer.name for scorer in scorers)
     columns = "\n".join(
@@ -25,7 +27,7 @@ def readme(scorers: Sequence[Scorer], prefixes: Sequence[str], line: str, thresh
 
 | file | what is in it |
 | --- | --- |
-| `summary.csv` | a line a clip (and face): length, share of frames with a face, mean and spread of every score, episodes |
+| `summary.csv` | a line a clip (and face): length, frames with a face, mean and spread of every score, episodes |
 | `episodes.csv` | every stretch in which a score is {threshold:g} or more, gaps shorter than {gap:g} s bridged |
 | `tables/` | a table a clip: a row a face and moment |
 | `scores.csv` | the tables of all clips in one |
@@ -47,8 +49,8 @@ def readme(scorers: Sequence[Scorer], prefixes: Sequence[str], line: str, thresh
 ## Columns of the summary
 
 `seconds`: what the rows stand for; `rows`; `face_share`: rows with a face (or speech); `scored_share`: rows with a
-score; `dominant`: the class that is the strongest in most rows, and in which share of them. Of each score, over the rows
-that have one: `_mean`, `_sd` (over N - 1), `_p10` and `_p90` (quantiles), `_episodes` (their number),
+score; `dominant`: the class that is the strongest in most rows, and in which share of them. Of each score, over the
+rows that have one: `_mean`, `_sd` (over N - 1), `_p10` and `_p90` (quantiles), `_episodes` (their number),
 `_episode_seconds` (together), `_longest_episode` (s). An episode lasts as long as its rows stand for, each up to the
 next.
 

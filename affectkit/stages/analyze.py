@@ -162,9 +162,7 @@ class _Steps:
         return part_of(f"step {self._number} of {max(self._number, self._count)}")
 
 
-def _heard_or_seen(
-    clips: Sequence[Clip], models: Sequence[PublishedModel | Artifact]
-) -> tuple[list[Clip], list[str]]:
+def _heard_or_seen(clips: Sequence[Clip], models: Sequence[PublishedModel | Artifact]) -> tuple[list[Clip], list[str]]:
     """The clips that a model can do something with; a line for those that are sound alone where no model hears."""
     if not clips:
         raise UsageError("no media: give video files, or a folder that holds some")
@@ -216,8 +214,9 @@ def _recipe_notices(models: Sequence[PublishedModel | Artifact], config: Analyze
                if getattr(config, name) != getattr(defaults, name)]  # fmt: skip
     if not trained or not changed:
         return []
+    verb = "is" if len(changed) == 1 else "are"
     flags = ", ".join(f"--{name.replace('_', '-')}" for name in changed)
-    return [f"{', '.join(trained)}: faces and sound as in training; {flags} is for published models"]
+    return [f"{', '.join(trained)}: faces and sound as in training; {flags} {verb} for published models"]
 
 
 def _texts(scored: Scored, config: AnalyzeConfig, line: str) -> dict[str, str]:
@@ -293,7 +292,12 @@ def _table(report: Mapping[str, Any]) -> TextTable:
     headers += [f"mean {name.replace('_', ' ')}" for name in report["lead"]]
     rows = []
     for face in faces:
-        cells = [face["clip"], *([face["face"]] if has_faces else []), _clock(face["seconds"]), _percent(face["face_share"])]
+        cells = [
+            face["clip"],
+            *([face["face"]] if has_faces else []),
+            _clock(face["seconds"]),
+            _percent(face["face_share"]),
+        ]
         for prefix in mostly:
             strongest = face["dominant"][prefix]
             name = strongest["class"].removeprefix(prefix)

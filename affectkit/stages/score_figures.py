@@ -140,9 +140,9 @@ def _panel(
     axes.set_yticks(ticks, [f"{tick:.2g}" for tick in ticks], fontsize=6.5)
     axes.tick_params(axis="both", length=2, pad=2, labelbottom=False, bottom=False)
     label = _shortened(curve.name.replace("_", " "), 17)
-    axes.text(-0.34, 0.5, label, transform=_inches(axes), fontsize=8.5, ha="right", va="center")
-    mean = "no score" if np.isnan(curve.mean) else f"mean {curve.mean:.2f}"
-    axes.text(1.012, 0.5, mean, transform=axes.transAxes, fontsize=7.5, va="center", color="#333333")
+    _name(axes, label)
+    told = "no score" if np.isnan(curve.mean) else f"mean {curve.mean:.2f}"
+    axes.text(1.012, 0.5, told, transform=axes.transAxes, fontsize=7.5, va="center", color="#333333")
 
 
 def _tall(curve: Curve) -> float:
@@ -155,7 +155,7 @@ def _speech(axes: Axes, spans: Sequence[tuple[float, float]]) -> None:
         axes.axvspan(begin, end, color="#009E73", linewidth=0)
     axes.set_yticks([])
     axes.set_ylim(0, 1)
-    axes.text(-0.34, 0.5, "speech", transform=_inches(axes), fontsize=8.5, ha="right", va="center")
+    _name(axes, "speech")
 
 
 @dataclass(frozen=True, repr=False)
@@ -215,7 +215,9 @@ def _overview(
         image: dict[str, Any] = {"extent": extent, "aspect": "auto", "interpolation": "nearest"}
         axes.imshow(np.where(row.unseen & np.isnan(row.strip), 1.0, np.nan)[None], cmap=_GREY, vmin=0, vmax=1, **image)
         axes.imshow(row.strip[None], cmap=colours, norm=norm, **image)
-        axes.plot([0, row.seconds, row.seconds, 0, 0], [line[0], line[0], line[1], line[1], line[0]], color=LIGHT, lw=0.5)
+        axes.plot(
+            [0, row.seconds, row.seconds, 0, 0], [line[0], line[0], line[1], line[1], line[0]], color=LIGHT, lw=0.5
+        )
     axes.set_xlim(0, longest)
     axes.set_ylim(len(rows), 0)
     axes.set_yticks(np.arange(len(rows)) + 0.5, names, fontsize=8)
@@ -326,13 +328,12 @@ def _box(at: float, tall: float, height: float) -> tuple[float, float, float, fl
     return _LEFT / _WIDTH, at / height, (_WIDTH - _LEFT - _RIGHT) / _WIDTH, tall / height
 
 
-def _inches(axes: Axes) -> Any:
-    """Inches to the right of the left edge, and the share of the height from the bottom."""
-    from matplotlib.transforms import ScaledTranslation, blended_transform_factory
-
-    figure = axes.get_figure()
-    left = ScaledTranslation(axes.get_position().x0, 0, figure.transFigure)
-    return blended_transform_factory(figure.dpi_scale_trans + left, axes.transAxes)
+def _name(axes: Axes, name: str) -> None:
+    """Write what a panel shows to the left of it."""
+    axes.annotate(
+        name, (0, 0.5), xycoords="axes fraction", xytext=(-24, 0), textcoords="offset points", fontsize=8.5, ha="right",
+        va="center",
+    )  # fmt: skip
 
 
 def _shortened(text: str, most: int) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from affectkit import plugins, tasks
-from affectkit.emotions import valence_index
+from affectkit.emotions import fit_to, valence_index
 from affectkit.errors import UsageError
 from affectkit.media import AUDIO_SUFFIXES
 from affectkit.plugins import CAUTION, ModelCard
@@ -23,6 +23,7 @@ from affectkit.stages.map_stage import Outcome
 from affectkit.stages.predict import Predict, PredictConfig
 from affectkit.stages.predict_published import PublishedConfig, PublishedModel, faces_for, predict_published
 from affectkit.stages.replay import media_suffixes
+from affectkit.stages.smooth import Choice, agree
 from affectkit.stages.stage import Context
 from affectkit.stages.trained import stored_task, trained_report
 from affectkit.store import Artifact, Failure
@@ -152,7 +153,7 @@ class Scored:
                     blocks.append(index[:, None])
         table = ScoreTable(
             clip, face, base.start, base.end, np.concatenate(blocks, axis=1), tuple(columns),
-            np.isfinite(base.scores).all(axis=1), base.observed, self._speech(clip, base) if speech else None,
+            base.valid, base.observed, self._speech(clip, base) if speech else None,
             self.scorers[0].name if len(self.scorers) == 1 else "", tuple(classes),
         )  # fmt: skip
         return table, self._seen(clip, face, base)
@@ -171,7 +172,9 @@ class Scored:
         return touches(rows.start, rows.end, stretches).astype(float)
 
 
-def score(models: Sequence[Model], clips: Sequence[Clip], options: ScorerOptions, context: Context, step: Step) -> Scored:
+def score(
+    models: Sequence[Model], clips: Sequence[Clip], options: ScorerOptions, context: Context, step: Step
+) -> Scored:
     """Every model's predictions of the clips. Published models that see share one artifact of faces, those that hear
     one of sound for each sampling rate; what was trained replays its own recipe.
 
@@ -191,7 +194,9 @@ def score(models: Sequence[Model], clips: Sequence[Clip], options: ScorerOptions
         with step("faces"):
             outcomes.append(ExtractFaces().run(ExtractFaces.Inputs(media=clips), config, context))
         faces = outcomes[-1].artifact
-    rates = list(dict.fromkeys(each.card.sampling_rate for each in hearing)) or ([16000] if options.vad != "none" else [])
+    rates = list(dict.fromkeys(each.card.sampling_rate for each in hearing)) or (
+        [16000] if options.vad != "none" else []
+    )
     sounds: dict[int, Artifact] = {}
     silent: list[str] = []
     for rate in rates:
@@ -276,12 +281,17 @@ class _Published:
             raise UsageError(f"{plugin_name} is no published model: it has no scores (affectkit list models)")
         weights = plugins.weights("models", plugin_name, plugin, parsed, options.weights)
         rows = dict(options.rows)
-        kind, width = rows.get("smooth") or SMOOTH, rows.get("half_width")
+        kind: Choice = rows.get("smooth") or SMOOTH
+        width = rows.get("half_width")
+        agree(kind, width, tasks.get("va") if options.task is None else tasks.get(options.task))
         rows = {"smooth": kind, "half_width": None if kind == "none" else HALF_WIDTH if width is None else width}
         config = PublishedConfig.model_validate(
             {**rows, "task": options.task, "option": given, "weights": options.weights}
         )
-        return _Published(name, str(plugin.kind), plugin.card(parsed, weights), config, smoothing_of(rows))
+        card: ModelCard = plugin.card(parsed, weights)
+        if options.task is not None:
+            fit_to(card.name, card.outputs, tasks.get(options.task))
+        return _Published(name, str(plugin.kind), card, config, smoothing_of(rows))
 
     @property
     def outputs(self) -> tuple[Task, ...]:
@@ -289,7 +299,8 @@ class _Published:
         return self.card.outputs if self.config.task is None else (tasks.get(self.config.task),)
 
 
-SMOOTH, HALF_WIDTH = "hamming", 0.5
+SMOOTH: Choice = "hamming"
+HALF_WIDTH = 0.5
 """What smooths the scores of published models unless something else is asked for: seconds to either side."""
 
 
@@ -316,9 +327,7 @@ def _scorer(
     assert isinstance(model, PublishedModel) and source is not None
     outcome = predict_published(model, [source], None, None, published.config, context)
     about = published.card.about()
-    scorer = Scorer(
-        name, outcome.artifact, published.outputs, published.kind == "audio", about, published.smoothed
-    )
+    scorer = Scorer(name, outcome.artifact, published.outputs, published.kind == "audio", about, published.smoothed)
     return scorer, [outcome]
 
 
@@ -332,7 +341,9 @@ def _trained(
     task = stored_task(report)
     told = report.get("smoothing") or {}
     rows = options.rows if options.rows.get("smooth") else {"smooth": told.get("kind"), **told}
-    return Scorer(name, outcome.artifact, (task,), hears(model), _about_trained(model, task), smoothing_of(rows)), [outcome]
+    return Scorer(name, outcome.artifact, (task,), hears(model), _about_trained(model, task), smoothing_of(rows)), [
+        outcome
+    ]
 
 
 def _about_trained(model: Artifact, task: Task) -> dict[str, Any]:

@@ -195,7 +195,7 @@ def summary_header(columns: Sequence[str], models: Sequence[str]) -> list[str]:
 
 def summary_row(summary: FaceSummary, model: str) -> list[Any]:
     """A line of `summary.csv`; `model`: the names of the models."""
-    said = {
+    said: dict[str, list[Any]] = {
         "mean": [each.mean for each in summary.scores], "sd": [each.sd for each in summary.scores],
         "p10": [each.p10 for each in summary.scores], "p90": [each.p90 for each in summary.scores],
         "episodes": [len(each.episodes) for each in summary.scores],
