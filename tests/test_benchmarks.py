@@ -10,7 +10,7 @@ import pytest
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"
 SCRIPTS = sorted(path.stem for path in FOLDER.glob("[!_]*.py"))
-MANY_PROCESSES = {"finetune_frozen", "memory", "recipe_seeds", "startup"}
+MANY_PROCESSES = {"analyze", "finetune_frozen", "memory", "recipe_seeds", "startup"}
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ import numpy as np
 
 from affectkit.errors import HostileFile, MissingExtra
 from affectkit.plugins import CAUTION
-from affectkit.stages.scorers import VALENCE_INDEX, Scored, Scorer
+from affectkit.stages.scorers import VALENCE_INDEX, Scored, ScoringModel
 from affectkit.stages.sink import Meter
 from affectkit.store import Failure
 from affectkit.store.result_folder import ResultFolder, file_names
@@ -214,7 +214,7 @@ class AnalysisFolder:
         episodes = [row for each in faces for row in episode_rows(each, self._model_of)]
         self._folder.text(EPISODES_FILE, csv_text(EPISODES, episodes))
 
-    def _with_prefixes(self) -> list[tuple[Scorer, str]]:
+    def _with_prefixes(self) -> list[tuple[ScoringModel, str]]:
         return list(zip(self._scored.scorers, self._scored.prefixes, strict=True))
 
     def _model_of(self, column: str) -> str:
@@ -332,13 +332,13 @@ class AnalysisFolder:
         )  # fmt: skip
 
 
-def note_of(scorer: Scorer) -> str:
+def note_of(scorer: ScoringModel) -> str:
     """One model, what it was trained on, and how its scores were smoothed, for people."""
     trained_on = str(scorer.about.get("trained_on", "")).rstrip(".")
     return f"{scorer.name}: trained on {trained_on}; smoothing: {scorer.smoothed}."
 
 
-def _has(scorer: Scorer, clip: str) -> bool:
+def _has(scorer: ScoringModel, clip: str) -> bool:
     return clip in scorer.predictions or face_id(clip, 0) in scorer.predictions
 
 

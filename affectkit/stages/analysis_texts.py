@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from affectkit.plugins import CAUTION
-from affectkit.stages.scorers import Scorer
+from affectkit.stages.scorers import ScoringModel
 
 _CUT = {"margin": "margin {}", "shape": "{}", "size": "{} px", "colour": "{}", "normalisation": "{}"}
 
 
 def readme(
-    scorers: Sequence[Scorer], prefixes: Sequence[str], line: str, threshold: float, gap: float, fps: str
+    scorers: Sequence[ScoringModel], prefixes: Sequence[str], line: str, threshold: float, gap: float, fps: str
 ) -> str:
     """The text of README.md: files, columns, how to make it again."""
     models = ", ".join(scorer.name for scorer in scorers)
@@ -62,12 +62,12 @@ next.
 """
 
 
-def models_text(scorers: Sequence[Scorer]) -> str:
+def models_text(scorers: Sequence[ScoringModel]) -> str:
     """The text of models.md: a card each."""
     return "# What the models are\n\n" + f"**{CAUTION}**\n\n" + "\n".join(map(_card, scorers))
 
 
-def _card(scorer: Scorer) -> str:
+def _card(scorer: ScoringModel) -> str:
     about = scorer.about
     columns = ", ".join(scorer.columns)
     rows: list[tuple[str, str]] = [

@@ -54,7 +54,7 @@ class ScorerOptions:
 
 
 @dataclass(frozen=True, repr=False)
-class Scorer:
+class ScoringModel:
     """One model's predictions: its name among the models, its tasks, whether it hears, and what is known of it."""
 
     name: str
@@ -101,7 +101,7 @@ class Scorer:
 class Scored:
     """What models made of media. faces and sound: what published models share, where any sees or hears."""
 
-    scorers: Sequence[Scorer]
+    scorers: Sequence[ScoringModel]
     faces: Artifact | None
     sound: Artifact | None
     failed: Sequence[Failure]
@@ -318,7 +318,7 @@ def smoothing_of(rows: Mapping[str, Any]) -> str:
 def _scorer(
     name: str, model: Model, published: _Published | None, clips: Sequence[Clip], faces: Artifact | None,
     sounds: Mapping[int, Artifact], options: ScorerOptions, context: Context,
-) -> tuple[Scorer, list[Outcome]]:  # fmt: skip
+) -> tuple[ScoringModel, list[Outcome]]:  # fmt: skip
     """One model's predictions, and how they came about."""
     if published is None:
         assert isinstance(model, Artifact)
@@ -327,13 +327,15 @@ def _scorer(
     assert isinstance(model, PublishedModel) and source is not None
     outcome = predict_published(model, [source], None, None, published.config, context)
     about = published.card.about()
-    scorer = Scorer(name, outcome.artifact, published.outputs, published.kind == "audio", about, published.smoothed)
+    scorer = ScoringModel(
+        name, outcome.artifact, published.outputs, published.kind == "audio", about, published.smoothed
+    )
     return scorer, [outcome]
 
 
 def _trained(
     name: str, model: Artifact, clips: Sequence[Clip], options: ScorerOptions, context: Context
-) -> tuple[Scorer, list[Outcome]]:
+) -> tuple[ScoringModel, list[Outcome]]:
     """What a head or a network that was trained here says, by the recipe that it was trained with."""
     report = trained_report(model)
     config = PredictConfig.model_validate({"task": options.task, **options.rows})
@@ -341,9 +343,9 @@ def _trained(
     task = stored_task(report)
     told = report.get("smoothing") or {}
     rows = options.rows if options.rows.get("smooth") else {"smooth": told.get("kind"), **told}
-    return Scorer(name, outcome.artifact, (task,), hears(model), _about_trained(model, task), smoothing_of(rows)), [
-        outcome
-    ]
+    return ScoringModel(
+        name, outcome.artifact, (task,), hears(model), _about_trained(model, task), smoothing_of(rows)
+    ), [outcome]
 
 
 def _about_trained(model: Artifact, task: Task) -> dict[str, Any]:
