@@ -37,6 +37,9 @@ from affectkit.tracks import FaceRule
 from affectkit.types import Clip
 
 MODEL = "mini-xception"
+LONGEST_ABSENCE = 600.0
+"""Seconds after which a face that comes back near where it was is still the same one, where a clip is about one face:
+people turn away and leave the picture, and what follows belongs to them."""
 LISTED = 30
 """Faces that are listed one by one, and clips that failed."""
 
@@ -197,12 +200,14 @@ def _options(models: Sequence[PublishedModel | Artifact], config: AnalyzeConfig)
             raise UsageError(f"-o {text} may be of any of {', '.join(published)}: give it as -o {published[0]}.{text}")
         option[name or published[0]].append(text if name is None else text.removeprefix(f"{name}."))
     faces = {name: getattr(config, name) for name in ("fps", "face", "detector", "detect_every")}
+    if config.face != "all":
+        faces["max_gap"] = LONGEST_ABSENCE
     rows = {"smooth": config.smooth, "half_width": config.half_width}
     return ScorerOptions(faces, config.vad, rows, config.task, option, config.weights)
 
 
 def _folder_options(scored: Scored, config: AnalyzeConfig) -> FolderOptions:
-    unseen = "no face" if not all(scorer.hears for scorer in scored.scorers) else "no speech"
+    unseen = "no face found" if not all(scorer.hears for scorer in scored.scorers) else "no speech"
     return FolderOptions(config.threshold, config.gap, config.figures, config.vad != "none", unseen)
 
 

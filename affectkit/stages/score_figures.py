@@ -63,7 +63,7 @@ class Timeline:
     threshold: float
     note: str
     speech: Floats | None = None
-    unseen: str = "no face"
+    unseen: str = "no face found"
 
 
 def draw_timeline(timeline: Timeline, path: Path) -> None:
@@ -105,7 +105,7 @@ def _timeline(timeline: Timeline) -> Figure:
     axes.tick_params(labelbottom=True, bottom=True)
     lines = f"; line: mean of {(high - low) / COLUMNS:.2g} s, band: least and most in them" if binned else ""
     shade = f"; grey: {timeline.unseen}" if spans else ""
-    bars = f"; orange: {timeline.threshold:g} or more" if any(curve.episodes for curve in panels) else ""
+    bars = f"; orange bars: {timeline.threshold:g} or more" if any(curve.episodes for curve in panels) else ""
     figure.text(_LEFT / _WIDTH, (bottom - 0.37) / height, f"time (m:ss){lines}{shade}{bars}", fontsize=7.5, va="center")
     figure.text(0.1 / _WIDTH, 0.07 / height, note, fontsize=6.5, color="#555555", va="bottom", linespacing=1.25)
     return figure
@@ -198,7 +198,7 @@ def _overview(
     left = 0.2 + 0.073 * max(map(len, names))
     cell = 0.42
     right = 0.1 + cell * len(columns)
-    width = left + 4.3 + right + 0.6
+    width = left + 4.3 + right + 0.42
     text = fill(note, int(width * 18.5))
     top, bottom = 1.0, 1.02 + 0.125 * (1 + text.count("\n"))
     tall = 0.26 * len(rows)
@@ -226,7 +226,7 @@ def _overview(
     axes.set_title(lead.replace("_", " "), fontsize=9, loc="left", pad=4)
     time_axis(axes, 0.0, longest, 6)
     axes.tick_params(axis="x", labelsize=7.5)
-    axes.set_xlabel("time (m:ss); grey: no face", fontsize=8)
+    axes.set_xlabel("time (m:ss); grey: no face found", fontsize=8)
     bar = figure.add_axes((left / width, (bottom - 0.66) / height, 1.6 / width, 0.09 / height))
     bar.imshow(np.linspace(0, 1, 256)[None], cmap=colours, aspect="auto", extent=(*bounds, 0.0, 1.0))
     bar.set_yticks([])
