@@ -14,7 +14,7 @@ import pytest
 from conftest import Command
 from media_factory import make_audio, make_clip, make_sound
 from recipe_factory import write_recipe
-from stage_factory import face_clips, no_face, portrait
+from stage_factory import crop_folder, face_clips, no_face, portrait
 from test_published import code
 
 import affectkit as ak
@@ -254,6 +254,29 @@ def test_no_face_anywhere_is_a_result(tmp_path: Path, affectkit: Command) -> Non
     assert (tmp_path / "o/curves/empty.png").is_file()
 
 
+def test_results_beside_the_videos_are_no_media(folder: Path, tmp_path: Path, affectkit: Command) -> None:
+    (tmp_path / "v").mkdir()
+    (tmp_path / "v/b.mp4").symlink_to(folder / "clips/b.mp4")
+    for _ in range(2):
+        run = affectkit("analyze", "v", "--out", "v/results", "--cache", folder / "cache", *WORDS[:-1])
+        assert run.returncode == 0, run.stderr
+    assert "v: results of an analysis are left out (results)" in run.stderr
+    assert json.loads((tmp_path / "v/results/analysis.json").read_text())["command"].startswith("affectkit analyze v/b")
+
+
+def test_nothing_readable_is_an_empty_result(folder: Path, tmp_path: Path, affectkit: Command) -> None:
+    run = affectkit("analyze", folder / "clips/broken.mp4", "--out", "o", *WORDS)
+    assert (run.returncode, run.stdout) == (3, "o\n")
+    assert ak.open(tmp_path / "o").frame().empty and ak.open(tmp_path / "o").summary.empty
+
+
+def test_a_task_of_whole_clips_is_a_row_a_clip(folder: Path, tmp_path: Path) -> None:
+    result = ak.analyze(folder / "clips/b.mp4", out=tmp_path / "o", cache=folder / "cache", task="dfew", figures=False,
+                        **FAST)  # fmt: skip
+    assert len(result.frame()) == 1 and "Happy" in result.frame()
+    assert "smoothing here | none" in (tmp_path / "o/models.md").read_text()
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -265,12 +288,14 @@ def test_no_face_anywhere_is_a_result(tmp_path: Path, affectkit: Command) -> Non
         (["clips/b.mp4", "--out", "o", "--half-width", "1", "--smooth", "none"], "half"),
         (["clips/b.mp4", "--out", "o", "--task", "au"], "that is not task au"),
         (["clips/b.mp4"], "--out"),
+        (["crops", "--out", "o"], "crops is a folder of crops"),
     ],
 )
 def test_what_is_wrong_is_one_line(
     folder: Path, tmp_path: Path, affectkit: Command, words: list[str], message: str
 ) -> None:
     (tmp_path / "clips").symlink_to(folder / "clips")
+    crop_folder(tmp_path / "crops", [portrait()])
     run = affectkit("analyze", *words, *(["--weights", "random"] if "-o" not in words else []))
     assert (run.returncode, run.stderr.count("\n")) == (2, 1) and message in run.stderr, run.stderr
     assert not (tmp_path / "o").exists()

@@ -23,7 +23,7 @@ from affectkit.plugins import CAUTION
 from affectkit.stages.scorers import VALENCE_INDEX, Scored, ScoringModel
 from affectkit.stages.sink import Meter
 from affectkit.store import Failure
-from affectkit.store.result_folder import ResultFolder, file_names
+from affectkit.store.result_folder import ANALYSIS, ResultFolder, file_names
 from affectkit.tables.score_tables import (
     EPISODES,
     FaceSummary,
@@ -37,7 +37,7 @@ from affectkit.tables.score_tables import (
 )
 from affectkit.types import Bools, Floats, face_id
 
-RECORD = "analysis.json"
+RECORD = ANALYSIS
 WHAT = "the results of analyze"
 TABLES, CURVES = "tables", "curves"
 SUMMARY_FILE, EPISODES_FILE, SCORES_FILE, OVERVIEW = "summary.csv", "episodes.csv", "scores.csv", "overview"

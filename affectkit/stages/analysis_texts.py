@@ -39,8 +39,8 @@ def readme(
 - `clip`, `face` (its number where a clip has several, else empty), `start`, `end`: seconds from the clip's beginning.
   Rows are the frames that were looked at ({fps}), or the windows of a model that hears.
 {columns}
-- `valence_index` (of classes of emotion): happiness minus the strongest of anger, disgust, fear and sadness, from -1 to 1: an order from
-  unpleasant to pleasant expressions, not the rated valence of the circumplex.
+- `valence_index` (of classes of emotion): happiness minus the strongest of anger, disgust, fear and sadness, from -1 to
+  1: an order from unpleasant to pleasant expressions, not the rated valence of the circumplex.
 - `speech` (with `--vad`): 1 where a row touches speech, else 0.
 - `valid`: 0 where there is no score, since no face (or speech) is within a second. An empty cell is no score.
 - `observed`: the share of what a score was made from (smoothing included) that had a face or speech.

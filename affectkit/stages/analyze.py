@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import shlex
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
@@ -32,7 +33,7 @@ from affectkit.stages.stage import Context, Result, Stage, TextTable
 from affectkit.store import Artifact
 from affectkit.store.result_folder import ResultFolder
 from affectkit.tables.score_tables import FaceSummary
-from affectkit.tables.sources import clips_of
+from affectkit.tables.sources import are_crops, clips_of
 from affectkit.tracks import FaceRule
 from affectkit.types import Clip
 
@@ -169,6 +170,11 @@ def _heard_or_seen(clips: Sequence[Clip], models: Sequence[PublishedModel | Arti
     """The clips that a model can do something with; a line for those that are sound alone where no model hears."""
     if not clips:
         raise UsageError("no media: give video files, or a folder that holds some")
+    if are_crops(clips):
+        raise UsageError(
+            f"{clips[0].path} is a folder of crops, without times: affectkit extract faces --source-fps RATE, then "
+            "affectkit predict MODEL FACES"
+        )
     if any(hears(model) for model in models):
         return list(clips), []
     sound = [clip for clip in clips if clip.path.suffix.lower() in AUDIO_SUFFIXES]
@@ -349,9 +355,9 @@ def _media_words(clips: Sequence[Clip]) -> list[str]:
     root = first.parents[depth - 1] if len(first.parents) >= depth else first.parent
     if is_plain and len(clips) > 1:
         try:
-            if {(clip.id, clip.path) for clip in clips_of([str(root)], MEDIA_SUFFIXES)} == {
-                (clip.id, clip.path) for clip in clips
-            }:
+            with warnings.catch_warnings(action="ignore"):  # they were told when the clips were looked up
+                below = clips_of([str(root)], MEDIA_SUFFIXES)
+            if {(clip.id, clip.path) for clip in below} == {(clip.id, clip.path) for clip in clips}:
                 return [str(root)]
         except UsageError:
             pass

@@ -281,16 +281,18 @@ class _Published:
             raise UsageError(f"{plugin_name} is no published model: it has no scores (affectkit list models)")
         weights = plugins.weights("models", plugin_name, plugin, parsed, options.weights)
         rows = dict(options.rows)
-        kind: Choice = rows.get("smooth") or SMOOTH
+        task = None if options.task is None else tasks.get(options.task)
+        is_whole = task is not None and task.level == "clip"
+        kind: Choice = rows.get("smooth") or ("none" if is_whole else SMOOTH)
         width = rows.get("half_width")
-        agree(kind, width, tasks.get("va") if options.task is None else tasks.get(options.task))
+        agree(kind, width, task or tasks.get("va"))
         rows = {"smooth": kind, "half_width": None if kind == "none" else HALF_WIDTH if width is None else width}
         config = PublishedConfig.model_validate(
             {**rows, "task": options.task, "option": given, "weights": options.weights}
         )
         card: ModelCard = plugin.card(parsed, weights)
-        if options.task is not None:
-            fit_to(card.name, card.outputs, tasks.get(options.task))
+        if task is not None:
+            fit_to(card.name, card.outputs, task)
         return _Published(name, str(plugin.kind), card, config, smoothing_of(rows))
 
     @property

@@ -22,6 +22,8 @@ from affectkit.store.atomic import explained, fsync, make_folder, put, temporary
 from affectkit.store.upkeep import remove_dead
 from affectkit.untrusted import read_object
 
+ANALYSIS = "analysis.json"
+"""The record of a folder that `affectkit analyze` wrote."""
 _LONGEST = 120  # bytes of a part of a path that are kept
 _SECONDS = 2.0  # between two records of files that are being written
 _MARKS = frozenset('<>:"|?*')
@@ -33,6 +35,11 @@ class _Entry:
 
     sha256: str = ""
     made_from: str = ""
+
+
+def is_results(folder: Path) -> bool:
+    """Whether a folder was written by a command: what lies in it are no media to read."""
+    return os.path.isfile(folder / ANALYSIS)  # noqa: PTH113
 
 
 class ResultFolder:
