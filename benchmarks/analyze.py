@@ -98,9 +98,7 @@ def main() -> None:
         f"{what}, {given.long:g} min", [60 * given.long / took for took in taken["long"]], "x real time", at_least=25
     )
     spent = statistics.median(2 * given.minutes / cores for _, cores, _ in pair)
-    print(
-        f"  {1 / spent:.2g} s of one core a minute of video, imports included: {60 * spent:.0f} x real time on one"
-    )
+    print(f"  {1 / spent:.2g} s of one core a minute of video, imports included: {60 * spent:.0f} x real time on one")
     Ratio(held["long"], held["short"], "MB", at_most=1.1).show(
         f"peak memory of analyze, {given.long:g} min / {given.minutes:g} min"
     )

@@ -41,7 +41,7 @@ RECORD = ANALYSIS
 WHAT = "the results of analyze"
 TABLES, CURVES = "tables", "curves"
 SUMMARY_FILE, EPISODES_FILE, SCORES_FILE, OVERVIEW = "summary.csv", "episodes.csv", "scores.csv", "overview"
-_FIGURES = 1
+_FIGURES = 2
 """Raised where pictures of the same scores change."""
 _MEANS = 12
 """Scores whose means stand beside the overview's strips."""

@@ -300,7 +300,7 @@ def _table(report: Mapping[str, Any]) -> TextTable:
     mostly = list(faces[0]["dominant"])
     headers = ["clip", *(["face"] if has_faces else []), "length", "with a face"]
     headers += [f"{prefix}mostly" if several else "mostly" for prefix in mostly]
-    headers += [f"mean {name.replace('_', ' ')}" for name in report["lead"]]
+    headers += [f"{'' if several else 'mean '}{name.replace('_', ' ')}" for name in report["lead"]]
     rows = []
     for face in faces:
         cells = [

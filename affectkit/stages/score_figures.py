@@ -1,7 +1,7 @@
 """Pictures of scores without labels: one face's curves over a clip, and all clips beside each other.
 
-However long a clip is, a picture has as many columns: of what falls into one, the mean is a line and the least and the
-most are a band, so that no short rise is lost. Imports matplotlib: import inside functions only.
+However long a clip is, a picture has as many columns. A band reaches from the least to the most of what falls into one,
+so that no short rise is lost; a line is the mean of longer stretches. Imports matplotlib: import inside functions only.
 """
 
 from __future__ import annotations
@@ -24,7 +24,9 @@ from affectkit.tables.episodes import Episode, extents
 from affectkit.types import Bools, Floats
 
 COLUMNS = 900
-"""Stretches of time that a picture tells apart."""
+"""Stretches of time that a picture tells apart, of which a long clip shows the least and the most."""
+MEANS = 150
+"""Stretches of a long clip whose mean is a line: a finer one would fill its panel where scores change fast."""
 ROWS_A_PAGE = 40
 """Faces beside each other on one page of the overview."""
 _STRIP = 500
@@ -103,7 +105,9 @@ def _timeline(timeline: Timeline) -> Figure:
     axes.set_xlim(low, high)
     time_axis(axes, low, high)
     axes.tick_params(labelbottom=True, bottom=True)
-    lines = f"; line: mean of {(high - low) / COLUMNS:.2g} s, band: least and most in them" if binned else ""
+    lines = ""
+    if binned:
+        lines = f"; band: least and most in {(high - low) / COLUMNS:.2g} s, line: mean of {(high - low) / MEANS:.2g} s"
     shade = f"; grey: {timeline.unseen}" if spans else ""
     bars = f"; orange bars: {timeline.threshold:g} or more" if any(curve.episodes for curve in panels) else ""
     figure.text(_LEFT / _WIDTH, (bottom - 0.37) / height, f"time (m:ss){lines}{shade}{bars}", fontsize=7.5, va="center")
@@ -118,9 +122,11 @@ def _panel(
         axes.axvspan(begin, end, color=_SHADE, linewidth=0, zorder=0)
     base = 0.0 if curve.low <= 0 <= curve.high else curve.low
     if binned:
-        edges, mean, least, most = binned_rows(times, curve.values, COLUMNS)
-        axes.fill_between(edges[:-1], least, most, step="post", color=BLUE, alpha=0.3, linewidth=0)
-        axes.plot(*_steps(np.stack([edges[:-1], edges[1:]], axis=1), mean), color=BLUE, linewidth=0.8)
+        edges, _, least, most = binned_rows(times, curve.values, COLUMNS)
+        axes.fill_between(edges, np.append(least, least[-1]), np.append(most, most[-1]), step="post", color=BLUE,
+                          alpha=0.3, linewidth=0)  # fmt: skip
+        edges, mean, _, _ = binned_rows(times, curve.values, MEANS)
+        axes.plot(*_steps(np.stack([edges[:-1], edges[1:]], axis=1), mean), color=BLUE, linewidth=1.0)
     else:
         x, y = _steps(times, curve.values)
         axes.fill_between(x, base, y, color=BLUE, alpha=0.25, linewidth=0)
