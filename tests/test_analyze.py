@@ -20,8 +20,9 @@ from test_published import code
 import affectkit as ak
 from affectkit.emotions import valence_index
 from affectkit.errors import UsageError
-from affectkit.stages.scorers import names_of
+from affectkit.stages.scorers import names_of, shared_contract
 from affectkit.tables.episodes import episodes
+from affectkit.types import Contract
 
 CLASSES = ["angry", "disgust", "fear", "happy", "sad", "surprise", "neutral"]
 BOTH = "[affectkit.models]\nbright = bright\nloud = loud\n"
@@ -326,6 +327,14 @@ def test_a_recipe_analyses(folder: Path, tmp_path: Path, affectkit: Command) -> 
     write_recipe(tmp_path / "r.toml", RECIPE.replace("MODEL", '["mini-xceptoin"]'))
     run = affectkit("run", "r.toml")
     assert run.returncode == 2 and "did you mean 'mini-xception'" in run.stderr, run.stderr
+
+
+def test_models_of_one_crop_share_the_largest() -> None:
+    small, large = (Contract("0.2", "square", size) for size in (64, 224))
+    assert shared_contract([("a", small), ("b", None), ("c", large)]) == large
+    assert shared_contract([("b", None)]) is None
+    with pytest.raises(UsageError, match="a: margin 0.2, square; d: margin 0, square"):
+        shared_contract([("a", small), ("d", Contract("0", "square", 64))])
 
 
 def test_names_of_models_are_short_and_differ() -> None:

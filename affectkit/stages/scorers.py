@@ -252,14 +252,15 @@ def names_of(models: Sequence[Model]) -> list[str]:
 
 
 def shared_contract(contracts: Sequence[tuple[str, Contract | None]]) -> Contract | None:
-    """One way to cut faces for all of some models. Raises UsageError where they were trained on different crops."""
+    """One way to cut faces for all of some models, as large as any of them wants. Raises UsageError where they were
+    trained on different crops."""
     stated = [(name, contract) for name, contract in contracts if contract is not None]
-    cuts = {name: (each.margin, each.shape, each.align, each.size) for name, each in stated}
+    cuts = {name: (each.margin, each.shape, each.align) for name, each in stated}
     if len(set(cuts.values())) > 1:
-        told = "; ".join(f"{name}: margin {cut[0]}, {cut[1]}{', aligned' if cut[2] else ''}, {cut[3]} px"
+        told = "; ".join(f"{name}: margin {cut[0]}, {cut[1]}{', aligned' if cut[2] else ''}"
                          for name, cut in cuts.items())  # fmt: skip
         raise UsageError(f"these models want different crops of a face ({told}): analyze with one of them at a time")
-    return stated[0][1] if stated else None
+    return max((contract for _, contract in stated), key=lambda contract: contract.size, default=None)
 
 
 @dataclass(frozen=True, repr=False)
