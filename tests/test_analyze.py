@@ -333,7 +333,7 @@ def test_models_of_one_crop_share_the_largest() -> None:
     small, large = (Contract("0.2", "square", size) for size in (64, 224))
     assert shared_contract([("a", small), ("b", None), ("c", large)]) == large
     assert shared_contract([("b", None)]) is None
-    with pytest.raises(UsageError, match="a: margin 0.2, square; d: margin 0, square"):
+    with pytest.raises(UsageError, match=r"a: margin 0\.2, square; d: margin 0, square"):
         shared_contract([("a", small), ("d", Contract("0", "square", 64))])
 
 
