@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from hashlib import sha256
 from importlib.util import find_spec
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -247,22 +248,29 @@ class AnalysisFolder:
         note = " ".join(note_of(scorer) for scorer in self._scored.scorers) + f" {CAUTION}"
         settings = repr((_FIGURES, sorted(bounds.items()), note, self._options))
         self._draw_overview(ranges, pages, bounds, note, settings)
-        for face in ranges:
-            key = face.summary.clip, face.summary.face
-            made_from = sha256(f"{face.digest} {key} {settings}".encode()).hexdigest()
-            with self._folder.file(self._pictures[key], made_from) as temporary:
-                if temporary is not None:
-                    counter.say(f"drawing {face.summary.clip}")
-                    score_figures.draw_timeline(self._timeline(face.summary, bounds, note), temporary)
+        for clip, faces in groupby(ranges, key=lambda each: each.summary.clip):
+            tables: dict[str, tuple[ScoreTable, Bools]] = {}
+            for face in faces:
+                key = clip, face.summary.face
+                made_from = sha256(f"{face.digest} {key} {settings}".encode()).hexdigest()
+                with self._folder.file(self._pictures[key], made_from) as temporary:
+                    if temporary is None:
+                        continue
+                    counter.say(f"drawing {clip}")
+                    tables = tables or self._tables_of(clip)
+                    timeline = self._timeline(face.summary, *tables[face.summary.face], bounds, note)
+                    score_figures.draw_timeline(timeline, temporary)
 
-    def _timeline(self, summary: FaceSummary, bounds: Mapping[str, tuple[float, float]], note: str) -> Any:
+    def _tables_of(self, clip: str) -> dict[str, tuple[ScoreTable, Bools]]:
+        """The scores of each face of a clip, and where it is seen."""
+        tables = self._scored.tables(clip, speech=self._options.speech)
+        return {table.face: (table, seen) for table, seen in tables}
+
+    def _timeline(
+        self, summary: FaceSummary, table: ScoreTable, seen: Bools, bounds: Mapping[str, tuple[float, float]], note: str
+    ) -> Any:
         from affectkit.stages.score_figures import Curve, Timeline
 
-        table, seen = next(
-            (table, seen)
-            for table, seen in self._scored.tables(summary.clip, speech=self._options.speech)
-            if table.face == summary.face
-        )
         groups = []
         for scorer, prefix in self._with_prefixes():
             names = [name for name in table.columns if self._model_of(name) == scorer.name]
