@@ -152,6 +152,14 @@ def test_several_faces_are_told_apart(folder: Path, tmp_path: Path) -> None:
     assert np.allclose(frame.loc[frame["face"] == "1", CLASSES], predictions["pair#1"].scores, rtol=1e-5)
 
 
+def test_a_clip_may_be_called_as_another_ones_face(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "v").mkdir()
+    for name, source in (("pair", "pair"), ("pair-face1", "b")):
+        (tmp_path / f"v/{name}.mp4").symlink_to(folder / f"clips/{source}.mp4")
+    result = ak.analyze(tmp_path / "v", out=tmp_path / "o", face="all", cache=folder / "cache", **FAST)
+    assert len(list((result.path / "curves").iterdir())) == len(result.summary) == 3
+
+
 @pytest.fixture
 def two_models(package: Install, tmp_path: Path) -> None:
     """A model that sees and one that hears, each with classes and values."""

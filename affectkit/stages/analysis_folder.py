@@ -103,8 +103,14 @@ class AnalysisFolder:
     def _pictures(self) -> dict[tuple[str, str], str]:
         """The picture of each face of a clip."""
         faces = [(clip, face) for clip in self._clips for face in self._faces_of(clip)]
-        names = file_names([f"{self._names[clip]}-face{face}" if face else self._names[clip] for clip, face in faces])
-        return {key: f"{CURVES}/{name}.png" for key, name in zip(faces, names.values(), strict=True)}
+        texts: list[str] = []
+        for clip, face in faces:
+            text = f"{clip}-face{face}" if face else clip
+            while text in texts:  # a clip may be called as the face of another
+                text += "~"
+            texts.append(text)
+        names = file_names(texts, _SUFFIXES)
+        return {key: f"{CURVES}/{names[text]}.png" for key, text in zip(faces, texts, strict=True)}
 
     def _faces_of(self, clip: str) -> list[str]:
         """The numbers of a clip's faces, "" for the only one."""
