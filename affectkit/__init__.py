@@ -17,7 +17,8 @@ _ERRORS = ("AffectkitError", "UsageError", "MissingFile", "HostileFile", "Missin
 _OUTPUTS = ("StageOutput", "StageReport", "ScoreReport", "WrittenFile")
 _TABLES = ("ClipTable", "FaceTable", "SoundTable", "FeatureTable", "PredictionTable")
 _CLASSES = {
-    "errors": _ERRORS, "api.clip_tables": _TABLES, "api.models": ("TrainedModel",), "api.outputs": _OUTPUTS,
+    "errors": _ERRORS, "api.analysis": ("AnalysisResult",), "api.clip_tables": _TABLES,
+    "api.models": ("TrainedModel",), "api.outputs": _OUTPUTS,
 }  # fmt: skip
 
 

@@ -7,6 +7,9 @@ from typing import Any, Literal, overload
 
 from pandas import DataFrame
 
+from affectkit.api.analysis import (
+    AnalysisResult,
+)
 from affectkit.api.clip_tables import (
     ClipTable,
     FaceTable,
@@ -36,6 +39,7 @@ from affectkit.types import Clip
 
 __all__ = [
     "AffectkitError",
+    "AnalysisResult",
     "ClipTable",
     "FaceTable",
     "FeatureTable",
@@ -52,6 +56,7 @@ __all__ = [
     "UsageError",
     "WrittenFile",
     "__version__",
+    "analyze",
     "compare",
     "embed",
     "evaluate",
@@ -84,6 +89,80 @@ PluginSource = str | type[Any] | Any
 
 def open(path: ArtifactSource) -> Any:
     """What a path, a name or "PATH:layer_07" denotes: an artifact, a selection of one, or a file. `cache`: where names, `latest` and beginnings are looked up. Raises UsageError where there is nothing of the kind."""
+
+def analyze(
+    media: MediaSource | None = None,
+    *,
+    dataset: str | None = None,
+    root: PathText | None = None,
+    dataset_option: Sequence[str] | Mapping[str, Any] = (),
+    allow_outside: bool = False,
+    model: ArtifactSource | Sequence[ArtifactSource] | str = (),
+    out: PathText,
+    fps: float | Literal["native"] = 5.0,
+    face: Literal["largest", "confident", "longest", "nearest", "left", "right", "all"] = "largest",
+    detector: str = "blazeface",
+    detect_every: int = 1,
+    vad: Literal["none", "silero", "energy"] = "none",
+    task: str | None = None,
+    smooth: Literal["hamming", "box", "median", "gaussian"] | Literal["none"] | None = None,
+    half_width: float | None = None,
+    option: Sequence[str] | Mapping[str, Any] = (),
+    weights: PathText = "auto",
+    threshold: float = 0.5,
+    gap: float = 0.5,
+    figures: bool = True,
+    workers: int = 0,
+    progress: bool | None = None,
+    rehash: bool = False,
+    retry_failed: bool = False,
+    device: str = "auto",
+    cache: PathText | None = None,
+) -> AnalysisResult:
+    """Score the videos given by published models: tables, a summary and pictures, without labels.
+
+    Faces are found once for all models that see, sound is decoded once for those that hear. Everything is cached: the
+    same line goes on after an interrupt, and writes again only what changed. A score says how an expression looks, not
+    what a person feels.
+
+    Examples:
+
+        ak.analyze("video.mp4", out="results")
+        ak.analyze("interviews/", face="all", out="results")
+        ak.analyze("talk.mp4", model="mini-xception", task="expr", threshold=0.7, out="results")
+
+    Parameters:
+
+        media: video or audio files, a folder, a manifest CSV, or - (paths on stdin)
+        dataset: a data set in its own layout (affectkit list datasets)
+        root: where the data set lies
+        dataset_option: an option of the data set's reader, key=value (repeatable)
+        allow_outside: a manifest may name media outside its own directory
+        model: a published model (affectkit list models), or what train-head or finetune printed;
+            repeatable  [default: mini-xception]
+        out: the folder for the results
+        fps: frames a second that are looked at, or native
+        face: which face a clip is about; all: each of them
+        detector: what finds faces (affectkit list detectors)
+        detect_every: detect on every k-th of these frames, interpolate between
+        vad: what finds speech: models that hear score speech alone, and tables say where it is
+        task: scores of this task, where a model's names fit [default: all that it scores]
+        smooth: hamming, box, median or gaussian window over the raw scores, or none [default: hamming;
+            of what was trained here what train-head chose]
+        half_width: seconds that the window reaches to either side [default: 0.5]
+        option: an option of the model, key=value, or MODEL.key=value (repeatable)
+        weights: the model's weights: auto, or a file
+        threshold: an episode: a score is so high or higher
+        gap: gaps shorter than this many seconds don't end an episode
+        figures: draw curves and an overview (extra figures)
+        workers: decoding threads (0: one per core)
+        progress: progress and a summary on stderr: live on a terminal, else a line now and then
+            [default: on]
+        rehash: digest every source again instead of trusting size and time
+        retry_failed: try the clips again that failed before
+        device: auto, cpu, cuda or cuda:N
+        cache: cache folder (default: $AFFECTKIT_CACHE or .affectkit)
+    """
 
 def compare(
     predictions: TableSource | Sequence[TableSource],

@@ -257,6 +257,8 @@ RETURNS: dict[Makes, str] = {
     "crops": "FaceTable", "sound": "SoundTable", "features": "FeatureTable", "head": "TrainedModel",
     "network": "TrainedModel", "predictions": "PredictionTable", "report": "ScoreReport", "file": "WrittenFile",
 }  # fmt: skip
+OF_STAGE = {"analyze": "AnalysisResult"}
+"""Stages that return something of their own."""
 
 
 def stub_page() -> str:
@@ -271,7 +273,7 @@ def stub_page() -> str:
     parts = [STUB_BEGIN.format(imports=imports, names=names, open=doc)]
     for name, entry in sorted(catalogue.functions().items()):
         stage = entry.load()
-        arguments, returns = arguments_of(stage), RETURNS[stage.makes]
+        arguments, returns = arguments_of(stage), OF_STAGE.get(stage.name, RETURNS[stage.makes])
         if stage.makes == "head" and "folds" in {argument.name for argument in arguments}:
             parts.append("@overload\n" + _stub(name, arguments, returns, {"folds": ("None", None)}))
             parts.append("@overload\n" + _stub(name, arguments, "PredictionTable", {"folds": ("int", REQUIRED)}))

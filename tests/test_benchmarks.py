@@ -13,7 +13,7 @@ from affectkit import weights
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"
 SCRIPTS = sorted(path.stem for path in FOLDER.glob("[!_]*.py"))
-MANY_PROCESSES = {"finetune_frozen", "memory", "recipe_seeds", "startup"}
+MANY_PROCESSES = {"analyze", "finetune_frozen", "memory", "recipe_seeds", "startup"}
 
 
 def face_mesh_is_at_hand() -> bool:

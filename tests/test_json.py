@@ -27,6 +27,7 @@ LINES = {
     "-o batch_size=8",
     "train-head": f"features {LABELS} --head mlp -o epochs=1 -o hidden=4 --as head",
     "predict": "head features --as scores",
+    "analyze": "film.mp4 --weights random --detector centerface --no-figures --out results",
     "fuse": f"scores scores {LABELS} --method equal",
     "evaluate": f"scores {LABELS} --draws 0",
     "compare": f"scores scores {LABELS} --draws 5",
@@ -56,7 +57,7 @@ LINES = {
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Command:
     """A folder with a small data set, sound, features made elsewhere, and a recipe."""
-    from media_factory import make_audio
+    from media_factory import make_audio, make_clip
 
     folder = tmp_path_factory.mktemp("json")
     (folder / "set").mkdir()
@@ -64,6 +65,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Command:
     write_recipe(folder / "small.toml", RECIPE)
     (folder / "sound").mkdir()
     make_audio(folder / "sound" / "a.wav")
+    make_clip(folder / "film.mp4", 6)
     (folder / "files").mkdir()
     (folder / "files" / "a.csv").write_text("timestamp,x,y\n0.0,1,2\n0.5,3,4\n")
     return Here(folder, child_environment(folder))

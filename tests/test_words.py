@@ -15,6 +15,7 @@ RICHER = {
     "--task": {"dataset check"}, "--root": {"run"},  # several
     "--fps": {"practice"},  # a whole number, of what is made
     "--half-width": {"train-head"},  # auto as well
+    "--vad": {"analyze"},  # no mouth: its table would be of clips that are not analysed yet
 }  # fmt: skip
 """Options that take more, or less, of the same thing in some command."""
 CHOICES = {"--format", "--missing"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from affectkit.api.analysis import AnalysisResult, is_analysis
 from affectkit.api.clip_tables import FaceTable, FeatureTable, PredictionTable, SoundTable
 from affectkit.api.models import TrainedModel
 from affectkit.api.outputs import ScoreReport, StageOutput, StageReport, WrittenFile
@@ -19,7 +20,8 @@ Output = StageOutput | WrittenFile
 def of_result(result: Result) -> Output:
     """What a function returns of a stage's result."""
     if result.artifact is None:
-        return WrittenFile(result.path, result)
+        kind = AnalysisResult if is_analysis(result.path) else WrittenFile
+        return kind(result.path, result)
     return _class_of(result.artifact)(result.artifact, result)
 
 
@@ -35,6 +37,8 @@ def open_output(path: Any, *, cache: Any = None) -> Output:
     if folder and not is_artifact(Path(text)) and is_artifact(Path(folder)):
         return FeatureTable(Artifact(Path(folder)), layer=layer)
     place = Path(text).expanduser()
+    if not is_artifact(place) and is_analysis(place):
+        return AnalysisResult(place)
     if not is_artifact(place) and place.is_file():
         return WrittenFile(place)
     artifact = Artifact(place)

@@ -30,8 +30,8 @@ _OWN = {
 """Commands that are no stage: their module in this package, and what they do."""
 _GROUPS = {"extract": "Decode media: face tracks and sound."}
 _ORDER = (
-    "extract", "embed", "import", "functionals", "finetune", "train-head", "predict", "fuse", "evaluate", "compare",
-    "submit",
+    "analyze", "extract", "embed", "import", "functionals", "finetune", "train-head", "predict", "fuse", "evaluate",
+    "compare", "submit",
 )  # fmt: skip
 _STEPS_KEPT = "finished steps and clips are kept, repeat the command to go on"
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from affectkit import plugins
 from affectkit.errors import unknown
 from affectkit.recipes._lines import Key
 from affectkit.recipes.draft import Draft
@@ -13,6 +14,9 @@ from affectkit.recipes.steps import Ref, is_either, settings_of
 from affectkit.stages import inputs as what
 from affectkit.stages.inputs import WORDS, Makes
 from affectkit.stages.stage import Stage
+
+Named = tuple[Key, Ref, tuple[Makes, ...]]
+"""Where a step is named, the step, and what it must make."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -26,7 +30,7 @@ class Link:
     name: str
     stage: Stage
     inputs: tuple[Ref, ...]
-    others: tuple[tuple[Key, Ref, tuple[Makes, ...]], ...]
+    others: tuple[Named, ...]
     sees: Makes | None = None
     has_model: bool = False
 
@@ -46,12 +50,14 @@ def link_of(draft: Draft, name: str, stage: Stage, table: Mapping[str, Any], see
         draft.problem([*key, "from"], "from names a step, or a list of steps")
     for one in dict.fromkeys(one for one in inputs if inputs.count(one) > 1):
         draft.problem([*key, "from"], f"from names {one} twice")
-    others: list[tuple[Key, Ref, tuple[Makes, ...]]] = []
+    others: list[Named] = []
     for needed in stage.inputs:
         if isinstance(needed, what.AuxiliaryInput) and isinstance(table.get(needed.name), list):
             for number, along in enumerate(table[needed.name]):
                 if isinstance(along, dict) and isinstance(along.get("from"), str):
                     others.append(((*key, needed.name, str(number), "from"), Ref.of(along["from"]), needed.makes))
+        elif isinstance(needed, what.ArtifactsInput) and needed.option and needed.or_model:
+            others += _models(draft, key, needed, table.get(needed.name))
         elif (
             isinstance(needed, what.ArtifactsInput)
             and needed.option
@@ -64,8 +70,21 @@ def link_of(draft: Draft, name: str, stage: Stage, table: Mapping[str, Any], see
     weights = table.get("weights")
     if isinstance(weights, str) and weights.startswith("@") and "weights" in settings_of(stage):
         others.append(((*key, "weights"), Ref(weights[1:]), ("network",)))
-    has_model = "model" in settings_of(stage) and isinstance(table.get("model"), str)
+    in_place = any(position.or_model for position in stage.positions)
+    has_model = in_place and isinstance(table.get("model"), str)
     return Link(name, stage, tuple(inputs), tuple(others), sees, has_model)
+
+
+def _models(draft: Draft, key: Key, needed: what.ArtifactsInput, given: Any) -> list[Named]:
+    """The steps among models that are named; a problem for a name that is neither a step nor a published model."""
+    steps: list[Named] = []
+    for text in given if isinstance(given, list) else [given] if isinstance(given, str) else []:
+        if text in draft.steps:
+            steps.append(((*key, needed.name), Ref(text), needed.makes))
+        elif not (isinstance(text, str) and plugins.names_model(text)):
+            known = [*draft.steps, *plugins.names("models")]
+            draft.problem([*key, needed.name], str(unknown("model or step", str(text), known)))
+    return steps
 
 
 def check(draft: Draft, links: Mapping[str, Link]) -> set[str]:

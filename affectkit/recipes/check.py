@@ -172,7 +172,8 @@ def _read_step(
         draft.problem([*key, OPTIONAL], "optional is true (the step runs where another one names it) or false")
     _check_places(draft, key, draft.steps[name])
     sees = check_plugin(draft, key, stage, table)
-    if "model" in settings_of(stage) and isinstance(model_name := table.get("model"), str):
+    in_place = any(position.or_model for position in stage.positions)
+    if in_place and isinstance(model_name := table.get("model"), str):
         sees = check_model(draft, key, table, model_name)
     links[name] = link = _links.link_of(draft, name, stage, table, None if _has_weights_of(table) else sees)
     configs = {model: config(draft, key, stage, model, table) for model in models_of(stage)}

@@ -39,7 +39,7 @@ class StepResult:
     """What a step made: the artifact, all of it or a selection (or the file), and what the stage said.
 
     `cached`: nothing of it was computed now; `said`: of a report, what its stage says of it; `name`: what commands may
-    call it; `moved`: what else had that name.
+    call it; `moved`: what else had that name; `unread`: of a file or a folder, clips that are not in it.
     """
 
     step: Step
@@ -52,11 +52,12 @@ class StepResult:
     said: tuple[str | TextTable, ...] = ()
     name: str = ""
     moved: str = ""
+    unread: tuple[Failure, ...] = ()
 
     @property
     def failed(self) -> tuple[Failure, ...]:
         """Clips that have no result."""
-        return self.outcome.failed if self.outcome else ()
+        return self.outcome.failed if self.outcome else self.unread
 
 
 def notes_of(made: StepResult) -> list[str]:
@@ -133,10 +134,11 @@ class Session:
         ]
 
     def submission(self, step: Step) -> Path:
-        """The file that a step submits."""
+        """The file or the folder that a step writes."""
         given = step.settings.get("out")
         if given is None:
-            return self.folder / f"{step.name}{step.paths['template'].suffix}"
+            template = step.paths.get("template")
+            return self.folder / f"{step.name}{template.suffix if template else ''}"
         by_hand = self.plan.draft.where("steps", step.name, "out").startswith("--set")
         return Path(given) if by_hand else self.folder / given
 
@@ -147,7 +149,10 @@ class Session:
         seconds = time.monotonic() - began
         said = tuple(step.stage.lines(done)) if step.stage.makes == "report" else ()
         outcome = done if isinstance(done, Outcome) else None
-        made = StepResult(step, done.path, done.artifact, done.is_cached, seconds, outcome, dict(done.report), said)
+        made = StepResult(
+            step, done.path, done.artifact, done.is_cached, seconds, outcome, dict(done.report), said,
+            unread=() if outcome else done.failed,
+        )  # fmt: skip
         self.made[step.name] = made
         return made
 
@@ -196,6 +201,9 @@ class Session:
         said = getattr(step.keys, one.name)
         if isinstance(one, what.RatesInput) and said is not None:
             return frame_rates(step.paths[one.name] if isinstance(said, str) else said)
+        if isinstance(one, what.ArtifactsInput) and one.or_model:
+            names = [said] if isinstance(said, str) else said or []
+            return [self.artifact(Ref(each)) if each in self.made else PublishedModel(each) for each in names]
         if isinstance(one, what.ArtifactsInput) and is_either(one):
             is_step = isinstance(said, str) and said.startswith("@")
             return self.features(Ref.of(said[1:])) if is_step else step.paths.get(one.name)

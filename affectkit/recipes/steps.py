@@ -58,13 +58,19 @@ def keys_of(stage: Stage) -> type[Config]:
     fields: dict[str, Any] = {}
     for one in stage.inputs:
         if isinstance(one, what.ArtifactsInput) and one.or_model:
-            fields["model"] = (str | None, Field(None, description="a published model, in place of a step's"))
+            several = one.many and one.option
+            kind = str | list[str] | None if several else str | None
+            description = one.help if several else "a published model, in place of a step's"
+            fields["model"] = (kind, Field(None, description=description))
+            if several:
+                continue
         if not one.in_recipes or isinstance(one, what.ClipsInput) or one in stage.positions:
             continue
         name, kind = ("", one.type) if isinstance(one, what.ValueInput) else _KEYS[type(one)]
-        is_required = (one.is_required and not one.many) or isinstance(one, what.MediaInput)
+        is_made = isinstance(one, what.FileInput) and one.kind == "made"  # a recipe has a place for it
+        is_required = (one.is_required and not one.many and not is_made) or isinstance(one, what.MediaInput)
         kind = str if is_required and isinstance(one, what.FileInput) else kind
-        default: Any = ... if is_required else [] if one.many else one.default
+        default: Any = ... if is_required else [] if one.many else None if is_made else one.default
         more: dict[str, Any] = {"union_mode": "left_to_right"} if isinstance(one, what.RatesInput) else {}
         if isinstance(one, what.ValueInput):
             more = {"ge": one.least_value, "le": one.most_value}
@@ -147,8 +153,9 @@ class Step:
 
     @property
     def model(self) -> str:
-        """The published model that it names; empty where it names none."""
-        return getattr(self.keys, "model", None) or ""
+        """The published model that stands in for a step; empty where none does."""
+        model = getattr(self.keys, "model", None)
+        return model if isinstance(model, str) and any(one.or_model for one in self.stage.positions) else ""
 
     @property
     def plugin(self) -> str:

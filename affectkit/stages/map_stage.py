@@ -27,8 +27,9 @@ Told = tuple[Sequence[str], Mapping[str, Any]]
 class Outcome(Result):
     """What a map stage did. `artifact` is the selection of the clips given; `failed` lists those of them that have no
     result, with causes; `damaged` the clips that were computed now, as far as they could be read, and what was wrong
-    with them; `notices` what the user must know of what was used (a licence) and of what the rows hold; `counts` the
-    rows and clips behind such notices; `pending`, with a dry cache, the clips that it would compute."""
+    with them; `notices` what the user must know of what was used (a licence) and of what the rows hold, `told` being
+    the latter; `counts` the rows and clips behind such notices; `pending`, with a dry cache, the clips that it would
+    compute."""
 
     artifact: Artifact
     computed: int = 0
@@ -38,6 +39,7 @@ class Outcome(Result):
     unit: str = "rows"
     damaged: tuple[tuple[str, str], ...] = ()
     pending: tuple[str, ...] = ()
+    told: tuple[str, ...] = ()
     counts: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -169,7 +171,8 @@ class MapStage(Stage):
         lines, counts = self.tell(resolved, outcome.artifact, [clip for clip in sources if clip not in lost])
         return replace(
             outcome, cached=len(sources) - sink.computed - len(failed), failed=failed, pending=(),
-            notices=(*outcome.notices, *lines), computed=sink.computed, partial=sink.partial, rows=counter.rows,
+            notices=(*outcome.notices, *lines), told=tuple(lines), computed=sink.computed,
+            partial=sink.partial, rows=counter.rows,
             seconds=counter.seconds if missing else 0.0, damaged=tuple(sink.damaged), counts=counts,
         )  # fmt: skip
 

@@ -207,8 +207,9 @@ def predict_published(
     else:
         source = _source(name, plugin.kind, inputs)
     within = replace(context, numerics=numerics, out=None)
-    steps.append(Embed().run(Embed.Inputs(artifact=source, clips=clips), scoring, within))
-    features = Features(steps[-1].artifact)
+    scored = Embed().run(Embed.Inputs(artifact=source, clips=clips), scoring, within)
+    steps.append(replace(scored, notices=tuple(line for line in scored.notices if line not in scored.told)))
+    features = Features(scored.artifact)
     card: ModelCard = plugin.card(options, plugins.weights("models", name, plugin, options, config.weights))
     rows = _Rows().run(_Inputs(card, features, at, features.clips), config, context)
     notices = dict.fromkeys(notice for step in (*steps, rows) for notice in step.notices)

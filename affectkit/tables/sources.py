@@ -9,10 +9,11 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TextIO
 
-from affectkit.errors import Notice, UsageError, listed
+from affectkit.errors import Notice, UsageError, listed, named
 from affectkit.media import VIDEO_SUFFIXES
 from affectkit.store import is_artifact, open_artifact
 from affectkit.store.kinds import MAKES
+from affectkit.store.result_folder import is_results
 from affectkit.tables.crops import is_crop_name
 from affectkit.tables.manifests import read_manifest
 from affectkit.tables.media_names import id_of
@@ -28,7 +29,7 @@ def sources(
     - A directory gives the files below it that have a media suffix, hidden ones left out; ids are paths relative to
       it, without suffix. Directories that hold images and no media are folders of crops: one clip each, whose `path`
       is the folder. Links are followed.
-      Pictures beside media are left out, and a notice counts them.
+      Pictures beside media are left out, and a notice counts them; so are folders that `analyze` wrote.
     - `*.csv` is a manifest (`read_manifest`, which says what `allow_outside` is).
     - `-` reads one path a line from `stdin`; each counts as if it were given directly.
 
@@ -71,8 +72,12 @@ def _clips_of(item: str, suffixes: frozenset[str], allow_outside: bool) -> list[
 
 def _directory(root: Path, suffixes: frozenset[str]) -> list[Clip]:
     """Clips below a directory, sorted by id. Raises OSError for directories that cannot be read."""
-    clips, pictures = [], []
+    clips, pictures, results = [], [], []
     for folder in _folders(root):
+        if folder != root and is_results(folder):
+            results.append(folder.relative_to(root))
+        if any(folder.is_relative_to(root / each) for each in results):
+            continue
         names = [entry.name for entry in os.scandir(folder) if not entry.name.startswith(".") and not entry.is_dir()]
         media = [name for name in names if Path(name).suffix.lower() in suffixes]
         if media:
@@ -80,6 +85,9 @@ def _directory(root: Path, suffixes: frozenset[str]) -> list[Clip]:
             pictures += [name for name in names if is_crop_name(name) and name not in media]
         elif any(is_crop_name(name) for name in names):
             clips.append(_below(root, folder, folder))
+    if results:
+        told = f"{root}: results of an analysis are left out ({named([str(path) for path in results])})"
+        warnings.warn(told, Notice, stacklevel=2)
     if pictures:
         told = f"{root}: {listed(pictures, 'pictures')} beside media are left out; give them as files to take them"
         warnings.warn(told, Notice, stacklevel=2)

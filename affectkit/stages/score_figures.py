@@ -1,0 +1,354 @@
+"""Pictures of scores without labels: one face's curves over a clip, and all clips beside each other.
+
+However long a clip is, a picture has as many columns. A band reaches from the least to the most of what falls into one,
+so that no short rise is lost; a line is the mean of longer stretches. Imports matplotlib: import inside functions only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from textwrap import fill
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import ListedColormap, Normalize
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, FuncFormatter
+
+from affectkit.stages.figures import BLACK, BLUE, GREY, LIGHT, ORANGE, STYLE, figure_of
+from affectkit.tables.episodes import Episode, extents
+from affectkit.types import Bools, Floats
+
+COLUMNS = 900
+"""Stretches of time that a picture tells apart, of which a long clip shows the least and the most."""
+MEANS = 150
+"""Stretches of a long clip whose mean is a line: a finer one would fill its panel where scores change fast."""
+ROWS_A_PAGE = 40
+"""Faces beside each other on one page of the overview."""
+_STRIP = 500
+_WIDTH, _LEFT, _RIGHT = 8.4, 1.35, 0.95  # inches
+_BETWEEN = 0.14  # inches between panels
+_SHADE = "#E4E4E4"
+_STEPS = (0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 43200)
+
+
+@dataclass(frozen=True, repr=False)
+class Curve:
+    """One score of a face: values [T], what it may be (low to high), its mean, and the episodes above the threshold.
+
+    is_probability: drawn lower, and filled from 0.
+    """
+
+    name: str
+    values: Floats
+    low: float
+    high: float
+    mean: float
+    episodes: Sequence[Episode]
+    is_probability: bool
+
+
+@dataclass(frozen=True, repr=False)
+class Timeline:
+    """What is drawn of one face: rows [T] with the time that each stands for, whether a face was seen, and curves by
+    model; speech [T] where it is known; under the picture, a note."""
+
+    title: str
+    start: Floats
+    end: Floats
+    seen: Bools
+    curves: Sequence[tuple[str, Sequence[Curve]]]
+    threshold: float
+    note: str
+    speech: Floats | None = None
+    unseen: str = "no face found"
+
+
+def draw_timeline(timeline: Timeline, path: Path) -> None:
+    """Write the curves of one face as PNG."""
+    with matplotlib.rc_context(STYLE):
+        _save(_timeline(timeline), path)
+
+
+def _timeline(timeline: Timeline) -> Figure:
+    times = extents(timeline.start, timeline.end)
+    panels = [curve for _, curves in timeline.curves for curve in curves]
+    heads = 0.24 * (len(timeline.curves) if len(timeline.curves) > 1 else 0)
+    note = fill(timeline.note, 158)
+    top, bottom = 0.4, 0.56 + 0.125 * (1 + note.count("\n"))
+    strip = 0.0 if timeline.speech is None else 0.24
+    height = top + heads + sum(_tall(curve) + _BETWEEN for curve in panels) + strip + bottom
+    figure = figure_of(_WIDTH, height)
+    figure.text(0.1 / _WIDTH, 1 - 0.22 / height, _shortened(timeline.title, 92), fontsize=10, va="center")
+    spans = _spans(times, ~timeline.seen)
+    binned = len(times) > 2 * COLUMNS
+    at = height - top
+    axes: Axes | None = None
+    for model, curves in timeline.curves:
+        if heads:
+            at -= 0.24
+            figure.text(0.1 / _WIDTH, (at + 0.09) / height, model, fontsize=8, fontweight="bold", va="center")
+        for curve in curves:
+            at -= _tall(curve) + _BETWEEN
+            axes = figure.add_axes(_box(at, _tall(curve), height), sharex=axes)
+            _panel(axes, curve, times, spans, timeline.threshold, binned)
+    if timeline.speech is not None:
+        at -= strip
+        axes = figure.add_axes(_box(at, 0.1, height), sharex=axes)
+        _speech(axes, _spans(times, timeline.speech == 1))
+    assert axes is not None, "a table has columns"
+    low, high = (float(times[0, 0]), float(times[-1, 1])) if len(times) else (0.0, 1.0)
+    axes.set_xlim(low, high)
+    time_axis(axes, low, high)
+    axes.tick_params(labelbottom=True, bottom=True)
+    lines = ""
+    if binned:
+        lines = f"; band: least and most in {(high - low) / COLUMNS:.2g} s, line: mean of {(high - low) / MEANS:.2g} s"
+    shade = f"; grey: {timeline.unseen}" if spans else ""
+    bars = f"; orange bars: {timeline.threshold:g} or more" if any(curve.episodes for curve in panels) else ""
+    figure.text(_LEFT / _WIDTH, (bottom - 0.37) / height, f"time (m:ss){lines}{shade}{bars}", fontsize=7.5, va="center")
+    figure.text(0.1 / _WIDTH, 0.07 / height, note, fontsize=6.5, color="#555555", va="bottom", linespacing=1.25)
+    return figure
+
+
+def _panel(
+    axes: Axes, curve: Curve, times: Floats, spans: Sequence[tuple[float, float]], threshold: float, binned: bool
+) -> None:
+    for begin, end in spans:
+        axes.axvspan(begin, end, color=_SHADE, linewidth=0, zorder=0)
+    base = 0.0 if curve.low <= 0 <= curve.high else curve.low
+    if binned:
+        edges, _, least, most = binned_rows(times, curve.values, COLUMNS)
+        axes.fill_between(edges, np.append(least, least[-1]), np.append(most, most[-1]), step="post", color=BLUE,
+                          alpha=0.3, linewidth=0)  # fmt: skip
+        edges, mean, _, _ = binned_rows(times, curve.values, MEANS)
+        axes.plot(*_steps(np.stack([edges[:-1], edges[1:]], axis=1), mean), color=BLUE, linewidth=1.0)
+    else:
+        x, y = _steps(times, curve.values)
+        axes.fill_between(x, base, y, color=BLUE, alpha=0.25, linewidth=0)
+        axes.plot(x, y, color=BLUE, linewidth=1.0)
+    if curve.low < 0 < curve.high:
+        axes.axhline(0, color=GREY, linewidth=0.6, zorder=1)
+    if curve.low <= threshold <= curve.high:
+        axes.axhline(threshold, color=GREY, linewidth=0.6, linestyle=(0, (1, 2)), zorder=1)
+    span = curve.high - curve.low
+    for episode in curve.episodes:
+        axes.plot(
+            [episode.start, episode.end], [curve.high + 0.055 / _tall(curve) * span] * 2, color=ORANGE, linewidth=2.2,
+            solid_capstyle="butt", clip_on=False, zorder=4,
+        )  # fmt: skip
+    axes.set_ylim(curve.low, curve.high + 0.01 * span)
+    ticks = [curve.low, curve.high] if curve.is_probability else [curve.low, (curve.low + curve.high) / 2, curve.high]
+    axes.set_yticks(ticks, [f"{tick:.2g}" for tick in ticks], fontsize=6.5)
+    axes.tick_params(axis="both", length=2, pad=2, labelbottom=False, bottom=False)
+    label = _shortened(curve.name.replace("_", " "), 17)
+    _name(axes, label)
+    told = "no score" if np.isnan(curve.mean) else f"mean {curve.mean:.2f}"
+    axes.text(1.012, 0.5, told, transform=axes.transAxes, fontsize=7.5, va="center", color="#333333")
+
+
+def _tall(curve: Curve) -> float:
+    """The height of a panel (inches)."""
+    return 0.5 if curve.is_probability else 0.95
+
+
+def _speech(axes: Axes, spans: Sequence[tuple[float, float]]) -> None:
+    for begin, end in spans:
+        axes.axvspan(begin, end, color="#009E73", linewidth=0)
+    axes.set_yticks([])
+    axes.set_ylim(0, 1)
+    _name(axes, "speech")
+
+
+@dataclass(frozen=True, repr=False)
+class OverviewRow:
+    """One face in the overview: its name, the lead score in `COLUMNS` stretches of its clip, the clip's length (s), in
+    which of the stretches no face was seen, and the means that stand beside it."""
+
+    name: str
+    strip: Floats
+    unseen: Bools
+    seconds: float
+    means: Floats
+
+
+def strip_of(start: Floats, end: Floats, values: Floats, seen: Bools) -> tuple[Floats, Bools, float]:
+    """A score in stretches of equal length, as means, NaN where there is none; whether no face was seen in the whole of
+    a stretch; and the length of all (s)."""
+    times = extents(start, end)
+    if not len(times):
+        return np.full(1, np.nan), np.ones(1, bool), 0.0
+    count = min(_STRIP, len(times))
+    _, mean, _, _ = binned_rows(times, values, count)
+    _, _, _, any_seen = binned_rows(times, seen.astype(float), count)
+    return mean, ~(any_seen > 0), float(times[-1, 1] - times[0, 0])
+
+
+def draw_overview(
+    rows: Sequence[OverviewRow], lead: str, bounds: tuple[float, float], columns: Sequence[str], title: str, note: str,
+    path: Path,
+) -> None:  # fmt: skip
+    """Write one page: every face's lead score over time, and the means of `columns`, as PNG."""
+    with matplotlib.rc_context(STYLE):
+        _save(_overview(rows, lead, bounds, columns, title, note), path)
+
+
+def _overview(
+    rows: Sequence[OverviewRow], lead: str, bounds: tuple[float, float], columns: Sequence[str], title: str, note: str
+) -> Figure:
+    names = [_shortened(row.name, 28) for row in rows]
+    left = 0.2 + 0.073 * max(map(len, names))
+    cell = 0.42
+    right = 0.1 + cell * len(columns)
+    width = left + 4.3 + right + 0.42
+    text = fill(note, int(width * 18.5))
+    top, bottom = 1.0, 1.02 + 0.125 * (1 + text.count("\n"))
+    tall = 0.26 * len(rows)
+    height = top + tall + bottom
+    figure = figure_of(width, height)
+    figure.text(0.1 / width, 1 - 0.2 / height, title, fontsize=10, va="center")
+    axes = figure.add_axes((left / width, bottom / height, 4.3 / width, tall / height))
+    longest = max((row.seconds for row in rows), default=1.0) or 1.0
+    colours = matplotlib.colormaps["RdBu" if bounds[0] < 0 else "Blues"]
+    norm = Normalize(*bounds)
+    for place, row in enumerate(rows):
+        line = place + 0.12, place + 0.88
+        extent = (0.0, max(row.seconds, 1e-9), line[1], line[0])
+        image: dict[str, Any] = {"extent": extent, "aspect": "auto", "interpolation": "nearest"}
+        axes.imshow(np.where(row.unseen & np.isnan(row.strip), 1.0, np.nan)[None], cmap=_GREY, vmin=0, vmax=1, **image)
+        axes.imshow(row.strip[None], cmap=colours, norm=norm, **image)
+        axes.plot(
+            [0, row.seconds, row.seconds, 0, 0], [line[0], line[0], line[1], line[1], line[0]], color=LIGHT, lw=0.5
+        )
+    axes.set_xlim(0, longest)
+    axes.set_ylim(len(rows), 0)
+    axes.set_yticks(np.arange(len(rows)) + 0.5, names, fontsize=8)
+    axes.tick_params(axis="y", length=0)
+    axes.spines[["left"]].set_visible(False)
+    axes.set_title(lead.replace("_", " "), fontsize=9, loc="left", pad=4)
+    time_axis(axes, 0.0, longest, 6)
+    axes.tick_params(axis="x", labelsize=7.5)
+    axes.set_xlabel("time (m:ss); grey: no face found", fontsize=8)
+    bar = figure.add_axes((left / width, (bottom - 0.66) / height, 1.6 / width, 0.09 / height))
+    bar.imshow(np.linspace(0, 1, 256)[None], cmap=colours, aspect="auto", extent=(*bounds, 0.0, 1.0))
+    bar.set_yticks([])
+    ticks = [bounds[0], (bounds[0] + bounds[1]) / 2, bounds[1]]
+    bar.set_xticks(ticks, [f"{tick:.2g}" for tick in ticks], fontsize=7)
+    bar.tick_params(length=2, pad=1)
+    _means(figure, rows, columns, (left + 4.4, bottom, cell * len(columns), tall), (width, height))
+    figure.text(0.1 / width, 0.07 / height, text, fontsize=6.5, color="#555555", va="bottom", linespacing=1.25)
+    return figure
+
+
+def _means(
+    figure: Figure, rows: Sequence[OverviewRow], columns: Sequence[str], box: tuple[float, float, float, float],
+    size: tuple[float, float],
+) -> None:  # fmt: skip
+    """Means as numbers on a shade: of classes of their share of 1, of other values of their distance from 0."""
+    if not columns:
+        return
+    values = np.array([row.means for row in rows])
+    axes = figure.add_axes((box[0] / size[0], box[1] / size[1], box[2] / size[0], box[3] / size[1]))
+    shade = np.abs(np.nan_to_num(values)).clip(0, 1)
+    axes.imshow(shade, vmin=0, vmax=1.25, cmap="Blues", aspect="auto", extent=(0, len(columns), len(rows), 0))
+    for (line, place), value in np.ndenumerate(values):
+        colour = "white" if shade[line, place] > 0.7 else BLACK
+        text = "" if np.isnan(value) else f"{value:.2f}"
+        axes.text(place + 0.5, line + 0.5, text, ha="center", va="center", fontsize=7, color=colour)
+    axes.set_yticks([])
+    axes.xaxis.tick_top()
+    labels = [_shortened(name.replace("_", " "), 16) for name in columns]
+    axes.set_xticks(np.arange(len(columns)) + 0.5, labels, fontsize=7.5, rotation=40, ha="left", rotation_mode="anchor")
+    axes.tick_params(length=0, pad=1)
+    axes.spines[:].set_visible(False)
+    axes.set_xlabel("means", fontsize=8)
+
+
+_GREY = ListedColormap([_SHADE])
+
+
+def binned_rows(times: Floats, values: Floats, count: int) -> tuple[Floats, Floats, Floats, Floats]:
+    """Edges [count+1] of stretches of equal length, and the mean, the least and the most [count] of the rows whose
+    middle is in them; NaN where none has a value.
+
+    >>> times = np.array([[0.0, 1], [1, 2], [2, 3], [3, 4]])
+    >>> [part.tolist() for part in binned_rows(times, np.array([1.0, 3, np.nan, 7]), 2)]
+    [[0.0, 2.0, 4.0], [2.0, 7.0], [1.0, 7.0], [3.0, 7.0]]
+    """
+    edges = np.linspace(times[0, 0], times[-1, 1], count + 1)
+    kept = np.flatnonzero(np.isfinite(values))
+    middle = times[kept].mean(axis=1)
+    place = np.clip(np.searchsorted(edges, middle, side="right") - 1, 0, count - 1)
+    rows = np.bincount(place, minlength=count).astype(float)
+    total = np.bincount(place, weights=values[kept], minlength=count)
+    least, most = np.full(count, np.inf), np.full(count, -np.inf)
+    np.minimum.at(least, place, values[kept])
+    np.maximum.at(most, place, values[kept])
+    empty = rows == 0
+    with np.errstate(invalid="ignore"):
+        mean = total / np.where(empty, np.nan, rows)
+    least[empty], most[empty] = np.nan, np.nan
+    return edges, mean, least, most
+
+
+def time_axis(axes: Axes, low: float, high: float, most: int = 9) -> None:
+    """Ticks at round times, as m:ss, and h:mm:ss from an hour on; about `most` of them."""
+    step = next((each for each in _STEPS if (high - low) / each <= most), 86400)
+    ticks = np.arange(np.ceil(low / step - 1e-9) * step, high + 1e-9, step)
+    axes.xaxis.set_major_locator(FixedLocator(ticks.tolist()))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: clock(value, step < 1)))
+    axes.tick_params(axis="x", labelsize=8)
+
+
+def clock(seconds: float, tenths: bool = False) -> str:
+    """A time as m:ss, or h:mm:ss.
+
+    >>> clock(75), clock(3675), clock(0.5, True), clock(59.6)
+    ('1:15', '1:01:15', '0:00.5', '1:00')
+    """
+    whole = round(seconds, 1) if tenths else round(seconds)
+    minutes, rest = divmod(whole, 60)
+    hours, minutes = divmod(int(minutes), 60)
+    end = f"{rest:04.1f}" if tenths else f"{int(rest):02d}"
+    return f"{hours}:{minutes:02d}:{end}" if hours else f"{minutes}:{end}"
+
+
+def _steps(times: Floats, values: Floats) -> tuple[Floats, Floats]:
+    """A line that is level for as long as each row stands for, and broken where rows are missing."""
+    x, y = times.reshape(-1), np.repeat(values, 2)
+    breaks = 2 * np.flatnonzero(times[1:, 0] > times[:-1, 1] + 1e-6) + 2
+    return np.insert(x, breaks, x[np.minimum(breaks, len(x) - 1)]), np.insert(y, breaks, np.nan)
+
+
+def _spans(times: Floats, flags: Bools) -> list[tuple[float, float]]:
+    """The stretches of time of consecutive rows that are flagged."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], flags, [False]]).astype(int)))
+    return [(float(times[a, 0]), float(times[b - 1, 1])) for a, b in edges.reshape(-1, 2)]
+
+
+def _box(at: float, tall: float, height: float) -> tuple[float, float, float, float]:
+    return _LEFT / _WIDTH, at / height, (_WIDTH - _LEFT - _RIGHT) / _WIDTH, tall / height
+
+
+def _name(axes: Axes, name: str) -> None:
+    """Write what a panel shows to the left of it."""
+    axes.annotate(
+        name, (0, 0.5), xycoords="axes fraction", xytext=(-24, 0), textcoords="offset points", fontsize=8.5, ha="right",
+        va="center",
+    )  # fmt: skip
+
+
+def _shortened(text: str, most: int) -> str:
+    """A text with its middle left out where it is long."""
+    text = "".join(mark if mark.isprintable() else "?" for mark in text).replace("$", r"\$")
+    half = (most - 1) // 2
+    return text if len(text) <= most else f"{text[: most - 1 - half]}…{text[-half:]}"
+
+
+def _save(figure: Figure, path: Path) -> None:
+    figure.set_layout_engine("none")
+    figure.savefig(path, format="png", metadata={"Software": None})

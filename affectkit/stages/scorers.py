@@ -1,0 +1,369 @@
+"""Models over media without labels: each one's predictions, from faces and sound that all of them share."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from affectkit import plugins, tasks
+from affectkit.emotions import fit_to, valence_index
+from affectkit.errors import UsageError
+from affectkit.media import AUDIO_SUFFIXES
+from affectkit.plugins import CAUTION, ModelCard
+from affectkit.speech.windows import touches
+from affectkit.stages.audio import AudioConfig, ExtractAudio
+from affectkit.stages.faces import ExtractFaces
+from affectkit.stages.map_stage import Outcome
+from affectkit.stages.predict import Predict, PredictConfig
+from affectkit.stages.predict_published import PublishedConfig, PublishedModel, faces_for, predict_published
+from affectkit.stages.replay import media_suffixes
+from affectkit.stages.smooth import Choice, agree
+from affectkit.stages.stage import Context
+from affectkit.stages.trained import stored_task, trained_report
+from affectkit.store import Artifact, Failure
+from affectkit.tables.score_tables import ScoreTable
+from affectkit.tables.timeline import scores_at
+from affectkit.tasks import Task
+from affectkit.types import Bools, Clip, Contract, Floats, Predictions, face_id
+
+VALENCE_INDEX = "valence_index"
+_NO_SOUND = "no audio stream"
+_OBSERVED = 0.5
+"""The share of a score's window from which on a face (or speech) counts as seen, where rows alone say it."""
+Model = PublishedModel | Artifact
+Step = Callable[[str], AbstractContextManager[None]]
+"""What is under way, for the progress."""
+
+
+@dataclass(frozen=True, repr=False)
+class ScorerOptions:
+    """How models are run: see the options of `affectkit analyze`. option: of each model by its name."""
+
+    faces: Mapping[str, Any]
+    vad: str
+    rows: Mapping[str, Any]
+    task: str | None
+    option: Mapping[str, Sequence[str]]
+    weights: str
+
+
+@dataclass(frozen=True, repr=False)
+class ScoringModel:
+    """One model's predictions: its name among the models, its tasks, whether it hears, and what is known of it."""
+
+    name: str
+    predictions: Artifact
+    outputs: tuple[Task, ...]
+    hears: bool
+    about: Mapping[str, Any]
+    smoothed: str
+
+    @property
+    def columns(self) -> list[str]:
+        """What it scores."""
+        return list(self.predictions.schema.names["scores"])
+
+    @property
+    def classes(self) -> list[tuple[str, ...]]:
+        """The names of its classes, of each output that has some."""
+        return [task.targets for task in self.outputs if task.kind == "multiclass"]
+
+    @property
+    def probabilities(self) -> set[str]:
+        """The scores that are between 0 and 1."""
+        return {target for task in self.outputs if task.kind != "regression" for target in task.targets}
+
+    def rows_of(self, clip: str) -> dict[str, Predictions]:
+        """The predictions of each face of a clip, by its number ("" for the only one). Raises HostileFile."""
+        names = {"": clip} if clip in self.predictions else {}
+        while not names.get("") and (name := face_id(clip, len(names))) in self.predictions:
+            names[str(len(names))] = name
+        return {face: self._read(name, clip) for face, name in names.items()}
+
+    def _read(self, name: str, clip: str) -> Predictions:
+        self.predictions.check(name)
+        rows = self.predictions.read(name)
+        count = len(rows["start"])
+        observed = np.asarray(rows.get("observed", np.full(count, np.nan)), float)
+        return Predictions(
+            np.full(count, clip), np.asarray(rows["start"], float), np.asarray(rows["end"], float),
+            np.asarray(rows["scores"], float), tuple(self.columns), np.full(count, ""), observed,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, repr=False)
+class Scored:
+    """What models made of media. faces and sound: what published models share, where any sees or hears."""
+
+    scorers: Sequence[ScoringModel]
+    faces: Artifact | None
+    sound: Artifact | None
+    failed: Sequence[Failure]
+    notices: Sequence[str]
+    is_cached: bool
+
+    @property
+    def prefixes(self) -> list[str]:
+        """What stands before the columns of each model: its name, where there are several."""
+        return [f"{each.name}." if len(self.scorers) > 1 else "" for each in self.scorers]
+
+    def tables(self, clip: str, *, speech: bool) -> Iterator[tuple[ScoreTable, Bools]]:
+        """The scores of each face of a clip, and which rows [T] show a face (or have speech, where all models hear).
+
+        Rows are those of the first model that sees the clip, else of the first that has it; others are read at their
+        times, as everywhere. `speech`: whether a column says where somebody speaks. Raises HostileFile.
+        """
+        of_scorer = [scorer.rows_of(clip) for scorer in self.scorers]
+        seen_by = [rows for scorer, rows in zip(self.scorers, of_scorer, strict=True) if not scorer.hears]
+        faces = list(dict.fromkeys(face for rows in seen_by or of_scorer for face in rows)) or list(
+            dict.fromkeys(face for rows in of_scorer for face in rows)
+        )
+        for face in faces:
+            yield self._table(clip, face, of_scorer, speech)
+
+    def _table(
+        self, clip: str, face: str, of_scorer: Sequence[Mapping[str, Predictions]], speech: bool
+    ) -> tuple[ScoreTable, Bools]:
+        """One face: a model that hears scores the clip, whichever face it is."""
+        parts = [
+            rows.get(face, rows.get("") if scorer.hears else None)
+            for scorer, rows in zip(self.scorers, of_scorer, strict=True)
+        ]
+        order = sorted(range(len(parts)), key=lambda number: self.scorers[number].hears)
+        base = next(parts[number] for number in order if parts[number] is not None)
+        assert base is not None
+        columns: list[str] = []
+        blocks: list[Floats] = []
+        classes: list[tuple[str, ...]] = []
+        for scorer, prefix, rows in zip(self.scorers, self.prefixes, parts, strict=True):
+            scores = np.full((len(base), len(scorer.columns)), np.nan) if rows is None else scores_at(rows, base)
+            columns += [f"{prefix}{name}" for name in scorer.columns]
+            blocks.append(scores)
+            for names in scorer.classes:
+                classes.append(tuple(f"{prefix}{name}" for name in names))
+                index = valence_index(scores[:, [scorer.columns.index(name) for name in names]], names)
+                if index is not None:
+                    columns.append(f"{prefix}{VALENCE_INDEX}")
+                    blocks.append(index[:, None])
+        table = ScoreTable(
+            clip, face, base.start, base.end, np.concatenate(blocks, axis=1), tuple(columns),
+            base.valid, base.observed, self._speech(clip, base) if speech else None,
+            self.scorers[0].name if len(self.scorers) == 1 else "", tuple(classes),
+        )  # fmt: skip
+        return table, self._seen(clip, face, base)
+
+    def _seen(self, clip: str, face: str, rows: Predictions) -> Bools:
+        """The rows [T] with a face: as the crops say, where they have the same rows, else by what was observed."""
+        name = face_id(clip, int(face)) if face else clip
+        if self.faces is not None and name in self.faces and self.faces.length(name) == len(rows):
+            return np.asarray(self.faces.column(name, "valid"), bool)
+        return np.asarray(np.nan_to_num(rows.observed, nan=1.0) >= _OBSERVED)
+
+    def _speech(self, clip: str, rows: Predictions) -> Floats:
+        if self.sound is None or clip not in self.sound:
+            return np.full(len(rows), np.nan)
+        stretches = np.stack([np.asarray(self.sound.column(clip, name), float) for name in ("start", "end")], axis=1)
+        return touches(rows.start, rows.end, stretches).astype(float)
+
+
+def score(
+    models: Sequence[Model], clips: Sequence[Clip], options: ScorerOptions, context: Context, step: Step
+) -> Scored:
+    """Every model's predictions of the clips. Published models that see share one artifact of faces, those that hear
+    one of sound for each sampling rate; what was trained replays its own recipe.
+
+    A clip that fails for one model is listed, and stops no other. Raises UsageError, MissingExtra before anything is
+    computed, as far as models and weights say it.
+    """
+    names = names_of(models)
+    chosen = [_Published.of(name, model, options) for name, model in zip(names, models, strict=True)
+              if isinstance(model, PublishedModel)]  # fmt: skip
+    by_name = {each.name: each for each in chosen}
+    seeing, hearing = ([each for each in chosen if each.kind == kind] for kind in ("image", "audio"))
+    outcomes: list[Outcome] = []
+    faces: Artifact | None = None
+    if seeing:
+        config = faces_for(shared_contract([(each.name, each.card.contract) for each in seeing]))
+        config = config.model_validate(config.model_dump() | dict(options.faces))
+        with step("faces"):
+            outcomes.append(ExtractFaces().run(ExtractFaces.Inputs(media=clips), config, context))
+        faces = outcomes[-1].artifact
+    rates = list(dict.fromkeys(each.card.sampling_rate for each in hearing)) or (
+        [16000] if options.vad != "none" else []
+    )
+    sounds: dict[int, Artifact] = {}
+    silent: list[str] = []
+    for rate in rates:
+        with step("sound"):
+            heard = ExtractAudio().run(
+                ExtractAudio.Inputs(media=clips), AudioConfig(sampling_rate=rate, vad=options.vad), context
+            )
+        sounds[rate] = heard.artifact
+        silent = [failure.clip for failure in heard.failed if failure.cause.startswith(_NO_SOUND)]
+        has_others = len(hearing) < len(models)
+        outcomes.append(_without(heard, silent if has_others else []))
+    scorers = []
+    for name, model in zip(names, models, strict=True):
+        with step(name):
+            scorer, made = _scorer(name, model, by_name.get(name), clips, faces, sounds, options, context)
+        scorers.append(scorer)
+        outcomes += made
+    notices = dict.fromkeys(notice for outcome in outcomes for notice in outcome.notices)
+    if silent and len(hearing) < len(models):
+        count = "1 clip is" if len(silent) == 1 else f"{len(silent)} clips are"
+        more = f" ({', '.join(silent[:3])}{', ...' if len(silent) > 3 else ''})"
+        who = ", ".join(each.name for each in hearing)
+        notices[f"{count} without sound{more}" + (f": no scores of {who}" if who else "")] = None
+    failed = {(failure.clip, failure.cause): failure for outcome in outcomes for failure in outcome.failed}
+    cached = all(outcome.is_cached for outcome in outcomes)
+    sound = next(iter(sounds.values()), None)
+    return Scored(scorers, faces, sound, tuple(failed.values()), tuple(notices), cached)
+
+
+def hears(model: Model) -> bool:
+    """Whether a model can do with sound alone."""
+    if isinstance(model, PublishedModel):
+        return model.kind == "audio"
+    return bool(media_suffixes(model) & AUDIO_SUFFIXES)
+
+
+def names_of(models: Sequence[Model]) -> list[str]:
+    """A short name for each: a plugin's, a file's, or that of what was trained; of equal ones, the later are numbered.
+
+    >>> names_of([PublishedModel("mini-xception"), PublishedModel("nets/my net.onnx"), PublishedModel("my_net.onnx")])
+    ['mini-xception', 'my_net', 'my_net-2']
+    """
+    names: list[str] = []
+    for model in models:
+        text = model.name if isinstance(model, PublishedModel) else model.stage.name
+        text = Path(text).stem if text.endswith((".onnx", ".affect")) else text.rpartition("/")[2] or text
+        name = re.sub(r"[^\w-]+", "_", text).strip("_") or "model"
+        number = 1
+        while (numbered := name if number == 1 else f"{name}-{number}") in names:
+            number += 1
+        names.append(numbered)
+    return names
+
+
+def shared_contract(contracts: Sequence[tuple[str, Contract | None]]) -> Contract | None:
+    """One way to cut faces for all of some models, as large as any of them wants. Raises UsageError where they were
+    trained on different crops."""
+    stated = [(name, contract) for name, contract in contracts if contract is not None]
+    cuts = {name: (each.margin, each.shape, each.align) for name, each in stated}
+    if len(set(cuts.values())) > 1:
+        told = "; ".join(f"{name}: margin {cut[0]}, {cut[1]}{', aligned' if cut[2] else ''}"
+                         for name, cut in cuts.items())  # fmt: skip
+        raise UsageError(f"these models want different crops of a face ({told}): analyze with one of them at a time")
+    return max((contract for _, contract in stated), key=lambda contract: contract.size, default=None)
+
+
+@dataclass(frozen=True, repr=False)
+class _Published:
+    """A published model whose weights and card are at hand."""
+
+    name: str
+    kind: str
+    card: ModelCard
+    config: PublishedConfig
+    smoothed: str
+
+    @staticmethod
+    def of(name: str, model: PublishedModel, options: ScorerOptions) -> _Published:
+        """Raises UsageError for options, weights or a task that do not fit."""
+        given = list(options.option.get(name, ()))
+        plugin_name, plugin, parsed = plugins.backbone(model.name, given)
+        if not plugins.is_model(plugin):
+            raise UsageError(f"{plugin_name} is no published model: it has no scores (affectkit list models)")
+        weights = plugins.weights("models", plugin_name, plugin, parsed, options.weights)
+        rows = dict(options.rows)
+        task = None if options.task is None else tasks.get(options.task)
+        is_whole = task is not None and task.level == "clip"
+        kind: Choice = rows.get("smooth") or ("none" if is_whole else SMOOTH)
+        width = rows.get("half_width")
+        agree(kind, width, task or tasks.get("va"))
+        rows = {"smooth": kind, "half_width": None if kind == "none" else HALF_WIDTH if width is None else width}
+        config = PublishedConfig.model_validate(
+            {**rows, "task": options.task, "option": given, "weights": options.weights}
+        )
+        card: ModelCard = plugin.card(parsed, weights)
+        if task is not None:
+            fit_to(card.name, card.outputs, task)
+        return _Published(name, str(plugin.kind), card, config, smoothing_of(rows))
+
+    @property
+    def outputs(self) -> tuple[Task, ...]:
+        """Its tasks, or the one that its scores become."""
+        return self.card.outputs if self.config.task is None else (tasks.get(self.config.task),)
+
+
+SMOOTH: Choice = "hamming"
+HALF_WIDTH = 0.5
+"""What smooths the scores of published models unless something else is asked for: seconds to either side."""
+
+
+def smoothing_of(rows: Mapping[str, Any]) -> str:
+    """What smooths scores, in words.
+
+    >>> smoothing_of({"smooth": "hamming", "half_width": 0.5}), smoothing_of({"smooth": "none"})
+    ('hamming window, 0.5 s to either side', 'none')
+    """
+    if rows.get("smooth") in (None, "none") or not rows.get("half_width"):
+        return "none"
+    return f"{rows['smooth']} window, {rows['half_width']:g} s to either side"
+
+
+def _scorer(
+    name: str, model: Model, published: _Published | None, clips: Sequence[Clip], faces: Artifact | None,
+    sounds: Mapping[int, Artifact], options: ScorerOptions, context: Context,
+) -> tuple[ScoringModel, list[Outcome]]:  # fmt: skip
+    """One model's predictions, and how they came about."""
+    if published is None:
+        assert isinstance(model, Artifact)
+        return _trained(name, model, clips, options, context)
+    source = faces if published.kind == "image" else sounds[published.card.sampling_rate]
+    assert isinstance(model, PublishedModel) and source is not None
+    outcome = predict_published(model, [source], None, None, published.config, context)
+    about = published.card.about()
+    scorer = ScoringModel(
+        name, outcome.artifact, published.outputs, published.kind == "audio", about, published.smoothed
+    )
+    return scorer, [outcome]
+
+
+def _trained(
+    name: str, model: Artifact, clips: Sequence[Clip], options: ScorerOptions, context: Context
+) -> tuple[ScoringModel, list[Outcome]]:
+    """What a head or a network that was trained here says, by the recipe that it was trained with."""
+    report = trained_report(model)
+    config = PredictConfig.model_validate({"task": options.task, **options.rows})
+    outcome = Predict().run(Predict.Inputs(head=model, inputs=clips), config, context)
+    task = stored_task(report)
+    told = report.get("smoothing") or {}
+    rows = options.rows if options.rows.get("smooth") else {"smooth": told.get("kind"), **told}
+    return ScoringModel(
+        name, outcome.artifact, (task,), hears(model), _about_trained(model, task), smoothing_of(rows)
+    ), [outcome]
+
+
+def _about_trained(model: Artifact, task: Task) -> dict[str, Any]:
+    """What is known of what was trained here, as a card."""
+    stage = model.stage
+    splits = trained_report(model).get("splits", {})
+    count = sum(1 for split in splits.values() if split == "train")
+    return {
+        "name": stage.name, "summary": f"{stage.name}, made by affectkit {stage.stage} ({model.path})",
+        "outputs": [task.model_dump(mode="json")], "contract": None, "licences": {},
+        "trained_on": f"{count} clips of your own, task {task.name}", "reported": "affectkit evaluate says it",
+        "verified": "", "failures": "none are recorded", "intended": CAUTION,
+    }  # fmt: skip
+
+
+def _without(outcome: Outcome, clips: Sequence[str]) -> Outcome:
+    """An outcome whose failures of these clips are none."""
+    return replace(outcome, failed=tuple(each for each in outcome.failed if each.clip not in set(clips)))
