@@ -127,7 +127,11 @@ class StackingFusion:
         scaler.mean_, scaler.scale_, scaler.n_features_in_ = learnt["mean"], learnt["scale"], inputs
         if learnt["coefficients"].size:
             linear: Any = Ridge(self.options.alpha) if self.task.kind == "regression" else LogisticRegression()
-            linear.coef_, linear.intercept_, linear.n_features_in_ = learnt["coefficients"], learnt["intercepts"], inputs
+            linear.coef_, linear.intercept_, linear.n_features_in_ = (
+                learnt["coefficients"],
+                learnt["intercepts"],
+                inputs,
+            )
             if not linear.intercept_.ndim:
                 linear.intercept_ = float(linear.intercept_)
             if len(learnt["classes"]):

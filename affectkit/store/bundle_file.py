@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, BinaryIO, NoReturn
+from typing import Any, BinaryIO, NoReturn, cast
 
 from pydantic import Field, ValidationError
 
@@ -125,7 +125,7 @@ def write_bundle_file(out: Path, manifest: BundleManifest, members: Mapping[str,
                 copied.update(block)
                 file.write(block)
             if copied.hexdigest() != digest:
-                raise AffectkitError(f"{members[name]} changed while it was bundled: repeat the command")
+                raise AffectkitError(f"{name} changed while it was bundled: repeat the command")
         file.write(_ending(headers, file.tell(), sha256(content).hexdigest()))
 
 
@@ -196,13 +196,15 @@ def _whole_size(manifest: int, members: Mapping[str, BundleMember]) -> int:
 class _Reader:
     """Reads a bundle from its beginning to its end, and keeps the digest of what was read."""
 
-    def __init__(self, path: Path, file: BinaryIO, size: int) -> None:
+    def __init__(self, path: Path, file: BinaryIO | io.BufferedReader, size: int) -> None:
         self.path, self.size, self.at = path, size, 0
         self.digest = sha256()
         self._file = file
 
     def damaged(self, why: str) -> NoReturn:
-        raise HostileFile(f"{self.path} is damaged, or no bundle as affectkit writes it ({why}): export or fetch it again")
+        raise HostileFile(
+            f"{self.path} is damaged, or no bundle as affectkit writes it ({why}): export or fetch it again"
+        )
 
     def take(self, count: int) -> bytes:
         """The next bytes, fewer where the file ends."""
@@ -235,9 +237,10 @@ class _Reader:
         if not isinstance(said, dict) or type(said.get("format")) is not int or said["format"] < 1:
             self.damaged("its manifest says no format")
         if said["format"] > FORMAT:
+            maker = ascii(str(said.get("affectkit"))[:40])[1:-1]
             raise UsageError(
-                f"{self.path} is a bundle of format {said['format']}, made by affectkit {_shown(said.get('affectkit'))}; "
-                f"this is affectkit {__version__}, which reads formats up to {FORMAT}: update affectkit"
+                f"{self.path} is a bundle of format {said['format']}, made by affectkit {maker}; this is affectkit "
+                f"{__version__}, which reads formats up to {FORMAT}: update affectkit"
             )
         try:
             manifest = BundleManifest.model_validate(said)
@@ -270,7 +273,7 @@ def _reading(path: Path) -> Iterator[_Reader]:
         if size > LARGEST:
             raise HostileFile(f"{path} has {size:,} bytes; a bundle has at most {LARGEST:,}")
         try:
-            yield _Reader(path, io.BufferedReader(file, _BLOCK), size)  # type: ignore[arg-type, type-var]
+            yield _Reader(path, io.BufferedReader(cast(io.RawIOBase, file), _BLOCK), size)
         except OSError as error:
             raise AffectkitError(f"{path} cannot be read, or what it holds not be written: {error}") from error
 

@@ -137,6 +137,6 @@ def leaves_out_what_has_no_label(candidate: Candidate) -> None:
 
 
 OBLIGATIONS: list[Obligation] = [
-    combines_all_rows, repeats_itself, says_what_it_learnt, is_restored, combines_each_row_alone, bridges_missing_scores,
-    leaves_out_what_has_no_label,
+    combines_all_rows, repeats_itself, says_what_it_learnt, is_restored, combines_each_row_alone,
+    bridges_missing_scores, leaves_out_what_has_no_label,
 ]  # fmt: skip
