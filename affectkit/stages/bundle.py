@@ -110,10 +110,10 @@ def _problem(cache: Cache, folder: Path) -> str:
     """What is wrong with an unpacked bundle; nothing where all of its members are what they were."""
     try:
         members = BundleManifest.model_validate_json((folder / "manifest.json").read_bytes()).members
-        found = cache.digests().many([folder / name for name in members])
+        digests = cache.digests().many([folder / name for name in members])
     except (OSError, ValueError) as error:
         return f"{folder} is not whole ({error})".replace("\n", " ")
-    changed = [name for name, member in members.items() if found[folder / name] != member.sha256]
+    changed = [name for name, member in members.items() if digests[folder / name] != member.sha256]
     return f"{folder / changed[0]} has changed" if changed else ""
 
 
@@ -138,10 +138,10 @@ def _unpacked(path: Path, cache: Cache, digest: str) -> Path:
             finally:
                 shutil.rmtree(temporary, ignore_errors=True)
             return target
-    own = Path(tempfile.mkdtemp(prefix="affectkit-bundle-"))
-    atexit.register(shutil.rmtree, own, ignore_errors=True)
-    _fill(own / digest[:12], path, digest)
-    _UNPACKED[digest] = own / digest[:12]
+    alone = Path(tempfile.mkdtemp(prefix="affectkit-bundle-"))
+    atexit.register(shutil.rmtree, alone, ignore_errors=True)
+    _fill(alone / digest[:12], path, digest)
+    _UNPACKED[digest] = alone / digest[:12]
     return _UNPACKED[digest]
 
 

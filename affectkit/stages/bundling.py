@@ -233,16 +233,16 @@ def _add_weights(content: _Content, step: Mapping[str, Any], path: Path, digest:
             raise UsageError(
                 f"the weights of {said}, {path.name}, cannot be bundled: accepted are files {', '.join(WEIGHTS)}"
             )
-        found, files = sha256_file(path), {name: path}
+        digest_now, files = sha256_file(path), {name: path}
     else:
-        found = _digest_of_model(step, path)
+        digest_now = _digest_of_model(step, path)
         names = (saved.FILES.header, saved.FILES.tensors) if saved.is_finetuned(path) else ()
         files = {
             f"{name}/{file.name}": file
             for file in sorted(path.iterdir())
             if (file.name in names if names else file.suffix in (".json", ".safetensors") and file.is_file())
         }
-    if found != digest:
+    if digest_now != digest:
         raise UsageError(f"the weights of {said}, {path}, are not those that it was made with: {advice}")
     content.members |= {f"{bundled.WEIGHTS}/{key}": file for key, file in files.items()}
     return name
@@ -300,14 +300,14 @@ def _add_system(content: _Content, artifact: Artifact, prefix: str) -> None:
         json.loads(bytes(content.members[f"{prefix}{member_folder(place)}/{STAGE_FILE}"]))["provenance"]
         for place in range(len(members))
     ]  # fmt: skip
-    made = StageRecord(
+    record_of_system = StageRecord(
         stage=bundled.SYSTEM, name=artifact.stage.name, fingerprint=fingerprint(dumped), inputs=dumped,
         provenance=_portable(artifact) | {
             "features": [recipe for each in recipes for recipe in each["features"]],
             "columns": [column for each in recipes for column in each["columns"]],
         },
     )  # fmt: skip
-    content.members[prefix + STAGE_FILE] = (made.model_dump_json(indent=1) + "\n").encode()
+    content.members[prefix + STAGE_FILE] = (record_of_system.model_dump_json(indent=1) + "\n").encode()
     content.members[prefix + RECORD_FILE] = (record.model_dump_json(indent=1) + "\n").encode()
     if has_arrays:
         content.members[prefix + FUSER_FILES.tensors] = artifact.folder / FUSER_FILES.tensors
@@ -332,8 +332,8 @@ def _add_member(content: _Content, scores: Artifact, prefix: str) -> SystemMembe
     stage, inputs = scores.stage.stage, scores.stage.inputs
     if stage == "fuse":
         _add_system(content, scores, prefix)
-        made = json.loads(bytes(content.members[prefix + STAGE_FILE]))
-        return SystemMember(fingerprint=made["fingerprint"])
+        nested = json.loads(bytes(content.members[prefix + STAGE_FILE]))
+        return SystemMember(fingerprint=nested["fingerprint"])
     wanted = inputs.get("head") or inputs.get("network")
     if stage != "predict" or not isinstance(wanted, str):
         kind = {"cross-validate": "of a head for each fold"}.get(stage, "of no head or network of one's own")

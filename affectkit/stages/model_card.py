@@ -155,13 +155,13 @@ def recipes_of(artifact: Artifact) -> list[list[dict[str, Any]]]:
 
 def weights_of(artifact: Artifact) -> list[dict[str, Any]]:
     """The files of weights behind a model, as their steps' provenance tells of them: all that is still there."""
-    found: dict[str, dict[str, Any]] = {}
+    files: dict[str, dict[str, Any]] = {}
     with suppress(AffectkitError):
         for each in (*ancestors(artifact), artifact):
             about = each.stage.provenance.get("weights")
             if isinstance(about, dict) and isinstance(about.get("sha256"), str):
-                found.setdefault(f"{about.get('name')} {about['sha256']}", about)
-    return list(found.values())
+                files.setdefault(f"{about.get('name')} {about['sha256']}", about)
+    return list(files.values())
 
 
 def licences_of(weights: Sequence[Mapping[str, Any]]) -> str:
@@ -276,10 +276,10 @@ def _selected_by(artifact: Artifact) -> str:
         stage = catalogue.get("fuse")
         assert isinstance(stage, FitStage)
         held_out = stage.report_of(artifact)["held_out"]
-        found = ", ".join(
+        fused = ", ".join(
             f"{name} {value:.3f}" for name, value in held_out.get("scores", {}).items() if name == "fused"
         )
-        return f"held out ({held_out['how']}): {found or 'no score'}"
+        return f"held out ({held_out['how']}): {fused or 'no score'}"
     return "none are known"
 
 

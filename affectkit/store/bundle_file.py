@@ -253,15 +253,15 @@ class _Reader:
         """Read the next member and write it into the folder."""
         at = self.at
         local = self.take(_LOCAL.size + len(name))
-        crc, found, left = 0, sha256(), member.bytes
+        crc, digest, left = 0, sha256(), member.bytes
         with _target(folder, name) as target:
             while left and (block := self.take(min(left, _BLOCK))):
                 crc = zlib.crc32(block, crc)
-                found.update(block)
+                digest.update(block)
                 target.write(block)
                 left -= len(block)
         header = _Header(name, member.bytes, crc, at)
-        if local != header.local or left or found.hexdigest() != member.sha256:
+        if local != header.local or left or digest.hexdigest() != member.sha256:
             self.damaged(f"{name} is not what the manifest says")
         return header
 
