@@ -109,13 +109,11 @@ class StackingFusion:
     def restore(self, state: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> None:
         """Build the fitted models again, of plain numbers."""
         self.shrinkage = float(state.get("shrinkage", 0.0))
-        self.models = []
-        while f"{len(self.models)}.mean" in arrays:
-            number = len(self.models)
-            self.models.append(self._restored({
-                name: arrays[f"{number}.{name}"]
-                for name in ("mean", "scale", "coefficients", "intercepts", "classes")
-            }))  # fmt: skip
+        names = ("mean", "scale", "coefficients", "intercepts", "classes")
+        self.models = [
+            self._restored({name: arrays[f"{number}.{name}"] for name in names})
+            for number in range(len(self.task.label_columns))
+        ]
 
     def _restored(self, learnt: Mapping[str, NDArray[Any]]) -> Any:
         from sklearn.dummy import DummyClassifier

@@ -18,6 +18,7 @@ from typing import Any
 
 from affectkit import __version__, plugins
 from affectkit import weights as weight_files
+from affectkit.config import Numerics
 from affectkit.errors import AffectkitError, HostileFile, Notice, UsageError
 from affectkit.stages import bundled, catalogue
 from affectkit.stages.bundled import BundleNote
@@ -178,16 +179,38 @@ def _fill(folder: Path, path: Path, digest: str) -> None:
 
 
 def _check_model(artifact: Artifact, manifest: BundleManifest) -> None:
-    """Raises HostileFile where a bundle holds no model, or one whose recipe leads out of the bundle."""
+    """Raises HostileFile where a bundle holds no model, or one whose recipe leads out of the bundle; UsageError where
+    this installation has no such plugin."""
+    from affectkit.stages.model_card import read_card
+    from affectkit.stages.trained import stored_task, trained_report
+
+    if artifact.stage.fingerprint != manifest.fingerprint and manifest.holds != bundled.SYSTEM:
+        raise HostileFile("its model is another one than the manifest says")
+    read_card(artifact.folder / bundled.CARD_FILE)
     for model in bundled.models_in(artifact):
         if model.stage.stage not in (*TRAINED, bundled.SYSTEM):
             raise HostileFile(f"it holds no model, but what {model.stage.stage} made")
-        features = model.stage.provenance.get("features")
-        columns = model.stage.provenance.get("columns")
-        if not isinstance(features, list) or not isinstance(columns, list) or len(features) != len(columns):
-            raise HostileFile("its model has no recipe")
-        for problem in problems_of(model):
+        for problem in (*_problems_of_record(model), *problems_of(model)):
             raise HostileFile(problem)
+        if model.stage.stage in TRAINED:
+            stored_task(trained_report(model))
+    if artifact.stage.stage == bundled.SYSTEM:
+        from affectkit.stages.fused_system import open_system
+
+        open_system(artifact)
+
+
+def _problems_of_record(model: Artifact) -> Iterator[str]:
+    """What a model's stage file lacks of what predicting reads there."""
+    features, columns = (model.stage.provenance.get(name) for name in ("features", "columns"))
+    is_paired = isinstance(features, list) and isinstance(columns, list) and len(features) == len(columns) > 0
+    if not is_paired or not all(isinstance(column, str) for column in columns or ()):
+        yield "its model has no recipe"
+    elif model.stage.stage in TRAINED:
+        key, kind = {"train-head": ("head", list), "finetune": ("network", str)}[model.stage.stage]
+        plugin, upstream = model.stage.inputs.get(key), model.stage.inputs.get("upstream")
+        if not isinstance(plugin, dict) or not isinstance(plugin.get("name"), str) or not isinstance(upstream, kind):
+            yield f"its model does not say which {key} it is"
 
 
 def problems_of(model: Artifact, weights: bool = True) -> Iterator[str]:
@@ -223,6 +246,19 @@ def _problems_of_step(step: Any, weights: bool) -> Iterator[str]:
     for option in options if isinstance(options, list) else []:
         if (path := str(option).partition("=")[2]).startswith(("/", ".", "~")) or os.path.isdir(path):  # noqa: PTH112
             yield f"its {name} step has the option {option}, a path: name a repository, and its folder by --weights"
+    for group in ("detector", "backbone"):
+        plugin = step["inputs"].get(group)
+        if plugin is not None and not (isinstance(plugin, dict) and isinstance(plugin.get("name"), str)):
+            yield f"its {name} step does not say which {group} it has"
+            return
+    try:
+        stage.replayed(config, step)
+        Numerics.model_validate(step["numerics"] if stage.has_numerics else {})
+    except UsageError:  # it predicts features alone
+        pass
+    except (ValueError, KeyError, TypeError):
+        yield f"its {name} step has settings that no {name} has"
+        return
     choice = config.get("weights", "auto")
     if weights and choice not in ("auto", "random") and not bundled.is_mark(choice):
         yield f"its {name} step names weights outside of the bundle ({str(choice)[:80]})"

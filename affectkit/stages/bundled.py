@@ -19,7 +19,7 @@ from affectkit.config import Config, canonical_json, explain
 from affectkit.digests import sha256_lines
 from affectkit.errors import HostileFile, MissingFile
 from affectkit.store import Artifact, open_artifact
-from affectkit.store.bundle_file import MANIFEST
+from affectkit.store.bundle_file import MANIFEST, BundleManifest
 from affectkit.store.kinds import STAGE_FILE
 from affectkit.untrusted import read_object
 
@@ -68,6 +68,22 @@ def read_note(folder: Path) -> BundleNote | None:
         return None
     except ValidationError as error:
         raise HostileFile(f"{folder / NOTE_FILE}: {explain(error)[:300]}") from None
+
+
+def manifest_of(folder: Path) -> BundleManifest:
+    """What the manifest in an unpacked bundle says. Raises HostileFile for a forged one."""
+    path = folder / MANIFEST
+    try:
+        return BundleManifest.model_validate(read_object(path, "a bundle's manifest"))
+    except ValidationError as error:
+        raise HostileFile(f"{path}: {explain(error)[:300]}") from None
+
+
+def fingerprints_of(artifact: Artifact) -> set[str]:
+    """What a model may be called by: its fingerprint, and that of what its bundle was made of."""
+    folder = folder_of(artifact)
+    made_of = set() if folder is None or folder != artifact.folder else {manifest_of(folder).fingerprint}
+    return {artifact.stage.fingerprint} | made_of
 
 
 def provenance_of(artifact: Artifact) -> dict[str, Any]:

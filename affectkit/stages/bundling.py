@@ -37,14 +37,12 @@ from affectkit.stages.trained import trained_report
 from affectkit.store import Artifact, StageRecord, open_artifact
 from affectkit.store.bundle_file import (
     FORMAT,
-    MANIFEST,
     SUFFIX,
     BundleManifest,
     BundleWeights,
     write_bundle_file,
 )
 from affectkit.store.kinds import MAKES, STAGE_FILE
-from affectkit.untrusted import read_object
 
 _KEPT = (
     "affectkit", "git", "python", "packages", "created", "config", "features", "columns", "weights", "device",
@@ -95,13 +93,13 @@ def write_bundle(
     require_model(artifact)
     if card is not None and scores is not None:
         raise UsageError("--card and --scores both say the scores: write them into the card, or leave it out")
-    content = _Content()
+    content, made_of = _Content(), artifact.stage.fingerprint
     if (folder := bundled.folder_of(artifact)) is not None:
         if artifact.folder != folder:
             raise UsageError(f"{artifact.path} is a part of a fused system: give the system, {folder}")
-        manifest = BundleManifest.model_validate(read_object(folder / MANIFEST, "a manifest"))
+        manifest = bundled.manifest_of(folder)
         content.members = {name: folder / name for name in manifest.members}
-        content.weights = list(manifest.weights)
+        content.weights, made_of = list(manifest.weights), manifest.fingerprint
     elif artifact.stage.stage == "fuse":
         _add_system(content, artifact, "")
     else:
@@ -110,7 +108,7 @@ def write_bundle(
     content.members[bundled.CARD_FILE] = model_card.toml_of(text).encode()
     manifest = BundleManifest(
         format=FORMAT, affectkit=__version__, holds=_HOLDS[artifact.stage.stage], name=text.name,
-        task=model_card.task_of(artifact).name, fingerprint=artifact.stage.fingerprint, weights=content.weights,
+        task=model_card.task_of(artifact).name, fingerprint=made_of, weights=content.weights,
         members={},
     )  # fmt: skip
     write_bundle_file(out, manifest, content.members)

@@ -152,7 +152,9 @@ def predict_system(
     combined as they were when the system was fused."""
     if not media or not all(isinstance(each, Clip) for each in media):
         raise UsageError(f"{artifact.path} is a fused system, whose models read several things: give it media")
-    if changed := [name for name in type(config).model_fields if getattr(config, name) != getattr(type(config)(), name)]:
+    if changed := [
+        name for name in type(config).model_fields if getattr(config, name) != getattr(type(config)(), name)
+    ]:
         option = changed[0].replace("_", "-")
         raise UsageError(
             f"--{option} is for one model; {artifact.path} is a fused system, which predicts as it was fused"

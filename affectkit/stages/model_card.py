@@ -100,7 +100,8 @@ def written(artifact: Artifact, scores: str = "") -> CardText:
     weights = [about for model in models for about in weights_of(model)]
     return CardText(
         name=f"{task.name}-{method}",
-        summary=f"{method} ({kind}{parts}) for {task.name}: {', '.join(task.targets)}",
+        summary=f"{method} ({kind}{parts}) for {task.name}: {', '.join(task.targets)}"
+        + "".join(dict.fromkeys(f"; reads {recipe_said(recipe)}" for recipe in recipes_of(artifact))),
         trained_on=_trained_on(artifact, models),
         reported=scores or _selected_by(artifact),
         verified="not verified by affectkit",
@@ -196,9 +197,9 @@ def scores_said(artifact: Artifact, report: Artifact) -> str:
         raise UsageError(f"--scores {report.path} is of other predictions than those of {artifact.path}")
     level, by = said["bootstrap"]["level"], said["bootstrap"]["by"]
     parts = []
-    for name, value in said["scores"].items():
-        low, high = said["intervals"].get(name, (float("nan"), float("nan")))
-        parts.append(f"{name} {value:.3f} [{low:.3f}, {high:.3f}]")
+    for name, (low, high) in said["intervals"].items():
+        if name in said["scores"] and not name.startswith("clip-mean/"):
+            parts.append(f"{name} {said['scores'][name]:.3f} [{low:.3f}, {high:.3f}]")
     where = f"split {said['split']}: {said['clips']} clips, {said['rows']} rows"
     doubt = "" if checked else "; whose predictions these were could not be checked"
     cautions = f" Cautions: {'; '.join(said['cautions'])}." if said["cautions"] else ""
@@ -217,7 +218,7 @@ def markdown_of(artifact: Artifact, text: CardText) -> str:
         "## What it gives", f"Task `{task.name}` ({task.kind}, {rows}): "
         f"{', '.join(f'`{target}`' for target in task.targets)}. {_smoothing_said(artifact)}",
         "## What it is given", f"Crops: {crop}. From media:",
-        "\n".join(f"- `{recipe_said(recipe)}`" for recipe in recipes_of(artifact)),
+        "\n".join(dict.fromkeys(f"- `{recipe_said(recipe)}`" for recipe in recipes_of(artifact))),
         "## Trained on", text.trained_on, "## Scores", text.reported, "## Licences",
         "\n".join(f"- {name}: {told}" for name, told in text.licences.model_dump().items() if told),
         "## Known failures", text.failures, "## Intended use", text.intended, "## Checked", text.verified,
@@ -244,9 +245,10 @@ def _trained_on(artifact: Artifact, models: Sequence[Artifact]) -> str:
     for split in ("train", "val", "test"):
         if counts[split]:
             people = {subjects[clip] for clip, told in splits_of(source).items() if told == split and clip in subjects}
-            parts.append(f"{split}: {counts[split]} clips" + (f" of {len(people)} subjects" if people else ""))
+            clips = "1 clip" if counts[split] == 1 else f"{counts[split]} clips"
+            parts.append(f"{split}: {clips}" + (f" of {len(people)} subjects" if people else ""))
     labels = _option(source, "--labels") or _option(source, "--dataset")
-    named = f"labels {Path(labels).name}; " if labels else ""
+    named = f"labels: {Path(labels).name}; " if labels else ""
     fitted = "; the fusion was fitted on val" if artifact.stage.stage == "fuse" else ""
     return f"{named}{', '.join(parts) or 'splits are not known'}{fitted}"
 
@@ -327,7 +329,7 @@ def _is_scored(artifact: Artifact, report: Artifact) -> bool | None:
             predictions = open_artifact(path)
             inputs = predictions.stage.inputs
             made_by = inputs.get("head") or inputs.get("network") or inputs.get("system")
-            return artifact.stage.fingerprint in (predictions.stage.fingerprint, made_by)
+            return bool(bundled.fingerprints_of(artifact) & {predictions.stage.fingerprint, made_by})
     return None
 
 
