@@ -3,6 +3,7 @@
 
 from collections.abc import Mapping, Sequence
 from os import PathLike
+from pathlib import Path
 from typing import Any, Literal, overload
 
 from pandas import DataFrame
@@ -55,6 +56,7 @@ __all__ = [
     "compare",
     "embed",
     "evaluate",
+    "export",
     "extract_audio",
     "extract_faces",
     "finetune",
@@ -82,8 +84,20 @@ TableSource = PathText | DataFrame | StageOutput
 PluginSource = str | type[Any] | Any
 """The name of a plugin, or a class of one's own that follows its protocol; of a backbone an instance, too."""
 
-def open(path: ArtifactSource) -> Any:
-    """What a path, a name or "PATH:layer_07" denotes: an artifact, a selection of one, or a file. `cache`: where names, `latest` and beginnings are looked up. Raises UsageError where there is nothing of the kind."""
+def open(path: ArtifactSource, *, cache: PathText | None = None) -> Any:
+    """What a path, a name or "PATH:layer_07" denotes: an artifact, a selection of one, a bundle's model, or a file. `cache`: where names, `latest` and beginnings are looked up. Raises UsageError where there is nothing of the kind."""
+
+def export(
+    artifact: ArtifactSource,
+    to: Literal["csv", "parquet", "npz", "images", "muse", "bundle", "card"] = "csv",
+    *,
+    out: PathText | None = None,
+    clips: str | Sequence[str] | None = None,
+    card: PathText | None = None,
+    scores: ArtifactSource | None = None,
+    cache: PathText | None = None,
+) -> Path:
+    """Write an artifact's table to csv, parquet or npz, its crops to images, or a model to a bundle or a card. Returns the path of what was written. `to`: csv, parquet, npz, images, muse, bundle or card. `out`: the file or folder (default: named after the artifact). `clips`: only these. `card`: to bundle, the card as it was edited. `scores`: to bundle or card, what `evaluate` returned of the model's predictions. Raises UsageError."""
 
 def compare(
     predictions: TableSource | Sequence[TableSource],
@@ -148,6 +162,7 @@ def embed(
     clips: str | Sequence[str] | None = None,
     backbone: PluginSource | None = None,
     option: Sequence[str] | Mapping[str, Any] = (),
+    output: Literal["embedding", "scores"] = "embedding",
     weights: PathText = "auto",
     dtype: Literal["float32", "float16"] = "float32",
     window: float | Literal["clip"] | None = None,
@@ -183,6 +198,7 @@ def embed(
         backbone: a plugin (affectkit list backbones), any timm model by name, or FILE.py:CLASS; none
             for a fine-tuned network
         option: a backbone option, key=value (repeatable)
+        output: of a published model (affectkit list models): its embedding, or its own scores
         weights: auto, a file, random, or what finetune printed
         dtype: how features are stored
         window: speech: window in seconds, or clip: one over all of the clip's sound [default: 4]
@@ -652,6 +668,11 @@ def predict(
     rate: float | None = None,
     reach: float | None = None,
     max_gap: float | None = None,
+    task: str | None = None,
+    option: Sequence[str] | Mapping[str, Any] = (),
+    weights: PathText = "auto",
+    window: float | None = None,
+    hop: float | None = None,
     workers: int = 0,
     progress: bool | None = None,
     rehash: bool = False,
@@ -667,24 +688,31 @@ def predict(
 
         ak.predict(head, features)
         ak.predict(head, "new_video.mp4")
+        ak.predict("mini-xception", "new_video.mp4", task="expr")
         ak.predict(head, features, at="test_frames.csv", smooth="hamming", half_width=0.5)
         ak.predict(finetuned, faces, smooth="hamming", half_width=0.5)
 
     Parameters:
 
-        head: what train-head or finetune printed
-        inputs: the features (of a fine-tuned network the crops or sound), or media to replay its recipe
+        head: what train-head or finetune printed, a bundle file, or a published model (affectkit list
+            models)
+        inputs: the features (of a network or a published model the crops or sound), or media
         allow_outside: a manifest may name media outside its own directory
         at: CSV clip,start,end (a label table, say): predict its rows, interpolated
         clips: only these clips: a file of ids, or a pattern like 'subject1/*'
         weights_of: for media: NAME=PATH of a detector or backbone whose weight file has moved
         smooth: hamming, box, median or gaussian window over the raw scores, or none [default: what
-            train-head chose on validation]
+            train-head chose on validation; none for a published model]
         half_width: seconds that the window reaches to either side
         rate: predictions a second, interpolated (default: one a row of the features)
         reach: no score farther than this many seconds from a face or speech [default: 1]
         max_gap: with --at or --rate: nor farther than this from any row that has a score [default: as
             far as --reach]
+        task: published models: scores of this task, where its names fit [default: all that it scores]
+        option: published models: an option, key=value (repeatable)
+        weights: published models: auto, or a file
+        window: published models that hear: seconds a score is about [default: 4]
+        hop: published models that hear: seconds between scores [default: half]
         workers: decoding threads (0: one per core)
         progress: progress and a summary on stderr: live on a terminal, else a line now and then
             [default: on]

@@ -28,13 +28,11 @@ import affectkit as ak
 from affectkit.config import Numerics, Runtime, canonical_json, fingerprint
 from affectkit.errors import AffectkitError, HostileFile, Notice, UsageError
 from affectkit.plugins import CAUTION
-from affectkit.stages import bundle as bundle_module
 from affectkit.stages import faces as faces_stage
 from affectkit.stages import model_card
 from affectkit.stages.bundle import is_bundle, opened_bundle
 from affectkit.stages.bundling import write_bundle, write_card
 from affectkit.stages.embed import EmbedConfig
-from affectkit.stages.evaluate import EvaluateConfig
 from affectkit.stages.faces import FacesConfig
 from affectkit.stages.fuse import FuseConfig
 from affectkit.stages.predict import PredictConfig
@@ -159,7 +157,7 @@ def test_a_network_predicts_the_same_bits_from_its_bundle(made: Made, tmp_path: 
     network = finetune(made.cache, made.faces, "static", "va", splits=SPLITS)
     scores = predict(made.cache, network, [made.faces], RUNTIME, device="cpu").artifact
     written = write_bundle(network, tmp_path / "net.affect")
-    assert [file.member for file in written.manifest.weights][0] == "network.safetensors"
+    assert written.manifest.weights[0].member == "network.safetensors"
     other = Cache(tmp_path / "other")
     opened = opened_bundle(str(written.path), other)
     assert rows(on_media(other, opened, made.media)) == rows(scores)
@@ -273,7 +271,7 @@ def test_the_same_model_gives_the_same_bytes_and_any_program_opens_it(made: Made
 @pytest.mark.parametrize("apart", [97, pytest.param(1, marks=pytest.mark.slow)])
 def test_a_flipped_bit_anywhere_is_refused_in_one_line(bundle: Path, tmp_path: Path, apart: int) -> None:
     content, path = bundle.read_bytes(), tmp_path / "flipped.affect"
-    for place in sorted({*range(0, len(content), apart), *range(0, 60), *range(len(content) - 60, len(content))}):
+    for place in sorted({*range(0, len(content), apart), *range(60), *range(len(content) - 60, len(content))}):
         flipped = bytearray(content)
         flipped[place] ^= 1 << (place % 8)
         path.write_bytes(flipped)
@@ -286,7 +284,7 @@ def test_a_file_that_is_cut_or_longer_is_refused(bundle: Path, tmp_path: Path) -
     content, path = bundle.read_bytes(), tmp_path / "cut.affect"
     for length in (0, 1, 30, 100, 2000, len(content) // 2, len(content) - 1):
         path.write_bytes(content[:length])
-        with pytest.raises(AffectkitError, match="cut.affect is (not a bundle|damaged)"):
+        with pytest.raises(AffectkitError, match=r"cut.affect is (not a bundle|damaged)"):
             unpack(path)
     for more in (b"\0", content):
         path.write_bytes(content + more)
@@ -360,15 +358,16 @@ def test_zips_that_are_no_bundles_are_refused(bundle: Path, tmp_path: Path) -> N
     for name, content in hostile.items():
         path = tmp_path / "hostile.affect"
         path.write_bytes(content)
-        with pytest.raises(AffectkitError, match="hostile.affect") as refused:
+        with pytest.raises(AffectkitError, match="hostile") as refused:
             opened_bundle(str(path), Cache(tmp_path / "cache"))
         assert "\n" not in str(refused.value), name
     assert not list((tmp_path / "cache").glob("bundles/*"))
 
 
 @pytest.mark.parametrize(
-    "name", ["../x.json", "/x.json", "a//b.json", "a/../b.json", "a\\b.json", "C:x.json", ".hidden.json", "a/b/c/d/e/f/g/h/i",
-             "STAGE.json", "stage.json/x", "x" * 200, "manifest.json", "nul\0.json", "é.json", "trailing."],
+    "name",
+    ["../x.json", "/x.json", "a//b.json", "a/../b.json", "a\\b.json", "C:x.json", ".hidden.json", "a/b/c/d/e/f/g/h/i",
+     "STAGE.json", "stage.json/x", "x" * 200, "manifest.json", "nul\0.json", "é.json", "trailing."],
 )  # fmt: skip
 def test_names_that_lead_elsewhere_or_meet_are_refused(bundle: Path, tmp_path: Path, name: str) -> None:
     manifest, members = taken_apart(bundle)
@@ -557,7 +556,7 @@ def test_the_card_says_what_is_known_and_can_be_edited(made: Made, bundle: Path,
     assert rows(on_media(made.cache, other, made.media)) == rows(made.scores["kernel-elm"])
 
     edited.write_text(text.replace("failures", "failings"))
-    with pytest.raises(UsageError, match="failings.*did you mean 'failures'"):
+    with pytest.raises(UsageError, match=r"failings.*did you mean 'failures'"):
         write_bundle(opened, tmp_path / "x.affect", card=edited)
     other_scores = ak.evaluate(made.scores["mlp"].path, labels=made.labels, task="va", cache=made.cache.root)
     with pytest.raises(UsageError, match="is of other predictions"):

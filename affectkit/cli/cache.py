@@ -232,8 +232,8 @@ def export_artifact(
 ) -> None:
     """Write an artifact's table to csv, parquet or npz, its crops to image files, or a model to one file.
 
-    `bundle`: a head, a network or a fusion as one file, which `predict` takes anywhere; `card`: what is known of it, to
-    read (`.md`) or to edit (`.toml`).
+    A head, a network or a fusion becomes one file, which `predict` takes anywhere, by `--to bundle`; `--to card` writes
+    what is known of it, to read (`.md`) or to edit (`.toml`).
 
     Examples:
 
