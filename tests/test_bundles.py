@@ -25,16 +25,18 @@ from stage_factory import clips_in, portrait
 from tuned_networks import finetune
 
 import affectkit as ak
+from affectkit import plugins, tasks
 from affectkit.config import Numerics, Runtime, canonical_json, fingerprint
 from affectkit.errors import AffectkitError, HostileFile, Notice, UsageError
 from affectkit.plugins import CAUTION
+from affectkit.plugins.contracts.fusers import table
 from affectkit.stages import faces as faces_stage
 from affectkit.stages import model_card
 from affectkit.stages.bundle import is_bundle, opened_bundle
 from affectkit.stages.bundling import write_bundle, write_card
 from affectkit.stages.embed import EmbedConfig
 from affectkit.stages.faces import FacesConfig
-from affectkit.stages.fuse import FuseConfig
+from affectkit.stages.fuse import FuseConfig, gated_fuser
 from affectkit.stages.predict import PredictConfig
 from affectkit.stages.train_head import TrainConfig
 from affectkit.store import Artifact, Cache, Features
@@ -186,6 +188,45 @@ def test_shared_steps_of_a_system_are_computed_once(made: Made, tmp_path: Path) 
         predict(other, opened, [Features(made.features)], RUNTIME, device="cpu")
     with pytest.raises(UsageError, match="--rate is for one model"):
         on_media(other, opened, made.media, rate=3.0)
+
+
+def test_a_clip_that_fails_is_told_once_and_stops_no_other(made: Made, tmp_path: Path) -> None:
+    opened = opened_bundle(str(write_bundle(fused(made, "dwf"), tmp_path / "f.affect").path), made.cache)
+    media = tmp_path / "new"
+    media.mkdir()
+    shutil.copy(made.media / "a.mp4", media / "again.mp4")
+    (media / "broken.mp4").write_text("no video")
+    done = predict(made.cache, opened, clips_in(media), RUNTIME, device="cpu")  # type: ignore[arg-type]
+    assert [failure.clip for failure in done.failed] == ["broken"]
+    assert done.artifact.clips == ["again"]
+    assert done.artifact.column("again", "split") == ""
+    assert np.array_equal(done.artifact.column("again", "scores"), fused(made, "dwf").column("a", "scores"))
+
+
+def test_a_head_on_a_fine_tuned_network_brings_it_along(made: Made, tmp_path: Path) -> None:
+    cache = Cache(tmp_path / "cache")
+    faces = extract_faces(cache, clips_in(made.media), FACES, RUNTIME, device="cpu").artifact
+    network = finetune(cache, faces, "static", "va", splits=SPLITS)
+    features = embedded(cache, faces, backbone=None, weights=str(network.path))
+    head = train(cache, [Features(features)], made.labels, HEADS["kernel-elm"], RUNTIME, device="cpu").artifact
+    assert head is not None
+    scores = predict(cache, head, [Features(features)], RUNTIME, device="cpu").artifact
+    path = write_bundle(head, tmp_path / "my.affect").path
+    shutil.rmtree(network.path)
+    other = Cache(tmp_path / "other")
+    assert rows(on_media(other, opened_bundle(str(path), other), made.media)) == rows(scores)
+
+
+@pytest.mark.parametrize("method", ["dwf", "stacking"])
+def test_a_gate_is_part_of_a_system(method: str) -> None:
+    task = tasks.get("expr")
+    scores, truth, groups = table(task)
+    options = plugins.get("fusers", method).Options()
+    fuser, again = (gated_fuser(method, options, task, "auto") for _ in range(2))
+    fuser.fit(scores, truth, groups, seed=0)
+    assert fuser.nats is not None
+    again.restore(json.loads(json.dumps(fuser.state())), fuser.arrays())
+    assert np.array_equal(again.combine(scores), fuser.combine(scores))
 
 
 def test_a_fusion_of_fusions_is_a_system_of_systems(made: Made, tmp_path: Path) -> None:
@@ -582,10 +623,10 @@ def test_what_cannot_be_bundled_says_why(made: Made, tmp_path: Path) -> None:
     ):
         with pytest.raises(UsageError, match=words):
             write_bundle(artifact, out)
-    table = tmp_path / "elsewhere.csv"
-    table.write_text("clip,start,end,valence,arousal\n" + "".join(
+    elsewhere = tmp_path / "elsewhere.csv"
+    elsewhere.write_text("clip,start,end,valence,arousal\n" + "".join(
         f"{clip},{row / FPS},{(row + 1) / FPS},0.{row},0.1\n" for clip in SPLITS for row in range(FRAMES)))  # fmt: skip
-    sets = [made.scores["mlp"].path, table]
+    sets = [made.scores["mlp"].path, elsewhere]
     with_table = fuse(made.cache, sets, made.labels, FuseConfig(task="va", method="equal")).artifact
     assert with_table is not None
     with pytest.raises(UsageError, match="1 of what it fuses are tables made elsewhere"):
