@@ -22,6 +22,7 @@ from conftest import Command
 from media_factory import make_clip
 from stage_calls import embed, extract_faces, fuse, predict, train
 from stage_factory import clips_in, portrait
+from test_published import POINTS, code
 from tuned_networks import finetune
 
 import affectkit as ak
@@ -217,16 +218,33 @@ def test_a_head_on_a_fine_tuned_network_brings_it_along(made: Made, tmp_path: Pa
     assert rows(on_media(other, opened_bundle(str(path), other), made.media)) == rows(scores)
 
 
+def test_a_published_model_is_a_part_of_a_system(made: Made, package: Any, tmp_path: Path) -> None:
+    package(code("image"), POINTS)
+    published = ak.predict("bright", made.faces, task="va", device="cpu", cache=made.cache.root, progress=False)
+    sets = [made.scores["mlp"].path, published.path]
+    together = fuse(made.cache, sets, made.labels, FuseConfig(task="va", method="dwf")).artifact
+    assert together is not None
+    written = write_bundle(together, tmp_path / "f.affect")
+    assert ("embed bright", "MIT") in {(file.step, file.licence) for file in written.manifest.weights}
+    other = Cache(tmp_path / "other")
+    opened = opened_bundle(str(written.path), other)
+    assert rows(on_media(other, opened, made.media)) == rows(together)
+    assert "bright: MIT" in model_card.card_of(opened).licences["weights"]
+
+
 @pytest.mark.parametrize("method", ["dwf", "stacking"])
 def test_a_gate_is_part_of_a_system(method: str) -> None:
     task = tasks.get("expr")
     scores, truth, groups = table(task)
     options = plugins.get("fusers", method).Options()
-    fuser, again = (gated_fuser(method, options, task, "auto") for _ in range(2))
+    fuser = gated_fuser(method, options, task, 1.2)
     fuser.fit(scores, truth, groups, seed=0)
-    assert fuser.nats is not None
+    without = gated_fuser(method, options, task, "none")
+    without.restore(fuser.state(), fuser.arrays())
+    again = gated_fuser(method, options, task, "auto")
     again.restore(json.loads(json.dumps(fuser.state())), fuser.arrays())
     assert np.array_equal(again.combine(scores), fuser.combine(scores))
+    assert not np.array_equal(without.combine(scores), fuser.combine(scores))
 
 
 def test_a_fusion_of_fusions_is_a_system_of_systems(made: Made, tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from affectkit.errors import AffectkitError, HostileFile, Notice, UsageError
 from affectkit.stages import bundled, catalogue
 from affectkit.stages.bundled import BundleNote
 from affectkit.stages.map_stage import MapStage
-from affectkit.store import Artifact, Cache, open_artifact
+from affectkit.store import Artifact, Cache, StageRecord, open_artifact
 from affectkit.store.atomic import explained, fsync, put, temporary_name
 from affectkit.store.bundle_file import SUFFIX, BundleManifest, is_bundle_file, read_manifest, unpack
 from affectkit.store.kinds import STAGE_FILE, TRAINED
@@ -188,9 +188,10 @@ def _check_model(artifact: Artifact, manifest: BundleManifest) -> None:
         raise HostileFile("its model is another one than the manifest says")
     read_card(artifact.folder / bundled.CARD_FILE)
     for model in bundled.models_in(artifact):
-        if model.stage.stage not in (*TRAINED, bundled.SYSTEM):
+        parts = () if model is artifact else (bundled.PUBLISHED,)
+        if model.stage.stage not in (*TRAINED, bundled.SYSTEM, *parts):
             raise HostileFile(f"it holds no model, but what {model.stage.stage} made")
-        for problem in (*_problems_of_record(model), *problems_of(model)):
+        for problem in (*_problems_of_record(model), *problems_of(model.stage)):
             raise HostileFile(problem)
         if model.stage.stage in TRAINED:
             stored_task(trained_report(model))
@@ -213,13 +214,13 @@ def _problems_of_record(model: Artifact) -> Iterator[str]:
             yield f"its model does not say which {key} it is"
 
 
-def problems_of(model: Artifact, weights: bool = True) -> Iterator[str]:
+def problems_of(record: StageRecord, weights: bool = True) -> Iterator[str]:
     """What of a model or its recipe cannot be in a bundle: code of one's own, and (`weights`: those of weight files,
     too) paths."""
     for key in ("head", "network", "fuser"):
-        if isinstance(plugin := model.stage.inputs.get(key), dict) and "code" in plugin:
+        if isinstance(plugin := record.inputs.get(key), dict) and "code" in plugin:
             yield f"{key} {plugin.get('name')} is {_CODE}"
-    for recipe in model.stage.provenance.get("features") or ():
+    for recipe in record.provenance.get("features") or ():
         if not isinstance(recipe, list) or not recipe:
             yield "its recipe has no steps"
             return
@@ -242,6 +243,8 @@ def _problems_of_step(step: Any, weights: bool) -> Iterator[str]:
         return
     if _has_code(step["inputs"]) or any(plugins.is_source(text) for text in _texts(config)):
         yield f"its {name} step uses {_CODE}"
+    if str(config.get("backbone")).endswith(".onnx"):
+        yield f"its {name} step has a file for a backbone ({config['backbone']}), and a bundle names what can be fetched"
     options = config.get("option", [])
     for option in options if isinstance(options, list) else []:
         if (path := str(option).partition("=")[2]).startswith(("/", ".", "~")) or os.path.isdir(path):  # noqa: PTH112

@@ -33,6 +33,8 @@ SYSTEM = "system"
 FINETUNE_FILE = "finetune.json"
 NOT_LEARNT = (STAGE_FILE, MANIFEST, NOTE_FILE, CARD_FILE)
 """Files of a model's folder that say where it is from, not what it is."""
+PUBLISHED = "published"
+"""The stage of a published model that is a part of a fused system."""
 _DEEPEST = 8
 _LARGEST_REPORT = 1 << 26
 _LARGEST = 1 << 16

@@ -33,7 +33,7 @@ from affectkit.stages.fused_system import (
 )
 from affectkit.stages.map_stage import MapStage
 from affectkit.stages.model_card import CardText
-from affectkit.stages.trained import trained_report
+from affectkit.stages.trained import lineage, trained_report
 from affectkit.store import Artifact, StageRecord, open_artifact
 from affectkit.store.bundle_file import (
     FORMAT,
@@ -152,7 +152,7 @@ def _card(artifact: Artifact, card: Path | None, scores: Artifact | None) -> Car
 def _add_trained(content: _Content, artifact: Artifact, prefix: str) -> None:
     """The files of a head or a network, its recipe, and the weights that this names by path."""
     trained_report(artifact)
-    for problem in problems_of(artifact, weights=False):
+    for problem in problems_of(artifact.stage, weights=False):
         raise UsageError(f"{artifact.path} cannot be bundled: {problem}")
     for path in bundled.files_in(artifact.folder):
         name = path.relative_to(artifact.folder).as_posix()
@@ -332,24 +332,55 @@ def _add_member(content: _Content, scores: Artifact, prefix: str) -> SystemMembe
         _add_system(content, scores, prefix)
         nested = json.loads(bytes(content.members[prefix + STAGE_FILE]))
         return SystemMember(fingerprint=nested["fingerprint"])
+    if stage == "predict" and "card" in scores.stage.provenance:
+        return _add_published(content, scores, prefix)
     wanted = inputs.get("head") or inputs.get("network")
     if stage != "predict" or not isinstance(wanted, str):
         kind = {"cross-validate": "of a head for each fold"}.get(stage, "of no head or network of one's own")
         raise UsageError(
             f"{scores.path} cannot be in a bundle: its scores are {kind}; predict by one head, and fuse that"
         )
-    if isinstance(inputs.get("rows"), dict) and inputs["rows"].get("table"):
-        raise UsageError(
-            f"{scores.path} has the rows of a table (--at), which new media have not: predict without it (fuse reads "
-            "scores between rows), and fuse again"
-        )
+    _require_no_table(scores)
     try:
         model = next(each for each in map(open_artifact, scores.stage.upstream) if each.stage.fingerprint == wanted)
     except (UsageError, StopIteration):
         raise UsageError(f"the model that predicted {scores.path} is not there any more: train it again") from None
     _add_trained(content, model, prefix)
+    return SystemMember(fingerprint=wanted, predict=_asked(scores))
+
+
+def _add_published(content: _Content, scores: Artifact, prefix: str) -> SystemMember:
+    """A published model: its name and recipe; its weights are fetched where the bundle is used, or lie in it."""
+    _require_no_table(scores)
+    (path,) = scores.stage.upstream
+    features = open_artifact(path)
+    recipe, told = lineage(features), {about["sha256"]: about for about in model_card.weights_of(features)}
+    inputs = {"stage": bundled.PUBLISHED, "version": 1, "upstream": [features.stage.fingerprint]}
+    recipes = [[_portable_step(content, features, step, told) for step in recipe]]
+    record = StageRecord(
+        stage=bundled.PUBLISHED, name=features.stage.name, fingerprint=fingerprint(inputs), inputs=inputs,
+        provenance=_portable(features) | {"features": recipes, "columns": ["values"]},
+    )  # fmt: skip
+    problem = next(problems_of(record, weights=False), None)
+    if problem is not None:
+        raise UsageError(f"{scores.path} cannot be in a bundle: {problem}")
+    content.members[prefix + STAGE_FILE] = (record.model_dump_json(indent=1) + "\n").encode()
+    return SystemMember(fingerprint=record.fingerprint, predict=_asked(scores))
+
+
+def _asked(scores: Artifact) -> dict[str, Any]:
+    """How some predictions were made, as far as anything was asked for."""
     config = scores.stage.provenance.get("config") or {}
-    return SystemMember(fingerprint=wanted, predict={key: value for key, value in config.items() if value is not None})
+    return {key: value for key, value in config.items() if value is not None}
+
+
+def _require_no_table(scores: Artifact) -> None:
+    rows = scores.stage.inputs.get("rows")
+    if isinstance(rows, dict) and rows.get("table"):
+        raise UsageError(
+            f"{scores.path} has the rows of a table (--at), which new media have not: predict without it (fuse reads "
+            "scores between rows), and fuse again"
+        )
 
 
 def _check_same(artifact: Artifact, system: System, sets: list[Artifact]) -> None:

@@ -21,7 +21,8 @@ from affectkit.stages.fuse import FUSER_FILES, at_level, columns_read, combined,
 from affectkit.stages.gating import Gate, Gated
 from affectkit.stages.map_stage import MapStage, Outcome
 from affectkit.stages.predict import Predict, PredictConfig
-from affectkit.stages.replay import weight_names
+from affectkit.stages.predict_published import predict_scores
+from affectkit.stages.replay import replay, weight_names
 from affectkit.stages.sink import Sink, checked
 from affectkit.stages.stage import Context
 from affectkit.store import Artifact, Schema, open_artifact, predictions_schema
@@ -181,6 +182,11 @@ def _predicted(
     member: Artifact, said: SystemMember, media: Sequence[Clip], weights: Mapping[str, str] | None, context: Context
 ) -> Outcome:
     config = validate(PredictConfig, said.predict, "how a model of the system predicts")
+    if member.stage.stage == bundled.PUBLISHED:
+        replayed = replay(context.cache, member, media, context.runtime, device=context.device, weights=weights or None)
+        outcome = predict_scores(replayed.features[0], replayed.clips, config, context)
+        notices = tuple(dict.fromkeys((*replayed.notices, *outcome.notices)))
+        return replace(outcome, failed=(*replayed.failed, *outcome.failed), notices=notices)
     return Predict().run(Predict.Inputs(head=member, inputs=media, weights_of=weights or None), config, context)
 
 

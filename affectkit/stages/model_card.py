@@ -22,7 +22,7 @@ from affectkit.errors import AffectkitError, UsageError
 from affectkit.plugins import CAUTION, ModelCard
 from affectkit.stages import bundled, catalogue
 from affectkit.stages.fit_stage import FitStage
-from affectkit.stages.trained import stored_task, trained_report
+from affectkit.stages.trained import lineage, stored_task, trained_report
 from affectkit.store import Artifact, ancestors, open_artifact
 from affectkit.store.kinds import TRAINED, wrong_kind
 from affectkit.tasks import Task
@@ -96,8 +96,8 @@ def written(artifact: Artifact, scores: str = "") -> CardText:
     task, method = task_of(artifact), artifact.stage.name
     kind = {"finetune": "fine-tuned network", "train-head": "head"}.get(artifact.stage.stage, "fusion")
     models = members_of(artifact)
-    parts = f" of {len(models)} models" if kind == "fusion" else ""
-    weights = [about for model in models for about in weights_of(model)]
+    parts = f" of {len(artifact.stage.inputs['predictions'])} sets of scores" if kind == "fusion" else ""
+    weights = weights_of(artifact)
     return CardText(
         name=f"{task.name}-{method}",
         summary=f"{method} ({kind}{parts}) for {task.name}: {', '.join(task.targets)}"
@@ -149,9 +149,23 @@ def contract_of(artifact: Artifact) -> Contract | None:
 
 def recipes_of(artifact: Artifact) -> list[list[dict[str, Any]]]:
     """From media to what is read: of each input of a model, of a fusion those of all its models."""
+    if artifact.stage.stage == "fuse":
+        return _recipes_behind(artifact)
     return [
         recipe for model in members_of(artifact) for recipe in model.stage.provenance.get("features", ()) if recipe
     ]  # fmt: skip
+
+
+def _recipes_behind(artifact: Artifact) -> list[list[dict[str, Any]]]:
+    """Those of the models, trained and published, that a fusion combines, as far as they are still there."""
+    recipes: list[list[dict[str, Any]]] = []
+    with suppress(AffectkitError):
+        for each in ancestors(artifact):
+            if each.stage.stage in TRAINED:
+                recipes += each.stage.provenance.get("features", ())
+            elif each.stage.stage == "predict" and "card" in each.stage.provenance:
+                recipes += [lineage(open_artifact(path)) for path in each.stage.upstream]
+    return recipes
 
 
 def weights_of(artifact: Artifact) -> list[dict[str, Any]]:
