@@ -244,7 +244,7 @@ def _problems_of_step(step: Any, weights: bool) -> Iterator[str]:
     if _has_code(step["inputs"]) or any(plugins.is_source(text) for text in _texts(config)):
         yield f"its {name} step uses {_CODE}"
     if str(config.get("backbone")).endswith(".onnx"):
-        yield f"its {name} step has a file for a backbone ({config['backbone']}), and a bundle names what can be fetched"
+        yield f"its {name} step has a file for a backbone ({config['backbone']}), and a bundle has none"
     options = config.get("option", [])
     for option in options if isinstance(options, list) else []:
         if (path := str(option).partition("=")[2]).startswith(("/", ".", "~")) or os.path.isdir(path):  # noqa: PTH112
