@@ -464,6 +464,11 @@ HOSTILE: dict[str, tuple[dict[str, Any], str]] = {
     "no stage": (with_record(lambda record: record["provenance"]["features"][0][0].update(stage="rm")), "no features"),
     "no recipe": (with_record(lambda record: record["provenance"].pop("features")), "has no recipe"),
     "no steps": (with_record(lambda record: record["provenance"].update(features=[[]])), "has no steps"),
+    "no media": (with_record(lambda record: record["provenance"]["features"][0].pop(0)), "has embed as step 1"),
+    "window": (
+        {"head.json": lambda text: text.replace(b"{", b'{"smoothing": {"kind": "box", "half_width": 1e300},', 1)},
+        "half_width",
+    ),
     "no model": (with_record(lambda record: record.update(stage="embed")), "holds no model"),
     "no head": (with_record(lambda record: record["inputs"].pop("head")), "another one than the manifest says"),
     "pickle": ({"seed_0/head.pkl": lambda _: b"\x80\x04."}, "it holds seed_0/head.pkl"),
@@ -493,8 +498,11 @@ def test_a_system_that_is_not_what_it_says_is_refused(made: Made, tmp_path: Path
         record["state"]["trees"] = 3
         return json.dumps(record).encode()
 
-    for changes in ({"system.json": other_state}, {"fuser.safetensors": lambda text: text[:-1] + b"\x01"},
-                    {"fuser.safetensors": lambda _: None}, {"members/01/stage.json": lambda _: None}):  # fmt: skip
+    hostile: list[dict[str, Any]] = [
+        {"system.json": other_state}, {"fuser.safetensors": lambda text: text[:-1] + b"\x01"},
+        {"fuser.safetensors": lambda _: None}, {"members/01/stage.json": lambda _: None},
+    ]  # fmt: skip
+    for changes in hostile:
         with pytest.raises(AffectkitError, match="is refused"):
             opened_bundle(str(changed(path, tmp_path, changes)), Cache(tmp_path / "cache"))
 

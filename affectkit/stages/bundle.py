@@ -22,6 +22,7 @@ from affectkit.config import Numerics
 from affectkit.errors import AffectkitError, HostileFile, Notice, UsageError
 from affectkit.stages import bundled, catalogue
 from affectkit.stages.bundled import BundleNote
+from affectkit.stages.inputs import ArtifactsInput
 from affectkit.stages.map_stage import MapStage
 from affectkit.store import Artifact, Cache, StageRecord, open_artifact
 from affectkit.store.atomic import explained, fsync, put, temporary_name
@@ -224,11 +225,12 @@ def problems_of(record: StageRecord, weights: bool = True) -> Iterator[str]:
         if not isinstance(recipe, list) or not recipe:
             yield "its recipe has no steps"
             return
-        for step in recipe:
-            yield from _problems_of_step(step, weights)
+        for place, step in enumerate(recipe):
+            yield from _problems_of_step(step, place, weights)
 
 
-def _problems_of_step(step: Any, weights: bool) -> Iterator[str]:
+def _problems_of_step(step: Any, place: int, weights: bool) -> Iterator[str]:
+    """What is wrong with a step of a recipe, which is in this place of it."""
     kinds: Mapping[str, type] = {"stage": str, "inputs": dict, "config": dict, "numerics": dict, "fingerprint": str}
     if not isinstance(step, dict) or not all(isinstance(step.get(key), kind) for key, kind in kinds.items()):
         yield "a step of its recipe is none"
@@ -240,6 +242,9 @@ def _problems_of_step(step: Any, weights: bool) -> Iterator[str]:
         stage = None
     if not isinstance(stage, MapStage) or stage.makes == "predictions":
         yield f"its recipe has a step {name[:40]!r}, which makes no features"
+        return
+    if isinstance(stage.inputs[0], ArtifactsInput) == (place == 0):
+        yield f"its recipe has {name} as step {place + 1}: it begins with media, and goes on from what was made"
         return
     if _has_code(step["inputs"]) or any(plugins.is_source(text) for text in _texts(config)):
         yield f"its {name} step uses {_CODE}"
