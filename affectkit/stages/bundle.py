@@ -13,6 +13,7 @@ import shutil
 import tempfile
 import warnings
 from collections.abc import Iterator, Mapping
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from affectkit.store import Artifact, Cache, StageRecord, open_artifact
 from affectkit.store.atomic import explained, fsync, put, temporary_name
 from affectkit.store.bundle_file import SUFFIX, BundleManifest, is_bundle_file, read_manifest, unpack
 from affectkit.store.kinds import STAGE_FILE, TRAINED
+from affectkit.types import SPLITS
 
 HUB = "hub:"
 HUB_FILE = f"model{SUFFIX}"
@@ -66,6 +68,8 @@ def opened_bundle(text: str, cache: Cache) -> Artifact:
     folder = _at_hand(cache, digest)
     if folder is None:
         folder = _unpacked(path, cache, digest)
+    else:  # by this version's checks, too
+        _require_model(folder, path, manifest)
     if manifest.affectkit != __version__:
         warnings.warn(
             f"{text} was made by affectkit {manifest.affectkit}; this is affectkit {__version__}", Notice, stacklevel=2
@@ -173,6 +177,11 @@ def _fill(folder: Path, path: Path, digest: str) -> None:
             raise HostileFile(f"{path} is refused: it holds {name}; accepted are files {', '.join(endings)}")
     note = BundleNote(file=path.name, sha256=digest, affectkit=manifest.affectkit)
     (folder / bundled.NOTE_FILE).write_text(note.model_dump_json(), encoding="utf-8")
+    _require_model(folder, path, manifest)
+
+
+def _require_model(folder: Path, path: Path, manifest: BundleManifest) -> None:
+    """Raises as `_check_model`, with the bundle's own name in place of its folder's."""
     try:
         _check_model(open_artifact(folder), manifest)
     except AffectkitError as error:
@@ -192,10 +201,13 @@ def _check_model(artifact: Artifact, manifest: BundleManifest) -> None:
         parts = () if model is artifact else (bundled.PUBLISHED,)
         if model.stage.stage not in (*TRAINED, bundled.SYSTEM, *parts):
             raise HostileFile(f"it holds no model, but what {model.stage.stage} made")
-        for problem in (*_problems_of_record(model), *problems_of(model.stage)):
+        for problem in chain(_problems_of_record(model), problems_of(model.stage)):
             raise HostileFile(problem)
         if model.stage.stage in TRAINED:
-            stored_task(trained_report(model))
+            report = trained_report(model)
+            stored_task(report)
+            if strange := sorted(set(report["splits"].values()) - {*SPLITS, ""}):
+                raise HostileFile(f"its report has the split {strange[0][:40]!a}")
     if artifact.stage.stage == bundled.SYSTEM:
         from affectkit.stages.fused_system import open_system
 

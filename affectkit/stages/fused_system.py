@@ -42,7 +42,7 @@ class SystemRecord(Config):
 
     format: Literal[1] = 1
     state: dict[str, Any]
-    splits: dict[str, str] = {}
+    splits: dict[str, Literal["train", "val", "test", ""]] = {}
 
 
 class SystemMember(Config):
