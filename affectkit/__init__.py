@@ -31,6 +31,8 @@ def __getattr__(name: str) -> object:
     module = next((module for module, names in _CLASSES.items() if name in names), None)
     if module is not None:
         value = getattr(import_module(f"affectkit.{module}"), name)
+    elif name == "export":
+        value = import_module("affectkit.api.exporting").export
     elif name == "open":
         value = import_module("affectkit.api.results").open_output
     elif name in import_module("affectkit.stages.catalogue").functions():
@@ -44,4 +46,4 @@ def __dir__() -> list[str]:
     from importlib import import_module
 
     functions = import_module("affectkit.stages.catalogue").functions()
-    return sorted({*globals(), *sum(_CLASSES.values(), ()), *functions, "open"})
+    return sorted({*globals(), *sum(_CLASSES.values(), ()), *functions, "export", "open"})

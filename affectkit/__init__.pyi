@@ -3,6 +3,7 @@
 
 from collections.abc import Mapping, Sequence
 from os import PathLike
+from pathlib import Path
 from typing import Any, Literal, overload
 
 from pandas import DataFrame
@@ -60,6 +61,7 @@ __all__ = [
     "compare",
     "embed",
     "evaluate",
+    "export",
     "extract_audio",
     "extract_faces",
     "finetune",
@@ -87,8 +89,20 @@ TableSource = PathText | DataFrame | StageOutput
 PluginSource = str | type[Any] | Any
 """The name of a plugin, or a class of one's own that follows its protocol; of a backbone an instance, too."""
 
-def open(path: ArtifactSource) -> Any:
-    """What a path, a name or "PATH:layer_07" denotes: an artifact, a selection of one, or a file. `cache`: where names, `latest` and beginnings are looked up. Raises UsageError where there is nothing of the kind."""
+def open(path: ArtifactSource, *, cache: PathText | None = None) -> Any:
+    """What a path, a name or "PATH:layer_07" denotes: an artifact, a selection of one, a bundle's model, or a file. `cache`: where names, `latest` and beginnings are looked up. Raises UsageError where there is nothing of the kind."""
+
+def export(
+    artifact: ArtifactSource,
+    to: Literal["csv", "parquet", "npz", "images", "muse", "bundle", "card"] = "csv",
+    *,
+    out: PathText | None = None,
+    clips: str | Sequence[str] | None = None,
+    card: PathText | None = None,
+    scores: ArtifactSource | None = None,
+    cache: PathText | None = None,
+) -> Path:
+    """Write an artifact's table to csv, parquet or npz, its crops to images, or a model to a bundle or a card. Returns the path of what was written. `to`: csv, parquet, npz, images, muse, bundle or card. `out`: the file or folder (default: named after the artifact). `clips`: only these. `card`: to bundle, the card as it was edited. `scores`: to bundle or card, what `evaluate` returned of the model's predictions. Raises UsageError."""
 
 def analyze(
     media: MediaSource | None = None,
@@ -777,7 +791,8 @@ def predict(
 
     Parameters:
 
-        head: what train-head or finetune printed, or a published model (affectkit list models)
+        head: what train-head or finetune printed, a bundle file, or a published model (affectkit list
+            models)
         inputs: the features (of a network or a published model the crops or sound), or media
         allow_outside: a manifest may name media outside its own directory
         face_quality: for a head that was trained with quality gates: face-mesh features of these clips

@@ -233,7 +233,10 @@ def hub(repo_id: str, filename: str, revision: str | None = None) -> WeightsFile
     return WeightsFile(repo_id, path, digest, _licence(repo_id), f"huggingface.co/{repo_id}@{commit}/{filename}")
 
 
-def hub_file(repo_id: str, filename: str, revision: str | None = None, *, fetch: bool = True) -> Path | None:
+def hub_file(
+    repo_id: str, filename: str, revision: str | None = None, *, fetch: bool = True,
+    advice: str = "fetch it by hand and give it with --weights PATH",
+) -> Path | None:  # fmt: skip
     """Where a file of a Hugging Face repository lies: in the local hub cache, else (`fetch`) downloaded into it.
 
     None where the repository has no such file, or where it is not in the cache and is not to be fetched. Raises
@@ -258,7 +261,7 @@ def hub_file(repo_id: str, filename: str, revision: str | None = None, *, fetch:
             return None
         raise UsageError(
             f"{filename} of huggingface.co/{repo_id} is not in the local cache and cannot be fetched "
-            f"({_brief(error)}): fetch it by hand and give it with --weights PATH"
+            f"({_brief(error)}): {advice}"
         ) from None
 
 

@@ -22,7 +22,7 @@ from typer.testing import CliRunner
 
 import affectkit
 from affectkit import plugins, weights
-from affectkit.api import functions, results
+from affectkit.api import exporting, functions, results
 from affectkit.api.arguments import REQUIRED, Argument, arguments_of
 from affectkit.cli._app import build_app, commands, load
 from affectkit.learning.hub_files import HubOptions
@@ -224,6 +224,7 @@ STUB_BEGIN = '''# Made from the stages by `make docs`; do not edit.
 
 from collections.abc import Mapping, Sequence
 from os import PathLike
+from pathlib import Path
 from typing import Any, Literal, overload
 
 from pandas import DataFrame
@@ -250,8 +251,20 @@ TableSource = PathText | DataFrame | StageOutput
 PluginSource = str | type[Any] | Any
 """The name of a plugin, or a class of one's own that follows its protocol; of a backbone an instance, too."""
 
-def open(path: ArtifactSource) -> Any:
+def open(path: ArtifactSource, *, cache: PathText | None = None) -> Any:
     """{open}"""
+
+def export(
+    artifact: ArtifactSource,
+    to: Literal["csv", "parquet", "npz", "images", "muse", "bundle", "card"] = "csv",
+    *,
+    out: PathText | None = None,
+    clips: str | Sequence[str] | None = None,
+    card: PathText | None = None,
+    scores: ArtifactSource | None = None,
+    cache: PathText | None = None,
+) -> Path:
+    """{export}"""
 '''
 RETURNS: dict[Makes, str] = {
     "crops": "FaceTable", "sound": "SoundTable", "features": "FeatureTable", "head": "TrainedModel",
@@ -267,10 +280,11 @@ def stub_page() -> str:
         f"from affectkit.{module} import (\n" + "".join(f"    {name},\n" for name in sorted(names)) + ")"
         for module, names in sorted(affectkit._CLASSES.items())
     )
-    offered = sorted({*sum(affectkit._CLASSES.values(), ()), *catalogue.functions(), "__version__", "open"})
+    offered = sorted({*sum(affectkit._CLASSES.values(), ()), *catalogue.functions(), "__version__", "export", "open"})
+    export_doc = " ".join((exporting.export.__doc__ or "").split())
     doc = " ".join((results.open_output.__doc__ or "").split())
     names = "".join(f'    "{name}",\n' for name in offered)
-    parts = [STUB_BEGIN.format(imports=imports, names=names, open=doc)]
+    parts = [STUB_BEGIN.format(imports=imports, names=names, open=doc, export=export_doc)]
     for name, entry in sorted(catalogue.functions().items()):
         stage = entry.load()
         arguments, returns = arguments_of(stage), OF_STAGE.get(stage.name, RETURNS[stage.makes])

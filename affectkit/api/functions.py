@@ -75,14 +75,14 @@ def _output(stage: Stage, values: Mapping[str, Any]) -> results.Output:
     if naming.problem:
         raise naming.problem
     if naming.note:
-        _warn(naming.note)
+        warn(naming.note)
     output = results.of_result(result)
     for line in (*_lost(output, result), *(result.notices if result.code == 0 else ())):
-        _warn(line)
+        warn(line)
     return output
 
 
-def _warn(line: str) -> None:
+def warn(line: str) -> None:
     """Warn at the line outside of affectkit that asked for the work, each time: other runs may say the same."""
     frame = sys._getframe(1)
     while frame.f_back is not None and frame.f_globals["__name__"].partition(".")[0] == "affectkit":

@@ -15,10 +15,14 @@ from affectkit import plugins
 from affectkit.config import mark_of
 from affectkit.errors import AffectkitError, Notice, UsageError
 from affectkit.stages import inputs as what
+from affectkit.stages.bundle import is_bundle, opened_bundle
 from affectkit.stages.stage import Result, Stage
 from affectkit.store import Cache, names
 from affectkit.store.kinds import STAGES_OF
 from affectkit.store.names import LATEST, resolve_column
+
+_BUNDLED = frozenset({"head", "network", "system"})
+"""What bundles hold."""
 
 
 def with_paths(stage: Stage, given: Mapping[str, Any], cache: Cache) -> dict[str, Any]:
@@ -33,16 +37,27 @@ def with_paths(stage: Stage, given: Mapping[str, Any], cache: Cache) -> dict[str
         if path is None or value is None:
             continue
         is_list = isinstance(value, list | tuple)
-        paths = [path(one, each, cache) if isinstance(each, str) else each for each in (value if is_list else [value])]
+        paths = [
+            path(one, each, cache) if isinstance(each, str) else _of_bundle(one, each, cache)
+            for each in (value if is_list else [value])
+        ]
         resolved[one.name] = paths if is_list else paths[0]
     for name, field in stage.Config.model_fields.items():
         if (makes := artifact_of(field)) and isinstance(given.get(name), str):
-            resolved[name] = resolve_column(cache, given[name], STAGES_OF[makes], strict=False)
+            is_file = makes in _BUNDLED and is_bundle(given[name])
+            resolved[name] = (
+                str(opened_bundle(given[name], cache).path)
+                if is_file
+                else resolve_column(cache, given[name], STAGES_OF[makes], strict=False)
+            )
     return resolved
 
 
 def _artifact_path(one: what.ArtifactsInput, text: str, cache: Cache) -> str:
-    """Media and tables, which the input may be as well, are no artifacts: their paths stay as they are."""
+    """Media and tables, which the input may be as well, are no artifacts: their paths stay as they are, as names of
+    published models do. A bundle means what is in it."""
+    if _BUNDLED.intersection(one.makes) and is_bundle(text):
+        return str(opened_bundle(text, cache).path)
     if one.or_model and (plugins.is_source(text) or (plugins.names_model(text) and not os.path.lexists(text))):
         return text
     if text.partition(":")[0] == LATEST and not os.path.lexists(text):
@@ -53,6 +68,13 @@ def _artifact_path(one: what.ArtifactsInput, text: str, cache: Cache) -> str:
         raise plugins.no_model(text)
     is_table = "predictions" in one.makes and bool(Path(text).suffix or os.sep in text)
     return resolve_column(cache, text, stages_of(one.makes), strict=not (one.or_media or one.or_table or is_table))
+
+
+def _of_bundle(one: what.Input, value: Any, cache: Cache) -> Any:
+    """What is in a bundle whose path is given as one; any other value as it is."""
+    if isinstance(one, what.ArtifactsInput) and isinstance(value, Path) and is_bundle(str(value)):
+        return _artifact_path(one, str(value), cache)
+    return value
 
 
 def _auxiliary_path(one: what.AuxiliaryInput, text: str, cache: Cache) -> str:

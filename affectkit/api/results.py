@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from affectkit.api.analysis import AnalysisResult, is_analysis
 from affectkit.api.clip_tables import FaceTable, FeatureTable, PredictionTable, SoundTable
 from affectkit.api.models import TrainedModel
 from affectkit.api.outputs import ScoreReport, StageOutput, StageReport, WrittenFile
+from affectkit.stages.bundle import is_bundle, opened_bundle
 from affectkit.stages.stage import Result
 from affectkit.store import Artifact, Cache, is_artifact
 from affectkit.store.kinds import TRAINED
@@ -26,11 +28,13 @@ def of_result(result: Result) -> Output:
 
 
 def open_output(path: Any, *, cache: Any = None) -> Output:
-    """What a path, a name or "PATH:layer_07" denotes: an artifact, a selection of one, or a file.
+    """What a path, a name or "PATH:layer_07" denotes: an artifact, a selection of one, a bundle's model, or a file.
 
     `cache`: where names, `latest` and beginnings are looked up. Raises UsageError where there is nothing of the kind.
     """
     text = str(path)
+    if is_bundle(os.path.expanduser(text)):  # noqa: PTH111
+        return TrainedModel(opened_bundle(os.path.expanduser(text), Cache(None if cache is None else Path(cache))))  # noqa: PTH111
     if isinstance(path, str) and not Path(text).expanduser().exists():
         text = resolve_column(Cache(None if cache is None else Path(cache)), text)
     folder, _, layer = text.rpartition(":")

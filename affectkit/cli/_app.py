@@ -19,7 +19,10 @@ _OWN = {
     "dataset": ("dataset", "Look over a data set in its own layout."),
     "contract": ("contract", "Look at what another crop does to a model's scores."),
     "cache": ("cache", "Look at and look after artifacts."),
-    "export": ("cache", "Write an artifact's table to csv, parquet or npz, or its crops to image files."),
+    "export": (
+        "cache",
+        "Write an artifact's table to csv, parquet or npz, its crops to image files, or a model to one file.",
+    ),
     "list": ("workspace", "List plugins, tasks, practice sets and formats, or the options of a plugin."),
     "check-plugin": ("check_plugin", "Hold a plugin to the contract of its group."),
     "status": ("workspace", "Devices, extras, weights at hand, cache size."),

@@ -13,12 +13,11 @@ import typer
 from affectkit.cli._complete import artifacts
 from affectkit.cli._help import Commands
 from affectkit.cli._options import COMPUTED, OUTPUT, RUN, CacheOption, ClipsOption, JsonOption
-from affectkit.cli._results import SOME_FAILED, add_row, columns, log, print_json, print_table
+from affectkit.cli._results import NOTE, SOME_FAILED, add_row, columns, log, print_json, print_table
 from affectkit.stages.inventory import Entry, described, inventory, short
 from affectkit.stages.map_stage import LISTED
 from affectkit.store import Artifact, Cache, names, open_artifact, upkeep
-from affectkit.store.export import FORMATS, export
-from affectkit.tables.ids import choose
+from affectkit.store.export import ALL_FORMATS
 
 ArtifactArgument = Annotated[
     str,
@@ -203,7 +202,7 @@ def gc(
 
 def export_artifact(
     artifact: ArtifactArgument,
-    to: Annotated[str, typer.Option("--to", help=", ".join(FORMATS), rich_help_panel=OUTPUT)] = "csv",
+    to: Annotated[str, typer.Option("--to", help=", ".join(ALL_FORMATS), rich_help_panel=OUTPUT)] = "csv",
     out: Annotated[
         Path | None,
         typer.Option(
@@ -213,20 +212,48 @@ def export_artifact(
         ),
     ] = None,
     clips: ClipsOption = None,
+    card: Annotated[
+        Path | None,
+        typer.Option(
+            "--card", help="to bundle: the model's card as you edited it (--to card writes one)", rich_help_panel=OUTPUT
+        ),
+    ] = None,
+    scores: Annotated[
+        str | None,
+        typer.Option(
+            "--scores",
+            help="to bundle or card: what evaluate printed of the model's predictions",
+            metavar="REPORT",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = None,
     cache: CacheOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Write an artifact's table to csv, parquet or npz, or its crops to image files.
+    """Write an artifact's table to csv, parquet or npz, its crops to image files, or a model to one file.
 
-    Example: `affectkit export "$P" --to csv --out predictions.csv`
-    """
-    opened = opened_by(artifact, cache)
-    target = out or Path(f"{opened.folder.name}.{to}")
-    written = export(opened, to, target, choose(clips, opened.clips))
+    A head, a network or a fusion becomes one file, which `predict` takes anywhere, by `--to bundle`; `--to card` writes
+    what is known of it, to read (`.md`) or to edit (`.toml`).
+
+    Examples:
+
+    `affectkit export "$P" --to csv --out predictions.csv`
+
+    `affectkit export "$HEAD" --to bundle --out my.affect --scores "$REPORT"`
+
+    `affectkit export my.affect --to card --out card.toml`
+    """  # fmt: skip
+    from affectkit.api.exporting import written_as
+
+    written = written_as(artifact, to, out, clips=clips, card=card, scores=scores, cache=Cache(cache))
+    for notice in written.notices:
+        log(f"{NOTE}{notice}")
     if as_json:
-        print_json({"file": str(written), "artifact": str(opened.path)})
+        print_json(
+            {"file": str(written.path), "artifact": str(written.artifact.path), "notices": list(written.notices)}
+        )
     else:
-        typer.echo(str(written))
+        typer.echo(str(written.path))
 
 
 def megabytes(nbytes: int) -> str:

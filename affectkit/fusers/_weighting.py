@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import reduce
 from typing import Any, ClassVar
 
@@ -173,6 +174,10 @@ class WeightedFusion:
         if self.tried or self.shrinkage:
             about |= {"shrinkage": self.shrinkage, "shrinkage_tried": self.tried}
         return about
+
+    def restore(self, state: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Take the weights as they combine: they were shrunk already."""
+        self.weights, self.shrinkage = np.array(state["weights"], np.float64), 0.0
 
     def _mixed_weights(self, amount: float) -> Floats:
         assert self.weights is not None, "fit first"

@@ -10,6 +10,7 @@ part of it has seen.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from typing import Any, ClassVar, Literal
 
@@ -19,6 +20,7 @@ from pydantic import Field
 
 from affectkit import bootstrap, metrics
 from affectkit.config import Config
+from affectkit.errors import unknown
 from affectkit.fusers._shrinkage import AMOUNTS, held_out, score_of
 from affectkit.fusers._weighting import missing, usable
 from affectkit.fusers.best_single import BestSingle, BestSingleOptions
@@ -83,6 +85,18 @@ class AutoFusion:
         weights [M,K] where it has some."""
         about = {"chosen": self.method, "shrinkage": self.amount, "why": self.why, "tried": self.tried}
         return about | {key: value for key, value in self.fuser.state().items() if key not in about}
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Those of what was chosen."""
+        return dict(self.fuser.arrays()) if hasattr(self.fuser, "arrays") else {}
+
+    def restore(self, state: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Build again what was chosen. Raises UsageError where there is no such fuser."""
+        if (method := state["chosen"]) not in self.makers:
+            raise unknown("fuser of auto", str(method), self.makers)
+        self.method, self.fuser = method, self.makers[method]()
+        self.fuser.restore(state, arrays)
+        self.amount = self.fuser.shrinkage
 
     def _choose(self, scores: Floats, truth: Floats, groups: NDArray[Any], seed: int) -> None:
         learners = {name: (make, _amounts(name)) for name, make in self.makers.items()}

@@ -62,6 +62,11 @@ class CompoundFromBasic:
         basic = weighted(scores, np.full((len(scores), scores.shape[2]), 1 / len(scores)))
         return shares(np.stack([basic[:, i] + basic[:, j] for i, j in self.pairs.values()], axis=1))
 
+    def restore(self, state: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Nothing was learnt. Raises UsageError where compounds were made of other emotions."""
+        if state != self.state():
+            raise UsageError("the compounds were made of other pairs of basic emotions than these: fuse again")
+
     def state(self) -> dict[str, Any]:
         """The two basic emotions of each compound."""
         return {"pairs": {target: list(PAIRS[target]) for target in self.pairs}}

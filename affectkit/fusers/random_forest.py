@@ -14,9 +14,11 @@ score says nothing about new clips. Here each tree is grown on as many groups as
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from itertools import pairwise
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,13 +26,10 @@ from pydantic import Field, model_validator
 
 from affectkit import metrics
 from affectkit.config import Config
-from affectkit.errors import UsageError
+from affectkit.errors import HostileFile, UsageError
 from affectkit.fusers._weighting import usable
 from affectkit.tasks import Task
 from affectkit.types import Floats
-
-if TYPE_CHECKING:
-    pass
 
 Criterion = Literal["gini", "entropy"]
 _SUN_TREES, _SUN_CRITERIA = (10, 50, 100), ("gini", "entropy")
@@ -102,6 +101,21 @@ class RandomForestFusion:
                 for forest in self.forests
             ],
         }
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """The trees of each forest, as `tree_arrays` lays them out."""
+        return {
+            f"{number}.{name}": values
+            for number, forest in enumerate(self.forests) for name, values in tree_arrays(forest).items()
+        }  # fmt: skip
+
+    def restore(self, state: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Trees of plain numbers, which give what the grown ones gave. Raises HostileFile for what is no tree."""
+        self.forests, self.chosen = [], {}
+        while (number := len(self.forests)) < self.task.outputs and f"{number}.roots" in arrays:
+            self.forests.append(forest_of({name: arrays[f"{number}.{name}"] for name in NODE_ARRAYS}))
+        if sum(forest.outputs for forest in self.forests) != self.task.outputs:
+            raise HostileFile(f"the forests are not those of {self.task.outputs} columns")
 
     def _criteria(self) -> tuple[str, ...]:
         if self.task.kind == "regression":
@@ -199,8 +213,76 @@ def _tree(options: TreeOptions, classes: int | None, seed: int) -> Any:
     return DecisionTreeRegressor(**options, random_state=seed)
 
 
+NODE_ARRAYS = ("roots", "left", "right", "feature", "threshold", "missing_left", "values")
+
+
+@dataclass(frozen=True)
+class StoredTree:
+    """A grown tree as arrays, a row a node: children (0 for a leaf, which no child is), the input that is compared
+    with the threshold, whether a missing one goes left, and a leaf's outputs [nodes, outputs]."""
+
+    left: NDArray[np.int64]
+    right: NDArray[np.int64]
+    feature: NDArray[np.int64]
+    threshold: Floats
+    missing_left: NDArray[np.bool_]
+    values: Floats
+
+    def outputs(self, inputs: Floats) -> Floats:
+        """[N,C] -> [N,outputs]: inputs are compared as float32, as the tree was grown."""
+        inputs = np.asarray(inputs, np.float32)
+        node, rows = np.zeros(len(inputs), np.int64), np.arange(len(inputs))
+        while len(rows := rows[self.left[node[rows]] > 0]):
+            at = node[rows]
+            value = inputs[rows, self.feature[at]]
+            goes_left = np.where(np.isnan(value), self.missing_left[at], value <= self.threshold[at])
+            node[rows] = np.where(goes_left, self.left[at], self.right[at])
+        return np.asarray(self.values[node])
+
+
+def tree_arrays(forest: Forest) -> dict[str, NDArray[Any]]:
+    """The nodes of all trees, tree after tree (`NODE_ARRAYS`); roots [trees]: where each begins."""
+    parts: dict[str, list[NDArray[Any]]] = {name: [] for name in NODE_ARRAYS}
+    at = 0
+    for tree in forest.trees:
+        nodes, columns = tree.tree_, getattr(tree, "classes_", np.zeros(1)).astype(int)
+        values = np.zeros((nodes.node_count, forest.outputs))
+        values[:, columns] = nodes.value[:, 0]
+        columns_of = {
+            "roots": np.array([at]), "left": np.maximum(nodes.children_left, 0),
+            "right": np.maximum(nodes.children_right, 0), "feature": np.maximum(nodes.feature, 0),
+            "threshold": nodes.threshold, "missing_left": nodes.missing_go_to_left.astype(np.uint8), "values": values,
+        }  # fmt: skip
+        for name, column in columns_of.items():
+            parts[name].append(column)
+        at += nodes.node_count
+    return {name: np.ascontiguousarray(np.concatenate(columns)) for name, columns in parts.items()}
+
+
+def forest_of(arrays: Mapping[str, NDArray[Any]]) -> Forest:
+    """The forest that `tree_arrays` laid out. Raises HostileFile for children that are not after their node, within
+    its tree."""
+    values, nodes = arrays["values"], len(arrays["values"])
+    if values.ndim != 2 or any(arrays[name].shape != (nodes,) for name in NODE_ARRAYS[1:-1]):
+        raise HostileFile("the nodes of a forest are not as many in every array")
+    ends = [*arrays["roots"].tolist(), nodes]
+    if ends[0] != 0 or any(first >= last for first, last in pairwise(ends)):
+        raise HostileFile("the trees of a forest do not follow one another")
+    trees = []
+    for first, last in pairwise(ends):
+        left, right, feature, threshold, missing_left = (arrays[name][first:last] for name in NODE_ARRAYS[1:-1])
+        own, is_leaf = np.arange(last - first), left == 0
+        inner = (left > own) & (right > own) & (left < last - first) & (right < last - first) & (feature >= 0)
+        if not (is_leaf | inner).all():
+            raise HostileFile("a node of a forest leads out of its tree")
+        trees.append(StoredTree(left, right, feature, threshold, missing_left.astype(bool), values[first:last]))
+    return Forest(trees, np.zeros((0, 0), np.intp), values.shape[1])
+
+
 def _add(total: Floats, tree: Any, inputs: Floats) -> None:
-    if hasattr(tree, "classes_"):
+    if isinstance(tree, StoredTree):
+        total += tree.outputs(inputs)
+    elif hasattr(tree, "classes_"):
         total[:, tree.classes_.astype(int)] += tree.predict_proba(inputs)
     else:
         total[:, 0] += tree.predict(inputs)

@@ -6,12 +6,14 @@ it): the empirical distribution of the fit rows. So the fused score of a row doe
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from affectkit.config import Config
+from affectkit.errors import HostileFile
 from affectkit.fusers._weighting import shares, weighted
 from affectkit.tasks import Task
 from affectkit.types import Floats
@@ -55,6 +57,19 @@ class RankAverage:
         """Quantiles [M][K][11] of the fit rows' scores at 0, 0.1, ... 1 (None: no score)."""
         tenths = np.linspace(0, 1, 11)
         return {"deciles": [[np.quantile(c, tenths).tolist() if len(c) else None for c in one] for one in self.sorted]}
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """The sorted scores of all models and columns, joined, and how many each has [M,K]."""
+        lengths = np.array([[len(column) for column in columns] for columns in self.sorted], np.int64)
+        return {"scores": np.concatenate([column for columns in self.sorted for column in columns]), "lengths": lengths}
+
+    def restore(self, state: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Cut the sorted scores apart again. Raises HostileFile where they are not as many as they should be."""
+        scores, lengths = arrays["scores"], arrays["lengths"]
+        if lengths.ndim != 2 or lengths.min(initial=0) < 0 or lengths.sum() != len(scores):
+            raise HostileFile("the scores that ranks are read from are not as many as are said")
+        columns = iter(np.split(scores, np.cumsum(lengths)[:-1]))
+        self.sorted = [[next(columns) for _ in row] for row in lengths]
 
     def _quantiles(self, ranks: Floats, target: int) -> Floats:
         known = [one[target] for one in self.sorted if len(one[target])]

@@ -4,6 +4,7 @@ models' probabilities is one of the combinations that can be learnt."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from typing import Any, ClassVar
 
@@ -92,6 +93,50 @@ class StackingFusion:
             "coefficients": [np.atleast_2d(getattr(model[-1], "coef_", [])).tolist() for model in self.models],
             "intercepts": [np.atleast_1d(getattr(model[-1], "intercept_", [])).tolist() for model in self.models],
         }
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Of each fitted model the mean and the scale of its inputs, its coefficients and intercepts, and the classes
+        that it knows (none for values; the only one where there are no coefficients)."""
+        arrays: dict[str, NDArray[Any]] = {}
+        for number, (scaler, linear) in enumerate(self.models):
+            learnt = {
+                "mean": scaler.mean_, "scale": scaler.scale_, "coefficients": getattr(linear, "coef_", []),
+                "intercepts": getattr(linear, "intercept_", []), "classes": getattr(linear, "classes_", []),
+            }  # fmt: skip
+            arrays |= {f"{number}.{name}": np.asarray(values, np.float64) for name, values in learnt.items()}
+        return arrays
+
+    def restore(self, state: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Build the fitted models again, of plain numbers."""
+        self.shrinkage = float(state.get("shrinkage", 0.0))
+        names = ("mean", "scale", "coefficients", "intercepts", "classes")
+        self.models = [
+            self._restored({name: arrays[f"{number}.{name}"] for name in names})
+            for number in range(len(self.task.label_columns))
+        ]
+
+    def _restored(self, learnt: Mapping[str, NDArray[Any]]) -> Any:
+        from sklearn.dummy import DummyClassifier
+        from sklearn.linear_model import LogisticRegression, Ridge
+        from sklearn.pipeline import make_pipeline
+        from sklearn.preprocessing import StandardScaler
+
+        scaler, inputs = StandardScaler(), len(learnt["mean"])
+        scaler.mean_, scaler.scale_, scaler.n_features_in_ = learnt["mean"], learnt["scale"], inputs
+        if learnt["coefficients"].size:
+            linear: Any = Ridge(self.options.alpha) if self.task.kind == "regression" else LogisticRegression()
+            linear.coef_, linear.intercept_, linear.n_features_in_ = (
+                learnt["coefficients"],
+                learnt["intercepts"],
+                inputs,
+            )
+            if not linear.intercept_.ndim:
+                linear.intercept_ = float(linear.intercept_)
+            if len(learnt["classes"]):
+                linear.classes_ = learnt["classes"]
+        else:
+            linear = DummyClassifier().fit(np.zeros((1, inputs)), learnt["classes"])
+        return make_pipeline(scaler, linear)
 
     def _model(self, truth: Floats) -> Any:
         from sklearn.dummy import DummyClassifier

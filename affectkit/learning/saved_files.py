@@ -46,10 +46,7 @@ class SavedFiles:
 
     def write(self, folder: Path, header: Config, tensors: Mapping[str, NDArray[Any]]) -> None:
         """Write both files into an existing folder. Raises OSError, which safetensors' own writer hides."""
-        from safetensors.numpy import save
-
-        packed = save({name: np.asarray(values, order="C") for name, values in tensors.items()})
-        (folder / self.tensors).write_bytes(packed)
+        (folder / self.tensors).write_bytes(packed(tensors))
         (folder / self.header).write_text(header.model_dump_json(indent=1) + "\n", encoding="utf-8")
 
     def read_header(self, folder: Path, model: type[H]) -> H:
@@ -91,6 +88,14 @@ class SavedFiles:
     def _missing(self, path: Path) -> UsageError:
         advice = f": {self.advice}" if self.advice else ""
         return UsageError(f"{path.parent} holds no {self.what} ({path.name} is missing){advice}")
+
+
+def packed(tensors: Mapping[str, NDArray[Any]]) -> bytes:
+    """The bytes of a safetensors file."""
+    from safetensors.numpy import save
+
+    content: bytes = save({name: np.asarray(values, order="C") for name, values in tensors.items()})
+    return content
 
 
 def state_of(module: nn.Module) -> Arrays:

@@ -297,6 +297,10 @@ class Fuser(Plugin, Protocol):
     `inputs` names the K columns that it reads where they are not the task's own (None, or left out): a fuser may make
     one task's scores of another's, and combine then gives the task's columns. `reads_unlabelled` (or left out): whether
     rows without a label take part in what it learns.
+
+    Two more methods may be there. `restore(state, arrays)` makes a new fuser what one was that gave them, so that
+    `combine` gives the same bits: without it, a fusion cannot be put into a bundle. `arrays()` is what was learnt
+    beside `state()`, numbers by name, where JSON is no place for it (or left out: there is nothing).
     """
 
     inputs: ClassVar[tuple[str, ...] | None] = None

@@ -20,6 +20,7 @@ from pydantic import Field
 from affectkit import metrics, plugins, tasks
 from affectkit.config import Config
 from affectkit.errors import UsageError, listed
+from affectkit.learning.saved_files import Arrays, SavedFiles, packed
 from affectkit.stages import fusion_cautions
 from affectkit.stages.fit_stage import Computed, FitStage
 from affectkit.stages.fusion_cautions import BEST_SINGLE, FUSED, Make, compare, cross_fitted
@@ -39,6 +40,8 @@ from affectkit.tasks import Task
 from affectkit.types import Bools, ClipLabels, Floats, Predictions
 
 EQUAL = "equal weights"
+FUSER_FILES = SavedFiles("fuser", "fuser")
+"""What a fuser learnt beside its state lies in the tensors of these."""
 
 
 class FuseConfig(Config):
@@ -117,8 +120,8 @@ class Fuse(FitStage):
         task = tasks.get(config.task)
         plugin = plugins.get("fusers", config.method)
         options = plugins.parse_options(plugin, config.option, config.method)
-        make = partial(_make, config.method, options, task, config.gate)
-        columns = _inputs(plugin)
+        make = partial(gated_fuser, config.method, options, task, config.gate)
+        columns = columns_read(plugin)
         if (count := len(inputs.predictions)) < (1 if columns else 2):
             raise UsageError(f"fuse combines two or more prediction sets; {count} given")
         return Resolved(inputs, config, task, make, columns, plugins.identity(config.method, plugin, options))
@@ -144,7 +147,7 @@ class Fuse(FitStage):
         """Fit on labelled rows of the validation split and combine all rows. A clip that a model does not have is fused
         from the others."""
         inputs = resolved.inputs
-        fused, report = _fit(
+        fused, report, arrays = _fit(
             resolved.task,
             resolved.make,
             resolved.columns,
@@ -153,7 +156,13 @@ class Fuse(FitStage):
             inputs.splits,
             resolved.config,
         )
-        return Computed(report, lambda folder: write_table(folder, self.table(resolved), predictions.records(fused)))
+
+        def write(folder: Path) -> None:
+            write_table(folder, self.table(resolved), predictions.records(fused))
+            if arrays:
+                (folder / FUSER_FILES.tensors).write_bytes(packed(arrays))
+
+        return Computed(report, write)
 
     def lines(self, result: Result) -> Iterator[str | TextTable]:
         report = result.report
@@ -183,14 +192,12 @@ class _Table:
 def _fit(
     task: Task, make: Make, columns: tuple[str, ...], sets: Sequence[Path], labels: Labels, splits: Path | None,
     config: FuseConfig,
-) -> tuple[Predictions, dict[str, Any]]:  # fmt: skip
+) -> tuple[Predictions, dict[str, Any], Arrays]:  # fmt: skip
+    """The fusion, the report, and what the fuser learnt beside its state."""
     known = read(labels, task)
     reads = task.model_copy(update={"targets": columns}) if columns else task
-    given = [predictions.load(path, reads) for path in sets]
-    if task.level == "clip":
-        given = [rows.of_clips(one) for one in given]
-    base = rows.densest(given)
-    base = predictions.with_splits(rows.predictions_at_rate(base, config.rate) if config.rate else base, known, splits)
+    given = at_level(task, [predictions.load(path, reads) for path in sets])
+    base = predictions.with_splits(rows_of(given, config.rate), known, splits)
     places = by_clip(base)
     cautions = doubts(task, {clip: known[clip] for clip in places if clip in known}, predictions.ends(given), far=True)
     table = _labelled(task, base, given, known, config)
@@ -206,10 +213,7 @@ def _fit(
         test = np.zeros_like(test)
     fuser = make()
     fuser.fit(table.scores[:, fit], table.truth[fit], table.groups[fit], seed=config.seed)
-    scores = np.stack([rows.scores_at(one, base) for one in given])
-    fused = Predictions(
-        base.clip, base.start, base.end, fuser.combine(scores), task.targets, base.split, _observed(given, base, scores)
-    )
+    fused, scores = combined(task, fuser, given, base)
     names = [str(path) for path in sets]
     names_of = {} if columns else dict(enumerate(names))
     others = {} if columns else _others(task, config)
@@ -222,7 +226,28 @@ def _fit(
         "fuser": fuser.state(),
         "cautions": [*cautions, *_cautions(task, table, fit, fuser, names, given, base, scores)],
     }
-    return fused, report
+    return fused, report, fuser.arrays()
+
+
+def at_level(task: Task, sets: Sequence[Predictions]) -> list[Predictions]:
+    """The prediction sets with rows as the task has them: one a clip, or those over time."""
+    return [rows.of_clips(one) for one in sets] if task.level == "clip" else list(sets)
+
+
+def rows_of(sets: Sequence[Predictions], rate: float | None) -> Predictions:
+    """The rows of a fusion, without scores: so many a second, or those of the densest set, clip by clip."""
+    base = rows.densest(sets)
+    return rows.predictions_at_rate(base, rate) if rate else base
+
+
+def combined(task: Task, fuser: Any, sets: Sequence[Predictions], base: Predictions) -> tuple[Predictions, Floats]:
+    """What a fuser makes of several sets at the rows of `base`, and their scores [M,N,K] there."""
+    scores = np.stack([rows.scores_at(one, base) for one in sets])
+    observed = _observed(sets, base, scores)
+    fused = Predictions(
+        base.clip, base.start, base.end, fuser.combine(scores), task.targets, base.split, observed
+    )  # fmt: skip
+    return fused, scores
 
 
 def _cautions(
@@ -257,12 +282,12 @@ def _observed(sets: Sequence[Predictions], base: Predictions, scores: Floats) ->
     return np.where(largest < 0, np.nan, largest)
 
 
-def _make(method: str, options: Config, task: Task, gate: Gate) -> Gated:
+def gated_fuser(method: str, options: Config, task: Task, gate: Gate) -> Gated:
     """A fuser that is still to be fitted, for each fold."""
     return Gated(plugins.instance("fusers", method, plugins.get("fusers", method), options, task), task, gate)
 
 
-def _inputs(plugin: Any) -> tuple[str, ...]:
+def columns_read(plugin: Any) -> tuple[str, ...]:
     """The columns that a fuser reads where they are not the task's own."""
     return tuple(getattr(plugin, "inputs", None) or ())
 
@@ -273,7 +298,7 @@ def _others(task: Task, config: FuseConfig) -> dict[str, Make]:
     found: dict[str, Make] = {}
     for name, method in others.items():
         plugin = plugins.get("fusers", method)
-        found[name] = partial(_make, method, plugins.parse_options(plugin, [], method), task, "none")
+        found[name] = partial(gated_fuser, method, plugins.parse_options(plugin, [], method), task, "none")
     return found
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import numpy as np
 
 from affectkit import metrics
-from affectkit.errors import UsageError
+from affectkit.errors import HostileFile, UsageError
 from affectkit.tasks import Task
 from affectkit.types import Floats
 
@@ -36,6 +37,20 @@ class Gated:
     def combine(self, scores: Floats) -> Floats:
         """[M,N,K] -> [N,K]."""
         return np.asarray(self.fuser.combine(gated(scores, self.nats)))
+
+    def arrays(self) -> dict[str, Any]:
+        """What the fuser learnt beside its state."""
+        return dict(self.fuser.arrays()) if hasattr(self.fuser, "arrays") else {}
+
+    def restore(self, state: Mapping[str, Any], arrays: Mapping[str, Any]) -> None:
+        """Become what gave this state and these arrays. Raises UsageError for a fuser that cannot."""
+        if not hasattr(self.fuser, "restore"):
+            raise UsageError(f"{type(self.fuser).__name__} has no restore (affectkit.plugins.Fuser): it cannot be kept")
+        try:
+            self.fuser.restore(state, arrays)
+        except (KeyError, ValueError, TypeError, IndexError) as error:
+            raise HostileFile(f"what a fuser learnt is not there, or is something else ({error!r})") from None
+        self.nats = state.get("gate_nats") if self.gate == "auto" else self.nats
 
     def state(self) -> dict[str, Any]:
         """The fuser's, and the gate in nats."""

@@ -12,10 +12,10 @@ from dataclasses import MISSING, dataclass
 from typing import Any, Literal
 
 REQUIRED: Any = object()
-Makes = Literal["crops", "sound", "features", "head", "network", "model", "predictions", "report", "file"]
+Makes = Literal["crops", "sound", "features", "head", "network", "system", "model", "predictions", "report", "file"]
 WORDS: dict[Makes, str] = {
     "crops": "crops", "sound": "sound", "features": "features", "head": "a head", "network": "a network",
-    "model": "a published model",
+    "system": "a fused system", "model": "a published model",
     "predictions": "predictions", "report": "a report", "file": "a file",
 }  # fmt: skip
 

@@ -23,14 +23,14 @@ from affectkit.learning import saved
 from affectkit.plugins import Example, Units
 from affectkit.prefetch import worker_count
 from affectkit.speech.windows import touches
-from affectkit.stages import quality_gates
+from affectkit.stages import bundled, quality_gates
 from affectkit.stages import smooth as smooth_module
 from affectkit.stages.batches import Lengths
 from affectkit.stages.embed import notices as about_licence
 from affectkit.stages.inputs import Makes, artifacts, clips, file, value
 from affectkit.stages.map_stage import MapStage, Outcome, chosen
 from affectkit.stages.predict_published import PublishedConfig, PublishedModel, predict_published
-from affectkit.stages.replay import media_suffixes, replay
+from affectkit.stages.replay import is_reproduced, media_suffixes, replay
 from affectkit.stages.score_rows import RowRecipe, Scored, ScoredRows
 from affectkit.stages.sink import Sink, checked
 from affectkit.stages.stage import Context
@@ -52,8 +52,8 @@ def _check_recipe(head: Artifact, features: Sequence[Features]) -> None:
     wanted = head.stage.inputs["upstream"]
     if len(features) != len(wanted):
         raise UsageError(f"{head.path} takes {len(wanted)} feature artifacts; {len(features)} given")
-    for one, identity in zip(features, wanted, strict=True):
-        if one.identity != identity:
+    for place, (one, identity) in enumerate(zip(features, wanted, strict=True)):
+        if one.identity != identity and not is_reproduced(head, place, one):
             raise UsageError(
                 f"{one.path} was made by another recipe than the features that {head.path} was trained on "
                 f"({_short(one.identity)}, not {_short(identity)}); affectkit cache why-miss says how"
@@ -99,9 +99,14 @@ def is_network(artifact: Artifact) -> bool:
     return artifact.stage.stage == "finetune"
 
 
+def _sole(network: Artifact, upstream: Artifact) -> Features:
+    """The one input of a network."""
+    return Features(upstream, network.stage.provenance["columns"][0])
+
+
 def _check_network_recipe(network: Artifact, upstream: Artifact) -> None:
     wanted, given = network.stage.inputs["upstream"], upstream.stage.fingerprint
-    if given != wanted:
+    if given != wanted and not is_reproduced(network, 0, _sole(network, upstream)):
         raise UsageError(
             f"{upstream.path} was made by another recipe than what {network.path} was trained on "
             f"({given[:12]}, not {wanted[:12]}); affectkit cache why-miss says how"
@@ -270,8 +275,8 @@ class Predict(ScoredRows):
         """A head and its features, a network or a PublishedModel and its crops or sound, or any of them and media."""
 
         head: Any = artifacts(
-            "head", "network", or_model=True,
-            help="what train-head or finetune printed, or a published model (affectkit list models)",
+            "head", "network", "system", or_model=True,
+            help="what train-head or finetune printed, a bundle file, or a published model (affectkit list models)",
         )  # fmt: skip
         inputs: Sequence[Features | Artifact | Clip] = artifacts(
             "features", "crops", "sound", many=True, or_media=True,
@@ -307,6 +312,8 @@ class Predict(ScoredRows):
 
     def run(self, inputs: Inputs, config: PredictConfig, context: Context) -> Outcome:
         """Make what the model reads from media where there are any, then predict by its kind."""
+        from affectkit.stages import fused_system
+
         head, has_media = inputs.head, any(isinstance(each, Clip) for each in inputs.inputs)
         if isinstance(head, PublishedModel):
             if inputs.weights_of:
@@ -316,6 +323,14 @@ class Predict(ScoredRows):
                     f"--face-quality is for heads that were trained with it; {head.name} is a published model"
                 )
             return predict_published(head, inputs.inputs, inputs.at, inputs.clips, config, context)
+        if fused_system.is_system(head):
+            if inputs.at is not None:
+                raise UsageError(
+                    f"--at is for one model; {head.path} is a fused system, which predicts as it was fused"
+                )
+            return fused_system.predict_system(
+                head, inputs.inputs, inputs.clips, inputs.weights_of, config, context
+            )  # fmt: skip
         media_suffixes(head)  # raises for what was not trained
         config.refuse_published(head.path, stored_task(trained_report(head)))
         if inputs.weights_of and not has_media:
@@ -356,6 +371,7 @@ class Predict(ScoredRows):
         smoothing = resolved.recipe.smoothing
         inputs = {
             "head": resolved.trained.stage.fingerprint,
+            **bundled.identity_of(resolved.trained),
             "upstream": [each.identity for each in resolved.features],
             **resolved.recipe.resampled,
         }
@@ -365,6 +381,9 @@ class Predict(ScoredRows):
 
     def read(self, resolved: Resolved) -> Sequence[Artifact | Features]:
         return resolved.features
+
+    def provenance(self, resolved: Resolved) -> dict[str, Any]:
+        return {**super().provenance(resolved), **bundled.provenance_of(resolved.trained)}
 
     def upstream(self, resolved: Resolved) -> list[Path]:
         gates = quality_gates.of(resolved.features)
@@ -423,6 +442,7 @@ class _PredictByNetwork(Predict):
         assert resolved.weights is not None
         return {
             "network": resolved.trained.stage.fingerprint,
+            **bundled.identity_of(resolved.trained),
             "weights": resolved.weights.sha256,
             "upstream": [upstream.stage.fingerprint],
             **({"decoder": f"pillow-{version('pillow')}"} if upstream.stage.stage == "faces" else {}),

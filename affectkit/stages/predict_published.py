@@ -217,6 +217,17 @@ def predict_published(
     return replace(rows, failed=tuple(failed), notices=tuple(notices))
 
 
+def predict_scores(features: Features, clips: ClipChoice, config: PublishedConfig, context: Context) -> Outcome:
+    """Predictions of a published model from its own scores, features that `embed --output scores` made. Raises
+    UsageError."""
+    said = EmbedConfig.model_validate(features.artifact.stage.provenance["config"])
+    name, plugin, options = plugins.backbone(str(said.backbone), said.option)
+    if said.output != "scores" or not plugins.is_model(plugin):
+        raise UsageError(f"{features.path} holds no scores of a published model")
+    card: ModelCard = plugin.card(options, plugins.weights("models", name, plugin, options, said.weights))
+    return _Rows().run(_Inputs(card, features, None, clips), config, context)
+
+
 def made_for(kind: str, card: ModelCard, media: Sequence[Clip], context: Context) -> Outcome:
     """The crops or the sound of media, as a model is given them."""
     within = replace(context, out=None)

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from affectkit.config import Config, Numerics, Runtime
 from affectkit.errors import UsageError, unknown
 from affectkit.media import MEDIA_SUFFIXES
-from affectkit.stages import catalogue
+from affectkit.stages import bundled, catalogue
 from affectkit.stages import inputs as what
 from affectkit.stages.map_stage import MapStage
 from affectkit.stages.stage import Context
-from affectkit.store import Artifact, Cache, Failure, Features, feature_columns, features, upkeep
+from affectkit.store import Artifact, Cache, Failure, Features, ancestors, feature_columns, features, upkeep
 from affectkit.store.kinds import TRAINED, wrong_kind
 from affectkit.types import Clip
 
@@ -41,17 +41,15 @@ def replay(
     `weights` (name of a stage, a detector or a backbone -> path) stands in for weight files that have moved. Raises
     UsageError when this installation cannot reproduce a recipe, before anything is computed.
     """
-    recipes, weights = _recipes(trained), weights or {}
-    gates = trained.stage.provenance.get("quality_gates")
-    if gates is not None:
+    recipes, weights, names = _recipes(trained), weights or {}, weight_names(trained)
+    if (gates := trained.stage.provenance.get("quality_gates")) is not None:
         recipes = [*recipes, gates["features"]]
-    names = {name for recipe in recipes for step in recipe for name in _names(step)}
     if strangers := sorted(set(weights) - names):
         raise unknown("name in --weights-of", strangers[0], names)
     context = Context(cache, runtime, device)
     for recipe in recipes:
-        _Chain(context, [], weights).run(recipe)
-    chains = [_Chain(context, clips, weights) for _ in recipes]
+        _Chain(context, trained, [], weights).run(recipe)
+    chains = [_Chain(context, trained, clips, weights) for _ in recipes]
     for chain, recipe in zip(chains, recipes, strict=True):
         chain.run(recipe)
     columns = [*trained.stage.provenance["columns"], *([] if gates is None else [gates["name"]])]
@@ -72,8 +70,8 @@ class _Chain:
     """One recipe on its way: the last artifact, the ids it holds of these clips, and what failed. A step may read what
     an earlier one than the last has made: all are kept by their fingerprints."""
 
-    def __init__(self, context: Context, clips: Sequence[Clip], weights: Mapping[str, str]) -> None:
-        self._context, self._clips, self._weights = context, clips, weights
+    def __init__(self, context: Context, trained: Artifact, clips: Sequence[Clip], weights: Mapping[str, str]) -> None:
+        self._context, self._trained, self._clips, self._weights = context, trained, clips, weights
         self.current: Artifact | None = None
         self.made: dict[str, tuple[Artifact, list[str]]] = {}
         self.names = [clip.id for clip in clips]
@@ -89,14 +87,15 @@ class _Chain:
         for step in recipe:
             stage = _stage(step)
             moved = [self._weights[name] for name in _names(step) if name in self._weights]
-            config = stage.replayed(step["config"] | ({"weights": moved[0]} if moved else {}), step)
+            recorded = bundled.with_weights(self._trained, step["config"])
+            config = stage.replayed(recorded | ({"weights": moved[0]} if moved else {}), step)
             outcome = stage.run(self._inputs(stage, config, step), config, self._here(stage, step))
             self.current = outcome.artifact
-            _check(self.current, step)
+            notices = (*outcome.notices, *_check(self._trained, self.current, step))
             self.failed += outcome.failed
-            self.notices += [notice for notice in outcome.notices if notice not in self.notices]
+            self.notices += [notice for notice in notices if notice not in self.notices]
             self.names = self.current.clips if self._read_by(stage, step) else []
-            self.made[self.current.stage.fingerprint] = self.current, self.names
+            self.made[step["fingerprint"]] = self.current, self.names
 
     def _read_by(self, stage: MapStage, step: Step) -> Sequence[Any]:
         """What a step is given: the clips of the media, or the ids of what an earlier step made."""
@@ -143,6 +142,13 @@ class _Chain:
         return replace(self._context, numerics=numerics)
 
 
+def weight_names(trained: Artifact) -> set[str]:
+    """What the weight files of a model's recipe may be called by in `weights` of `replay`."""
+    gates = trained.stage.provenance.get("quality_gates")
+    recipes = [*_recipes(trained), *([] if gates is None else [gates["features"]])]
+    return {name for recipe in recipes for step in recipe for name in _names(step)}
+
+
 def media_suffixes(trained: Artifact) -> frozenset[str]:
     """What counts as media in a folder for a head or a network: sound alone is not enough where it sees faces."""
     suffixes = frozenset(MEDIA_SUFFIXES)
@@ -173,12 +179,41 @@ def _names(step: Step) -> list[str]:
     return [plugin["name"], step["stage"]] if plugin else []
 
 
-def _check(artifact: Artifact, step: Step) -> None:
+def _check(trained: Artifact, artifact: Artifact, step: Step) -> Iterator[str]:
+    """What is to be known of a step that was reproduced. Raises UsageError where it was not."""
     if artifact.stage.fingerprint == step["fingerprint"]:
         return
     other = artifact.stage.model_copy(update={"inputs": step["inputs"]})
-    differs = [f"{key}: {then!r} -> {now!r}" for key, now, then in upkeep.differing(artifact.stage, other)]
+    differing = upkeep.differing(artifact.stage, other)
+    if bundled.note_of(trained) is not None and all(_is_decoder(key) for key, _, _ in differing):
+        yield from (
+            f"{step['stage']}: pictures and sound are decoded by {now} here, and were by {then} where the model was "
+            "trained: last digits may differ"
+            for key, now, then in differing if key == "decoder"
+        )  # fmt: skip
+        return
+    differs = [f"{key}: {then!r} -> {now!r}" for key, now, then in differing]
     raise UsageError(
         f"this installation does not reproduce the head's {step['stage']} recipe ({'; '.join(differs)}): "
         "make the features again with train-head, or install what the recipe names"
     )
+
+
+def is_reproduced(trained: Artifact, place: int, features: Features) -> bool:
+    """Whether what a model is to read in this place was made as its own features were: by the same recipe, of a model
+    that came in a bundle but for the versions of the programs that decode."""
+    wanted = trained.stage.provenance
+    if bundled.note_of(trained) is None or features.column != wanted["columns"][place]:
+        return False
+    steps = [*ancestors(features.artifact), features.artifact]
+    recorded = wanted["features"][place]
+    return len(steps) == len(recorded) and all(
+        _is_decoder(key)
+        for made, step in zip(steps, recorded, strict=True)
+        for key, _, _ in upkeep.differing(made.stage, made.stage.model_copy(update={"inputs": step["inputs"]}))
+    )
+
+
+def _is_decoder(key: str) -> bool:
+    """Whether an input of a step may be another on another machine: what decodes, and what was made of that."""
+    return key.partition(".")[0] in ("decoder", "upstream")

@@ -9,11 +9,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 from affectkit.config import explain
 from affectkit.errors import HostileFile, MissingFile, Notice
 from affectkit.plugins import Epoch
+from affectkit.smoothing import Kind
+from affectkit.stages.smooth import LONGEST
 from affectkit.store import Artifact, Cache
 from affectkit.store.atomic import write_text
 from affectkit.untrusted import parsed_json, read_object, read_text
@@ -194,8 +196,8 @@ class _Clips(Shape):
 
 
 class _Smoothing(Shape):
-    kind: str
-    half_width: float
+    kind: Kind
+    half_width: float = Field(ge=0, le=LONGEST)
     val: dict[str, float] = {}
 
 

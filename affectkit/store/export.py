@@ -85,6 +85,10 @@ FORMATS: dict[str, Callable[[Artifact, Sequence[str], Path], None]] = {
 }  # fmt: skip
 
 
+ALL_FORMATS = (*FORMATS, "bundle", "card")
+"""Those of tables, and those of models."""
+
+
 def _is_prediction(artifact: Artifact) -> bool:
     return {"scores", "split"} <= artifact.schema.columns.keys()
 

@@ -23,6 +23,7 @@ MAKES = {
     "fuse": ("predictions", "fuse"),
     "evaluate": ("scores", "evaluate"),
     "compare": ("compared scores", "compare"),
+    "system": ("a fused system", "export --to bundle"),
 }
 """Of each stage, what its artifacts hold, and the command."""
 FEATURES = ("embed", "functionals", "import")
@@ -30,6 +31,7 @@ PREDICTIONS = ("predict", "fuse")
 TRAINED = ("train-head", "finetune")
 STAGES_OF = {
     "crops": ("faces",), "sound": ("audio",), "features": FEATURES, "head": ("train-head",), "network": ("finetune",),
+    "system": ("system",),
     "predictions": (*PREDICTIONS, "cross-validate"), "report": ("evaluate", "compare"),
 }  # fmt: skip
 """Of what stages read, those that make it."""

@@ -13,7 +13,7 @@ import numpy as np
 
 from affectkit.digests import sha256_file, sha256_lines
 from affectkit.errors import UsageError
-from affectkit.store import is_artifact, open_artifact
+from affectkit.store import Artifact, is_artifact, open_artifact
 from affectkit.store.kinds import PREDICTIONS, wrong_kind
 from affectkit.tables.csv import CsvTable, read_table
 from affectkit.tables.ids import split_name
@@ -117,11 +117,14 @@ def _finite(end: Floats) -> Floats:
 
 
 def load(path: Path, task: Task) -> Predictions:
-    """Predictions of an artifact folder or a CSV file, columns in the task's order; a model of several tasks has other
-    columns beside them. Raises UsageError."""
-    if not _names_artifact(path):
-        return read_predictions(path, task)
-    artifact = open_artifact(path)
+    """Predictions of an artifact folder or a CSV file, columns in the task's order. Raises UsageError."""
+    return stored(open_artifact(path), task) if _names_artifact(path) else read_predictions(path, task)
+
+
+def stored(artifact: Artifact, task: Task, clips: Sequence[str] | None = None) -> Predictions:
+    """Predictions of an artifact, or of some of its clips, columns in the task's order; a model of several tasks has
+    other columns beside them. Raises UsageError, and HostileFile for a clip that is damaged."""
+    path = artifact.path
     if artifact.stage.table is None or "scores" not in artifact.schema.columns:
         raise wrong_kind(path, artifact.stage.stage, *PREDICTIONS)
     columns = artifact.schema.names["scores"]
@@ -134,9 +137,10 @@ def load(path: Path, task: Task) -> Predictions:
             f"{path} predicts {', '.join(columns)}; task {task.name} has {', '.join(task.targets)}: {which}"
         )
     order = [columns.index(target) for target in task.targets]
-    for clip in artifact.clips:
+    chosen = artifact.clips if clips is None else clips
+    for clip in chosen:
         artifact.check(clip)
-    parts = [(clip, artifact.read(clip)) for clip in artifact.clips]
+    parts = [(clip, artifact.read(clip)) for clip in chosen]
     scores = (
         np.concatenate([r["scores"] for _, r in parts])[:, order].astype(float) if parts else np.zeros((0, len(order)))
     )

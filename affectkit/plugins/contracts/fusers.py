@@ -84,6 +84,18 @@ def says_what_it_learnt(candidate: Candidate) -> None:
     json.dumps(state, allow_nan=False)
 
 
+def is_restored(candidate: Candidate) -> None:
+    """With `restore`, a new fuser of the same state and arrays gives the same bits; the state goes through JSON."""
+    if not hasattr(candidate.plugin, "restore"):
+        return
+    scores, truth, groups = _table(candidate)
+    scores[1, 5:20] = np.nan
+    fuser = _fitted(candidate, (scores, truth, groups))
+    again = candidate.make()
+    again.restore(json.loads(json.dumps(fuser.state())), dict(fuser.arrays()) if hasattr(fuser, "arrays") else {})
+    same(again.combine(scores), fuser.combine(scores), "scores of a restored fuser")
+
+
 def combines_each_row_alone(candidate: Candidate) -> None:
     """A row does not depend on the rows beside it."""
     scores, truth, groups = _table(candidate)
@@ -125,6 +137,6 @@ def leaves_out_what_has_no_label(candidate: Candidate) -> None:
 
 
 OBLIGATIONS: list[Obligation] = [
-    combines_all_rows, repeats_itself, says_what_it_learnt, combines_each_row_alone, bridges_missing_scores,
-    leaves_out_what_has_no_label,
+    combines_all_rows, repeats_itself, says_what_it_learnt, is_restored, combines_each_row_alone,
+    bridges_missing_scores, leaves_out_what_has_no_label,
 ]  # fmt: skip

@@ -1,0 +1,85 @@
+"""`export` in Python and on the command line: tables to files of other programs, models to bundles and cards."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from affectkit.errors import UsageError, unknown
+from affectkit.stages.bundle import is_bundle, opened_bundle
+from affectkit.store import Artifact, Cache, Features, names, open_artifact
+from affectkit.store.export import ALL_FORMATS
+from affectkit.store.export import export as export_table
+from affectkit.tables.ids import ClipChoice, choose
+
+
+@dataclass(frozen=True)
+class Written:
+    """A file or folder that was written, what of, and what its user must know."""
+
+    path: Path
+    artifact: Artifact
+    notices: tuple[str, ...] = ()
+
+
+def export(
+    artifact: Any, to: str = "csv", *, out: Any = None, clips: ClipChoice = None, card: Any = None, scores: Any = None,
+    cache: Any = None,
+) -> Path:  # fmt: skip
+    """Write an artifact's table to csv, parquet or npz, its crops to images, or a model to a bundle or a card.
+
+    Returns the path of what was written. `to`: csv, parquet, npz, images, muse, bundle or card. `out`: the file or
+    folder (default: named after the artifact). `clips`: only these. `card`: to bundle, the card as it was edited.
+    `scores`: to bundle or card, what `evaluate` returned of the model's predictions. Raises UsageError.
+    """
+    folder = None if cache is None else Path(cache)
+    paths = [None if path is None else Path(path).expanduser() for path in (out, card)]
+    written = written_as(artifact, to, paths[0], clips=clips, card=paths[1], scores=scores, cache=Cache(folder))
+    if written.notices:
+        from affectkit.api.functions import warn
+
+        for notice in written.notices:
+            warn(notice)
+    return written.path
+
+
+def written_as(
+    artifact: Any, to: str, out: Path | None, *, clips: ClipChoice, card: Path | None, scores: Any, cache: Cache
+) -> Written:
+    """Write an artifact in one of the formats. Raises UsageError for options of another format."""
+    if to not in ALL_FORMATS:
+        raise unknown("format", to, ALL_FORMATS)
+    options = {"--card": (card, ("bundle",)), "--scores": (scores, ("bundle", "card"))}
+    for flag, (value, formats) in options.items():
+        if value is not None and to not in formats:
+            raise UsageError(f"{flag} is for --to {' and '.join(formats)}; given --to {to}")
+    opened = _opened(artifact, cache)
+    if to not in ("bundle", "card"):
+        target = out or Path(f"{opened.folder.name}.{to}")
+        return Written(export_table(opened, to, target, choose(clips, opened.clips)), opened)
+    if clips is not None:
+        raise UsageError(f"--clips is for tables; a {to} is of the whole model")
+    from affectkit.stages import bundling
+
+    report = None if scores is None else _opened(scores, cache)
+    if to == "card":
+        return Written(
+            bundling.write_card(opened, out or Path(f"{opened.folder.name}.card.toml"), report), opened
+        )  # fmt: skip
+    bundle = bundling.write_bundle(opened, out or bundling.default_file(opened), card=card, scores=report)
+    return Written(bundle.path, opened, bundle.notices)
+
+
+def _opened(value: Any, cache: Cache) -> Artifact:
+    """What a path, a name, a bundle or what a function returned denotes. Raises UsageError."""
+    value = getattr(value, "stored", value)
+    if isinstance(value, Features):
+        return value.artifact
+    if isinstance(value, Artifact):
+        return value
+    text = os.path.expanduser(os.fspath(value))  # noqa: PTH111
+    if is_bundle(text):
+        return opened_bundle(text, cache)
+    return open_artifact(names.resolve(cache, text))
