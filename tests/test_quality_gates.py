@@ -148,6 +148,21 @@ def test_new_media_are_measured_too(made: Made, tmp_path: Path) -> None:
     assert valid.any() and not valid.all()
 
 
+def test_a_bundle_brings_the_gates(made: Made, package: Callable[[str, str], Path], tmp_path: Path) -> None:
+    package(MESH + "\n\nPLUGIN = Mesh\n", "[affectkit.backbones]\nmesh = bright\n")
+    faces = made("extract", "faces", "clips", "--detector", "centerface", "--fps", "native", "--size", 32)
+    head = made.train("--face-quality", made("embed", faces, "--backbone", "mesh"), "--max-yaw", made.limit)
+    made("export", head, "--to", "bundle", "--out", "gated.affect")
+    film(tmp_path / "new.mp4", 2)
+    for more in ((), ("--cache", "elsewhere")):
+        ran = made.affectkit("predict", "gated.affect", "new.mp4", "--reach", 0, *more)
+        assert ran.returncode == 0 and "rows left out by quality" in ran.stderr, ran.stderr
+        scores = open_artifact(tmp_path / ran.stdout.strip()).read("new")["scores"]
+        own = open_artifact(made("predict", head, "new.mp4", "--reach", 0)).read("new")["scores"]
+        np.testing.assert_array_equal(scores, own)
+    assert np.isnan(own).any() and np.isfinite(own).any()
+
+
 def test_functionals_summarise_what_the_gates_let_through(made: Made) -> None:
     gates = ("--face-quality", made.mesh, "--max-yaw", made.limit)
     options = ("--window", "clip", "--functional", "mean")

@@ -233,7 +233,9 @@ def problems_of(record: StageRecord, weights: bool = True) -> Iterator[str]:
     for key in ("head", "network", "fuser"):
         if isinstance(plugin := record.inputs.get(key), dict) and "code" in plugin:
             yield f"{key} {plugin.get('name')} is {_CODE}"
-    for recipe in record.provenance.get("features") or ():
+    gates = record.provenance.get("quality_gates")
+    gating = [] if gates is None else [gates.get("features") if isinstance(gates, dict) else None]
+    for recipe in [*(record.provenance.get("features") or ()), *gating]:
         if not isinstance(recipe, list) or not recipe:
             yield "its recipe has no steps"
             return
@@ -255,8 +257,8 @@ def _problems_of_step(step: Any, place: int, weights: bool) -> Iterator[str]:
     if not isinstance(stage, MapStage) or stage.makes == "predictions":
         yield f"its recipe has a step {name[:40]!r}, which makes no features"
         return
-    if isinstance(stage.inputs[0], ArtifactsInput) == (place == 0):
-        yield f"its recipe has {name} as step {place + 1}: it begins with media, and goes on from what was made"
+    if place == 0 and isinstance(stage.inputs[0], ArtifactsInput):
+        yield f"its recipe begins with {name}, which reads what was made: it has to begin with media"
         return
     if _has_code(step["inputs"]) or any(plugins.is_source(text) for text in _texts(config)):
         yield f"its {name} step uses {_CODE}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -170,13 +170,16 @@ def _add_trained(content: _Content, artifact: Artifact, prefix: str) -> None:
             source="the network itself", member=f"{prefix}network.safetensors",
         ))  # fmt: skip
     told = {about["sha256"]: about for about in model_card.weights_of(artifact)}
-    recipes = [
-        [_portable_step(content, artifact, step, told) for step in recipe]
-        for recipe in artifact.stage.provenance["features"]
-    ]  # fmt: skip
-    record = artifact.stage.model_copy(
-        update={"upstream": [], "provenance": _portable(artifact) | {"features": recipes}}
-    )
+
+    def portable(recipe: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        return [_portable_step(content, artifact, step, told) for step in recipe]
+
+    recipes = [portable(recipe) for recipe in artifact.stage.provenance["features"]]
+    provenance = _portable(artifact) | {"features": recipes}
+    if (gates := artifact.stage.provenance.get("quality_gates")) is not None:
+        provenance["quality_gates"] = {**gates, "folder": "", "features": portable(gates["features"])}
+        recipes = [*recipes, provenance["quality_gates"]["features"]]
+    record = artifact.stage.model_copy(update={"upstream": [], "provenance": provenance})
     content.members[prefix + STAGE_FILE] = (record.model_dump_json(indent=1) + "\n").encode()
     for reason in _unreplayed(recipes):
         content.notices.append(f"{artifact.path} predicts features alone, no media: {reason}")
