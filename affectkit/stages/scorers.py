@@ -212,9 +212,9 @@ def score(
     scorers = []
     for name, model in zip(names, models, strict=True):
         with step(name):
-            scorer, made = _scorer(name, model, by_name.get(name), clips, faces, sounds, options, context)
+            scorer, steps = _scorer(name, model, by_name.get(name), clips, faces, sounds, options, context)
         scorers.append(scorer)
-        outcomes += made
+        outcomes += steps
     notices = dict.fromkeys(notice for outcome in outcomes for notice in outcome.notices)
     if silent and len(hearing) < len(models):
         count = "1 clip is" if len(silent) == 1 else f"{len(silent)} clips are"
@@ -291,8 +291,8 @@ class _Published:
     @staticmethod
     def of(name: str, model: PublishedModel, options: ScorerOptions) -> _Published:
         """Raises UsageError for options, weights or a task that do not fit."""
-        given = list(options.option.get(name, ()))
-        plugin_name, plugin, parsed = plugins.backbone(model.name, given)
+        texts = list(options.option.get(name, ()))
+        plugin_name, plugin, parsed = plugins.backbone(model.name, texts)
         if not plugins.is_model(plugin):
             raise UsageError(f"{plugin_name} is no published model: it has no scores (affectkit list models)")
         weights = plugins.weights("models", plugin_name, plugin, parsed, options.weights)
@@ -304,7 +304,7 @@ class _Published:
         agree(kind, width, task or tasks.get("va"))
         rows = {"smooth": kind, "half_width": None if kind == "none" else HALF_WIDTH if width is None else width}
         config = PublishedConfig.model_validate(
-            {**rows, "task": options.task, "option": given, "weights": options.weights}
+            {**rows, "task": options.task, "option": texts, "weights": options.weights}
         )
         card: ModelCard = plugin.card(parsed, weights)
         if task is not None:
