@@ -341,8 +341,26 @@ def test_models_of_one_crop_share_the_largest() -> None:
     small, large = (Contract("0.2", "square", size) for size in (64, 224))
     assert shared_contract([("a", small), ("b", None), ("c", large)]) == large
     assert shared_contract([("b", None)]) is None
-    with pytest.raises(UsageError, match=r"a: margin 0\.2, square; d: margin 0, square"):
-        shared_contract([("a", small), ("d", Contract("0", "square", 64))])
+    wide = shared_contract(
+        [("a", small), ("d", Contract("0", "square", 64)), ("e", Contract("0", "square", 112, True))]
+    )
+    assert wide == Contract("0.5", "square", 128)
+    with pytest.raises(UsageError, match="d wants a margin in pixels"):
+        shared_contract([("a", small), ("d", Contract("10px", "square", 64))])
+
+
+def test_each_model_is_given_its_own_crop_of_the_shared_one(package: Install, folder: Path, tmp_path: Path) -> None:
+    stated = code("image").replace('(CLASSES, BUILT_IN["va"]), None,', '(CLASSES, BUILT_IN["va"]), WIDE,')
+    wide = 'from affectkit.types import Contract\nWIDE = Contract("0.4", "square", 96)\n'
+    package(wide + stated, "[affectkit.models]\nbright = bright\n")
+    run: dict[str, Any] = {"cache": tmp_path / "cache", "figures": False, "smooth": "none", **FAST}
+    clip = folder / "clips/b.mp4"
+    with pytest.warns(ak.Notice, match="crops are cut again for mini-xception"):
+        both = ak.analyze(clip, model=["mini-xception", "bright"], out=tmp_path / "o", **run).frame()
+    for model, tolerance in (("mini-xception", 0.05), ("bright", 0.01)):
+        alone = ak.analyze(clip, model=[model], out=tmp_path / model, **run).frame()
+        names = [name for name in both if name.startswith(f"{model}.")]
+        assert np.allclose(both[names], alone[[name.partition(".")[2] for name in names]], atol=tolerance)
 
 
 def test_names_of_models_are_short_and_differ() -> None:

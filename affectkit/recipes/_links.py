@@ -75,15 +75,15 @@ def link_of(draft: Draft, name: str, stage: Stage, table: Mapping[str, Any], see
     return Link(name, stage, tuple(inputs), tuple(others), sees, has_model)
 
 
-def _models(draft: Draft, key: Key, needed: what.ArtifactsInput, given: Any) -> list[Named]:
+def _models(draft: Draft, key: Key, needed: what.ArtifactsInput, value: Any) -> list[Named]:
     """The steps among models that are named; a problem for a name that is neither a step nor a published model."""
     steps: list[Named] = []
-    for text in given if isinstance(given, list) else [given] if isinstance(given, str) else []:
+    for text in value if isinstance(value, list) else [value] if isinstance(value, str) else []:
         if text in draft.steps:
             steps.append(((*key, needed.name), Ref(text), needed.makes))
         elif not (isinstance(text, str) and plugins.names_model(text)):
-            known = [*draft.steps, *plugins.names("models")]
-            draft.problem([*key, needed.name], str(unknown("model or step", str(text), known)))
+            accepted = [*draft.steps, *plugins.names("models")]
+            draft.problem([*key, needed.name], str(unknown("model or step", str(text), accepted)))
     return steps
 
 

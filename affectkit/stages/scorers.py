@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -211,9 +212,9 @@ def score(
     scorers = []
     for name, model in zip(names, models, strict=True):
         with step(name):
-            scorer, made = _scorer(name, model, by_name.get(name), clips, faces, sounds, options, context)
+            scorer, steps = _scorer(name, model, by_name.get(name), clips, faces, sounds, options, context)
         scorers.append(scorer)
-        outcomes += made
+        outcomes += steps
     notices = dict.fromkeys(notice for outcome in outcomes for notice in outcome.notices)
     if silent and len(hearing) < len(models):
         count = "1 clip is" if len(silent) == 1 else f"{len(silent)} clips are"
@@ -252,15 +253,29 @@ def names_of(models: Sequence[Model]) -> list[str]:
 
 
 def shared_contract(contracts: Sequence[tuple[str, Contract | None]]) -> Contract | None:
-    """One way to cut faces for all of some models, as large as any of them wants. Raises UsageError where they were
-    trained on different crops."""
-    stated = [(name, contract) for name, contract in contracts if contract is not None]
-    cuts = {name: (each.margin, each.shape, each.align) for name, each in stated}
-    if len(set(cuts.values())) > 1:
-        told = "; ".join(f"{name}: margin {cut[0]}, {cut[1]}{', aligned' if cut[2] else ''}"
-                         for name, cut in cuts.items())  # fmt: skip
-        raise UsageError(f"these models want different crops of a face ({told}): analyze with one of them at a time")
-    return max((contract for _, contract in stated), key=lambda contract: contract.size, default=None)
+    """One way to cut faces that shows what each of some models wants, in as many pixels: where they were trained on
+    different crops, each one's own is cut again from it.
+
+    >>> shared_contract([("a", Contract("0", "square", 64)), ("b", Contract("0.2", "letterbox", 224))])
+    Contract(margin='0.2', shape='square', size=224, align=False, colour='rgb', normalisation='')
+
+    Raises UsageError for a margin in pixels beside another crop: how wide that is depends on the face.
+    """
+    stated = {name: contract for name, contract in contracts if contract is not None}
+    cuts = {(each.margin, each.shape, each.align) for each in stated.values()}
+    if len(cuts) <= 1:
+        return max(stated.values(), key=lambda contract: contract.size, default=None)
+    if in_pixels := [name for name, each in stated.items() if each.margin.endswith("px") and not each.align]:
+        raise UsageError(f"{in_pixels[0]} wants a margin in pixels, which no other crop shows: analyze with it alone")
+    margins = {name: _ALIGNED if each.align else float(each.margin) for name, each in stated.items()}
+    widest = max(margins.values())
+    size = max(ceil(each.size * (1 + 2 * widest) / (1 + 2 * margins[name])) for name, each in stated.items())
+    return Contract(margin=f"{widest:g}", shape="square", size=min(size, _LARGEST_CROP))
+
+
+_ALIGNED = 0.5
+"""A margin that shows what an aligned crop does of most faces; embed refuses where it does not."""
+_LARGEST_CROP = 1024
 
 
 @dataclass(frozen=True, repr=False)
@@ -276,8 +291,8 @@ class _Published:
     @staticmethod
     def of(name: str, model: PublishedModel, options: ScorerOptions) -> _Published:
         """Raises UsageError for options, weights or a task that do not fit."""
-        given = list(options.option.get(name, ()))
-        plugin_name, plugin, parsed = plugins.backbone(model.name, given)
+        texts = list(options.option.get(name, ()))
+        plugin_name, plugin, parsed = plugins.backbone(model.name, texts)
         if not plugins.is_model(plugin):
             raise UsageError(f"{plugin_name} is no published model: it has no scores (affectkit list models)")
         weights = plugins.weights("models", plugin_name, plugin, parsed, options.weights)
@@ -289,7 +304,7 @@ class _Published:
         agree(kind, width, task or tasks.get("va"))
         rows = {"smooth": kind, "half_width": None if kind == "none" else HALF_WIDTH if width is None else width}
         config = PublishedConfig.model_validate(
-            {**rows, "task": options.task, "option": given, "weights": options.weights}
+            {**rows, "task": options.task, "option": texts, "weights": options.weights}
         )
         card: ModelCard = plugin.card(parsed, weights)
         if task is not None:
