@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from math import ceil
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -37,7 +37,7 @@ VALENCE_INDEX = "valence_index"
 _NO_SOUND = "no audio stream"
 _OBSERVED = 0.5
 """The share of a score's window from which on a face (or speech) counts as seen, where rows alone say it."""
-Model = PublishedModel | Artifact
+Model: TypeAlias = PublishedModel | Artifact
 Step = Callable[[str], AbstractContextManager[None]]
 """What is under way, for the progress."""
 
