@@ -206,7 +206,7 @@ def test_sound_alone_is_scored_where_a_model_hears(tmp_path: Path, affectkit: Co
     assert run.returncode == 2 and "no videos: 1 files (tone) of sound alone" in run.stderr, run.stderr
 
 
-def test_a_head_of_ones_own_is_a_model_too(folder: Path, tmp_path: Path) -> None:
+def test_a_head_of_ones_own_is_a_model_too(folder: Path, tmp_path: Path, affectkit: Command) -> None:
     run: dict[str, Any] = {"cache": tmp_path / "cache", "progress": False}
     clips = folder / "clips"
     faces = ak.extract_faces([clips / "b.mp4", clips / "sound.mp4"], detector="centerface", fps=10, size=48, **run)
@@ -222,7 +222,12 @@ def test_a_head_of_ones_own_is_a_model_too(folder: Path, tmp_path: Path) -> None
     scores = ak.predict(head, clips / "b.mp4", **run)["b"].scores
     assert np.allclose(frame[["mlp.valence", "mlp.arousal"]], scores, rtol=1e-5)
     assert "mini-xception.happy" in frame and "mini-xception.valence_index" in frame
-    assert "1 clips of your own, task va" in (result.path / "models.md").read_text()
+    assert "mlp" in result.models["mlp"]["card"]["name"] and result.models["mlp"]["smoothing"] == "none"
+    bundle = affectkit("export", head.path, "--to", "bundle", "--out", "mine.affect", "--cache", tmp_path / "cache")
+    assert bundle.returncode == 0, bundle.stderr
+    alone = ak.analyze([clips / "b.mp4"], model=tmp_path / "mine.affect", out=tmp_path / "p",
+                       figures=False, **run)  # fmt: skip
+    assert np.allclose(alone.frame()[["valence", "arousal"]], scores, rtol=1e-5)
 
 
 def test_the_command_prints_the_folder_or_json(folder: Path, affectkit: Command, tmp_path: Path) -> None:

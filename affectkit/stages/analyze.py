@@ -108,9 +108,9 @@ class Analyze(Stage):
             MEDIA_SUFFIXES, help="video or audio files, a folder, a manifest CSV, or - (paths on stdin)"
         )
         model: Sequence[PublishedModel | Artifact] = artifacts(
-            "head", "network", or_model=True, many=True, option=True, default=None, metavar="MODEL",
-            help="a published model (affectkit list models), or what train-head or finetune printed; repeatable  "
-            "[default: mini-xception]",
+            "head", "network", "system", or_model=True, many=True, option=True, default=None, metavar="MODEL",
+            help="a published model (affectkit list models), what train-head or finetune printed, or a bundle file; "
+            "repeatable  [default: mini-xception]",
         )  # fmt: skip
         out: Path = file("the folder for the results", kind="made", default=REQUIRED)
 

@@ -15,19 +15,19 @@ import numpy as np
 from affectkit import plugins, tasks
 from affectkit.emotions import fit_to, valence_index
 from affectkit.errors import UsageError
-from affectkit.media import AUDIO_SUFFIXES
-from affectkit.plugins import CAUTION, ModelCard
+from affectkit.plugins import ModelCard
 from affectkit.speech.windows import touches
 from affectkit.stages.audio import AudioConfig, ExtractAudio
 from affectkit.stages.faces import ExtractFaces
 from affectkit.stages.map_stage import Outcome
+from affectkit.stages.model_card import card_of, recipes_of, task_of
 from affectkit.stages.predict import Predict, PredictConfig
 from affectkit.stages.predict_published import PublishedConfig, PublishedModel, faces_for, predict_published
-from affectkit.stages.replay import media_suffixes
 from affectkit.stages.smooth import Choice, agree
 from affectkit.stages.stage import Context
-from affectkit.stages.trained import stored_task, trained_report
+from affectkit.stages.trained import trained_report
 from affectkit.store import Artifact, Failure
+from affectkit.store.kinds import TRAINED
 from affectkit.tables.score_tables import ScoreTable
 from affectkit.tables.timeline import scores_at
 from affectkit.tasks import Task
@@ -37,7 +37,7 @@ VALENCE_INDEX = "valence_index"
 _NO_SOUND = "no audio stream"
 _OBSERVED = 0.5
 """The share of a score's window from which on a face (or speech) counts as seen, where rows alone say it."""
-Model: TypeAlias = PublishedModel | Artifact
+AnyModel: TypeAlias = PublishedModel | Artifact
 Step = Callable[[str], AbstractContextManager[None]]
 """What is under way, for the progress."""
 
@@ -174,7 +174,7 @@ class Scored:
 
 
 def score(
-    models: Sequence[Model], clips: Sequence[Clip], options: ScorerOptions, context: Context, step: Step
+    models: Sequence[AnyModel], clips: Sequence[Clip], options: ScorerOptions, context: Context, step: Step
 ) -> Scored:
     """Every model's predictions of the clips. Published models that see share one artifact of faces, those that hear
     one of sound for each sampling rate; what was trained replays its own recipe.
@@ -227,14 +227,14 @@ def score(
     return Scored(scorers, faces, sound, tuple(failed.values()), tuple(notices), cached)
 
 
-def hears(model: Model) -> bool:
+def hears(model: AnyModel) -> bool:
     """Whether a model can do with sound alone."""
     if isinstance(model, PublishedModel):
         return model.kind == "audio"
-    return bool(media_suffixes(model) & AUDIO_SUFFIXES)
+    return not any(step.get("stage") == "faces" for recipe in recipes_of(model) for step in recipe)
 
 
-def names_of(models: Sequence[Model]) -> list[str]:
+def names_of(models: Sequence[AnyModel]) -> list[str]:
     """A short name for each: a plugin's, a file's, or that of what was trained; of equal ones, the later are numbered.
 
     >>> names_of([PublishedModel("mini-xception"), PublishedModel("nets/my net.onnx"), PublishedModel("my_net.onnx")])
@@ -334,7 +334,7 @@ def smoothing_of(rows: Mapping[str, Any]) -> str:
 
 
 def _scorer(
-    name: str, model: Model, published: _Published | None, clips: Sequence[Clip], faces: Artifact | None,
+    name: str, model: AnyModel, published: _Published | None, clips: Sequence[Clip], faces: Artifact | None,
     sounds: Mapping[int, Artifact], options: ScorerOptions, context: Context,
 ) -> tuple[ScoringModel, list[Outcome]]:  # fmt: skip
     """One model's predictions, and how they came about."""
@@ -354,29 +354,20 @@ def _scorer(
 def _trained(
     name: str, model: Artifact, clips: Sequence[Clip], options: ScorerOptions, context: Context
 ) -> tuple[ScoringModel, list[Outcome]]:
-    """What a head or a network that was trained here says, by the recipe that it was trained with."""
-    report = trained_report(model)
+    """What a head, a network or a fused system says, by the recipe that it was trained with."""
     config = PredictConfig.model_validate({"task": options.task, **options.rows})
+    card, task = card_of(model), task_of(model)
     outcome = Predict().run(Predict.Inputs(head=model, inputs=clips), config, context)
-    task = stored_task(report)
-    told = report.get("smoothing") or {}
-    rows = options.rows if options.rows.get("smooth") else {"smooth": told.get("kind"), **told}
-    return ScoringModel(
-        name, outcome.artifact, (task,), hears(model), _about_trained(model, task), smoothing_of(rows)
-    ), [outcome]
+    about = card.about()
+    return ScoringModel(name, outcome.artifact, (task,), hears(model), about, _smoothing(model, options)), [outcome]
 
 
-def _about_trained(model: Artifact, task: Task) -> dict[str, Any]:
-    """What is known of what was trained here, as a card."""
-    stage = model.stage
-    splits = trained_report(model).get("splits", {})
-    count = sum(1 for split in splits.values() if split == "train")
-    return {
-        "name": stage.name, "summary": f"{stage.name}, made by affectkit {stage.stage} ({model.path})",
-        "outputs": [task.model_dump(mode="json")], "contract": None, "licences": {},
-        "trained_on": f"{count} clips of your own, task {task.name}", "reported": "affectkit evaluate says it",
-        "verified": "", "failures": "none are recorded", "intended": CAUTION,
-    }  # fmt: skip
+def _smoothing(model: Artifact, options: ScorerOptions) -> str:
+    """What smooths the scores of what was trained, in words."""
+    if options.rows.get("smooth") or model.stage.stage not in TRAINED:
+        return smoothing_of(options.rows) if options.rows.get("smooth") else "as it was fused"
+    told = trained_report(model).get("smoothing") or {}
+    return smoothing_of({"smooth": told.get("kind"), **told})
 
 
 def _without(outcome: Outcome, clips: Sequence[str]) -> Outcome:
