@@ -152,8 +152,8 @@ def analyze(
         root: where the data set lies
         dataset_option: an option of the data set's reader, key=value (repeatable)
         allow_outside: a manifest may name media outside its own directory
-        model: a published model (affectkit list models), or what train-head or finetune printed;
-            repeatable  [default: mini-xception]
+        model: a published model (affectkit list models), what train-head or finetune printed, or a
+            bundle file; repeatable  [default: mini-xception]
         out: the folder for the results
         fps: frames a second that are looked at, or native
         face: which face a clip is about; all: each of them
