@@ -767,7 +767,7 @@ def predict(
     task: str | None = None,
     option: Sequence[str] | Mapping[str, Any] = (),
     weights: PathText = "auto",
-    window: float | None = None,
+    window: float | Literal["clip"] | None = None,
     hop: float | None = None,
     crops_are: str | None = None,
     workers: int = 0,
@@ -810,7 +810,7 @@ def predict(
         task: published models: scores of this task, where its names fit [default: all that it scores]
         option: published models: an option, key=value (repeatable)
         weights: published models: auto, or a file
-        window: published models that hear: seconds a score is about [default: 4]
+        window: published models that hear: seconds a score is about, or clip [default: 4]
         hop: published models that hear: seconds between scores [default: half]
         crops_are: published models, of folders of crops: margin=0.2,shape=square (or letterbox),
             aligned, or matching (as the model wants them)

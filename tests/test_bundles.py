@@ -464,7 +464,10 @@ HOSTILE: dict[str, tuple[dict[str, Any], str]] = {
     "no stage": (with_record(lambda record: record["provenance"]["features"][0][0].update(stage="rm")), "no features"),
     "no recipe": (with_record(lambda record: record["provenance"].pop("features")), "has no recipe"),
     "no steps": (with_record(lambda record: record["provenance"].update(features=[[]])), "has no steps"),
-    "no media": (with_record(lambda record: record["provenance"]["features"][0].pop(0)), "its recipe begins with embed"),
+    "no media": (
+        with_record(lambda record: record["provenance"]["features"][0].pop(0)),
+        "its recipe begins with embed",
+    ),
     "window": (
         {"head.json": lambda text: text.replace(b"{", b'{"smoothing": {"kind": "box", "half_width": 1e300},', 1)},
         "half_width",

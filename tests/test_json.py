@@ -37,6 +37,7 @@ LINES = {
     "recipe show": "strong-baseline",
     "dataset check": "table --root set --task va --no-media",
     "dataset clips": "table --root set",
+    "contract check": "mini-xception faces --weights random --crops-are matching",
     "cache list": "",
     "cache show": "head",
     "cache verify": "features",

@@ -56,7 +56,6 @@ def test_lists_are_called_list() -> None:
     [
         ("evaluate x.csv --labels va.csv --task va --figures --clips a*", "--draw-clips"),
         ("evaluate x.csv --labels va.csv --task va --clips=a*", "--draw-clips"),
-        ("predict head new.mp4 --weights centerface=x.onnx", "--weights-of NAME=PATH"),
         ("practice dfew new --clips 20", "--count"),
         ("dataset check dfew --root new --figures drawn", "--out DIR"),
     ],

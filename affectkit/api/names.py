@@ -64,7 +64,8 @@ def _artifact_path(one: what.ArtifactsInput, text: str, cache: Cache) -> str:
         path = resolve_column(cache, text, stages_of(one.makes))
         warnings.warn(f"{text} is {path}", Notice, stacklevel=2)
         return path
-    if one.or_model and resolve_column(cache, text, strict=False) == text and not os.path.lexists(text):
+    is_word = one.or_model and text.strip(".") and os.sep not in text and not os.path.lexists(text)
+    if is_word and resolve_column(cache, text, strict=False) == text:
         raise plugins.no_model(text)
     is_table = "predictions" in one.makes and bool(Path(text).suffix or os.sep in text)
     return resolve_column(cache, text, stages_of(one.makes), strict=not (one.or_media or one.or_table or is_table))

@@ -210,10 +210,10 @@ class _Networks:
         """Where one eye looks."""
         assert self._iris is not None
         corners = points[[left, right], :2]
-        along = corners[1] - corners[0]
+        line = corners[1] - corners[0]
         to_crop = square(
-            corners.mean(axis=0), _EYE_MARGIN * max(float(np.hypot(*along)), 1.0),
-            float(np.arctan2(along[1], along[0])), EYE_SIDE,
+            corners.mean(axis=0), _EYE_MARGIN * max(float(np.hypot(*line)), 1.0),
+            float(np.arctan2(line[1], line[0])), EYE_SIDE,
         )  # fmt: skip
         if is_mirrored:
             to_crop = np.column_stack([-to_crop[:, 0], to_crop[:, 1], to_crop[:, 2] + EYE_SIDE * to_crop[:, 0]])

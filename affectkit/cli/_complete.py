@@ -114,10 +114,10 @@ def _plugins(group: str) -> Completion:
         from affectkit import plugins
 
         plugin_group = next((each for each in plugins.GROUPS if each == group), None)
-        known = plugins.names(plugin_group) if plugin_group else []
+        names_there = plugins.names(plugin_group) if plugin_group else []
         if plugin_group == "backbones":  # a published model is a backbone as well
-            known = sorted({*known, *plugins.names("models")})
-        return _beginning(((name, "") for name in known), incomplete)
+            names_there = sorted({*names_there, *plugins.names("models")})
+        return _beginning(((name, "") for name in names_there), incomplete)
 
     return complete
 

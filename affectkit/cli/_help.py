@@ -15,7 +15,6 @@ _COLUMN = 26
 _PANELS = ["Arguments", "What is computed", "Inputs", "Training", "Run", "Output", LAST]
 _RENAMED = {
     ("evaluate", "--clips"): "is --draw-clips now: which clips --figures draws",
-    ("predict", "--weights"): "is --weights-of NAME=PATH now: where a weight file has moved to",
     ("practice", "--clips"): "is --count now: how many clips are made",
     ("check", "--figures"): "takes no value now: --out DIR says where figures go",
 }

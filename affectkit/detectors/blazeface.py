@@ -103,7 +103,7 @@ def blended(boxes: Floats, scores: Floats, points: Floats, threshold: float) -> 
     included, the mean by score, of the points [K,6,2] too; then of those that are left. Best score first."""
     rest = np.argsort(-scores, kind="stable")
     area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
-    places, best = [], []
+    kept, best = [], []
     while len(rest):
         first = rest[0]
         low = np.maximum(boxes[first, :2], boxes[rest, :2])
@@ -113,10 +113,10 @@ def blended(boxes: Floats, scores: Floats, points: Floats, threshold: float) -> 
         near[0] = True
         alike = rest[near]
         weight = scores[alike, None] / scores[alike].sum()
-        places.append((np.concatenate([boxes[alike], points[alike].reshape(-1, 2 * POINTS)], axis=1) * weight).sum(0))
+        kept.append((np.concatenate([boxes[alike], points[alike].reshape(-1, 2 * POINTS)], axis=1) * weight).sum(0))
         best.append(scores[first])
         rest = rest[~near]
-    merged = np.array(places, np.float32).reshape(-1, 4 + 2 * POINTS)
+    merged = np.array(kept, np.float32).reshape(-1, 4 + 2 * POINTS)
     return merged[:, :4], np.array(best, np.float32), merged[:, 4:].reshape(-1, POINTS, 2)
 
 

@@ -110,15 +110,15 @@ def face_region(points: Floats) -> tuple[Floats, float, float]:
 
 def gaze(iris: Floats, left_corner: Floats, right_corner: Floats) -> tuple[float, float]:
     """Where an eye looks: how far the iris [2] is from the middle of the eye's corners [2], to the picture's right
-    along the line of the corners, and up across it, both over the corners' distance. (The eye's height goes to zero in
+    line the line of the corners, and up across it, both over the corners' distance. (The eye's height goes to zero in
     a blink, so nothing is divided by it.)"""
-    along = right_corner - left_corner
-    width = float(np.hypot(*along))
+    line = right_corner - left_corner
+    width = float(np.hypot(*line))
     if width < _TINY:
         return 0.0, 0.0
     offset = iris - (left_corner + right_corner) / 2
-    right = float(offset @ along) / width**2
-    up = float(offset @ (along[1], -along[0])) / width**2
+    right = float(offset @ line) / width**2
+    up = float(offset @ (line[1], -line[0])) / width**2
     return right, up
 
 

@@ -245,16 +245,16 @@ def problem(config: Mapping[str, Any], options: HubOptions, count: int, path: Pa
 def classes(config: Mapping[str, Any], options: HubOptions, path: Path) -> tuple[str, ...]:
     """The names of the outputs, in order. Raises UsageError where they are none, or not as many as there are."""
     table = config.get("id2label")
-    known = _in_order(table, path) if isinstance(table, dict) and table else None
+    labels = _in_order(table, path) if isinstance(table, dict) and table else None
     if options.classes is not None:
         names = tuple(name.strip() for name in options.classes.split(","))
-        if known is not None and len(known) != len(names):
-            raise UsageError(f"classes={options.classes}: {path} has {len(known)} outputs, and {len(names)} are named")
-    elif known is None or all(_NO_NAME.fullmatch(name) for name in known):
-        told = f"names its classes only {', '.join(known[:3])}" if known else "names no classes (id2label)"
+        if labels is not None and len(labels) != len(names):
+            raise UsageError(f"classes={options.classes}: {path} has {len(labels)} outputs, and {len(names)} are named")
+    elif labels is None or all(_NO_NAME.fullmatch(name) for name in labels):
+        told = f"names its classes only {', '.join(labels[:3])}" if labels else "names no classes (id2label)"
         raise UsageError(f"{path} {told}: say what they are, in their order, with -o classes=a,b,c")
     else:
-        names = known
+        names = labels
     wrong = [name for name in names if not name or len(name) > _LONGEST_NAME or not name.isprintable()]
     if wrong or len(set(names)) < len(names):
         raise UsageError(f"{path}: classes are distinct, printable names (given {', '.join(map(repr, names[:8]))})")

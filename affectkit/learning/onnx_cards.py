@@ -150,12 +150,12 @@ class OnnxCard(Config):
     @model_validator(mode="after")
     def _is_whole(self) -> OnnxCard:
         wanted: dict[str, Any] = {"image": self.image, "contract": self.contract}
-        others: dict[str, Any] = {"audio": self.audio}
+        strange_tables: dict[str, Any] = {"audio": self.audio}
         if self.kind == "audio":
-            wanted, others = others, wanted
+            wanted, strange_tables = strange_tables, wanted
         if missing := [key for key, table in wanted.items() if table is None]:
             raise ValueError(f"kind {self.kind} needs the table [{missing[0]}]")
-        if strange := [key for key, table in others.items() if table is not None]:
+        if strange := [key for key, table in strange_tables.items() if table is not None]:
             raise ValueError(f"the table [{strange[0]}] is not for kind {self.kind}")
         targets = [target for task in self.tasks for target in task.targets]
         if len(set(targets)) < len(targets):

@@ -65,11 +65,11 @@ class NamedHubImage(HfImage):
     @classmethod
     def card(cls, options: Any, weights: WeightsFile) -> ModelCard:
         """What its repository states, and what was not looked at here. Raises UsageError."""
-        known = entry(cls.repository)
+        about = entry(cls.repository)
         return ModelCard(
             name=cls.name, summary=(cls.__doc__ or "").partition("\n")[0], outputs=cls.tasks(options, weights),
             contract=cls.crop_contract(options, weights),
-            licences={"code": "Apache-2.0 (transformers)", "weights": known.licence, "data": cls.data_licence},
+            licences={"code": "Apache-2.0 (transformers)", "weights": about.licence, "data": cls.data_licence},
             trained_on=cls.trained_on, reported=cls.reported,
             verified="the code, on random files of the same classes; not the file itself, nor its scores",
             failures="its repository does not say how faces were cut out: margin 0, because those of FER2013 fill "

@@ -146,8 +146,8 @@ def _config(config: dict[str, Any], names: int, path: Path) -> Any:
     fields |= {"num_labels": names, "architectures": config.get("architectures") or []}
     try:
         described = transformers.AutoConfig.for_model(config["model_type"], **fields)
-        known = transformers.models.auto.modeling_auto.MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING
-        is_known = type(described) in known and config["model_type"] != "timm_wrapper"
+        classifiers = transformers.models.auto.modeling_auto.MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING
+        is_known = type(described) in classifiers and config["model_type"] != "timm_wrapper"
     except Exception as error:
         raise _refused(path, config, error) from None
     if not is_known:

@@ -89,12 +89,12 @@ def names_model(text: str) -> bool:
 
 
 def no_model(text: str) -> UsageError:
-    """For a text that stands for no model at all, trained or published."""
+    """For a text that is nearly the name of a published model, or looks like one."""
     near = get_close_matches(text, names("models"), n=1)
     hint = f" (did you mean '{near[0]}'?)" if near else ""
     return UsageError(
-        f"{text} is no published model{hint} and no artifact: affectkit list models has the ones that are known, and "
-        "train-head, finetune print the others"
+        f"{text} is not an artifact, and no published model{hint}: affectkit list models has those that are known, "
+        "train-head and finetune print the others"
     )
 
 

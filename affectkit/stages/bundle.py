@@ -95,8 +95,8 @@ def bundle_path(text: str) -> Path:
 
 def _at_hand(cache: Cache, digest: str) -> Path | None:
     """The folder that the bundle of this digest was unpacked into, where it still is what it was."""
-    places = [cache.root / FOLDER / digest[:12], *([_UNPACKED[digest]] if digest in _UNPACKED else [])]
-    for folder in places:
+    folders = [cache.root / FOLDER / digest[:12], *([_UNPACKED[digest]] if digest in _UNPACKED else [])]
+    for folder in folders:
         if not (folder / STAGE_FILE).is_file():
             continue
         note = bundled.read_note(folder)

@@ -165,9 +165,9 @@ def predict_system(
     if strangers := sorted(set(weights_of or {}) - set().union(*names)):
         raise UsageError(f"--weights-of {strangers[0]}: no model of {artifact.path} has weights of this name")
     outcomes = [
-        _predicted(member, said, media, {name: weights_of[name] for name in known & weights_of.keys()}
+        _predicted(member, said, media, {name: weights_of[name] for name in names_of_weights & weights_of.keys()}
                    if weights_of else None, replace(context, out=None))
-        for member, said, known in zip(system.members, system.inputs.members, names, strict=True)
+        for member, said, names_of_weights in zip(system.members, system.inputs.members, names, strict=True)
     ]  # fmt: skip
     sets = [outcome.artifact for outcome in outcomes]
     held = sorted({clip for each in sets for clip in each.clips})

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from pydantic import Field, field_validator
@@ -18,7 +18,7 @@ from affectkit.media import MEDIA_SUFFIXES, VIDEO_SUFFIXES
 from affectkit.plugins import ModelCard
 from affectkit.stages.audio import AudioConfig, ExtractAudio
 from affectkit.stages.crop_contracts import stated
-from affectkit.stages.embed import LONGEST, Embed, EmbedConfig
+from affectkit.stages.embed import LONGEST, Embed, EmbedConfig, Seconds
 from affectkit.stages.faces import ExtractFaces, FacesConfig
 from affectkit.stages.map_stage import Outcome
 from affectkit.stages.replay import media_suffixes
@@ -47,8 +47,8 @@ class PublishedConfig(RowsConfig):
     )
     option: list[str] = Field([], description="published models: an option, key=value (repeatable)")
     weights: str = Field("auto", description="published models: auto, or a file")
-    window: float | None = Field(
-        None, gt=0, le=LONGEST, description="published models that hear: seconds a score is about  [default: 4]"
+    window: Seconds | Literal["clip"] | None = Field(
+        None, description="published models that hear: seconds a score is about, or clip  [default: 4]"
     )
     hop: float | None = Field(
         None, gt=0, le=LONGEST, description="published models that hear: seconds between scores  [default: half]"
@@ -70,6 +70,10 @@ class PublishedConfig(RowsConfig):
         changed = [name for name in PublishedConfig.__annotations__ if getattr(self, name) != _default(name)]
         if changed == ["task"] and tasks.get(str(self.task)).targets == task.targets:
             return
+        if "=" in self.weights:
+            raise UsageError(
+                f"--weights {self.weights}: is --weights-of NAME=PATH now: where a weight file has moved to"
+            )
         if changed:
             raise UsageError(f"--{changed[0]} is for published models; {path} is as it was trained, for {task.name}")
 

@@ -209,8 +209,8 @@ def is_reproduced(trained: Artifact, place: int, features: Features) -> bool:
     recorded = wanted["features"][place]
     return len(steps) == len(recorded) and all(
         _is_decoder(key)
-        for made, step in zip(steps, recorded, strict=True)
-        for key, _, _ in upkeep.differing(made.stage, made.stage.model_copy(update={"inputs": step["inputs"]}))
+        for each, step in zip(steps, recorded, strict=True)
+        for key, _, _ in upkeep.differing(each.stage, each.stage.model_copy(update={"inputs": step["inputs"]}))
     )
 
 

@@ -90,14 +90,14 @@ def scores_the_same_again(candidate: Candidate) -> None:
 
 def scores_each_row_alone(candidate: Candidate) -> None:
     """Neither the other inputs of a batch nor the place in it change a bit of a row's scores."""
-    batch, others = _batch(candidate), _batch(candidate, seed=1)
+    batch, second = _batch(candidate), _batch(candidate, seed=1)
     with two_threads():
         first = candidate.instance.scores(batch)
         for shift in (1, 3):
             moved = candidate.instance.scores(np.roll(batch, shift, axis=0))
             same(np.roll(moved, -shift, axis=0), first, f"scores of inputs moved by {shift} places")
-        others[5] = batch[2]
-        same(candidate.instance.scores(others)[5], first[2], "scores of an input among others")
+        second[5] = batch[2]
+        same(candidate.instance.scores(second)[5], first[2], "scores of an input among others")
 
 
 def scores_any_number(candidate: Candidate) -> None:
