@@ -254,7 +254,7 @@ def test_options_that_do_not_fit(fields: dict[str, Any], message: str) -> None:
 
 def test_a_recipe_is_replayed_from_what_is_recorded(cache: Cache, features: Artifact) -> None:
     _, made = run(cache, features, set="sun-visual", window=2)
-    chain = _Chain(Context(Cache(cache.root / "elsewhere"), RUNTIME, "cpu"), [], {})
+    chain = _Chain(Context(Cache(cache.root / "elsewhere"), RUNTIME, "cpu"), made, [], {})
     chain.made[features.stage.fingerprint] = features, ["a", "c"]
     chain.run(lineage(made)[-1:])
     assert (chain.artifact.folder.name, chain.names, chain.failed) == (made.folder.name, ["a", "c"], [])

@@ -20,7 +20,9 @@ from affectkit.smoothing import smooth
 from affectkit.stages.evaluate import EvaluateConfig
 from affectkit.stages.fuse import FuseConfig
 from affectkit.stages.observed import Observed
-from affectkit.stages.predict import PredictConfig, RowRecipe, Scored
+from affectkit.stages.predict import PredictConfig
+from affectkit.stages.score_rows import RowRecipe, Scored
+from affectkit.stages.smooth import of_head
 from affectkit.stages.train_head import TrainConfig
 from affectkit.store import Artifact, Cache, Features, features_schema, predictions_schema, write_table
 from affectkit.store.export import export
@@ -49,7 +51,7 @@ def rows(valid: Bools, raw: NDArray[Any] | None = None, fps: float = FPS, **conf
     one = sequence(valid, fps)
     scores = np.zeros((len(one), 2)) if raw is None else raw
     smoothing = config.pop("smoothing", None)
-    recipe = RowRecipe.of(VA, {"smoothing": smoothing}, PredictConfig(**config), None)
+    recipe = RowRecipe.of([VA], of_head({"smoothing": smoothing}), PredictConfig(**config), None)
     return recipe.rows(Scored("a", one, [scores], [one]))
 
 
@@ -125,7 +127,7 @@ def test_rows_outside_of_the_clip_are_held_up_to_the_reach(tmp_path: Path) -> No
     table.write_text("clip,start,end\na,12.4,12.6\na,13.0,13.2\na,5,5.2\n")
     one = sequence(np.ones(ROWS, bool))
     for reach, expected in ((None, [1, 1, 0]), (2.0, [1, 1, 1])):
-        recipe = RowRecipe.of(VA, {}, PredictConfig(reach=reach), table)
+        recipe = RowRecipe.of([VA], None, PredictConfig(reach=reach), table)
         found = recipe.rows(Scored("a", one, [np.ones((ROWS, 2))], [one]))
         assert found["valid"].tolist() == [bool(x) for x in expected]
         assert found["observed"].tolist() == [1, 0, 0]
@@ -154,12 +156,12 @@ def test_what_any_of_several_inputs_saw_is_observed() -> None:
 @pytest.mark.parametrize(("valid", "observed"), [(gone(2, 7), 35 / 60), (np.zeros(ROWS, bool), 0.0)])
 def test_one_score_a_clip_says_how_much_was_seen(valid: Bools, observed: float) -> None:
     task, one = tasks.get("eri"), sequence(valid)
-    recipe = RowRecipe.of(task, {}, PredictConfig(), None)
+    recipe = RowRecipe.of([task], None, PredictConfig(), None)
     found = recipe.rows(Scored("a", one, [np.full((1, 7), 0.5)], [one]))
     assert found["observed"].tolist() == [pytest.approx(observed)]
     assert found["valid"].tolist() == [observed > 0]
     with pytest.raises(UsageError, match="--reach is for tasks with scores over time; eri has one score a clip"):
-        RowRecipe.of(task, {}, PredictConfig(reach=2.0), None)
+        RowRecipe.of([task], None, PredictConfig(reach=2.0), None)
 
 
 # ---- through the stages

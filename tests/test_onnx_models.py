@@ -274,7 +274,18 @@ def test_from_the_shell_and_from_a_recipe(affectkit: Command, tmp_path: Path) ->
     pictures = [portrait()[row : row + 32, :32] for row in (0, 16, 32)]
     crop_folder(tmp_path / "crops" / "a", pictures)
     faces = affectkit("extract", "faces", "crops", "--source-fps", "5", "--size", "32", "--margin", "0").stdout.strip()
-    line = ["embed", faces, "--backbone", "lab.onnx", "--output", "scores", "--device", "cpu"]
+    line = [
+        "embed",
+        faces,
+        "--backbone",
+        "lab.onnx",
+        "--output",
+        "scores",
+        "--device",
+        "cpu",
+        "--crops-are",
+        "matching",
+    ]
     done = affectkit(*line)
     assert done.returncode == 0, done.stderr
     artifact = open_artifact(tmp_path / done.stdout.strip())
@@ -282,9 +293,9 @@ def test_from_the_shell_and_from_a_recipe(affectkit: Command, tmp_path: Path) ->
     assert artifact.stage.provenance["card"]["name"] == "lab-faces"
     assert artifact.stage.provenance["config"]["backbone"] == str(tmp_path / "lab.onnx")
     assert "0 clips computed, 1 cached" in affectkit(*line).stderr
-    features = affectkit("embed", faces, "--backbone", "lab.onnx", "--device", "cpu")
+    features = affectkit("embed", faces, "--backbone", "lab.onnx", "--device", "cpu", "--crops-are", "matching")
     assert open_artifact(tmp_path / features.stdout.strip()).column("a", "values").shape == (3, 5)
-    scored = affectkit("predict", "lab.onnx", faces, "--device", "cpu")
+    scored = affectkit("predict", "lab.onnx", faces, "--device", "cpu", "--crops-are", "matching")
     assert scored.returncode == 0, scored.stderr
     listed = affectkit("list", "models", "lab.onnx")
     assert listed.returncode == 0 and "lab-faces" in listed.stdout, listed.stderr
@@ -292,6 +303,7 @@ def test_from_the_shell_and_from_a_recipe(affectkit: Command, tmp_path: Path) ->
     (tmp_path / "recipes/r.toml").write_text(
         '[data.main]\nmedia = "../crops"\n[steps.faces]\nstage = "extract-faces"\ndata = "main"\nsize = 32\n'
         'margin = "0"\nsource_fps = 5.0\n[steps.lab]\nstage = "embed"\nfrom = "faces"\nbackbone = "../lab.onnx"\n'
+        'crops_are = "matching"\n'
     )
     ran = affectkit("run", "recipes/r.toml", "--device", "cpu")
     assert ran.returncode == 0, ran.stderr

@@ -93,8 +93,8 @@ def no_model(text: str) -> UsageError:
     near = get_close_matches(text, names("models"), n=1)
     hint = f" (did you mean '{near[0]}'?)" if near else ""
     return UsageError(
-        f"{text} is not an artifact, and no published model{hint}: affectkit list models has those that are known, "
-        "train-head and finetune print the others"
+        f"{text} is not an artifact (it does not exist), and no published model{hint}: affectkit list models has those "
+        "that are known, train-head and finetune print the others"
     )
 
 
