@@ -293,9 +293,9 @@ def test_from_the_shell_and_from_a_recipe(affectkit: Command, tmp_path: Path) ->
     assert artifact.stage.provenance["card"]["name"] == "lab-faces"
     assert artifact.stage.provenance["config"]["backbone"] == str(tmp_path / "lab.onnx")
     assert "0 clips computed, 1 cached" in affectkit(*line).stderr
-    features = affectkit("embed", faces, "--backbone", "lab.onnx", "--device", "cpu", "--crops-are", "matching")
+    features = affectkit("embed", faces, "--backbone", "lab.onnx", *given)
     assert open_artifact(tmp_path / features.stdout.strip()).column("a", "values").shape == (3, 5)
-    scored = affectkit("predict", "lab.onnx", faces, "--device", "cpu", "--crops-are", "matching")
+    scored = affectkit("predict", "lab.onnx", faces, *given)
     assert scored.returncode == 0, scored.stderr
     listed = affectkit("list", "models", "lab.onnx")
     assert listed.returncode == 0 and "lab-faces" in listed.stdout, listed.stderr
