@@ -274,18 +274,8 @@ def test_from_the_shell_and_from_a_recipe(affectkit: Command, tmp_path: Path) ->
     pictures = [portrait()[row : row + 32, :32] for row in (0, 16, 32)]
     crop_folder(tmp_path / "crops" / "a", pictures)
     faces = affectkit("extract", "faces", "crops", "--source-fps", "5", "--size", "32", "--margin", "0").stdout.strip()
-    line = [
-        "embed",
-        faces,
-        "--backbone",
-        "lab.onnx",
-        "--output",
-        "scores",
-        "--device",
-        "cpu",
-        "--crops-are",
-        "matching",
-    ]
+    given = ["--device", "cpu", "--crops-are", "matching"]
+    line = ["embed", faces, "--backbone", "lab.onnx", "--output", "scores", *given]
     done = affectkit(*line)
     assert done.returncode == 0, done.stderr
     artifact = open_artifact(tmp_path / done.stdout.strip())
