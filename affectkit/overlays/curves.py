@@ -11,11 +11,11 @@ from affectkit.moments import TICK, around, middles, nearest
 from affectkit.types import Bools, Floats
 
 AFFECT = ("valence", "arousal")
-_REACH = 0.75  # of the usual distance between rows: so far from a row's middle its score is shown
+_REACH = 1.0  # times the usual distance between rows: so far from a row that has a score it is shown
 _NEXT = 1.5  # times that distance: rows no farther apart follow on each other
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, eq=False)
 class ScoreCurves:
     """Scores of one model for one clip, or one face of it: start, end [T] (s), scores [T,K] (NaN: none), names [K].
 

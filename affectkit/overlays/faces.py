@@ -17,7 +17,7 @@ from affectkit.types import Bools, Floats
 _LONG_EDGE = 2.5  # times the usual one: across the mesh's hollows
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, eq=False)
 class FaceRows:
     """One face's rows: start, end [T] (s), boxes [T,4], landmarks [T,5,2], valid [T]; mesh [T,P,2] where there is one,
     NaN where not. In pixels of the video's first frame. number: the face's, None where only one is known."""

@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 
 from affectkit.overlays import letters
-from affectkit.overlays.colours import DIM, GRID, GROUND, PANEL, TEXT, WHITE, of_face, of_series
+from affectkit.overlays.colours import BLACK, DIM, GRID, GROUND, PANEL, TEXT, WHITE, of_face, of_series
 from affectkit.overlays.curves import AFFECT, ScoreCurves
 from affectkit.overlays.shapes import Picture, dot, fill, lines
 from affectkit.overlays.strip import title_of
@@ -17,15 +17,17 @@ from affectkit.types import Floats
 
 TRAIL = 3.0
 """Seconds of the circumplex's trail."""
-MOST_CELLS = 4
+_MOST_CELLS = 4
 _DOTS = 24
+_LEAST = 9  # size of letters, where a unit is a pixel
 
 
 @dataclass(frozen=True)
 class Cell:
-    """A part of the panel, for one model and face: its corner and size (pixels)."""
+    """A part of the panel: which curves it reads out (several faces of one model in a circumplex), its corner and size
+    (pixels)."""
 
-    curves: ScoreCurves
+    curves: tuple[int, ...]
     x: int
     y: int
     width: int
@@ -33,110 +35,132 @@ class Cell:
 
 
 class ReadoutPanel:
-    """Read-outs of some models and faces in a panel of a given size."""
+    """Read-outs of some models and faces in a panel of a given size. `left_out`: how many curves have no room."""
 
     def __init__(
         self, curves: Sequence[ScoreCurves], style: Literal["bars", "circumplex"], width: int, height: int, unit: float
     ) -> None:
-        self._style, self._unit = style, unit
+        self._style, self._unit, self._curves = style, unit, list(curves)
         self._size = max(10, round(12 * unit))
+        self._least = max(_LEAST, round(_LEAST * unit))
         self._pad = max(2, round(6 * unit))
         self.width, self.height = width, height
-        shown = list(curves[:MOST_CELLS])
-        columns = 1 if width <= height or len(shown) == 1 else min(len(shown), 2)
-        rows = -(-len(shown) // columns) if shown else 1
-        wide, high = width // columns, height // rows
-        self._cells = [
-            Cell(each, number % columns * wide, number // columns * high, wide, high) for number, each in enumerate(shown)
-        ]
+        self._cells = self._laid_out()
+        self.left_out = len(curves) - sum(len(cell.curves) for cell in self._cells)
         self._still = np.empty((height, width, 3), np.uint8)
         self._still[...] = GROUND
         for cell in self._cells:
             self._draw_still(cell)
 
+    def _laid_out(self) -> list[Cell]:
+        """The cells that have room for all of their bars, one at least."""
+        groups: list[tuple[int, ...]] = [(number,) for number in range(len(self._curves))]
+        if self._style == "circumplex":
+            models = dict.fromkeys(each.model for each in self._curves)
+            groups = [tuple(n for n, each in enumerate(self._curves) if each.model == model) for model in models]
+        columns = 2 if self.width > self.height * 0.8 and len(groups) > 1 else 1
+        title = letters.height(self._size) + 2 * self._pad
+        bars = max((len(each.names) for each in self._curves), default=1)
+        needed = title + (bars * letters.height(self._least) if self._style == "bars" else 90 * round(self._unit))
+        rows = max(1, self.height // needed)
+        groups = groups[: min(columns * rows, _MOST_CELLS)]
+        rows = -(-len(groups) // columns) if groups else 1
+        wide, high = self.width // columns, self.height // rows
+        return [
+            Cell(group, number % columns * wide, number // columns * high, wide, high)
+            for number, group in enumerate(groups)
+        ]
+
     def draw(self, image: Picture, scores: Sequence[Floats], trails: Sequence[Floats]) -> None:
-        """Draw into a picture [height,width,3]: scores [K] of each cell, NaN where there is none, and for the circumplex
+        """Draw into a picture [height,width,3]: scores [K] of each curve, NaN where there is none, and for the circumplex
         the scores [P,K] of the last `TRAIL` seconds, the oldest first."""
         image[...] = self._still
-        for cell, values, trail in zip(self._cells, scores, trails, strict=False):
+        for cell in self._cells:
             if self._style == "bars":
-                self._bars(image, cell, values)
+                self._bars(image, cell, self._curves[cell.curves[0]], scores[cell.curves[0]])
             else:
-                self._point(image, cell, values, trail)
+                self._points(image, cell, scores, trails)
 
     def _top(self, cell: Cell) -> int:
         """Where a cell's content begins, below its title."""
         return cell.y + self._pad + letters.height(self._size)
 
     def _draw_still(self, cell: Cell) -> None:
-        face = cell.curves.face
-        title = letters.fitted(title_of(cell.curves), self._size, cell.width - 2 * self._pad)
-        colour = TEXT if face is None else of_face(face)
-        letters.write(self._still, title, cell.x + self._pad, cell.y + self._pad // 2, self._size, colour, outline=0)
-        if self._style == "bars":
-            for number, (y, high, size) in enumerate(self._rows(cell)):
-                left, right, _ = self._columns(cell, size)
-                name = letters.fitted(cell.curves.names[number], size, left - cell.x - 2 * self._pad)
-                letters.write(self._still, name, cell.x + self._pad, y + (high - letters.height(size)) // 2, size, TEXT, outline=0)
-                fill(self._still, left, y + high * 0.2, right, y + high * 0.85, PANEL)
-                zero = self._zero(cell, left, right)
-                fill(self._still, zero, y + high * 0.1, zero + 1, y + high * 0.95, GRID)
-            left_out = len(cell.curves.names) - len(self._rows(cell))
-            if left_out:
-                text = f"{left_out} more"
-                letters.write(self._still, text, cell.x + cell.width - self._pad, cell.y + self._pad // 2, self._size, DIM, side="right", outline=0)
-        else:
+        curves = self._curves[cell.curves[0]]
+        room = cell.width - 2 * self._pad
+        y = cell.y + self._pad // 2
+        if self._style == "circumplex":
+            letters.write(
+                self._still, letters.fitted(curves.model, self._size, room), cell.x + self._pad, y, self._size, outline=0
+            )
             self._draw_circle(cell)
+            return
+        rows = self._rows(cell, curves)
+        if left_out := len(curves.names) - len(rows):
+            text, right = f"{left_out} more", cell.x + cell.width - self._pad
+            letters.write(self._still, text, right, y, self._size, DIM, side="right", outline=0)
+            room -= letters.width(text, self._size) + self._pad
+        title = letters.fitted(title_of(curves), self._size, room)
+        colour = TEXT if curves.face is None else of_face(curves.face)
+        letters.write(self._still, title, cell.x + self._pad, y, self._size, colour, outline=0)
+        for number, (y, high, size) in enumerate(rows):
+            left, right, _ = self._columns(cell, curves, size)
+            name = letters.fitted(curves.names[number], size, left - cell.x - 2 * self._pad)
+            top = y + (high - letters.height(size)) // 2
+            letters.write(self._still, name, cell.x + self._pad, top, size, TEXT, outline=0)
+            fill(self._still, left, y + high * 0.2, right, y + high * 0.85, PANEL)
+            zero = _place(curves, 0.0, left, right)
+            fill(self._still, zero, y + high * 0.1, zero + 1, y + high * 0.95, GRID)
 
-    def _rows(self, cell: Cell) -> list[tuple[int, int, int]]:
+    def _rows(self, cell: Cell, curves: ScoreCurves) -> list[tuple[int, int, int]]:
         """(top, height, letters' size) of each bar that has room."""
-        top, room = self._top(cell), cell.y + cell.height - self._pad - self._top(cell)
-        least = letters.height(10)
-        count = min(len(cell.curves.names), max(1, room // least))
-        high = min(room // count, round(22 * self._unit)) if count else least
-        size = self._size if high >= letters.height(self._size) else 10
+        top = self._top(cell) + self._pad // 2
+        room = max(1, cell.y + cell.height - self._pad // 2 - top)
+        count = min(len(curves.names), max(1, room // letters.height(self._least)))
+        high = min(room // count, round(26 * self._unit))
+        size = next((each for each in range(self._size, self._least, -1) if letters.height(each) <= high), self._least)
         return [(top + number * high, high, size) for number in range(count)]
 
-    def _columns(self, cell: Cell, size: int) -> tuple[int, int, int]:
+    def _columns(self, cell: Cell, curves: ScoreCurves, size: int) -> tuple[int, int, int]:
         """Where bars begin and end, and where the number beside them ends."""
-        names = max((letters.width(name, size) for name in cell.curves.names), default=0)
+        names = max((letters.width(name, size) for name in curves.names), default=0)
         number = letters.width("-0.00", size) + self._pad
         left = cell.x + self._pad + min(names, round(cell.width * 0.42)) + self._pad
         right = cell.x + cell.width - self._pad
         return left, max(left + 4, right - number), right
 
-    def _zero(self, cell: Cell, left: int, right: int) -> int:
-        low, high = cell.curves.range
-        return left + round((right - left) * min(max((0 - low) / (high - low), 0.0), 1.0))
-
-    def _bars(self, image: Picture, cell: Cell, values: Floats) -> None:
-        rows = self._rows(cell)
+    def _bars(self, image: Picture, cell: Cell, curves: ScoreCurves, values: Floats) -> None:
         if not np.isfinite(values).all():
-            self._say_unseen(image, cell)
+            self._say_unseen(image, cell, curves.unseen)
             return
-        low, high = cell.curves.range
-        best = int(np.argmax(values[: len(rows)]))
+        rows = self._rows(cell, curves)
+        best = int(np.argmax(values))
         for number, (y, tall, size) in enumerate(rows):
-            left, right, end = self._columns(cell, size)
-            zero = self._zero(cell, left, right)
+            left, right, end = self._columns(cell, curves, size)
             value = float(values[number])
-            x = left + (right - left) * min(max((value - low) / (high - low), 0.0), 1.0)
+            zero, x = _place(curves, 0.0, left, right), _place(curves, value, left, right)
             fill(image, min(zero, x), y + tall * 0.2, max(zero, x) + 1, y + tall * 0.85, of_series(number))
-            colour = WHITE if number == best else DIM
-            text = f"{value:.2f}" if low >= 0 else f"{value:+.2f}"
-            letters.write(image, text, end, y + (tall - letters.height(size)) // 2, size, colour, side="right", outline=0)
+            text = f"{value:.2f}" if curves.range[0] >= 0 else f"{value:+.2f}"
+            top, colour = y + (tall - letters.height(size)) // 2, WHITE if number == best else DIM
+            letters.write(image, text, end, top, size, colour, side="right", outline=0)
 
-    def _say_unseen(self, image: Picture, cell: Cell) -> None:
-        y = self._top(cell) + (cell.y + cell.height - self._top(cell)) // 2 - letters.height(self._size) // 2
-        x = cell.x + cell.width / 2
-        half = letters.width(cell.curves.unseen, self._size) / 2 + self._pad
+    def _say_unseen(self, image: Picture, cell: Cell, text: str) -> None:
+        top = self._top(cell)
+        y = top + (cell.y + cell.height - top - letters.height(self._size)) // 2
+        x, half = cell.x + cell.width / 2, letters.width(text, self._size) / 2 + self._pad
         fill(image, x - half, y - self._pad / 2, x + half, y + letters.height(self._size) + self._pad / 2, GROUND)
-        letters.write(image, cell.curves.unseen, x, y, self._size, WHITE, side="middle")
+        letters.write(image, text, x, y, self._size, WHITE, side="middle")
+
+    def _said(self, cell: Cell) -> list[int]:
+        """The curves of a cell whose numbers have room below its circle."""
+        most = max(1, (cell.height // 2 - 2 * self._pad) // letters.height(self._size))
+        return list(cell.curves[:most])
 
     def _circle(self, cell: Cell) -> tuple[float, float, float]:
         """Middle and radius of the circumplex."""
         line = letters.height(self._size)
-        top, room = self._top(cell) + line, cell.y + cell.height - self._top(cell) - 3 * line
+        top = self._top(cell) + line
+        room = cell.y + cell.height - top - len(self._said(cell)) * line - 2 * self._pad
         radius = max(8.0, min(cell.width / 2 - 2 * self._pad, room / 2))
         return cell.x + cell.width / 2, top + max(room / 2, radius), radius
 
@@ -148,27 +172,45 @@ class ReadoutPanel:
         fill(self._still, x - radius, y, x + radius, y + 1, GRID)
         fill(self._still, x, y - radius, x + 1, y + radius, GRID)
         line = letters.height(self._size)
-        letters.write(self._still, "+ arousal", x, y - radius - line, self._size, DIM, side="middle", outline=0)
-        right = cell.x + cell.width - self._pad
-        letters.write(self._still, "+ valence", min(right, x + radius - self._pad), y + 2, self._size, DIM, side="right", outline=0)
+        letters.write(self._still, "arousal", x, y - radius - line, self._size, DIM, side="middle", outline=0)
+        if radius > 1.3 * letters.width("valence", self._size):
+            letters.write(self._still, "valence", x + radius - self._pad, y + 2, self._size, DIM, side="right", outline=0)
 
-    def _point(self, image: Picture, cell: Cell, values: Floats, trail: Floats) -> None:
+    def _points(self, image: Picture, cell: Cell, scores: Sequence[Floats], trails: Sequence[Floats]) -> None:
         x, y, radius = self._circle(cell)
-        places = [cell.curves.names.index(name) for name in AFFECT]
-        face = cell.curves.face
-        colour = of_series(0) if face is None else of_face(face)
+        line, said = letters.height(self._size), self._said(cell)
         size = max(2.0, 4.5 * self._unit)
-        for number, row in enumerate(trail[-_DOTS:]):
-            valence, arousal = row[places]
+        for number in cell.curves:
+            self._trail(image, (x, y, radius), size, self._curves[number], trails[number])
+        for number in cell.curves:
+            curves, values = self._curves[number], scores[number]
+            colour = of_series(0) if curves.face is None else of_face(curves.face)
+            face = "" if curves.face is None else f"#{curves.face}  "
+            text = curves.unseen
+            if np.isfinite(values).all():
+                valence, arousal = (float(values[curves.names.index(name)]) for name in AFFECT)
+                for part, shade in ((1.35, BLACK), (1.0, WHITE), (0.7, colour)):
+                    dot(image, x + radius * valence, y - radius * arousal, size * part, shade)
+                text = f"valence {valence:+.2f}  arousal {arousal:+.2f}"
+                if letters.width(face + text, self._size) > cell.width - 2 * self._pad:
+                    text = f"V {valence:+.2f}  A {arousal:+.2f}"
+            if number in said:
+                bottom = cell.y + cell.height - self._pad // 2 - (len(said) - said.index(number)) * line
+                letters.write(image, face + text, x, bottom, self._size, colour, side="middle", outline=0)
+
+    def _trail(
+        self, image: Picture, circle: tuple[float, float, float], size: float, curves: ScoreCurves, trail: Floats
+    ) -> None:
+        x, y, radius = circle
+        colour = of_series(0) if curves.face is None else of_face(curves.face)
+        places = [curves.names.index(name) for name in AFFECT]
+        for number, (valence, arousal) in enumerate(trail[-_DOTS:][:, places].tolist()):
             if np.isfinite(valence) and np.isfinite(arousal):
                 age = (number + 1) / (min(len(trail), _DOTS) + 1)
                 dot(image, x + radius * valence, y - radius * arousal, size * (0.3 + 0.4 * age), colour, 0.2 + 0.5 * age)
-        bottom = cell.y + cell.height - letters.height(self._size) - self._pad // 2
-        if not np.isfinite(values).all():
-            letters.write(image, cell.curves.unseen, x, bottom, self._size, WHITE, side="middle", outline=0)
-            return
-        valence, arousal = (float(values[place]) for place in places)
-        dot(image, x + radius * valence, y - radius * arousal, size * 1.35, (0, 0, 0))
-        dot(image, x + radius * valence, y - radius * arousal, size, WHITE)
-        dot(image, x + radius * valence, y - radius * arousal, size * 0.7, colour)
-        letters.write(image, f"V {valence:+.2f}  A {arousal:+.2f}", x, bottom, self._size, WHITE, side="middle", outline=0)
+
+
+def _place(curves: ScoreCurves, value: float, left: int, right: int) -> int:
+    """Where a value lies along a bar."""
+    low, high = curves.range
+    return left + round((right - left) * min(max((value - low) / (high - low), 0.0), 1.0))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -13,7 +14,7 @@ from affectkit.overlays.colours import GROUND, TEXT
 from affectkit.overlays.curves import AFFECT, ScoreCurves
 from affectkit.overlays.faces import FaceRows, draw_box, draw_mesh, draw_points
 from affectkit.overlays.hiding import Hiding, hidden_boxes, hide
-from affectkit.overlays.readouts import MOST_CELLS, TRAIL, ReadoutPanel
+from affectkit.overlays.readouts import TRAIL, ReadoutPanel
 from affectkit.overlays.shapes import Picture, fill
 from affectkit.overlays.strip import MOST_LANES, CurveStrip
 from affectkit.types import Floats
@@ -71,9 +72,14 @@ class Scene:
         self.height += self.height % 2
         self._strip_at, self._full = below, full
 
+    @cached_property
+    def _in_panel(self) -> list[int]:
+        """Which curves the panel reads out."""
+        return [place for place, each in enumerate(self._curves) if self._style == "bars" or each.is_affect]
+
     @property
     def _panel_curves(self) -> list[ScoreCurves]:
-        return [each for each in self._curves if self._style == "bars" or each.is_affect]
+        return [self._curves[place] for place in self._in_panel]
 
     @property
     def notices(self) -> list[str]:
@@ -81,8 +87,9 @@ class Scene:
         told = []
         if len(self._curves) > MOST_LANES:
             told.append(f"{MOST_LANES} of {len(self._curves)} curves of models and faces have room")
-        if self._panel is not None and len(self._panel_curves) > MOST_CELLS:
-            told.append(f"{MOST_CELLS} of {len(self._panel_curves)} read-outs have room")
+        if self._panel is not None and self._panel.left_out:
+            count = len(self._panel_curves)
+            told.append(f"{count - self._panel.left_out} of {count} read-outs have room")
         return told
 
     def draw(self, frame: Picture, number: int) -> Picture:
@@ -101,7 +108,7 @@ class Scene:
         if self._panel is not None:
             y, x = self._panel_at
             part = canvas[y : y + self._panel.height, x : x + self._panel.width]
-            shown = [place for place, each in enumerate(self._curves) if each in self._panel_curves]
+            shown = self._in_panel
             self._panel.draw(
                 part, [self._scores[place][number] for place in shown], [self._trail(place, number) for place in shown]
             )

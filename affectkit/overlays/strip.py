@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from PIL import Image as Pillow
@@ -26,6 +27,7 @@ MOST_CURVES = 8
 """Curves of a lane; of more, those that are highest on average."""
 _FINE = 2
 _TILES = 4
+_STEPS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0)  # s between two marks
 
 
 @dataclass(frozen=True)
@@ -52,11 +54,13 @@ class CurveStrip:
         self._gutter = letters.width("-1.0", self._size) + 2 * self._pad
         self._plot = max(8, width - self._gutter - self._pad)
         self._span = min(self._duration, SPAN)
+        self._clock = letters.width(clock(self._duration), self._size) + 2 * self._pad
         self._lanes: list[Lane] = []
         y = self._pad
-        lane_height = round((58 if len(curves) < 3 else 40) * unit)
+        lane_height = round({1: 64, 2: 52}.get(len(curves), 40) * unit)
         for each in curves[:MOST_LANES]:
-            lane = self._lane(each, y, lane_height)
+            named = any(lane.curves.model == each.model and lane.curves.names == each.names for lane in self._lanes)
+            lane = self._lane(each, y, lane_height, with_names=not named)
             self._lanes.append(lane)
             y = lane.bottom + self._pad
         self._axis = y
@@ -64,7 +68,7 @@ class CurveStrip:
         self._tiles: OrderedDict[int, Picture] = OrderedDict()
         self._still = self._drawn_still() if self._lanes else np.zeros((0, width, 3), np.uint8)
 
-    def _lane(self, curves: ScoreCurves, y: int, lane_height: int) -> Lane:
+    def _lane(self, curves: ScoreCurves, y: int, lane_height: int, *, with_names: bool) -> Lane:
         count = len(curves.names)
         columns = tuple(range(count))
         if count > MOST_CURVES:
@@ -77,7 +81,7 @@ class CurveStrip:
         shown = letters.fitted(title, self._size, right - x)
         legend.append(((x, y), shown, -1))
         x += letters.width(shown, self._size) + 2 * self._pad
-        for place, column in enumerate(columns):
+        for place, column in enumerate(columns if with_names else ()):
             name = letters.fitted(curves.names[column], self._size, right - self._gutter)
             wide = letters.width(name, self._size)
             if x + wide > right and x > self._gutter:
@@ -102,17 +106,22 @@ class CurveStrip:
             x, left, number, into = x + count, left - count, number + 1, 0
         self._draw_cursor(image, time, start, per_second)
 
+    @cached_property
+    def _tick_step(self) -> float:
+        """Seconds between two marks, so many that their texts do not touch."""
+        per_second = self._plot / self._span
+        wide = letters.width(_short(max(self._duration, 60.0), 1), self._size) + 2 * self._pad
+        return next((each for each in _STEPS if each * per_second >= wide), _STEPS[-1])
+
     def _draw_cursor(self, image: Picture, time: float, start: float, per_second: float) -> None:
         thick = max(1, round(1.5 * self._unit))
         x = self._gutter + min(max(0, round((time - start) * per_second)), self._plot - 1)
-        top, bottom = self._lanes[0].top, self._axis
-        fill(image, x - thick // 2 - 1, top, x + thick - thick // 2 + 1, bottom, BLACK)
-        fill(image, x - thick // 2, top, x + thick - thick // 2, bottom, WHITE)
-        said = clock(time)
-        half = letters.width(said, self._size) // 2 + self._pad
-        middle = min(max(x, half), self._width - half)
-        fill(image, middle - half, bottom, middle + half, self.height, GROUND)
-        letters.write(image, said, middle, bottom, self._size, WHITE, side="middle", outline=0)
+        for lane in self._lanes:
+            fill(image, x - thick // 2 - 1, lane.top, x + thick - thick // 2 + 1, lane.bottom, BLACK)
+            fill(image, x - thick // 2, lane.top, x + thick - thick // 2, lane.bottom, WHITE)
+        said, right = clock(time), self._width - self._pad
+        fill(image, right - self._clock, self._axis, self._width, self.height, GROUND)
+        letters.write(image, said, right, self._axis, self._size, WHITE, side="right", outline=0)
 
     def _drawn_still(self) -> Picture:
         """What does not move: names, the axes' ends."""
@@ -154,12 +163,16 @@ class CurveStrip:
             above = lane.legend[0][0][1]
             image[above : lane.top] = self._still[above : lane.top, self._gutter : self._gutter + self._plot]
             image[lane.top : lane.bottom] = PANEL
-        for second, text in ticks(start, start + self._span, self._span):
+        is_whole = self._duration <= self._span
+        for second, text in ticks(start, start + self._span, self._tick_step):
             x = round((second - start) * per_second)
             for lane in self._lanes:
                 fill(image, x, lane.top, x + 1, lane.bottom, GRID)
             half = letters.width(text, self._size) // 2
-            letters.write(image, text, min(max(x, half), self._plot - half), self._axis, self._size, DIM, side="middle", outline=0)
+            if x >= half or is_whole and not number:
+                x = max(x, half)
+                if not is_whole or x + half < self._plot - self._clock:
+                    letters.write(image, text, x, self._axis, self._size, DIM, side="middle", outline=0)
         margin = 2 / per_second
         moments = np.arange(start - margin, start + self._span + margin, 0.5 / per_second)
         moments = moments[(moments >= 0) & (moments <= self._duration)]
@@ -173,8 +186,14 @@ class CurveStrip:
         values = lane.curves.at(moments)
         low, high = lane.curves.range
         scored = np.isfinite(values).all(axis=1)
+        unseen: list[tuple[str, float, float]] = []
         for begin, end in gaps(scored, moments):
-            fill(image, (begin - start) * per_second, lane.top, (end - start) * per_second + 1, lane.bottom, GAP)
+            left, right = (begin - start) * per_second, (end - start) * per_second + 1
+            fill(image, left, lane.top, right, lane.bottom, GAP)
+            text, middle = lane.curves.unseen, (max(left, 0) + min(right, self._plot)) / 2
+            if min(right, self._plot) - max(left, 0) > letters.width(text, self._size) + 2 * self._pad:
+                y = (lane.top + lane.bottom - letters.height(self._size)) / 2
+                unseen.append((text, middle, y))
         height, thick = lane.bottom - lane.top, max(1.0, 1.6 * self._unit)
         if low < 0 < high:
             zero = lane.bottom - height * (0 - low) / (high - low)
@@ -191,6 +210,8 @@ class CurveStrip:
                 if scored[part[0]] and len(part) > 1:
                     pen.line(np.column_stack([x[part], y[part]]).ravel().tolist(), of_series(place), round(thick * _FINE), joint="curve")
         image[lane.top : lane.bottom] = np.asarray(layer.resize((self._plot, height), Pillow.Resampling.BOX))
+        for text, middle, y in unseen:
+            letters.write(image, text, middle, y, self._size, DIM, side="middle", outline=0)
 
 
 def title_of(curves: ScoreCurves, shown: int | None = None) -> str:
@@ -213,9 +234,12 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minutes:02d}:{rest}" if hours else f"{minutes}:{rest}"
 
 
-def ticks(start: float, end: float, span: float) -> list[tuple[float, str]]:
-    """Round moments from `start` to before `end`, about five in `span` seconds, and how they are written."""
-    step = next((each for each in (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0) if each >= span / 6), 10.0)
+def ticks(start: float, end: float, step: float) -> list[tuple[float, str]]:
+    """The multiples of a step from `start` to before `end`, and how they are written.
+
+    >>> ticks(0.1, 1.5, 0.5)
+    [(0.5, '0:00.5'), (1.0, '0:01.0')]
+    """
     first = int(np.ceil(start / step - 1e-9))
     moments = [number * step for number in range(first, int(np.ceil(end / step - 1e-9)))]
     digits = 0 if step >= 1 else 1 if step >= 0.1 else 2

@@ -296,8 +296,8 @@ def _curves(artifact: Artifact, name: str, rows: ClipRows, *, has_faces: bool) -
 
 
 def _named_apart(curves: Sequence[ScoreCurves]) -> list[ScoreCurves]:
-    """Curves of which those of several artifacts of one name are numbered; faces that are there longest come first of
-    each model."""
+    """Curves of which those of several artifacts of one name are numbered; the face that is there longest comes first,
+    of each model, then the next of each."""
     from dataclasses import replace
 
     count: dict[tuple[str, int | None], int] = {}
@@ -307,11 +307,13 @@ def _named_apart(curves: Sequence[ScoreCurves]) -> list[ScoreCurves]:
         count[key] = count.get(key, 0) + 1
         named.append(replace(each, model=f"{each.model} ({count[key]})") if count[key] > 1 else each)
     models = list(dict.fromkeys(each.model for each in named))
+    seen = {model: _by_presence([each for each in named if each.model == model]) for model in models}
+    return [faces[place] for place in range(len(named)) for faces in seen.values() if place < len(faces)]
 
-    def rank(each: ScoreCurves) -> tuple[int, int]:
-        return models.index(each.model), -int(np.isfinite(each.scores).all(axis=1).sum())
 
-    return sorted(named, key=rank)
+def _by_presence(curves: Sequence[ScoreCurves]) -> list[ScoreCurves]:
+    """The faces with most scores first."""
+    return sorted(curves, key=lambda each: -int(np.isfinite(each.scores).all(axis=1).sum()))
 
 
 def _mesh(features: Artifact, rows: ClipRows, faces: Artifact, read: Mapping[str, Any]) -> Floats:
