@@ -27,7 +27,7 @@ CELLS = 4
 _FOLLOWS = 1.5  # times the usual distance between rows
 _DRIFT = 0.3  # of the box's side, a second that the face is not found
 _MOST_DRIFT = 1.0
-_FRAME_RATE_REACH = 0.12  # s that a face found in one frame is hidden before and after it
+_REACH = 0.4  # s that a face found in one frame is hidden before and after it
 
 
 def hidden_boxes(face: FaceRows, moments: Floats, margin: float, hold: float) -> Floats:
@@ -77,7 +77,7 @@ def around_detections(found: Iterable[tuple[float, Floats]], moments: Floats, ma
     times = np.array([moment for moment, _ in listed])
     hidden = []
     for moment in moments.tolist():
-        first, last = np.searchsorted(times, [moment - _FRAME_RATE_REACH, moment + _FRAME_RATE_REACH])
+        first, last = np.searchsorted(times, [moment - _REACH, moment + _REACH])
         boxes = np.concatenate([np.zeros((0, 4)), *(each for _, each in listed[first:last])])
         grown = margin * (boxes[:, 2:] - boxes[:, :2]).max(axis=1, initial=0)[:, None]
         hidden.append(boxes + grown * np.array([-1, -1, 1, 1]))

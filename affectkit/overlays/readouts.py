@@ -151,18 +151,33 @@ class ReadoutPanel:
         fill(image, x - half, y - self._pad / 2, x + half, y + letters.height(self._size) + self._pad / 2, GROUND)
         letters.write(image, text, x, y, self._size, WHITE, side="middle")
 
+    def _is_beside(self, cell: Cell) -> bool:
+        """Whether numbers stand beside the circle, not below it."""
+        return cell.width > 1.2 * cell.height
+
     def _said(self, cell: Cell) -> list[int]:
-        """The curves of a cell whose numbers have room below its circle."""
-        most = max(1, (cell.height // 2 - 2 * self._pad) // letters.height(self._size))
-        return list(cell.curves[:most])
+        """The curves of a cell whose numbers have room."""
+        room = cell.height - (self._top(cell) - cell.y) if self._is_beside(cell) else cell.height // 2
+        return list(cell.curves[: max(1, (room - 2 * self._pad) // letters.height(self._size))])
 
     def _circle(self, cell: Cell) -> tuple[float, float, float]:
         """Middle and radius of the circumplex."""
         line = letters.height(self._size)
         top = self._top(cell) + line
-        room = cell.y + cell.height - top - len(self._said(cell)) * line - 2 * self._pad
-        radius = max(8.0, min(cell.width / 2 - 2 * self._pad, room / 2))
-        return cell.x + cell.width / 2, top + max(room / 2, radius), radius
+        below = 0 if self._is_beside(cell) else len(self._said(cell)) * line + self._pad
+        room = cell.y + cell.height - top - below - self._pad
+        wide = cell.width * (0.55 if self._is_beside(cell) else 1)
+        radius = max(8.0, min(wide / 2 - 2 * self._pad, room / 2))
+        return cell.x + wide / 2, top + max(room / 2, radius), radius
+
+    def _number_place(self, cell: Cell, row: int, rows: int) -> tuple[float, float, int]:
+        """Middle, top and greatest width of one of the lines of numbers."""
+        line = letters.height(self._size)
+        if self._is_beside(cell):
+            middle = (self._top(cell) + line + cell.y + cell.height - self._pad) / 2
+            return cell.x + cell.width * 0.77, middle + (row - rows / 2) * line, round(cell.width * 0.44)
+        bottom = cell.y + cell.height - self._pad // 2
+        return cell.x + cell.width / 2, bottom - (rows - row) * line, cell.width - 2 * self._pad
 
     def _draw_circle(self, cell: Cell) -> None:
         x, y, radius = self._circle(cell)
@@ -178,7 +193,7 @@ class ReadoutPanel:
 
     def _points(self, image: Picture, cell: Cell, scores: Sequence[Floats], trails: Sequence[Floats]) -> None:
         x, y, radius = self._circle(cell)
-        line, said = letters.height(self._size), self._said(cell)
+        said = self._said(cell)
         size = max(2.0, 4.5 * self._unit)
         for number in cell.curves:
             self._trail(image, (x, y, radius), size, self._curves[number], trails[number])
@@ -186,17 +201,16 @@ class ReadoutPanel:
             curves, values = self._curves[number], scores[number]
             colour = of_series(0) if curves.face is None else of_face(curves.face)
             face = "" if curves.face is None else f"#{curves.face}  "
-            text = curves.unseen
+            long = short = curves.unseen
             if np.isfinite(values).all():
                 valence, arousal = (float(values[curves.names.index(name)]) for name in AFFECT)
                 for part, shade in ((1.35, BLACK), (1.0, WHITE), (0.7, colour)):
                     dot(image, x + radius * valence, y - radius * arousal, size * part, shade)
-                text = f"valence {valence:+.2f}  arousal {arousal:+.2f}"
-                if letters.width(face + text, self._size) > cell.width - 2 * self._pad:
-                    text = f"V {valence:+.2f}  A {arousal:+.2f}"
+                long, short = (f"{v}{valence:+.2f}  {a}{arousal:+.2f}" for v, a in (("valence ", "arousal "), ("V ", "A ")))
             if number in said:
-                bottom = cell.y + cell.height - self._pad // 2 - (len(said) - said.index(number)) * line
-                letters.write(image, face + text, x, bottom, self._size, colour, side="middle", outline=0)
+                middle, top, most = self._number_place(cell, said.index(number), len(said))
+                text = long if letters.width(face + long, self._size) <= most else short
+                letters.write(image, face + text, middle, top, self._size, colour, side="middle", outline=0)
 
     def _trail(
         self, image: Picture, circle: tuple[float, float, float], size: float, curves: ScoreCurves, trail: Floats

@@ -164,6 +164,7 @@ class CurveStrip:
             image[above : lane.top] = self._still[above : lane.top, self._gutter : self._gutter + self._plot]
             image[lane.top : lane.bottom] = PANEL
         is_whole = self._duration <= self._span
+        reached = -self._pad
         for second, text in ticks(start, start + self._span, self._tick_step):
             x = round((second - start) * per_second)
             for lane in self._lanes:
@@ -171,8 +172,9 @@ class CurveStrip:
             half = letters.width(text, self._size) // 2
             if x >= half or is_whole and not number:
                 x = max(x, half)
-                if not is_whole or x + half < self._plot - self._clock:
+                if x - half >= reached + self._pad and (not is_whole or x + half < self._plot - self._clock):
                     letters.write(image, text, x, self._axis, self._size, DIM, side="middle", outline=0)
+                    reached = x + half
         margin = 2 / per_second
         moments = np.arange(start - margin, start + self._span + margin, 0.5 / per_second)
         moments = moments[(moments >= 0) & (moments <= self._duration)]

@@ -56,10 +56,11 @@ class OverlayConfig(Config):
         1.0, ge=0, le=3600, description="seconds that a face is hidden before it is first found and after the last time"
     )
     detect: bool = Field(
-        False, description="look for faces in every frame as well, with the detector that found them, and hide those"
+        True,
+        description="to hide faces: look for them in every frame as well, with the detector that found those known",
     )
     check: bool = Field(
-        False, description="run that detector on the result, and keep none in which it finds a face"
+        False, description="run that detector on the result as well, and keep none in which it finds a face"
     )
     quality: int = Field(75, ge=1, le=100, description="quality of the pictures: higher is better, and larger")
     sound: bool = Field(True, description="with the video's sound")
@@ -82,8 +83,8 @@ class Overlay(Stage):
     """Draw faces and scores on the videos: an MP4 a clip, with its sound and exact times.
 
     Every frame is shown when the video shows it, and the sound is the video's own. A score is drawn only where a row has
-    one. With --anonymise faces are hidden, which needs every face to be known (extract faces --face all); --check runs
-    the detector on the result.
+    one. With --anonymise faces are hidden, which needs every face to be known (extract faces --face all); they are looked
+    for in every frame once more, and with --check in the result.
 
     Examples:
 
@@ -91,7 +92,7 @@ class Overlay(Stage):
 
     `affectkit overlay "$FACES" "$P" --style circumplex --clips 'day1/*' --out videos`
 
-    `affectkit overlay "$FACES" --anonymise blur --detect --check --out videos`
+    `affectkit overlay "$FACES" --anonymise blur --check --out videos`
     """
 
     name = "overlay"
@@ -117,8 +118,8 @@ class Overlay(Stage):
 
     def run(self, inputs: Inputs, config: OverlayConfig, context: Context) -> Result:
         """Draw the clips that are not drawn yet in this way."""
-        if config.anonymise is None and (config.detect or config.check):
-            raise UsageError("--detect and --check are for --anonymise, which is not given")
+        if config.check and config.anonymise not in ("blur", "box"):
+            raise UsageError("--check looks for faces that --anonymise blur or box has left: give one of those with it")
         drawn = opened_all(inputs.what)
         sources = OverlaySources(drawn, inputs.media, context.cache.digests(context.runtime.rehash))
         chosen = choose(inputs.clips, sources.clips) if inputs.clips is not None else sources.clips
@@ -131,7 +132,7 @@ class Overlay(Stage):
             notices.append(f"not drawn, failed when they were analysed: {listed(sources.failed, 'clips')}")
         names = file_names(sources.clips, (SUFFIX, RECORD))
         folder = _Folder(inputs.out, {clip: names[clip] for clip in chosen})
-        finders = _Finders(context.device) if config.detect or config.check else None
+        finders = _Finders(context.device) if config.anonymise in ("blur", "box") else None
         run = _Run(self, config, context, folder, sources, finders)
         with meter("overlay", len(chosen), "frames", context.runtime.progress) as counter:
             for clip in chosen:
@@ -184,7 +185,8 @@ class _Run:
         try:
             source = self._sources.source(clip)
             _check_clip(self._config, source)
-            finder = self._finders.of(source) if self._finders and self._config.anonymise != "mesh-only" else None
+            needed = self._config.detect or self._config.check
+            finder = self._finders.of(source) if self._finders is not None and needed else None
             made_from = self._identity(source, finder)
             if self._folder.is_current(clip, made_from):
                 self.kept += 1
@@ -225,8 +227,7 @@ class _Run:
                 _refuse_faces(temporary, done, finder, threads)
         notices = [*source.notices, *done.notices]
         if config.anonymise in ("blur", "box") and not any(face.valid.any() for face in source.faces):
-            notices.append("no face was found in it, so only --detect can hide any" if not config.detect else
-                           "no face was found in it before")  # fmt: skip
+            notices.append("no face was known in it before" if config.detect else "no face is known in it: none is hidden")
         self._folder.end(source.id, made_from, done, source, notices)
         return notices
 
@@ -237,8 +238,7 @@ def _refuse_faces(path: Path, done: Drawn, finder: _Finder, threads: int) -> Non
     if left:
         raise ClipError(
             f"{finder.name} finds a face in {len(left)} of {done.frames} frames of the result (the first at "
-            f"{left[0][0]:.2f} s), so it is not kept: give --detect, a larger --hide-margin or --hold, or --anonymise "
-            "mesh-only"
+            f"{left[0][0]:.2f} s), so it is not kept: give a larger --hide-margin or --hold, or --anonymise mesh-only"
         )
 
 
