@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -80,11 +81,14 @@ class Mp4Writer:
                 if self._sound is not None:
                     self._sound.mux_until(None)
                 self._container.close()
+                return
+        except BaseException:
+            self._abandon()
+            raise
         finally:
             if self._sound is not None:
                 self._sound.close()
-            if kind is not None:
-                self._abandon()
+        self._abandon()
 
     def write(self, image: Image, start: int, end: int) -> None:
         """Show a picture uint8 [H,W,3] RGB from `start` to `end` (ticks); starts rise."""
@@ -112,7 +116,5 @@ class Mp4Writer:
             self._container.mux(packet)
 
     def _abandon(self) -> None:
-        from contextlib import suppress
-
         with suppress(Exception):  # what is half written is thrown away
             self._container.close()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from fractions import Fraction
-from itertools import chain
+from itertools import chain, islice
 from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,7 +27,7 @@ COPIED = ("aac", "mp3", "ac3", "eac3", "alac", "flac")
 _RATES = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000)  # Hz that AAC has
 _LAYOUTS = ("mono", "stereo", "5.1")
 _LEAD = 0.1  # s of packets kept before the first picture: decoders need them; an edit list keeps them unheard
-_BLOCK = 1024
+_HEAD = 4  # packets that are looked at before it is known how
 
 
 class SourceSound:
@@ -44,7 +44,8 @@ class SourceSound:
         self._container = open_media(path)
         try:
             self._source = audio_stream(self._container)
-            self._first = list(_some(read_packets(self._container, self._source, self._findings.report)))
+            self._rest = read_packets(self._container, self._source, self._findings.report)
+            self._first = list(islice(self._rest, _HEAD))
             self.how = "copied" if self._is_copied() else "aac"
             if self.how == "aac":
                 self._container.close()
@@ -103,8 +104,7 @@ class SourceSound:
             yield time, packet
 
     def _all_packets(self) -> Iterator[Packet]:
-        rest = read_packets(self._container, self._source, self._findings.report)
-        yield from chain(self._first, rest)
+        yield from chain(self._first, self._rest)
 
     def _encoded(self) -> Any:
         frames = audio_frames(self._container, self._source, self._findings)
@@ -146,11 +146,6 @@ class SourceSound:
         for problem in line.problems():
             self._findings.report(problem)
         yield from _timed(stream.encode(None))
-
-
-def _some(packets: Iterator[Packet], count: int = 4) -> Iterator[Packet]:
-    for _, packet in zip(range(count), packets, strict=False):
-        yield packet
 
 
 def _timed(packets: list[Packet]) -> Iterator[tuple[float, Packet]]:

@@ -27,7 +27,7 @@ CELLS = 4
 _FOLLOWS = 1.5  # times the usual distance between rows
 _DRIFT = 0.3  # of the box's side, a second that the face is not found
 _MOST_DRIFT = 1.0
-_REACH = 0.4  # s that a face found in one frame is hidden before and after it
+_REACH = 0.3  # s that a face found in one frame is hidden before and after it
 
 
 def hidden_boxes(face: FaceRows, moments: Floats, margin: float, hold: float) -> Floats:
@@ -85,22 +85,28 @@ def around_detections(found: Iterable[tuple[float, Floats]], moments: Floats, ma
 
 
 def hide(image: Picture, boxes: Floats, how: Hiding) -> None:
-    """Hide what lies in the boxes [K,4]: under a plain colour, or blurred until `CELLS` areas across are left."""
+    """Hide what lies in the boxes [K,4]: under a plain colour, or blurred until no more than `CELLS` areas across the
+    largest of them are left."""
     height, width = image.shape[:2]
-    parts = []
-    for x0, y0, x1, y1 in np.asarray(boxes, float):
-        a, b = max(0, int(np.floor(x0))), max(0, int(np.floor(y0)))
-        c, d = min(width, int(np.ceil(x1))), min(height, int(np.ceil(y1)))
-        if a < c and b < d:
-            parts.append((slice(b, d), slice(a, c)))
-    blurred = [_blurred(image[part]) for part in parts] if how == "blur" else []
-    for number, part in enumerate(parts):
-        image[part] = blurred[number] if how == "blur" else GROUND
+    limits = np.array([width, height, width, height])
+    corners = np.asarray(boxes, float).reshape(-1, 4)
+    corners = np.clip(np.concatenate([np.floor(corners[:, :2]), np.ceil(corners[:, 2:])], axis=1), 0, limits).astype(int)
+    corners = corners[(corners[:, 2:] > corners[:, :2]).all(axis=1)]
+    if not len(corners):
+        return
+    if how == "blur":
+        left, top = corners[:, :2].min(axis=0).tolist()
+        right, bottom = corners[:, 2:].max(axis=0).tolist()
+        blurred = _blurred(image[top:bottom, left:right], int((corners[:, 2:] - corners[:, :2]).max()) / CELLS)
+        for a, b, c, d in corners.tolist():
+            image[b:d, a:c] = blurred[b - top : d - top, a - left : c - left]
+        return
+    for a, b, c, d in corners.tolist():
+        image[b:d, a:c] = GROUND
 
 
-def _blurred(part: Picture) -> Picture:
+def _blurred(part: Picture, cell: float) -> Picture:
     height, width = part.shape[:2]
-    scale = max(1.0, max(height, width) / CELLS)
-    few = max(1, round(width / scale)), max(1, round(height / scale))
+    few = max(1, round(width / max(1.0, cell))), max(1, round(height / max(1.0, cell)))
     image = Pillow.fromarray(np.ascontiguousarray(part))
     return np.asarray(image.resize(few, Pillow.Resampling.BOX).resize((width, height), Pillow.Resampling.BILINEAR))
