@@ -69,6 +69,7 @@ __all__ = [
     "fuse",
     "import_features",
     "open",
+    "overlay",
     "predict",
     "submit",
     "train_head",
@@ -748,6 +749,63 @@ def import_features(
         cache: cache folder (default: $AFFECTKIT_CACHE or .affectkit)
         out: name the artifact's folder by hand
         as_name: a name for what is made, which stands for its path
+    """
+
+def overlay(
+    what: TableSource | Sequence[TableSource],
+    *,
+    out: PathText,
+    media: PathText | None = None,
+    clips: str | Sequence[str] | None = None,
+    style: Literal["boxes", "mesh", "bars", "circumplex"] = "boxes",
+    anonymise: Literal["blur", "box", "mesh-only"] | None = None,
+    hide_margin: float = 0.4,
+    hold: float = 1.0,
+    detect: bool = True,
+    check: bool = False,
+    quality: int = 75,
+    sound: bool = True,
+    workers: int = 0,
+    progress: bool | None = None,
+    rehash: bool = False,
+    device: str = "auto",
+    cache: PathText | None = None,
+) -> WrittenFile:
+    """Draw faces and scores on the videos: an MP4 a clip, with its sound and exact times.
+
+    Every frame is shown when the video shows it, and the sound is the video's own. A score is drawn only where a row
+    has one. With --anonymise faces are hidden, which needs every face to be known (extract faces --face all); they are
+    looked for in every frame once more, and with --check in the result.
+
+    Examples:
+
+        ak.overlay(p, out="videos")
+        ak.overlay([faces, p], style="circumplex", clips="day1/*", out="videos")
+        ak.overlay(faces, anonymise="blur", check=True, out="videos")
+
+    Parameters:
+
+        what: faces, predictions, features of backbone face-mesh, or the folder of analyze; one or more
+        out: the folder for the videos
+        media: where the videos are now, if they have moved
+        clips: only these clips: a file of ids, or a pattern like 'subject1/*'
+        style: faces in boxes with the strongest class; their mesh; bars of all scores; or the
+            circumplex
+        anonymise: no face is seen: blurred, under a plain box, or nothing of the picture but landmarks
+            and mesh
+        hide_margin: hidden around a face: times its longer side; more where it moves fast
+        hold: seconds that a face is hidden before it is first found and after the last time
+        detect: to hide faces: look for them in every frame as well, with the detector that found those
+            known
+        check: run that detector on the result as well, and keep none in which it finds a face
+        quality: quality of the pictures: higher is better, and larger
+        sound: with the video's sound
+        workers: decoding threads (0: one per core)
+        progress: progress and a summary on stderr: live on a terminal, else a line now and then
+            [default: on]
+        rehash: digest every source again instead of trusting size and time
+        device: auto, cpu, cuda or cuda:N
+        cache: cache folder (default: $AFFECTKIT_CACHE or .affectkit)
     """
 
 def predict(

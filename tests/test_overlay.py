@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Sequence
 from fractions import Fraction
@@ -176,7 +175,9 @@ def test_scores_of_several_faces_and_models_in_every_style(tmp_path: Path, cache
 def test_a_mesh_lies_in_the_crop_that_it_was_found_in(tmp_path: Path, cache: Cache) -> None:
     clip = still(make_clip(tmp_path / "a.mp4", [np.full((256, 384, 3), 40, np.uint8)] * 6))
     faces = write_faces(cache, {clip: [track(2, box=(100, 60, 200, 160))]}, {**PLAIN, "margin": "0.5"})
-    corners = np.array([[0.25, 0.25, 0], [0.75, 0.25, 0], [0.5, 0.75, 0], [0.5, 0.4, 0]])  # of the crop, 200 pixels wide
+    corners = np.array(
+        [[0.25, 0.25, 0], [0.75, 0.25, 0], [0.5, 0.75, 0], [0.5, 0.4, 0]]
+    )  # of the crop, 200 pixels wide
     overlay(cache, [write_meshes(cache, faces, corners)], tmp_path / "out", style="mesh", anonymise="mesh-only")
     image = frames(tmp_path / "out" / "a.mp4")[0].image.astype(int)
     inside = image[64:156, 106:194]
@@ -223,7 +224,9 @@ def detector(name: str) -> Any:
     plugin = plugins.get("detectors", name)
     options = plugin.Options()
     try:
-        return plugins.instance("detectors", name, plugin, options, plugins.weights("detectors", name, plugin, options, "auto"), "cpu")
+        return plugins.instance(
+            "detectors", name, plugin, options, plugins.weights("detectors", name, plugin, options, "auto"), "cpu"
+        )
     except AffectkitError as error:
         pytest.skip(str(error))
 
@@ -243,7 +246,9 @@ def pictures_with_faces(count: int = 30) -> list[Any]:
 
 
 @pytest.mark.parametrize(("how", "finder"), [("blur", "blazeface"), ("box", "blazeface"), ("blur", "centerface")])
-def test_no_detector_finds_a_hidden_face_again(tmp_path: Path, cache: Cache, affectkit: Command, how: str, finder: str) -> None:
+def test_no_detector_finds_a_hidden_face_again(
+    tmp_path: Path, cache: Cache, affectkit: Command, how: str, finder: str
+) -> None:
     finders = [detector(name) for name in ("centerface", "blazeface")]
     clip = make_clip(tmp_path / "a.mp4", pictures_with_faces())
     assert len(faces_left(clip, (640, 360), finders[0], 1)) == 30
@@ -341,7 +346,9 @@ def test_names_of_any_id(tmp_path: Path, cache: Cache) -> None:
     files = result.report["files"]
     assert len({name.casefold() for name in files.values()}) == len(ids)
     assert all((tmp_path / "out" / name).is_file() for name in files.values())
-    assert all((tmp_path / "out" / name).resolve().is_relative_to((tmp_path / "out").resolve()) for name in files.values())
+    assert all(
+        (tmp_path / "out" / name).resolve().is_relative_to((tmp_path / "out").resolve()) for name in files.values()
+    )
 
 
 def test_files_of_somebody_else_are_left_alone(tmp_path: Path, cache: Cache) -> None:
@@ -372,7 +379,7 @@ def test_finished_clips_are_kept_and_changed_ones_drawn_again(tmp_path: Path, ca
 def test_an_interrupt_leaves_no_half_file(tmp_path: Path, cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
     clip = still(make_clip(tmp_path / "a.mp4", 20))
     faces = faces_of(cache, clip)
-    draw, count = overlay_clip.Scene.draw, 0
+    draw, count = overlay_clip.OverlayCanvas.draw, 0
 
     def interrupted(self: Any, *given: Any) -> Any:
         nonlocal count
@@ -381,10 +388,10 @@ def test_an_interrupt_leaves_no_half_file(tmp_path: Path, cache: Cache, monkeypa
             raise KeyboardInterrupt
         return draw(self, *given)
 
-    monkeypatch.setattr(overlay_clip.Scene, "draw", interrupted)
+    monkeypatch.setattr(overlay_clip.OverlayCanvas, "draw", interrupted)
     with pytest.raises(KeyboardInterrupt):
         overlay(cache, [faces], tmp_path / "out")
-    assert [name for name in os.listdir(tmp_path / "out") if not name.endswith(".json")] == []
+    assert {path.suffix for path in (tmp_path / "out").iterdir()} == {".json"}
     monkeypatch.undo()
     assert overlay(cache, [faces], tmp_path / "out").report["drawn"] == 1
 

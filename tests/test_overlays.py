@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from affectkit.overlays import letters
+from affectkit.overlays.canvas import OverlayCanvas
 from affectkit.overlays.curves import ScoreCurves, between_rows
 from affectkit.overlays.faces import FaceRows
 from affectkit.overlays.hiding import around_detections, hidden_boxes, hide
-from affectkit.overlays.scene import Scene
 from affectkit.overlays.strip import SPAN, CurveStrip, clock
 from affectkit.types import Floats
 
@@ -128,23 +128,27 @@ def test_every_size_and_style_is_drawn(size: tuple[int, int], style: str) -> Non
     width, height = size
     start, boxes = moving(count=5)
     faces = [rows(start, boxes, 0), rows(start, boxes * 3, 1)]
-    told = [curves("a long model's name " * 3, ("valence", "arousal"), 0), curves("m", CLASSES, 1), curves("n", CLASSES * 3)]
+    told = [
+        curves("a long model's name " * 3, ("valence", "arousal"), 0),
+        curves("m", CLASSES, 1),
+        curves("n", CLASSES * 3),
+    ]
     moments = np.arange(0, 1, 0.1)
-    scene = Scene(faces, told, moments, 1.0, width, height, style)  # type: ignore[arg-type]
+    canvas = OverlayCanvas(faces, told, moments, 1.0, width, height, style)  # type: ignore[arg-type]
     frame = np.full((height, width, 3), 128, np.uint8)
     for number in (0, 9):
-        picture = scene.draw(frame, number)
-        assert picture.shape == (scene.height, scene.width, 3)
-    assert not scene.width % 2
-    assert not scene.height % 2
+        picture = canvas.draw(frame, number)
+        assert picture.shape == (canvas.height, canvas.width, 3)
+    assert not canvas.width % 2
+    assert not canvas.height % 2
     assert (frame == 128).all()
 
 
 def test_boxes_are_at_their_pixels() -> None:
     box = np.array([[100.0, 60, 180, 160]] * 3)
     face = rows(np.arange(3) * 0.2, box)
-    scene = Scene([face], [], np.array([0.2 + 1 / 60]), 1.0, 640, 360, "boxes")
-    picture = scene.draw(np.full((360, 640, 3), 90, np.uint8), 0)
+    canvas = OverlayCanvas([face], [], np.array([0.2 + 1 / 60]), 1.0, 640, 360, "boxes")
+    picture = canvas.draw(np.full((360, 640, 3), 90, np.uint8), 0)
     yellow = np.argwhere((picture == face.colour).all(axis=2))
     assert np.abs(yellow.min(axis=0) - [60, 100]).max() <= 1
     assert np.abs(yellow.max(axis=0) - [160, 180]).max() <= 1
@@ -156,9 +160,9 @@ def test_a_frame_without_a_face_says_so_and_its_number_is_not_shown() -> None:
     boxes = np.where((start < 1)[:, None], np.array([[100.0, 60, 180, 160]]), np.nan)
     scores = np.where((start < 1)[:, None], 0.5, np.nan) * np.ones((1, 7))
     told = ScoreCurves("m", CLASSES, start, start + 1 / 30, scores)
-    scene = Scene([rows(start, boxes)], [told], np.array([0.5, 1.6]), 2.0, 640, 360, "boxes")
+    canvas = OverlayCanvas([rows(start, boxes)], [told], np.array([0.5, 1.6]), 2.0, 640, 360, "boxes")
     grey = np.full((360, 640, 3), 90, np.uint8)
-    with_face, without = scene.draw(grey, 0), scene.draw(grey, 1)
+    with_face, without = canvas.draw(grey, 0), canvas.draw(grey, 1)
     assert (with_face[:30, :90] == 90).all()
     assert not (without[:30, :60] == 90).all()
     assert (without[60:340, 95:190] == 90).all()
@@ -168,7 +172,7 @@ def test_mesh_only_shows_nothing_of_the_picture() -> None:
     start, boxes = moving()
     picture = np.random.default_rng(1).integers(0, 256, (360, 640, 3)).astype(np.uint8)
     scenes = [
-        Scene([rows(start, boxes)], [], np.array([0.5]), 2.0, 640, 360, "boxes", hiding="mesh-only")
+        OverlayCanvas([rows(start, boxes)], [], np.array([0.5]), 2.0, 640, 360, "boxes", hiding="mesh-only")
         for _ in range(2)
     ]  # fmt: skip
     assert np.array_equal(scenes[0].draw(picture, 0), scenes[1].draw(np.zeros_like(picture), 0))

@@ -63,7 +63,9 @@ class SourceSound:
     def _is_copied(self) -> bool:
         context = self._source.codec_context
         name = context.codec.canonical_name
-        has_times = bool(self._first) and all(packet.pts is not None and packet.dts is not None for packet in self._first)
+        has_times = bool(self._first) and all(
+            packet.pts is not None and packet.dts is not None for packet in self._first
+        )
         return name in COPIED and has_times and (name != "aac" or bool(context.extradata))
 
     def join(self, output: OutputContainer) -> None:
@@ -117,7 +119,9 @@ class SourceSound:
         stream.bit_rate = 96_000 * stream.codec_context.channels
         return self._as_aac(chain([first], frames), stream, rate, layout)
 
-    def _as_aac(self, frames: Iterator[AudioFrame], stream: Any, rate: int, layout: str) -> Iterator[tuple[float, Packet]]:
+    def _as_aac(
+        self, frames: Iterator[AudioFrame], stream: Any, rate: int, layout: str
+    ) -> Iterator[tuple[float, Packet]]:
         import av
         from av.audio.resampler import AudioResampler
 

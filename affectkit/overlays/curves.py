@@ -50,8 +50,8 @@ class ScoreCurves:
         return low, high if high > low else low + 1
 
     def at(self, moments: Floats) -> Floats:
-        """Scores [R,K] at these moments (s): between two rows that follow on each other and both have a score a straight
-        line between their middles; else the nearest row's, NaN where that has none or is too far away."""
+        """Scores [R,K] at these moments (s): a straight line between the middles of two rows that follow on each other
+        and both have a score; else the nearest row's, NaN where that has none or is too far away."""
         if not len(self.start):
             return np.full((len(moments), len(self.names)), np.nan)
         return between_rows(self.start, self.end, self.scores, moments)
@@ -70,7 +70,7 @@ def between_rows(start: Floats, end: Floats, values: Floats, moments: Floats) ->
     times = middles(start, end)
     step = _usual(times)
     near = nearest(times, moments)
-    whole = np.isfinite(values).all(axis=1)
+    whole: Bools = np.asarray(np.isfinite(values).all(axis=1))
     inside = (start[near] - TICK <= moments) & (moments < end[near] + TICK)
     close = inside | (np.abs(times[near] - moments) <= _REACH * step)
     result = np.where((whole[near] & close)[:, None], values[near], np.nan)

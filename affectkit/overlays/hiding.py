@@ -90,7 +90,9 @@ def hide(image: Picture, boxes: Floats, how: Hiding) -> None:
     height, width = image.shape[:2]
     limits = np.array([width, height, width, height])
     corners = np.asarray(boxes, float).reshape(-1, 4)
-    corners = np.clip(np.concatenate([np.floor(corners[:, :2]), np.ceil(corners[:, 2:])], axis=1), 0, limits).astype(int)
+    corners = np.clip(np.concatenate([np.floor(corners[:, :2]), np.ceil(corners[:, 2:])], axis=1), 0, limits).astype(
+        int
+    )
     corners = corners[(corners[:, 2:] > corners[:, :2]).all(axis=1)]
     if not len(corners):
         return

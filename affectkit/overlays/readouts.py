@@ -72,8 +72,8 @@ class ReadoutPanel:
         ]
 
     def draw(self, image: Picture, scores: Sequence[Floats], trails: Sequence[Floats]) -> None:
-        """Draw into a picture [height,width,3]: scores [K] of each curve, NaN where there is none, and for the circumplex
-        the scores [P,K] of the last `TRAIL` seconds, the oldest first."""
+        """Draw into a picture [height,width,3]: scores [K] of each curve, NaN where there is none, and for the
+        circumplex the scores [P,K] of the last `TRAIL` seconds, the oldest first."""
         image[...] = self._still
         for cell in self._cells:
             if self._style == "bars":
@@ -91,7 +91,12 @@ class ReadoutPanel:
         y = cell.y + self._pad // 2
         if self._style == "circumplex":
             letters.write(
-                self._still, letters.fitted(curves.model, self._size, room), cell.x + self._pad, y, self._size, outline=0
+                self._still,
+                letters.fitted(curves.model, self._size, room),
+                cell.x + self._pad,
+                y,
+                self._size,
+                outline=0,
             )
             self._draw_circle(cell)
             return
@@ -189,7 +194,9 @@ class ReadoutPanel:
         line = letters.height(self._size)
         letters.write(self._still, "arousal", x, y - radius - line, self._size, DIM, side="middle", outline=0)
         if radius > 1.3 * letters.width("valence", self._size):
-            letters.write(self._still, "valence", x + radius - self._pad, y + 2, self._size, DIM, side="right", outline=0)
+            letters.write(
+                self._still, "valence", x + radius - self._pad, y + 2, self._size, DIM, side="right", outline=0
+            )
 
     def _points(self, image: Picture, cell: Cell, scores: Sequence[Floats], trails: Sequence[Floats]) -> None:
         x, y, radius = self._circle(cell)
@@ -206,7 +213,9 @@ class ReadoutPanel:
                 valence, arousal = (float(values[curves.names.index(name)]) for name in AFFECT)
                 for part, shade in ((1.35, BLACK), (1.0, WHITE), (0.7, colour)):
                     dot(image, x + radius * valence, y - radius * arousal, size * part, shade)
-                long, short = (f"{v}{valence:+.2f}  {a}{arousal:+.2f}" for v, a in (("valence ", "arousal "), ("V ", "A ")))
+                long, short = (
+                    f"{v}{valence:+.2f}  {a}{arousal:+.2f}" for v, a in (("valence ", "arousal "), ("V ", "A "))
+                )
             if number in said:
                 middle, top, most = self._number_place(cell, said.index(number), len(said))
                 text = long if letters.width(face + long, self._size) <= most else short
@@ -221,7 +230,9 @@ class ReadoutPanel:
         for number, (valence, arousal) in enumerate(trail[-_DOTS:][:, places].tolist()):
             if np.isfinite(valence) and np.isfinite(arousal):
                 age = (number + 1) / (min(len(trail), _DOTS) + 1)
-                dot(image, x + radius * valence, y - radius * arousal, size * (0.3 + 0.4 * age), colour, 0.2 + 0.5 * age)
+                dot(
+                    image, x + radius * valence, y - radius * arousal, size * (0.3 + 0.4 * age), colour, 0.2 + 0.5 * age
+                )
 
 
 def _place(curves: ScoreCurves, value: float, left: int, right: int) -> int:

@@ -19,6 +19,7 @@ from affectkit.overlays import letters
 from affectkit.overlays.colours import BLACK, DIM, GAP, GRID, GROUND, PANEL, TEXT, WHITE, of_face, of_series
 from affectkit.overlays.curves import ScoreCurves, gaps
 from affectkit.overlays.shapes import Picture, fill
+from affectkit.types import Bools
 
 SPAN = 20.0
 """Seconds that are seen at once, at most."""
@@ -73,7 +74,11 @@ class CurveStrip:
         columns = tuple(range(count))
         if count > MOST_CURVES:
             with np.errstate(all="ignore"):
-                means = np.nan_to_num(np.nanmean(curves.scores, axis=0), nan=-np.inf) if len(curves.scores) else np.zeros(count)
+                means = (
+                    np.nan_to_num(np.nanmean(curves.scores, axis=0), nan=-np.inf)
+                    if len(curves.scores)
+                    else np.zeros(count)
+                )
             columns = tuple(sorted(np.argsort(-means, kind="stable")[:MOST_CURVES].tolist()))
         title = title_of(curves, len(columns))
         line, right = letters.height(self._size), self._width - self._pad
@@ -140,7 +145,9 @@ class CurveStrip:
             for value, y in ends:
                 if y >= 0:
                     text = f"{value:+.0f}" if low < 0 and value else f"{value:.3g}"
-                    letters.write(image, text, self._gutter - self._pad // 2 - 1, y, self._size, DIM, side="right", outline=0)
+                    letters.write(
+                        image, text, self._gutter - self._pad // 2 - 1, y, self._size, DIM, side="right", outline=0
+                    )
         return image
 
     def _tile(self, number: int) -> Picture:
@@ -170,7 +177,7 @@ class CurveStrip:
             for lane in self._lanes:
                 fill(image, x, lane.top, x + 1, lane.bottom, GRID)
             half = letters.width(text, self._size) // 2
-            if x >= half or is_whole and not number:
+            if x >= half or (is_whole and not number):
                 x = max(x, half)
                 if x - half >= reached + self._pad and (not is_whole or x + half < self._plot - self._clock):
                     letters.write(image, text, x, self._axis, self._size, DIM, side="middle", outline=0)
@@ -187,15 +194,14 @@ class CurveStrip:
             return
         values = lane.curves.at(moments)
         low, high = lane.curves.range
-        scored = np.isfinite(values).all(axis=1)
+        scored: Bools = np.asarray(np.isfinite(values).all(axis=1))
         unseen: list[tuple[str, float, float]] = []
         for begin, end in gaps(scored, moments):
             left, right = (begin - start) * per_second, (end - start) * per_second + 1
             fill(image, left, lane.top, right, lane.bottom, GAP)
             text, middle = lane.curves.unseen, (max(left, 0) + min(right, self._plot)) / 2
             if min(right, self._plot) - max(left, 0) > letters.width(text, self._size) + 2 * self._pad:
-                y = (lane.top + lane.bottom - letters.height(self._size)) / 2
-                unseen.append((text, middle, y))
+                unseen.append((text, middle, (lane.top + lane.bottom - letters.height(self._size)) / 2))
         height, thick = lane.bottom - lane.top, max(1.0, 1.6 * self._unit)
         if low < 0 < high:
             zero = lane.bottom - height * (0 - low) / (high - low)
@@ -210,10 +216,15 @@ class CurveStrip:
             y = (thick + inner * (1 - (values[:, column] - low) / (high - low))) * _FINE
             for part in np.split(np.arange(len(x)), np.flatnonzero(np.diff(scored)) + 1):
                 if scored[part[0]] and len(part) > 1:
-                    pen.line(np.column_stack([x[part], y[part]]).ravel().tolist(), of_series(place), round(thick * _FINE), joint="curve")
+                    pen.line(
+                        np.column_stack([x[part], y[part]]).ravel().tolist(),
+                        of_series(place),
+                        round(thick * _FINE),
+                        joint="curve",
+                    )
         image[lane.top : lane.bottom] = np.asarray(layer.resize((self._plot, height), Pillow.Resampling.BOX))
-        for text, middle, y in unseen:
-            letters.write(image, text, middle, y, self._size, DIM, side="middle", outline=0)
+        for text, middle, top in unseen:
+            letters.write(image, text, middle, top, self._size, DIM, side="middle", outline=0)
 
 
 def title_of(curves: ScoreCurves, shown: int | None = None) -> str:

@@ -20,8 +20,8 @@ from affectkit.devices import resolve
 from affectkit.digests import sha256_file
 from affectkit.errors import ClipError, HostileFile, MissingFile, UsageError, listed, named
 from affectkit.media import decoder_version
+from affectkit.overlays.canvas import Style
 from affectkit.overlays.hiding import Hiding
-from affectkit.overlays.scene import Style
 from affectkit.plugins import Detector
 from affectkit.stages.inputs import REQUIRED, artifacts, clips, file
 from affectkit.stages.map_stage import LISTED
@@ -43,7 +43,8 @@ class OverlayConfig(Config):
     """How clips are drawn."""
 
     style: Style = Field(
-        "boxes", description="faces in boxes with the strongest class; their mesh; bars of all scores; or the circumplex"
+        "boxes",
+        description="faces in boxes with the strongest class; their mesh; bars of all scores; or the circumplex",
     )
     anonymise: Hiding | None = Field(
         None,
@@ -82,9 +83,9 @@ class _Finder:
 class Overlay(Stage):
     """Draw faces and scores on the videos: an MP4 a clip, with its sound and exact times.
 
-    Every frame is shown when the video shows it, and the sound is the video's own. A score is drawn only where a row has
-    one. With --anonymise faces are hidden, which needs every face to be known (extract faces --face all); they are looked
-    for in every frame once more, and with --check in the result.
+    Every frame is shown when the video shows it, and the sound is the video's own. A score is drawn only where a row
+    has one. With --anonymise faces are hidden, which needs every face to be known (extract faces --face all); they are
+    looked for in every frame once more, and with --check in the result.
 
     Examples:
 
@@ -141,7 +142,13 @@ class Overlay(Stage):
             notices.append("nobody has looked whether faces are left: --check runs the detector on the result")
         notices += [f"{clip}: {told}" for clip, told in run.told]
         files = {clip: f"{name}{SUFFIX}" for clip, name in folder.names.items() if clip in run.files}
-        report = {"style": config.style, "anonymise": config.anonymise, "drawn": run.made, "kept": run.kept, "files": files}
+        report = {
+            "style": config.style,
+            "anonymise": config.anonymise,
+            "drawn": run.made,
+            "kept": run.kept,
+            "files": files,
+        }
         return Result(
             inputs.out, cached=not run.made and not run.failed, report=report, failed=tuple(run.failed),
             notices=tuple(dict.fromkeys(notices)),
@@ -227,7 +234,9 @@ class _Run:
                 _refuse_faces(temporary, done, finder, threads)
         notices = [*source.notices, *done.notices]
         if config.anonymise in ("blur", "box") and not any(face.valid.any() for face in source.faces):
-            notices.append("no face was known in it before" if config.detect else "no face is known in it: none is hidden")
+            notices.append(
+                "no face was known in it before" if config.detect else "no face is known in it: none is hidden"
+            )
         self._folder.end(source.id, made_from, done, source, notices)
         return notices
 
@@ -253,8 +262,8 @@ def _check_style(config: OverlayConfig, drawn: Sequence[Artifact]) -> None:
     has_mesh = any("points" in each.schema.columns for each in drawn)
     if config.style == "mesh" and not has_mesh:
         raise UsageError(
-            "--style mesh draws the points of features of face-mesh: give what embed FACES --backbone face-mesh printed "
-            "as well"
+            "--style mesh draws the points of features of face-mesh: give what embed FACES --backbone face-mesh "
+            "printed as well"
         )
     if config.style in ("bars", "circumplex") and not scores:
         raise UsageError(f"--style {config.style} draws scores: give what predict printed as well")
@@ -324,7 +333,8 @@ class _Folder:
         ]  # fmt: skip
         if strangers:
             raise UsageError(
-                f"{root} holds other files of the same names ({named(strangers)}): move them away, or name another folder"
+                f"{root} holds other files of the same names ({named(strangers)}): move them away, or name another "
+                "folder"
             )
 
     def is_current(self, clip: str, made_from: str) -> bool:

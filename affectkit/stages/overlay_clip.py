@@ -15,8 +15,8 @@ from affectkit.media import Frame, Sampling, VideoReader
 from affectkit.media.aspect import pixel_aspect
 from affectkit.media.mp4 import Mp4Writer
 from affectkit.media.source_sound import SourceSound
+from affectkit.overlays.canvas import OverlayCanvas, Style
 from affectkit.overlays.hiding import Hiding, around_detections
-from affectkit.overlays.scene import Scene, Style
 from affectkit.plugins import Detector
 from affectkit.stages.overlay_sources import ClipSource
 from affectkit.types import Floats
@@ -78,16 +78,14 @@ def draw_clip(
     source: ClipSource, drawing: Drawing, path: Path, threads: int, count: Callable[[int], None],
     detector: Detector | None = None, *, expect: Callable[[int], None],
 ) -> Drawn:  # fmt: skip
-    """Write a clip's MP4 to a path. `count` is told of frames, `expect` of how many there will be; `detector`: what finds
-    faces in every frame, to be hidden too. Raises ClipError."""
+    """Write a clip's MP4 to a path. `count` is told of frames, `expect` of how many there will be; `detector`: what
+    finds faces in every frame, to be hidden too. Raises ClipError."""
     reader = _reader(source, threads)
     times = ClipTimes(reader)
     expect(len(times.ticks))
     found = None
     if detector is not None and drawing.anonymise not in (None, "mesh-only"):
-        found = around_detections(
-            _detections(reader, times, detector), times.moments, drawing.hide_margin
-        )
+        found = around_detections(_detections(reader, times, detector), times.moments, drawing.hide_margin)
         reader = _reader(source, threads)
     with reader:
         return _Writing(source, drawing, reader, times, found).run(path, threads, count)
@@ -113,38 +111,39 @@ class _Writing:
         first = next(frames)
         index, times = self._reader.index, self._times
         zero = int(index.ticks[first.index])
-        scene = self._scene(first)
+        canvas = self._canvas(first)
         sound, notices = self._sound(zero)
         height, width = first.image.shape[:2]
         written, last = 0, zero
         with Mp4Writer(
-            path, scene.width, scene.height, index.tick, quality=self._drawing.quality,
+            path, canvas.width, canvas.height, index.tick, quality=self._drawing.quality,
             aspect=pixel_aspect(self._source.media.path, width, height), sound=sound, threads=threads,
         ) as writer:  # fmt: skip
             for frame in _chained(first, frames):
                 tick = int(index.ticks[frame.index])
                 number = times.number(tick)
                 last = int(times.ends[number])
-                writer.write(scene.draw(frame.image, number), tick - zero, last - zero)
+                writer.write(canvas.draw(frame.image, number), tick - zero, last - zero)
                 written += 1
                 count(1)
         if sound is not None and sound.problem:
             notices.append(f"sound: {sound.problem}")
         if self._reader.problem:
             notices.append(self._reader.problem)
-        factor = scene.factor
+        factor = canvas.factor
         if factor > 1:
             notices.append(f"a picture of {width} x {height} is enlarged {factor} times")
         picture = width * factor, height * factor
+        begin = float(times.start[times.number(zero)])
         return Drawn(
-            written, scene.width, scene.height, (last - zero) * float(index.tick), float(times.start[times.number(zero)]),
-            "none" if sound is None else sound.how, picture, (*notices, *scene.notices),
+            written, canvas.width, canvas.height, (last - zero) * float(index.tick), begin,
+            "none" if sound is None else sound.how, picture, (*notices, *canvas.notices),
         )  # fmt: skip
 
-    def _scene(self, first: Frame) -> Scene:
+    def _canvas(self, first: Frame) -> OverlayCanvas:
         source, drawing = self._source, self._drawing
         height, width = first.image.shape[:2]
-        return Scene(
+        return OverlayCanvas(
             source.faces, source.curves, self._times.moments, float(self._times.end[-1]), width, height, drawing.style,
             hiding=drawing.anonymise, margin=drawing.hide_margin, hold=drawing.hold, found=self._found,
         )  # fmt: skip

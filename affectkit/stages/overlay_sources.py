@@ -111,6 +111,7 @@ class OverlaySources:
     folder: Path | None
     digests: Digests
     _opened: dict[Path, Artifact] = field(default_factory=dict)
+    _indices: dict[Path, dict[str, list[ClipRows]]] = field(default_factory=dict)
 
     @cached_property
     def clips(self) -> list[str]:
@@ -154,11 +155,11 @@ class OverlaySources:
         for artifact in self.artifacts:
             if "scores" not in artifact.schema.columns:
                 continue
-            for name, rows in _rows_of(artifact, clip):
+            for name, rows in self._rows_of(artifact, clip):
                 _check(rows)
                 curves.append(_curves(artifact, name, rows, has_faces=self._sees(artifact, clip)))
                 contents.append(rows.content)
-        contents += [rows.content for artifact in self._meshes for _, rows in _rows_of(artifact, clip)]
+        contents += [rows.content for artifact in self._meshes for _, rows in self._rows_of(artifact, clip)]
         configs = [_config(each.artifact) for each in faces]
         rules = tuple(dict.fromkeys(str(config.get("face")) for config in configs))
         return ClipSource(
@@ -177,7 +178,7 @@ class OverlaySources:
     def _origins(self, artifact: Artifact, clip: str) -> Iterator[_Origin]:
         """The rows that those of a clip were made from, of faces and sound, as far up as there are any."""
         seen: set[tuple[Path, str, str]] = set()
-        waiting = [(artifact, rows) for _, rows in _rows_of(artifact, clip)]
+        waiting = [(artifact, rows) for _, rows in self._rows_of(artifact, clip)]
         while waiting:
             one, rows = waiting.pop(0)
             key = (one.folder.resolve(), *rows.key)
@@ -193,9 +194,32 @@ class OverlaySources:
                 above = self._above(Path(path), one)
                 if above is None:
                     continue
-                named = [each for each in above.rows.values() if without_face(each.key[0]) == clip]
+                named = self._held(above, clip)
                 exact = [each for each in named if each.content == rows.key[1]]
                 waiting += [(above, each) for each in exact or named]
+
+    def _held(self, artifact: Artifact, clip: str) -> list[ClipRows]:
+        """All rows of a clip and its faces, of every content."""
+        if artifact.path not in self._indices:
+            index: dict[str, list[ClipRows]] = {}
+            for rows in artifact.rows.values():
+                index.setdefault(without_face(rows.key[0]), []).append(rows)
+            self._indices[artifact.path] = index
+        return self._indices[artifact.path].get(clip, [])
+
+    def _rows_of(self, artifact: Artifact, clip: str) -> list[tuple[str, ClipRows]]:
+        """A clip's rows in an artifact that is drawn, or those of each of its faces."""
+        names = self._names_of[artifact.path].get(clip, [])
+        return [(name, artifact.clip_rows(name)) for name in names]
+
+    @cached_property
+    def _names_of(self) -> dict[Path, dict[str, list[str]]]:
+        names: dict[Path, dict[str, list[str]]] = {}
+        for artifact in self.artifacts:
+            index = names.setdefault(artifact.path, {})
+            for name in artifact.clips:
+                index.setdefault(without_face(name), []).append(name)
+        return names
 
     def _above(self, path: Path, below: Artifact) -> Artifact | None:
         """An upstream artifact with a table; None for one without."""
@@ -234,8 +258,8 @@ class OverlaySources:
         if not sources or not self._has_faces(clip):
             return media, None
         raise ClipError(
-            f"{present[0]} is not the file that was analysed (its content differs): give --media FOLDER with that one, or "
-            "analyse this one"
+            f"{present[0]} is not the file that was analysed (its content differs): give --media FOLDER with that one, "
+            "or analyse this one"
         )
 
     def _has_faces(self, clip: str) -> bool:
@@ -249,21 +273,19 @@ class OverlaySources:
         if artifact is None:
             return
         for name in sorted(rows, key=_number_of):
-            read = {column: np.asarray(rows[name].column(column)) for column in ("start", "end", "boxes", "landmarks", "valid")}
+            read = {
+                column: np.asarray(rows[name].column(column))
+                for column in ("start", "end", "boxes", "landmarks", "valid")
+            }
             valid = read["valid"].astype(bool)
             mesh = None
             for features in self._meshes:
-                for other, mesh_rows in _rows_of(features, clip):
+                for other, mesh_rows in self._rows_of(features, clip):
                     if other == name:
                         _check(mesh_rows)
                         mesh = _mesh(features, mesh_rows, artifact, read)
             number = _number_of(name) if is_face(name) else None
             yield FaceRows(read["start"], read["end"], read["boxes"], read["landmarks"], valid, number, mesh)
-
-
-def _rows_of(artifact: Artifact, clip: str) -> list[tuple[str, ClipRows]]:
-    """A clip's rows, or those of each of its faces."""
-    return [(name, artifact.clip_rows(name)) for name in artifact.clips if without_face(name) == clip]
 
 
 def _check(rows: ClipRows) -> None:
@@ -323,7 +345,9 @@ def _mesh(features: Artifact, rows: ClipRows, faces: Artifact, read: Mapping[str
     points = values.reshape(len(values), -1, _AXES)[..., :2]
     contract = features.stage.inputs.get("contract")
     fields = contract if isinstance(contract, dict) else _config(faces)
-    config = validate(CropConfig, {key: fields[key] for key in ("margin", "shape", "align", "size") if key in fields}, "crops")
+    config = validate(
+        CropConfig, {key: fields[key] for key in ("margin", "shape", "align", "size") if key in fields}, "crops"
+    )
     mesh = np.full((len(read["start"]), points.shape[1], 2), np.nan)
     places = {round(float(moment), 6): row for row, moment in enumerate(start)}
     for row, moment in enumerate(read["start"].tolist()):

@@ -26,7 +26,7 @@ _REFERENCE = 360  # of the shorter side, where a unit is one pixel
 _LEAST_UNIT = 0.75
 
 
-class Scene:
+class OverlayCanvas:
     """What is drawn of a clip, for each of its frames.
 
     faces and curves: of this clip; moments [R] (s, rising): the middles of the times that its frames are shown;
@@ -141,9 +141,7 @@ class Scene:
             is_seen = True
             mesh = self._meshes[place][number] * self.factor
             has_mesh = len(mesh) > 0 and bool(np.isfinite(mesh).all())
-            if self._style == "mesh" and has_mesh:
-                draw_mesh(picture, mesh, face.edges, face.colour, self._unit)
-            elif self._hiding == "mesh-only" and has_mesh:
+            if (self._style == "mesh" and has_mesh) or (self._hiding == "mesh-only" and has_mesh):
                 draw_mesh(picture, mesh, face.edges, face.colour, self._unit)
             elif self._hiding == "mesh-only":
                 landmarks = self._landmarks[place][number] * self.factor
