@@ -28,6 +28,7 @@ LINES = {
     "train-head": f"features {LABELS} --head mlp -o epochs=1 -o hidden=4 --as head",
     "predict": "head features --as scores",
     "analyze": "film.mp4 --weights random --detector centerface --no-figures --out results",
+    "overlay": "results --style bars --out videos",
     "fuse": f"scores scores {LABELS} --method equal",
     "evaluate": f"scores {LABELS} --draws 0",
     "compare": f"scores scores {LABELS} --draws 5",

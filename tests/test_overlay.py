@@ -49,7 +49,7 @@ def scores_of(cache: Cache, faces: Artifact, columns: Sequence[str] = CLASSES, n
 def overlay(cache: Cache, what: Sequence[Artifact | Path], out: Path, *, media: Path | None = None, clips: Any = None,
             **config: Any) -> Result:  # fmt: skip
     paths = [each.path if isinstance(each, Artifact) else each for each in what]
-    inputs = Overlay.Inputs(what=paths, out=out, media=media, clips=clips)
+    inputs = Overlay.Inputs(what=paths, out=out, videos=media, clips=clips)
     return Overlay().run(inputs, OverlayConfig(**config), Context(cache))
 
 
@@ -202,7 +202,7 @@ def test_what_a_style_needs_is_said(tmp_path: Path, cache: Cache) -> None:
     with pytest.raises(UsageError, match="matches none of 1 clips"):
         overlay(cache, [faces], tmp_path / "out", clips="b*")
     with pytest.raises(UsageError, match="give one of those"):
-        overlay(cache, [faces], tmp_path / "out", check=True)
+        overlay(cache, [faces], tmp_path / "out", check_hidden=True)
     assert not (tmp_path / "out").exists()
 
 
@@ -254,7 +254,7 @@ def test_no_detector_finds_a_hidden_face_again(
     assert len(faces_left(clip, (640, 360), finders[0], 1)) == 30
     found = affectkit("extract", "faces", clip, "--face", "all", "--detector", finder, "--fps", "5")
     assert found.returncode == 0, found.stderr
-    done = affectkit("overlay", found.stdout.strip(), "--anonymise", how, "--check", "--out", "out")
+    done = affectkit("overlay", found.stdout.strip(), "--anonymise", how, "--check-hidden", "--out", "out")
     assert done.returncode == 0, done.stderr
     for each in finders:
         assert faces_left(tmp_path / "out" / "a.mp4", (640, 360), each, 1) == []
@@ -264,10 +264,10 @@ def test_a_face_that_was_missed_is_found_in_the_frames_or_the_result_is_refused(
     finder = detector("centerface")
     clip = still(make_clip(tmp_path / "a.mp4", pictures_with_faces(12)))
     known = write_faces(cache, {clip: [track(2, box=(20, 100, 212, 292))]}, {**CONFIG, "detector": "centerface"})
-    refused = overlay(cache, [known], tmp_path / "out", anonymise="box", detect=False, check=True)
+    refused = overlay(cache, [known], tmp_path / "out", anonymise="box", detect=False, check_hidden=True)
     assert "finds a face in 12 of 12 frames" in refused.failed[0].cause
     assert not list((tmp_path / "out").glob("*.mp4"))
-    done = overlay(cache, [known], tmp_path / "out", anonymise="box", check=True)
+    done = overlay(cache, [known], tmp_path / "out", anonymise="box", check_hidden=True)
     assert not done.failed
     assert faces_left(tmp_path / "out" / "a.mp4", (640, 360), finder, 1) == []
 
@@ -287,7 +287,7 @@ def test_a_clip_without_a_face_is_kept_and_said(tmp_path: Path, cache: Cache) ->
     faces = write_faces(cache, {clip: [(start, np.full_like(boxes, np.nan))]})
     result = overlay(cache, [faces], tmp_path / "out", anonymise="box", detect=False)
     assert "a: no face is known in it: none is hidden" in result.notices
-    assert any("--check" in notice for notice in result.notices)
+    assert any("--check-hidden" in notice for notice in result.notices)
 
 
 # ---- clips that have moved, changed or are bad
@@ -299,7 +299,7 @@ def test_a_video_that_moved_is_found_and_another_one_refused(tmp_path: Path, cac
     (tmp_path / "new" / "deep").mkdir(parents=True)
     shutil.move(clip.path, tmp_path / "new" / "deep" / "a.mp4")
     gone = overlay(cache, [scores], tmp_path / "out")
-    assert "give --media FOLDER" in gone.failed[0].cause
+    assert "give --videos FOLDER" in gone.failed[0].cause
     assert not overlay(cache, [scores], tmp_path / "out", media=tmp_path / "new").failed
     make_clip(clip.path, 9)
     other = overlay(cache, [scores], tmp_path / "other")

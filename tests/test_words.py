@@ -18,7 +18,7 @@ RICHER = {
     "--vad": {"analyze"},  # no mouth: its table would be of clips that are not analysed yet
 }  # fmt: skip
 """Options that take more, or less, of the same thing in some command."""
-CHOICES = {"--format", "--missing"}
+CHOICES = {"--format", "--missing", "--style"}
 """Options whose values are each command's own."""
 DIFFERENT = {"--set": {"functionals"}}
 """Words that mean two things, to be mended where the fingerprint can be kept."""

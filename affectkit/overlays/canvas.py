@@ -31,16 +31,16 @@ class OverlayCanvas:
 
     faces and curves: of this clip; moments [R] (s, rising): the middles of the times that its frames are shown;
     duration (s); width, height: of its first frame (pixels); hiding, margin, hold: as `hidden_boxes` has them, None
-    where faces are shown; found: more boxes to hide [K,4], a moment each.
+    where faces are shown; detected: more boxes to hide [K,4], a moment each.
     """
 
     def __init__(
         self, faces: Sequence[FaceRows], curves: Sequence[ScoreCurves], moments: Floats, duration: float,
         width: int, height: int, style: Style, *, hiding: Hiding | None = None, margin: float = 0.4,
-        hold: float = 1.0, found: Sequence[Floats] | None = None,
+        hold: float = 1.0, detected: Sequence[Floats] | None = None,
     ) -> None:  # fmt: skip
         self._faces, self._curves, self._style = list(faces), list(curves), style
-        self._moments, self._hiding, self._found = moments, hiding, found
+        self._moments, self._hiding, self._detected = moments, hiding, detected
         self.factor = max(1, -(-SMALLEST // min(width, height)))
         self._shape = (height, width)
         self._unit = max(_LEAST_UNIT, min(width, height) * self.factor / _REFERENCE)
@@ -125,8 +125,8 @@ class OverlayCanvas:
         if self._hiding is not None:
             frame = frame.copy()
             boxes = [each[number] for each in self._hidden if np.isfinite(each[number]).all()]
-            if self._found is not None:
-                boxes += list(self._found[number])
+            if self._detected is not None:
+                boxes += list(self._detected[number])
             hide(frame, np.array(boxes).reshape(-1, 4), self._hiding)
         if self.factor > 1:
             frame = frame.repeat(self.factor, axis=0).repeat(self.factor, axis=1)

@@ -39,8 +39,8 @@ class ScoreCurves:
     def range(self) -> tuple[float, float]:
         """What the axis reaches from and to: 0 to 1 where all scores lie there, -1 to 1 where all do, else the scores'
         own."""
-        known = self.scores[np.isfinite(self.scores)]
-        low, high = (float(known.min()), float(known.max())) if len(known) else (0.0, 1.0)
+        finite = self.scores[np.isfinite(self.scores)]
+        low, high = (float(finite.min()), float(finite.max())) if len(finite) else (0.0, 1.0)
         if self.is_affect and low >= -1 and high <= 1:
             return -1.0, 1.0
         if low >= 0 and high <= 1:

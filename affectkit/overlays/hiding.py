@@ -71,9 +71,9 @@ def hidden_boxes(face: FaceRows, moments: Floats, margin: float, hold: float) ->
     return hidden
 
 
-def around_detections(found: Iterable[tuple[float, Floats]], moments: Floats, margin: float) -> list[Floats]:
+def around_detections(detections: Iterable[tuple[float, Floats]], moments: Floats, margin: float) -> list[Floats]:
     """For each moment the boxes [K,4], margin included, of faces found in single frames (moment, boxes) near it."""
-    listed = [(moment, np.asarray(boxes, float)) for moment, boxes in found if len(boxes)]
+    listed = [(moment, np.asarray(boxes, float)) for moment, boxes in detections if len(boxes)]
     times = np.array([moment for moment, _ in listed])
     hidden = []
     for moment in moments.tolist():

@@ -226,8 +226,8 @@ class ReadoutPanel:
     ) -> None:
         x, y, radius = circle
         colour = of_series(0) if curves.face is None else of_face(curves.face)
-        places = [curves.names.index(name) for name in AFFECT]
-        for number, (valence, arousal) in enumerate(trail[-_DOTS:][:, places].tolist()):
+        columns = [curves.names.index(name) for name in AFFECT]
+        for number, (valence, arousal) in enumerate(trail[-_DOTS:][:, columns].tolist()):
             if np.isfinite(valence) and np.isfinite(arousal):
                 age = (number + 1) / (min(len(trail), _DOTS) + 1)
                 dot(

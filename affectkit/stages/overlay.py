@@ -60,7 +60,7 @@ class OverlayConfig(Config):
         True,
         description="to hide faces: look for them in every frame as well, with the detector that found those known",
     )
-    check: bool = Field(
+    check_hidden: bool = Field(
         False, description="run that detector on the result as well, and keep none in which it finds a face"
     )
     quality: int = Field(75, ge=1, le=100, description="quality of the pictures: higher is better, and larger")
@@ -85,7 +85,7 @@ class Overlay(Stage):
 
     Every frame is shown when the video shows it, and the sound is the video's own. A score is drawn only where a row
     has one. With --anonymise faces are hidden, which needs every face to be known (extract faces --face all); they are
-    looked for in every frame once more, and with --check in the result.
+    looked for in every frame once more, and with --check-hidden in the result.
 
     Examples:
 
@@ -93,7 +93,7 @@ class Overlay(Stage):
 
     `affectkit overlay "$FACES" "$P" --style circumplex --clips 'day1/*' --out videos`
 
-    `affectkit overlay "$FACES" --anonymise blur --check --out videos`
+    `affectkit overlay "$FACES" --anonymise blur --check-hidden --out videos`
     """
 
     name = "overlay"
@@ -114,15 +114,15 @@ class Overlay(Stage):
             help="faces, predictions, features of backbone face-mesh, or the folder of analyze; one or more",
         )  # fmt: skip
         out: Path = file("the folder for the videos", kind="made", default=REQUIRED)
-        media: Path | None = file("where the videos are now, if they have moved", kind="folder")
+        videos: Path | None = file("where the videos are now, if they have moved", kind="folder")
         clips: ClipChoice = clips()
 
     def run(self, inputs: Inputs, config: OverlayConfig, context: Context) -> Result:
         """Draw the clips that are not drawn yet in this way."""
-        if config.check and config.anonymise not in ("blur", "box"):
-            raise UsageError("--check looks for faces that --anonymise blur or box has left: give one of those with it")
+        if config.check_hidden and config.anonymise not in ("blur", "box"):
+            raise UsageError("--check-hidden looks for faces that --anonymise blur or box has left: give one of those with it")
         drawn = opened_all(inputs.what)
-        sources = OverlaySources(drawn, inputs.media, context.cache.digests(context.runtime.rehash))
+        sources = OverlaySources(drawn, inputs.videos, context.cache.digests(context.runtime.rehash))
         chosen = choose(inputs.clips, sources.clips) if inputs.clips is not None else sources.clips
         chosen = sorted(set(chosen or []))
         if not chosen:
@@ -138,8 +138,8 @@ class Overlay(Stage):
         with meter("overlay", len(chosen), "frames", context.runtime.progress) as counter:
             for clip in chosen:
                 run.draw(clip, counter)
-        if config.anonymise in ("blur", "box") and not config.check and run.made:
-            notices.append("nobody has looked whether faces are left: --check runs the detector on the result")
+        if config.anonymise in ("blur", "box") and not config.check_hidden and run.made:
+            notices.append("nobody has looked whether faces are left: --check-hidden runs the detector on the result")
         notices += [f"{clip}: {told}" for clip, told in run.told]
         files = {clip: f"{name}{SUFFIX}" for clip, name in folder.names.items() if clip in run.files}
         report = {
@@ -192,7 +192,7 @@ class _Run:
         try:
             source = self._sources.source(clip)
             _check_clip(self._config, source)
-            needed = self._config.detect or self._config.check
+            needed = self._config.detect or self._config.check_hidden
             finder = self._finders.of(source) if self._finders is not None and needed else None
             made_from = self._identity(source, finder)
             if self._folder.is_current(clip, made_from):
@@ -230,7 +230,7 @@ class _Run:
                 source, config.drawing(), temporary, threads, lambda frames: counter.advance(rows=frames),
                 detector if config.detect else None, expect=counter.expect,
             )  # fmt: skip
-            if config.check and finder is not None:
+            if config.check_hidden and finder is not None:
                 _refuse_faces(temporary, done, finder, threads)
         notices = [*source.notices, *done.notices]
         if config.anonymise in ("blur", "box") and not any(face.valid.any() for face in source.faces):
@@ -302,7 +302,7 @@ class _Finders:
         config = source.detectors[0] if source.detectors else {}
         name, option, weights = config.get("detector"), config.get("option") or [], config.get("weights") or "auto"
         if not isinstance(name, str) or not isinstance(option, list):
-            raise ClipError("its faces do not say which detector found them: leave out --detect and --check")
+            raise ClipError("its faces do not say which detector found them: leave out --detect and --check-hidden")
         key = json.dumps([name, option, weights])
         if key not in self._loaded:
             plugin = plugins.get("detectors", name)

@@ -83,12 +83,12 @@ def draw_clip(
     reader = _reader(source, threads)
     times = ClipTimes(reader)
     expect(len(times.ticks))
-    found = None
+    detected = None
     if detector is not None and drawing.anonymise not in (None, "mesh-only"):
-        found = around_detections(_detections(reader, times, detector), times.moments, drawing.hide_margin)
+        detected = around_detections(_detections(reader, times, detector), times.moments, drawing.hide_margin)
         reader = _reader(source, threads)
     with reader:
-        return _Writing(source, drawing, reader, times, found).run(path, threads, count)
+        return _Writing(source, drawing, reader, times, detected).run(path, threads, count)
 
 
 def _reader(source: ClipSource, threads: int) -> VideoReader:
@@ -101,10 +101,10 @@ class _Writing:
 
     def __init__(
         self, source: ClipSource, drawing: Drawing, reader: VideoReader, times: ClipTimes,
-        found: list[Floats] | None,
+        detected: list[Floats] | None,
     ) -> None:  # fmt: skip
         self._source, self._drawing, self._reader, self._times = source, drawing, reader, times
-        self._found = found
+        self._detected = detected
 
     def run(self, path: Path, threads: int, count: Callable[[int], None]) -> Drawn:
         frames = iter(self._reader)
@@ -145,7 +145,7 @@ class _Writing:
         height, width = first.image.shape[:2]
         return OverlayCanvas(
             source.faces, source.curves, self._times.moments, float(self._times.end[-1]), width, height, drawing.style,
-            hiding=drawing.anonymise, margin=drawing.hide_margin, hold=drawing.hold, found=self._found,
+            hiding=drawing.anonymise, margin=drawing.hide_margin, hold=drawing.hold, detected=self._detected,
         )  # fmt: skip
 
     def _sound(self, zero: int) -> tuple[SourceSound | None, list[str]]:

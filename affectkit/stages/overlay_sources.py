@@ -51,10 +51,10 @@ def _opened(path: Path) -> Iterator[Artifact]:
         models = record.get("models")
         about = [each for each in models.values() if isinstance(each, dict)] if isinstance(models, dict) else []
         texts = [record.get("faces"), *(each.get("predictions") for each in about)]
-        places = [Path(text) for text in texts if isinstance(text, str)]
-        if not places:
+        named_paths = [Path(text) for text in texts if isinstance(text, str)]
+        if not named_paths:
             raise UsageError(f"{path} names no faces and no predictions: give what extract faces or predict printed")
-        for place in places:
+        for place in named_paths:
             yield from _opened(place)
         return
     if path.suffix.lower() == ".csv" and path.is_file():
@@ -143,7 +143,7 @@ class OverlaySources:
         """What there is of a clip. Raises ClipError where its video is not to be had or is another one now."""
         said = next((table[clip] for table in self._tables if clip in table), None)
         if said is None:
-            raise ClipError("the artifact does not say where its video was: give --media FOLDER")
+            raise ClipError("the artifact does not say where its video was: give --videos FOLDER")
         origins = [origin for artifact in self.artifacts for origin in self._origins(artifact, clip)]
         media, digest = self._media(clip, said, {origin.rows.key[1] for origin in origins})
         origins = [origin for origin in origins if digest is None or origin.rows.key[1] == digest]
@@ -180,18 +180,18 @@ class OverlaySources:
         seen: set[tuple[Path, str, str]] = set()
         waiting = [(artifact, rows) for _, rows in self._rows_of(artifact, clip)]
         while waiting:
-            one, rows = waiting.pop(0)
-            key = (one.folder.resolve(), *rows.key)
+            artifact_above, rows = waiting.pop(0)
+            key = (artifact_above.folder.resolve(), *rows.key)
             if key in seen:
                 continue
             seen.add(key)
-            if not one.stage.upstream:
-                if one.stage.stage in ("faces", "audio"):
+            if not artifact_above.stage.upstream:
+                if artifact_above.stage.stage in ("faces", "audio"):
                     _check(rows)
-                    yield _Origin(one, rows)
+                    yield _Origin(artifact_above, rows)
                 continue
-            for path in one.stage.upstream:
-                above = self._above(Path(path), one)
+            for path in artifact_above.stage.upstream:
+                above = self._above(Path(path), artifact_above)
                 if above is None:
                     continue
                 named = self._held(above, clip)
@@ -238,12 +238,12 @@ class OverlaySources:
         """The video, and the digest by which it is the one that was analysed; None where nobody knows."""
         recorded = said.get("path")
         recorded = recorded if isinstance(recorded, str) else ""
-        places = [self._moved.get(clip), self._moved.get(Path(recorded).name), Path(recorded) if recorded else None]
-        candidates = list(dict.fromkeys(place for place in places if place is not None))
+        possible = [self._moved.get(clip), self._moved.get(Path(recorded).name), Path(recorded) if recorded else None]
+        candidates = list(dict.fromkeys(place for place in possible if place is not None))
         present = [place for place in candidates if os.path.lexists(place)]
         if not present:
             where = f" and not in {self.folder}" if self.folder else ""
-            raise ClipError(f"its video is not at {recorded or 'any known place'}{where}: give --media FOLDER")
+            raise ClipError(f"its video is not at {recorded or 'any known place'}{where}: give --videos FOLDER")
         for place in present:
             if place.is_dir():
                 raise ClipError(f"{place} is a folder of crops: there is no video to draw on")
@@ -258,7 +258,7 @@ class OverlaySources:
         if not sources or not self._has_faces(clip):
             return media, None
         raise ClipError(
-            f"{present[0]} is not the file that was analysed (its content differs): give --media FOLDER with that one, "
+            f"{present[0]} is not the file that was analysed (its content differs): give --videos FOLDER with that one, "
             "or analyse this one"
         )
 
@@ -349,9 +349,9 @@ def _mesh(features: Artifact, rows: ClipRows, faces: Artifact, read: Mapping[str
         CropConfig, {key: fields[key] for key in ("margin", "shape", "align", "size") if key in fields}, "crops"
     )
     mesh = np.full((len(read["start"]), points.shape[1], 2), np.nan)
-    places = {round(float(moment), 6): row for row, moment in enumerate(start)}
+    rows_at = {round(float(moment), 6): row for row, moment in enumerate(start)}
     for row, moment in enumerate(read["start"].tolist()):
-        place = places.get(round(moment, 6))
+        place = rows_at.get(round(moment, 6))
         if place is not None and valid[place] and read["valid"][row]:
             mesh[row] = in_frame(points[place], read["boxes"][row], read["landmarks"][row], config)
     return mesh
