@@ -755,14 +755,14 @@ def overlay(
     what: TableSource | Sequence[TableSource],
     *,
     out: PathText,
-    media: PathText | None = None,
+    videos: PathText | None = None,
     clips: str | Sequence[str] | None = None,
     style: Literal["boxes", "mesh", "bars", "circumplex"] = "boxes",
     anonymise: Literal["blur", "box", "mesh-only"] | None = None,
     hide_margin: float = 0.4,
     hold: float = 1.0,
     detect: bool = True,
-    check: bool = False,
+    check_hidden: bool = False,
     quality: int = 75,
     sound: bool = True,
     workers: int = 0,
@@ -775,19 +775,19 @@ def overlay(
 
     Every frame is shown when the video shows it, and the sound is the video's own. A score is drawn only where a row
     has one. With --anonymise faces are hidden, which needs every face to be known (extract faces --face all); they are
-    looked for in every frame once more, and with --check in the result.
+    looked for in every frame once more, and with --check-hidden in the result.
 
     Examples:
 
         ak.overlay(p, out="videos")
         ak.overlay([faces, p], style="circumplex", clips="day1/*", out="videos")
-        ak.overlay(faces, anonymise="blur", check=True, out="videos")
+        ak.overlay(faces, anonymise="blur", check_hidden=True, out="videos")
 
     Parameters:
 
         what: faces, predictions, features of backbone face-mesh, or the folder of analyze; one or more
         out: the folder for the videos
-        media: where the videos are now, if they have moved
+        videos: where the videos are now, if they have moved
         clips: only these clips: a file of ids, or a pattern like 'subject1/*'
         style: faces in boxes with the strongest class; their mesh; bars of all scores; or the
             circumplex
@@ -797,7 +797,7 @@ def overlay(
         hold: seconds that a face is hidden before it is first found and after the last time
         detect: to hide faces: look for them in every frame as well, with the detector that found those
             known
-        check: run that detector on the result as well, and keep none in which it finds a face
+        check_hidden: run that detector on the result as well, and keep none in which it finds a face
         quality: quality of the pictures: higher is better, and larger
         sound: with the video's sound
         workers: decoding threads (0: one per core)

@@ -147,7 +147,7 @@ class OverlayCanvas:
                 landmarks = self._landmarks[place][number] * self.factor
                 if landmarks.any():
                     draw_points(picture, landmarks, face.colour, self._unit)
-            if self._style == "boxes":
+            if self._style in ("boxes", "mesh"):
                 draw_box(picture, box, face.colour, self._label(face, number), self._unit)
             else:
                 draw_box(picture, box, face.colour, face.label, self._unit)

@@ -113,10 +113,10 @@ class CurveStrip:
 
     @cached_property
     def _tick_step(self) -> float:
-        """Seconds between two marks, so many that their texts do not touch."""
+        """Seconds between two marks, so many that their texts do not touch, the first one moved in from the edge."""
         per_second = self._plot / self._span
         wide = letters.width(_short(max(self._duration, 60.0), 1), self._size) + 2 * self._pad
-        return next((each for each in _STEPS if each * per_second >= wide), _STEPS[-1])
+        return next((each for each in _STEPS if each * per_second >= 1.5 * wide), _STEPS[-1])
 
     def _draw_cursor(self, image: Picture, time: float, start: float, per_second: float) -> None:
         thick = max(1, round(1.5 * self._unit))

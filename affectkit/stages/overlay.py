@@ -120,7 +120,9 @@ class Overlay(Stage):
     def run(self, inputs: Inputs, config: OverlayConfig, context: Context) -> Result:
         """Draw the clips that are not drawn yet in this way."""
         if config.check_hidden and config.anonymise not in ("blur", "box"):
-            raise UsageError("--check-hidden looks for faces that --anonymise blur or box has left: give one of those with it")
+            raise UsageError(
+                "--check-hidden looks for faces that --anonymise blur or box has left: give one of those with it"
+            )
         drawn = opened_all(inputs.what)
         sources = OverlaySources(drawn, inputs.videos, context.cache.digests(context.runtime.rehash))
         chosen = choose(inputs.clips, sources.clips) if inputs.clips is not None else sources.clips
