@@ -17,8 +17,9 @@ from media_factory import make_clip, make_flash_and_beep, make_sound, number_of,
 from overlay_factory import CONFIG, still, write_faces, write_meshes, write_scores
 from stage_factory import SHARED, portrait
 
+import affectkit as ak
 from affectkit import plugins
-from affectkit.errors import AffectkitError, UsageError
+from affectkit.errors import AffectkitError, Notice, UsageError
 from affectkit.media import Sampling, VideoReader, probe, scan
 from affectkit.stages import overlay_clip
 from affectkit.stages.overlay import Overlay, OverlayConfig
@@ -215,6 +216,16 @@ def test_a_folder_of_analyze_is_what_it_names(tmp_path: Path, cache: Cache) -> N
     (tmp_path / "results" / "analysis.json").write_text(json.dumps(record))
     result = overlay(cache, [tmp_path / "results"], tmp_path / "out", style="bars")
     assert result.report["files"] == {"a": "a.mp4"}
+
+
+def test_the_same_in_python(tmp_path: Path, cache: Cache) -> None:
+    good, bad = still(make_clip(tmp_path / "a.mp4", 5)), still(tmp_path / "b.mp4")
+    bad.path.write_bytes(b"no video")
+    faces = faces_of(cache, good, bad)
+    with pytest.warns(Notice, match="1 clip failed"):
+        done = ak.overlay([faces.path], out=tmp_path / "out", style="boxes", cache=cache.root, progress=False)
+    assert (Path(done), done.exit_code, list(done.failed)) == (tmp_path / "out", 3, ["b"])
+    assert done.report["files"] == {"a": "a.mp4"}
 
 
 # ---- faces that must not be seen

@@ -155,19 +155,20 @@ class ScoreReport(StageReport):
 
 
 class WrittenFile:
-    """A file that was written or checked, what `submit` returns.
+    """A file that was written or checked, or a folder of such: what `submit` and `overlay` return.
 
-    path: where it lies; report: what is said of it; notices: what its user must know, of a checked file what is wrong;
-    exit_code: 3 where a file that was checked is wrong.
+    path: where it lies; cached: whether all of it was there already; failed: clips without a result, and why; report:
+    what is said of it; notices: what its user must know, of a checked file what is wrong; exit_code: 3 where a checked
+    file is wrong, or clips failed.
     """
 
     def __init__(self, path: Path, result: Result | None = None) -> None:
         self.path = path
-        self.cached = False
-        self.failed: dict[str, str] = {}
+        self.cached = result is not None and result.is_cached
+        self.failed: dict[str, str] = {} if result is None else {each.clip: each.cause for each in result.failed}
         self.report: Mapping[str, Any] = {} if result is None else result.report
         self.notices: tuple[str, ...] = () if result is None else tuple(result.notices)
-        self.exit_code = 0 if result is None else result.code
+        self.exit_code = 0 if result is None else result.code or (SOME_FAILED if self.failed else 0)
 
     def __fspath__(self) -> str:
         return str(self.path)

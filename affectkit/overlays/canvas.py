@@ -24,6 +24,7 @@ SMALLEST = 192
 """Pixels of a picture's shorter side, below which it is enlarged by a whole factor: no letters fit into it."""
 _REFERENCE = 360  # of the shorter side, where a unit is one pixel
 _LEAST_UNIT = 0.75
+_MESHES = 64  # frames whose meshes are made at once
 
 
 class OverlayCanvas:
@@ -46,7 +47,7 @@ class OverlayCanvas:
         self._unit = max(_LEAST_UNIT, min(width, height) * self.factor / _REFERENCE)
         self._boxes = [face.boxes_at(moments) for face in self._faces]
         self._landmarks = [face.landmarks_at(moments) for face in self._faces]
-        self._meshes = [face.mesh_at(moments) for face in self._faces]
+        self._meshes: tuple[int, list[Floats]] = (-1, [])
         self._scores = [each.at(moments) for each in self._curves]
         shown = hiding in ("blur", "box")
         self._hidden = [hidden_boxes(face, moments, margin, hold) for face in self._faces] if shown else []
@@ -139,7 +140,7 @@ class OverlayCanvas:
             if not np.isfinite(box).all():
                 continue
             is_seen = True
-            mesh = self._meshes[place][number] * self.factor
+            mesh = self._mesh(place, number) * self.factor
             has_mesh = len(mesh) > 0 and bool(np.isfinite(mesh).all())
             if (self._style == "mesh" and has_mesh) or (self._hiding == "mesh-only" and has_mesh):
                 draw_mesh(picture, mesh, face.edges, face.colour, self._unit)
@@ -153,6 +154,14 @@ class OverlayCanvas:
                 draw_box(picture, box, face.colour, face.label, self._unit)
         if self._faces and not is_seen:
             self._say_no_face(picture)
+
+    def _mesh(self, place: int, number: int) -> Floats:
+        """A face's mesh in a frame; those of some frames at once, for of a long clip they do not fit into memory."""
+        block, row = divmod(number, _MESHES)
+        if self._meshes[0] != block:
+            moments = self._moments[block * _MESHES : (block + 1) * _MESHES]
+            self._meshes = block, [face.mesh_at(moments) for face in self._faces]
+        return self._meshes[1][place][row]
 
     def _say_no_face(self, picture: Picture) -> None:
         size, pad = max(10, round(13 * self._unit)), max(2, round(5 * self._unit))

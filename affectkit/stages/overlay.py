@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -230,22 +230,23 @@ class _Run:
             detector = None if finder is None else finder.detector
             done = draw_clip(
                 source, config.drawing(), temporary, threads, lambda frames: counter.advance(rows=frames),
-                detector if config.detect else None, expect=counter.expect,
+                detector if config.detect else None, checked=config.check_hidden and finder is not None,
+                expect=counter.expect,
             )  # fmt: skip
             if config.check_hidden and finder is not None:
-                _refuse_faces(temporary, done, finder, threads)
+                _refuse_faces(temporary, done, finder, threads, lambda frames: counter.advance(rows=frames))
         notices = [*source.notices, *done.notices]
         if config.anonymise in ("blur", "box") and not any(face.valid.any() for face in source.faces):
             notices.append(
                 "no face was known in it before" if config.detect else "no face is known in it: none is hidden"
             )
-        self._folder.end(source.id, made_from, done, source, notices)
+        self._folder.end(source.id, made_from, done, source, notices, is_hidden=config.anonymise is not None)
         return notices
 
 
-def _refuse_faces(path: Path, done: Drawn, finder: _Finder, threads: int) -> None:
+def _refuse_faces(path: Path, done: Drawn, finder: _Finder, threads: int, count: Callable[[int], None]) -> None:
     """Raises ClipError where the detector finds a face in the result."""
-    left = faces_left(path, done.picture, finder.detector, threads)
+    left = faces_left(path, done.picture, finder.detector, threads, count)
     if left:
         raise ClipError(
             f"{finder.name} finds a face in {len(left)} of {done.frames} frames of the result (the first at "
@@ -361,12 +362,14 @@ class _Folder:
         self._write(clip, {"format": 1, "made_from": made_from, "sha256": ""})
         return path
 
-    def end(self, clip: str, made_from: str, done: Drawn, source: ClipSource, notices: Sequence[str]) -> None:
-        """Say what a video is that has been written."""
+    def end(
+        self, clip: str, made_from: str, done: Drawn, source: ClipSource, notices: Sequence[str], *, is_hidden: bool
+    ) -> None:
+        """Say what a video is that has been written; not what it was made from, where faces are hidden."""
         about = {key: value for key, value in asdict(done).items() if key not in ("notices", "picture")}
         self._write(clip, {
             "format": 1, "made_from": made_from, "sha256": sha256_file(self._path(clip)), "clip": clip,
-            "source": str(source.media.path), **about, "notices": list(notices),
+            "source": None if is_hidden else str(source.media.path), **about, "notices": list(notices),
         })  # fmt: skip
 
     def _path(self, clip: str) -> Path:

@@ -76,16 +76,18 @@ class ClipTimes:
 
 def draw_clip(
     source: ClipSource, drawing: Drawing, path: Path, threads: int, count: Callable[[int], None],
-    detector: Detector | None = None, *, expect: Callable[[int], None],
+    detector: Detector | None = None, *, checked: bool = False, expect: Callable[[int], None],
 ) -> Drawn:  # fmt: skip
     """Write a clip's MP4 to a path. `count` is told of frames, `expect` of how many there will be; `detector`: what
-    finds faces in every frame, to be hidden too. Raises ClipError."""
+    finds faces in every frame, to be hidden too; `checked`: the result will be looked at frame by frame as well. Raises
+    ClipError."""
     reader = _reader(source, threads)
     times = ClipTimes(reader)
-    expect(len(times.ticks))
+    passes = 1 + (detector is not None) + checked
+    expect(len(times.ticks) * passes)
     detected = None
     if detector is not None and drawing.anonymise not in (None, "mesh-only"):
-        detected = around_detections(_detections(reader, times, detector), times.moments, drawing.hide_margin)
+        detected = around_detections(_detections(reader, times, detector, count), times.moments, drawing.hide_margin)
         reader = _reader(source, threads)
     with reader:
         return _Writing(source, drawing, reader, times, detected).run(path, threads, count)
@@ -171,10 +173,13 @@ def _some_at_once(reader: VideoReader) -> Iterator[list[Frame]]:
         yield some
 
 
-def _detections(reader: VideoReader, times: ClipTimes, detector: Detector) -> Iterator[tuple[float, Floats]]:
+def _detections(
+    reader: VideoReader, times: ClipTimes, detector: Detector, count: Callable[[int], None]
+) -> Iterator[tuple[float, Floats]]:
     """The moment and the boxes of every frame's faces, in pixels of the first frame."""
     shape: tuple[int, ...] = ()
     for frames in _some_at_once(reader):
+        count(len(frames))
         for size, alike in groupby(frames, key=lambda frame: frame.image.shape):
             shape = shape or size
             some = list(alike)
@@ -184,13 +189,20 @@ def _detections(reader: VideoReader, times: ClipTimes, detector: Detector) -> It
                 yield float(moment), np.asarray(faces.boxes, float) * scale
 
 
-def faces_left(path: Path, picture: tuple[int, int], detector: Detector, threads: int) -> list[tuple[float, int]]:
+def faces_left(
+    path: Path,
+    picture: tuple[int, int],
+    detector: Detector,
+    threads: int,
+    count: Callable[[int], None] = lambda frames: None,
+) -> list[tuple[float, int]]:
     """(moment in s, number of faces) of each frame of a result in which the detector finds any, within the video's part
     of the picture (width, height)."""
     width, height = picture
     left = []
     with VideoReader(path, Sampling(fps="native"), threads=threads) as reader:
         for frames in _some_at_once(reader):
+            count(len(frames))
             images = np.stack([frame.image[:height, :width] for frame in frames])
             for frame, faces in zip(frames, detector(images), strict=True):
                 if len(faces):

@@ -258,8 +258,8 @@ class OverlaySources:
         if not sources or not self._has_faces(clip):
             return media, None
         raise ClipError(
-            f"{present[0]} is not the file that was analysed (its content differs): give --videos FOLDER with that one, "
-            "or analyse this one"
+            f"{present[0]} is not the file that was analysed (its content differs): give --videos FOLDER with that "
+            "one, or analyse this one"
         )
 
     def _has_faces(self, clip: str) -> bool:
@@ -348,7 +348,7 @@ def _mesh(features: Artifact, rows: ClipRows, faces: Artifact, read: Mapping[str
     config = validate(
         CropConfig, {key: fields[key] for key in ("margin", "shape", "align", "size") if key in fields}, "crops"
     )
-    mesh = np.full((len(read["start"]), points.shape[1], 2), np.nan)
+    mesh = np.full((len(read["start"]), points.shape[1], 2), np.nan, np.float32)
     rows_at = {round(float(moment), 6): row for row, moment in enumerate(start)}
     for row, moment in enumerate(read["start"].tolist()):
         place = rows_at.get(round(moment, 6))
