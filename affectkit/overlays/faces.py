@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from affectkit.overlays import letters
 from affectkit.overlays.colours import GROUND, Colour, of_face
 from affectkit.overlays.curves import between_rows
-from affectkit.overlays.shapes import Picture, dot, fill, frame, lines
+from affectkit.overlays.shapes import Picture, dot, fill, frame, segments
 from affectkit.types import Bools, Floats
 
 _LONG_EDGE = 2.5  # times the usual one: across the mesh's hollows
@@ -99,13 +99,10 @@ def draw_box(image: Picture, box: Floats, colour: Colour, label: str, unit: floa
 
 
 def draw_mesh(image: Picture, points: Floats, edges: NDArray[np.intp], colour: Colour, unit: float) -> None:
-    """A mesh [P,2]: its edges, and its points where they are far enough from each other to be told."""
+    """A mesh [P,2]: its edges."""
     span = float(np.ptp(points[:, 0]))
     thick = max(0.6, 0.8 * unit) if span > 60 else 0.5
-    lines(image, list(points[edges]), colour, thick, 0.65)
-    if span > 160 * unit:
-        for x, y in points:
-            dot(image, float(x), float(y), max(1.0, 1.1 * unit), colour)
+    segments(image, points[edges], colour, thick, 0.65)
 
 
 def draw_points(image: Picture, points: Floats, colour: Colour, unit: float) -> None:

@@ -59,11 +59,22 @@ def dot(image: Picture, x: float, y: float, radius: float, colour: Colour, share
 
 
 def lines(image: Picture, strokes: Sequence[Floats], colour: Colour, thick: float, share: float = 1.0) -> None:
-    """Strokes [P,2] (x, y), smooth; only the part of the picture about them is worked on."""
+    """Strokes [P,2] (x, y), smooth."""
     strokes = [np.asarray(stroke, float) for stroke in strokes if len(stroke) > 1]
-    if not strokes:
-        return
-    points = np.concatenate(strokes)
+    if strokes:
+        _draw(image, strokes, np.concatenate(strokes), colour, thick, share)
+
+
+def segments(image: Picture, ends: Floats, colour: Colour, thick: float, share: float = 1.0) -> None:
+    """Straight lines [E,2,2], each from a point (x, y) to another, smooth."""
+    if len(ends):
+        _draw(image, np.asarray(ends, float), np.asarray(ends, float).reshape(-1, 2), colour, thick, share)
+
+
+def _draw(
+    image: Picture, strokes: Sequence[Floats] | Floats, points: Floats, colour: Colour, thick: float, share: float
+) -> None:  # fmt: skip
+    """Draw strokes, of which these are the points; only the part of the picture about them is worked on."""
     low = np.clip(np.floor(points.min(axis=0)) - thick - 1, 0, [image.shape[1], image.shape[0]]).astype(int)
     high = np.clip(np.ceil(points.max(axis=0)) + thick + 2, 0, [image.shape[1], image.shape[0]]).astype(int)
     width, height = (high - low).tolist()
@@ -72,8 +83,13 @@ def lines(image: Picture, strokes: Sequence[Floats], colour: Colour, thick: floa
     fine = 1 if width * height > 1 << 20 else 2
     mask = Pillow.new("L", (width * fine, height * fine))
     pen = ImageDraw.Draw(mask)
-    for stroke in strokes:
-        pen.line(((stroke - low) * fine).ravel().tolist(), 255, max(1, round(thick * fine)), joint="curve")
+    pixels = max(1, round(thick * fine))
+    if isinstance(strokes, np.ndarray):
+        for line in ((strokes - low) * fine).reshape(len(strokes), -1).tolist():
+            pen.line(line, 255, pixels)
+    else:
+        for stroke in strokes:
+            pen.line(((stroke - low) * fine).ravel().tolist(), 255, pixels, joint="curve")
     if fine > 1:
         mask = mask.resize((width, height), Pillow.Resampling.BOX)
     alpha = np.asarray(mask)
