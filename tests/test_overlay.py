@@ -226,6 +226,22 @@ def test_the_same_in_python(tmp_path: Path, cache: Cache) -> None:
         done = ak.overlay([faces.path], out=tmp_path / "out", style="boxes", cache=cache.root, progress=False)
     assert (Path(done), done.exit_code, list(done.failed)) == (tmp_path / "out", 3, ["b"])
     assert done.report["files"] == {"a": "a.mp4"}
+    as_object = ak.overlay(ak.open(faces.path), out=tmp_path / "out", clips=["a"], cache=cache.root, progress=False)
+    assert (as_object.cached, as_object.failed) == (True, {})
+
+
+def test_as_a_step_of_a_recipe(tmp_path: Path, affectkit: Command) -> None:
+    detector("centerface")
+    (tmp_path / "media").mkdir()
+    make_clip(tmp_path / "media" / "a.mp4", pictures_with_faces(6))
+    (tmp_path / "seen.toml").write_text(
+        'title = "Seen"\n[data.main]\nmedia = "media/"\n[steps.faces]\nstage = "extract-faces"\ndata = "main"\n'
+        'detector = "centerface"\n[steps.videos]\nstage = "overlay"\nfrom = "faces"\nout = "videos"\nquality = 50\n'
+    )
+    assert affectkit("run", "seen.toml", "--dry-run").returncode == 0
+    done = affectkit("run", "seen.toml", "--out", "run")
+    assert done.returncode == 0, done.stderr
+    assert probe(tmp_path / "run" / "videos" / "a.mp4").frames == 6
 
 
 # ---- faces that must not be seen

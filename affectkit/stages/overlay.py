@@ -26,7 +26,7 @@ from affectkit.plugins import Detector
 from affectkit.stages.inputs import REQUIRED, artifacts, clips, file
 from affectkit.stages.map_stage import LISTED
 from affectkit.stages.overlay_clip import Drawing, Drawn, draw_clip, faces_left
-from affectkit.stages.overlay_sources import ClipSource, OverlaySources, lacking, opened_all
+from affectkit.stages.overlay_sources import ClipSource, Drawable, OverlaySources, lacking, opened_all
 from affectkit.stages.sink import Meter, meter
 from affectkit.stages.stage import Context, Result, Stage, TextTable
 from affectkit.store import Artifact, Failure
@@ -98,7 +98,7 @@ class Overlay(Stage):
 
     name = "overlay"
     makes = "file"
-    says = "{inputs} drawn on their videos ({style})"
+    says = "{inputs} drawn on their videos"
     version = 1
     Config = OverlayConfig
     runtime = ("workers", "rehash", "progress")
@@ -109,7 +109,7 @@ class Overlay(Stage):
     class Inputs:
         """What is drawn, of which clips, and where results go."""
 
-        what: Sequence[Path] = artifacts(
+        what: Sequence[Drawable] = artifacts(
             "crops", "features", "predictions", many=True,
             help="faces, predictions, features of backbone face-mesh, or the folder of analyze; one or more",
         )  # fmt: skip

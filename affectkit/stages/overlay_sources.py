@@ -17,7 +17,7 @@ from affectkit.errors import AffectkitError, ClipError, HostileFile, UsageError,
 from affectkit.media import STILL_SUFFIXES, VIDEO_SUFFIXES
 from affectkit.overlays.curves import ScoreCurves
 from affectkit.overlays.faces import FaceRows
-from affectkit.store import Artifact, is_artifact, open_artifact
+from affectkit.store import Artifact, Features, is_artifact, open_artifact
 from affectkit.store.integrity import problem_of
 from affectkit.store.kinds import FEATURES, PREDICTIONS, wrong_kind
 from affectkit.store.segment import ClipRows
@@ -35,12 +35,16 @@ POINTS = "points"
 _AXES = 3
 
 
-def opened_all(paths: Sequence[Path]) -> list[Artifact]:
-    """The artifacts that paths name, those of a folder of `analyze` among them, each once. Raises UsageError for what
-    cannot be drawn."""
+Drawable = Path | Artifact | Features
+
+
+def opened_all(what: Sequence[Drawable]) -> list[Artifact]:
+    """The artifacts that are given or that paths name, those of a folder of `analyze` among them, each once. Raises
+    UsageError for what cannot be drawn."""
     artifacts: dict[Path, Artifact] = {}
-    for path in paths:
-        for each in _opened(path):
+    for item in what:
+        artifact = item.artifact if isinstance(item, Features) else item
+        for each in _opened(artifact.path if isinstance(artifact, Artifact) else artifact):
             artifacts.setdefault(each.path.resolve(), each)
     return list(artifacts.values())
 
