@@ -136,7 +136,7 @@ class ReadoutPanel:
 
     def _bars(self, image: Picture, cell: Cell, curves: ScoreCurves, values: Floats) -> None:
         if not np.isfinite(values).all():
-            self._say_unseen(image, cell, curves.unseen)
+            self._say_unseen(image, cell, curves)
             return
         rows = self._rows(cell, curves)
         best = int(np.argmax(values))
@@ -149,10 +149,12 @@ class ReadoutPanel:
             top, colour = y + (tall - letters.height(size)) // 2, WHITE if number == best else DIM
             letters.write(image, text, end, top, size, colour, side="right", outline=0)
 
-    def _say_unseen(self, image: Picture, cell: Cell, text: str) -> None:
-        top = self._top(cell)
-        y = top + (cell.y + cell.height - top - letters.height(self._size)) // 2
-        x, half = cell.x + cell.width / 2, letters.width(text, self._size) / 2 + self._pad
+    def _say_unseen(self, image: Picture, cell: Cell, curves: ScoreCurves) -> None:
+        """In the middle of the bars, which are empty."""
+        rows, text = self._rows(cell, curves), curves.unseen
+        left, right, _ = self._columns(cell, curves, rows[0][2])
+        y = (rows[0][0] + rows[-1][0] + rows[-1][1] - letters.height(self._size)) // 2
+        x, half = (left + right) / 2, letters.width(text, self._size) / 2 + self._pad
         fill(image, x - half, y - self._pad / 2, x + half, y + letters.height(self._size) + self._pad / 2, GROUND)
         letters.write(image, text, x, y, self._size, WHITE, side="middle")
 
