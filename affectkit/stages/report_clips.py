@@ -1,0 +1,247 @@
+"""The clips of a report: a line of the table for each, and the file with its rows and pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+
+from affectkit.errors import ClipError
+from affectkit.media import AUDIO_SUFFIXES
+from affectkit.pages.chunks import ClipChunk, Rows
+from affectkit.pages.drawings import spark
+from affectkit.stages.report_pictures import crops_of, frames_of, link_to, origin_in_browser, stretches
+from affectkit.stages.report_sources import ScoreRows, ScoreSet, Sources
+from affectkit.types import ClipLabels, Floats, without_face
+
+Media = Literal["none", "thumbnails", "link", "copy"]
+CHUNK_VERSION = 1
+_UNSEEN = 0.5
+"""A row whose observed share is less than this is shown as one without a face (or without speech)."""
+
+
+@dataclass(frozen=True)
+class ReportOptions:
+    """What of the media a page may show, and where the page lies."""
+
+    media: Media
+    folder: Path
+
+
+@dataclass(repr=False)
+class ClipLine:
+    """A clip in the table; numbers are NaN where there is nothing to tell."""
+
+    id: str
+    key: str
+    split: str
+    subject: str
+    seconds: float
+    rows: int
+    scored_share: float
+    face_share: float
+    means: list[float]
+    mostly: str
+    mostly_share: float
+    curve: list[str]
+    curve_said: str
+    score: float
+    failed: list[str] = field(default_factory=list)
+    groups: dict[str, str] = field(default_factory=dict)
+
+    def about(self) -> dict[str, Any]:
+        """For the template."""
+        return vars(self)
+
+
+class Column(NamedTuple):
+    """A mean in the table of clips: a set by its place, one of its columns, and its heading."""
+
+    set: int
+    column: str
+    heading: str
+
+
+class ClipReporter:
+    """Reads the clips of a report one at a time, so that memory grows neither with their number nor their length."""
+
+    def __init__(
+        self, sources: Sources, options: ReportOptions, labels: Mapping[str, ClipLabels], scores: Mapping[str, float]
+    ) -> None:  # fmt: skip
+        """`scores`: of each clip against labels."""
+        self._sources, self._options = sources, options
+        self._labels, self._scores = labels, scores
+        self.copies: dict[str, str] = {}
+        self.clips = sources.clips
+        width = max(4, len(str(len(self.clips))))
+        self.keys = {clip: str(number + 1).zfill(width) for number, clip in enumerate(self.clips)}
+        self.columns = list(columns_of(sources.sets))
+        self.lead = lead_of(sources.sets)
+        self.absent_media: list[str] = []
+
+    def line(self, clip: str) -> ClipLine:
+        """Its line of the table."""
+        entry = self._entry(clip)
+        rows = {place: each.rows(clip) for place, each in enumerate(self._sources.sets) if clip in each}
+        lead = self._sources.sets[self.lead] if self._sources.sets else None
+        main = rows.get(self.lead) or next(iter(rows.values()), None)
+        means = [_mean(rows.get(each.set), self._sources.sets[each.set], each.column) for each in self.columns]
+        curve, said, mostly, share = [], "", "", float("nan")
+        if lead is not None and self.lead in rows:
+            name, values, (low, high) = lead.values(rows[self.lead].scores)
+            curve = spark(values, low, high)
+            said = _said(name, values)
+            mostly, share = _mostly(lead, rows[self.lead].scores)
+        valid = np.isfinite(main.scores).all(axis=1) if main is not None else np.zeros(0, bool)
+        return ClipLine(
+            clip, self.keys[clip], str(entry.get("split") or ""), str(entry.get("subject") or ""),
+            self.seconds(clip, list(rows.values())), len(valid), float(valid.mean()) if len(valid) else float("nan"),
+            self._face_share(clip), means, mostly, share, curve, said, self._scores.get(clip, float("nan")),
+            self._sources.failed.get(clip, self._sources.failed.get(without_face(clip), [])),
+        )  # fmt: skip
+
+    def made_from(self, clip: str) -> str:
+        """What the file of a clip is made from: the same text, the same file."""
+        words = [f"v{CHUNK_VERSION} {clip} {self._options.media}"]
+        words += [f"{each.name} {each.digest(clip)}" for each in self._sources.sets if clip in each]
+        for rows in (self._sources.face_rows.get(clip), self._sources.sound_rows.get(without_face(clip))):
+            words.append(rows.content if rows is not None else "-")
+        if (labels := self._labels_of(clip)) is not None:
+            words += [sha256(np.ascontiguousarray(each).tobytes()).hexdigest()
+                      for each in (labels.start, labels.end, labels.values)]  # fmt: skip
+        if (path := self.media_path(clip)) is not None and self._options.media != "none":
+            status = path.stat()
+            words.append(f"{path.resolve()} {status.st_size} {status.st_mtime_ns} {self.copies.get(clip, '')}")
+            words.append(str(self._options.folder.resolve()))
+        return sha256("\n".join(words).encode(errors="surrogateescape")).hexdigest()
+
+    def chunk(self, clip: str) -> ClipChunk:
+        """All that the page shows of it."""
+        sets = [(place, each.rows(clip)) for place, each in enumerate(self._sources.sets) if clip in each]
+        labels = self._labels_of(clip)
+        faces, sound = self._sources.face_rows.get(clip), self._sources.sound_rows.get(without_face(clip))
+        seconds = self.seconds(clip, [rows for _, rows in sets])
+        notes: list[str] = []
+        frames, video, offset, is_audio = self._media(clip, notes)
+        has_pictures = self._options.media != "none"
+        return ClipChunk(
+            clip, seconds if np.isfinite(seconds) else 0.0,
+            [Rows(rows.start, rows.end, rows.scores, place) for place, rows in sets],
+            None if labels is None else Rows(labels.start, labels.end, labels.values, None),
+            unseen=list(self._unseen(clip, [rows for _, rows in sets])),
+            speech=None if sound is None else stretches(*map(sound.column, ("start", "end", "valid"))),
+            crops=crops_of(faces) if faces is not None and has_pictures else (),
+            frames=frames, video=video, offset=offset, is_audio=is_audio, notes=notes,
+        )  # fmt: skip
+
+    def media_path(self, clip: str) -> Path | None:
+        """Where the clip's media lie; None where nobody says, or nothing is there."""
+        text = self._entry(clip).get("path")
+        if not isinstance(text, str) or not text or "\0" in text:
+            return None
+        path = Path(text)
+        return path if path.is_file() else None
+
+    def seconds(self, clip: str, sets: Sequence[ScoreRows]) -> float:
+        """How long it lasts, as far as its rows say."""
+        ends = [rows.end for rows in sets]
+        if (faces := self._sources.face_rows.get(clip)) is not None:
+            ends.append(np.asarray(faces.column("end"), float))
+        if (sound := self._sources.sound_rows.get(without_face(clip))) is not None:
+            samples, rate = len(sound.column("samples")), float(sound.column("sampling_rate"))
+            ends.append(np.array([float(sound.column("offset")) + samples / max(rate, 1.0)]))
+        finite = [float(each[np.isfinite(each)].max()) for each in ends if np.isfinite(each).any()]
+        return max(finite, default=float("nan"))
+
+    def _entry(self, clip: str) -> Mapping[str, Any]:
+        entries = self._sources.entries
+        return entries.get(clip) or entries.get(without_face(clip)) or {}
+
+    def _labels_of(self, clip: str) -> ClipLabels | None:
+        return self._labels.get(clip) or self._labels.get(without_face(clip))
+
+    def _face_share(self, clip: str) -> float:
+        faces = self._sources.face_rows.get(clip)
+        if faces is None or not len(faces):
+            return float("nan")
+        return float(np.asarray(faces.column("valid"), bool).mean())
+
+    def _unseen(self, clip: str, sets: Sequence[ScoreRows]) -> Iterator[tuple[float, float]]:
+        """Stretches without a face; where no face track is at hand, those that the rows of scores say."""
+        if (faces := self._sources.face_rows.get(clip)) is not None:
+            start, end, valid = (np.asarray(faces.column(name)) for name in ("start", "end", "valid"))
+            yield from stretches(start, end, valid == 0)
+        elif sets and np.isfinite(sets[0].observed).any():
+            yield from stretches(sets[0].start, sets[0].end, sets[0].observed < _UNSEEN)
+
+    def _media(self, clip: str, notes: list[str]) -> tuple[Any, str, float, bool]:
+        """(pictures, URL of the video, its offset, whether it is sound alone)."""
+        media, path = self._options.media, self.media_path(clip)
+        if media == "none":
+            return (), "", 0.0, False
+        if path is None:
+            self.absent_media.append(clip)
+            notes.append("Its media are not where they were: no pictures.")
+            return (), "", 0.0, False
+        entry = self._entry(clip)
+        start, end = (_seconds(entry.get(name)) for name in ("start", "end"))
+        if media == "thumbnails":
+            try:
+                return frames_of(path, start, end), "", 0.0, False
+            except ClipError as error:
+                notes.append(f"No pictures: {error}")
+                return (), "", 0.0, False
+        url = f"./{self.copies[clip]}" if clip in self.copies else link_to(path, self._options.folder)
+        faces = self._sources.face_rows.get(clip)
+        origin = float(faces.column("origin")) if faces is not None else (start or 0.0)
+        return (), url, origin_in_browser(path, origin), path.suffix.lower() in AUDIO_SUFFIXES
+
+
+def columns_of(sets: Sequence[ScoreSet]) -> Iterator[Column]:
+    """The means that the table of clips has: valence and arousal where there are any, else the first three columns of
+    a set of values; of at most four sets. Classes are told by the one that is highest most often."""
+    for place, each in enumerate(sets[:4]):
+        values = [name for name in each.columns if each.kind(name) != "multiclass"]
+        known = [name for name in values if name.casefold() in ("valence", "arousal")]
+        for name in known or values[:3]:
+            yield Column(place, name, name if len(sets) == 1 else f"{name}, {each.name}")
+
+
+def lead_of(sets: Sequence[ScoreSet]) -> int:
+    """The set whose curve stands in the table: what was fused, else the first."""
+    return next((place for place, each in enumerate(sets) if each.is_fused), 0)
+
+
+def _mean(rows: ScoreRows | None, scores: ScoreSet, column: str) -> float:
+    if rows is None:
+        return float("nan")
+    values = np.asarray(rows.scores[:, scores.columns.index(column)], float)
+    return float(np.nanmean(values)) if np.isfinite(values).any() else float("nan")
+
+
+def _mostly(scores: ScoreSet, values: Floats) -> tuple[str, float]:
+    """The class that is highest most often, and in which share of the rows that have a score."""
+    classes = next((task for task in scores.outputs if task.kind == "multiclass"), None)
+    if classes is None:
+        return "", float("nan")
+    part = values[:, [scores.columns.index(target) for target in classes.targets]]
+    part = part[np.isfinite(part).all(axis=1)]
+    if not len(part):
+        return "", float("nan")
+    counts = np.bincount(part.argmax(axis=1), minlength=len(classes.targets))
+    return classes.targets[int(counts.argmax())], float(counts.max() / len(part))
+
+
+def _said(name: str, values: Floats) -> str:
+    finite = values[np.isfinite(values)]
+    if not len(finite):
+        return f"{name}: no score"
+    return f"{name}: mean {finite.mean():.2f}, from {finite.min():.2f} to {finite.max():.2f}"
+
+
+def _seconds(value: Any) -> float | None:
+    return float(value) if isinstance(value, int | float) and np.isfinite(value) else None

@@ -1,0 +1,164 @@
+"""The scores of a report: tables with intervals, confusion, reliability, the spread of clips, slices, worst clips."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from affectkit.pages.drawings import PLOT, reliability, shade, strip
+from affectkit.stages.report_clips import ClipLine
+from affectkit.stages.report_sources import Scoring
+from affectkit.stages.scoring import rows_said
+
+WORST = 10
+"""Clips that are listed as the worst."""
+_LOWER_IS_BETTER = ("mae",)
+_STRIP = 560
+
+
+def section_of(scoring: Scoring, lines: Sequence[ClipLine], by: Sequence[str]) -> dict[str, Any]:
+    """What the page says of one evaluation or comparison."""
+    report = scoring.report
+    bootstrap = report["bootstrap"]
+    about = {
+        "title": f"{'Comparison' if scoring.is_comparison else 'Evaluation'}: {report['task']}, split {report['split']}",
+        "said": list(rows_said(report)), "metric": report["metric"], "cautions": list(report["cautions"]),
+        "interval": f"{bootstrap['level']:.0%} interval over {bootstrap['by']}s",
+        "has_intervals": bool(report.get("intervals") or report.get("systems")),
+        "constant": report["constant"]["what"], "path": str(scoring.path),
+    }  # fmt: skip
+    if scoring.is_comparison:
+        return about | {"systems": _systems(report)}
+    return about | {
+        "scores": list(_scores(report)), "against": _against(report), "confusion": _confusion(report),
+        "reliability": _reliability(report), **_clips(scoring, lines, by),
+    }  # fmt: skip
+
+
+def worst_first(values: Mapping[str, float], metric: str) -> list[str]:
+    """Clips that have a score, the worst first."""
+    sign = -1 if metric in _LOWER_IS_BETTER else 1
+    finite = [clip for clip, value in values.items() if np.isfinite(value)]
+    return sorted(finite, key=lambda clip: (sign * values[clip], clip))
+
+
+def _scores(report: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    for name, value in report["scores"].items():
+        if not name.startswith("clip-mean/"):
+            low, high = report["intervals"].get(name) or (None, None)
+            yield {
+                "name": name, "value": value, "low": low, "high": high,
+                "constant": report["constant"]["scores"].get(name),
+                "clip_mean": report["scores"].get(f"clip-mean/{name}"), "is_main": name == report["metric"],
+            }  # fmt: skip
+
+
+def _against(report: Mapping[str, Any]) -> dict[str, Any] | None:
+    other = report.get("against")
+    if not other:
+        return None
+    rows = [{"name": name, "other": other["scores"][name], **gap} for name, gap in other["differences"].items()]
+    return {"path": other["path"], "rows": rows}
+
+
+def _systems(report: Mapping[str, Any]) -> dict[str, Any]:
+    metrics = list(report["systems"][0]["scores"])
+    reference = report["reference"]["place"]
+    rows = []
+    for place, system in enumerate(report["systems"]):
+        cells = []
+        for name in metrics:
+            low, high = system["intervals"].get(name) or (None, None)
+            cells.append({
+                "value": system["scores"][name], "low": low, "high": high,
+                "gap": system.get("differences", {}).get(name),
+            })  # fmt: skip
+        rows.append({"mark": _mark(place), "path": system["path"], "is_reference": place == reference, "cells": cells})
+    constant = [report["constant"]["scores"][name] for name in metrics]
+    return {"metrics": metrics, "rows": rows, "reference": _mark(reference), "constant": constant}
+
+
+def _mark(place: int) -> str:
+    return chr(ord("A") + place) if place < 26 else str(place + 1)
+
+
+def _confusion(report: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Tables of counts with the share of each line, which is what is shaded."""
+    found = report.get("confusion")
+    if not isinstance(found, dict):
+        return []
+    if "classes" in found and "rows" in found:
+        return [{"title": "Rows by label (line) and prediction (column)",
+                 "classes": found["classes"], "lines": _shaded(found["rows"], found["classes"])}]  # fmt: skip
+    return [
+        {"title": f"{name}", "classes": ["absent", "present"], "lines": _shaded(cells, ["absent", "present"])}
+        for name, cells in found.items()
+    ]
+
+
+def _shaded(cells: Sequence[Sequence[float]], names: Sequence[str]) -> list[dict[str, Any]]:
+    lines = []
+    for name, row in zip(names, cells, strict=False):
+        total = sum(row)
+        shares = [count / total if total else 0.0 for count in row]
+        lines.append({
+            "name": name, "total": total,
+            "cells": [{"count": count, "share": share, "shade": shade(share, 1.0)}
+                      for count, share in zip(row, shares, strict=True)],
+        })  # fmt: skip
+    return lines
+
+
+def _reliability(report: Mapping[str, Any]) -> dict[str, Any] | None:
+    calibration = report.get("calibration")
+    curves = calibration.get("curves") if isinstance(calibration, dict) else None
+    if not isinstance(curves, dict):
+        return None
+    return {
+        "ece": calibration["ece"], "bins": calibration["bins"], "plot": PLOT,
+        "curves": [{"name": name, "dots": reliability(curve)} for name, curve in curves.items()],
+    }  # fmt: skip
+
+
+def _clips(scoring: Scoring, lines: Sequence[ClipLine], by: Sequence[str]) -> dict[str, Any]:
+    """The spread of clips, the worst, and slices by what is known of clips."""
+    values, metric = scoring.by_clip, scoring.report["metric"]
+    keys = {line.id: line.key for line in lines}
+    finite = [value for value in values.values() if np.isfinite(value)]
+    if not finite:
+        return {"spread": None, "worst": [], "slices": []}
+    low, high = _range(finite)
+    dots = strip(values, low, high, _STRIP)
+    spread = {
+        "dots": [dot | {"key": keys.get(dot["name"], "")} for dot in dots], "low": low, "high": high, "width": _STRIP,
+        "middle": (float(np.median(finite)) - low) / (high - low) * _STRIP, "median": float(np.median(finite)),
+        "without": len(values) - len(finite), "count": len(finite),
+    }  # fmt: skip
+    worst = [{"clip": clip, "key": keys.get(clip, ""), "value": values[clip]}
+             for clip in worst_first(values, metric)[:WORST]]  # fmt: skip
+    return {"spread": spread, "worst": worst, "slices": [_slice(name, values, lines) for name in by]}
+
+
+def _range(values: Sequence[float]) -> tuple[float, float]:
+    low, high = min(0.0, *values), max(values)
+    return (low, high if high > low else low + 1.0)
+
+
+def _slice(name: str, values: Mapping[str, float], lines: Sequence[ClipLine]) -> dict[str, Any]:
+    """Mean and range of the clips' own scores, for each value of a column."""
+    groups: dict[str, list[float]] = defaultdict(list)
+    for line in lines:
+        if line.id in values:
+            groups[line.groups.get(name, "")].append(values[line.id])
+    rows = []
+    for value, scores in sorted(groups.items()):
+        finite = np.array([each for each in scores if np.isfinite(each)])
+        some = len(finite) > 0
+        rows.append({
+            "value": value, "clips": len(scores), "mean": float(finite.mean()) if some else None,
+            "low": float(finite.min()) if some else None, "high": float(finite.max()) if some else None,
+        })  # fmt: skip
+    return {"name": name, "rows": rows}
