@@ -23,6 +23,7 @@ _OWN = {
         "cache",
         "Write an artifact's table to csv, parquet or npz, its crops to image files, or a model to one file.",
     ),
+    "view": ("view", "Show the folder of a report in a browser, on this machine alone."),
     "list": ("workspace", "List plugins, tasks, practice sets and formats, or the options of a plugin."),
     "check-plugin": ("check_plugin", "Hold a plugin to the contract of its group."),
     "status": ("workspace", "Devices, extras, weights at hand, cache size."),
@@ -34,7 +35,7 @@ _OWN = {
 _GROUPS = {"extract": "Decode media: face tracks and sound."}
 _ORDER = (
     "analyze", "extract", "embed", "import", "functionals", "finetune", "train-head", "predict", "fuse", "evaluate",
-    "compare", "submit",
+    "compare", "report", "submit",
 )  # fmt: skip
 _STEPS_KEPT = "finished steps and clips are kept, repeat the command to go on"
 

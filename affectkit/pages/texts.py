@@ -53,6 +53,7 @@ def number(value: float | None, digits: int = 3, *, signed: bool = False) -> str
     """
     if value is None or not math.isfinite(value):
         return "–"
+    value = round(value, digits) + 0.0  # no minus before a zero
     return f"{value:{'+' if signed else ''}.{digits}f}".replace("-", "−")
 
 

@@ -25,7 +25,7 @@ from affectkit.stages.inputs import REQUIRED, artifacts, file
 from affectkit.stages.report_clips import ClipLine, ClipReporter, ReportOptions
 from affectkit.stages.report_panels import panels_of
 from affectkit.stages.report_provenance import provenance_of
-from affectkit.stages.report_scores import section_of, worst_first
+from affectkit.stages.report_scores import is_lower_better, section_of, worst_first
 from affectkit.stages.report_slices import grouped, manifest_columns
 from affectkit.stages.report_sources import Sources, sources_of
 from affectkit.stages.sink import meter
@@ -292,9 +292,10 @@ def _about(
     seconds = [line.seconds for line in lines if np.isfinite(line.seconds)]
     return {
         "title": title, "version": __version__, "lines": [line.about() for line in lines], "has": has,
-        "columns": [column.heading for column in reporter.columns], "metric": metric,
+        "columns": reporter.columns, "metric": metric, "lead": sources.sets[reporter.lead].name if sources.sets else "",
+        "worst_is_low": not is_lower_better(metric),
         "worst": worst_first(scores, metric), "spark": {"width": SPARK_WIDTH, "height": SPARK_HEIGHT},
-        "scores": [section_of(scoring, lines, by) for scoring in sources.scorings], "provenance": provenance,
+        "scores": [section_of(scoring, sources.sets, lines, by) for scoring in sources.scorings], "provenance": provenance,
         "sets": [each.name for each in sources.sets], "media": config.media,
         "facts": {
             "clips": len(lines), "seconds": float(sum(seconds)), "rows": sum(line.rows for line in lines),

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from affectkit.types import ClipLabels, Floats, without_face
 
 Media = Literal["none", "thumbnails", "link", "copy"]
 CHUNK_VERSION = 1
+MEANS = 3
 _UNSEEN = 0.5
 """A row whose observed share is less than this is shown as one without a face (or without speech)."""
 
@@ -58,14 +59,6 @@ class ClipLine:
         return vars(self)
 
 
-class Column(NamedTuple):
-    """A mean in the table of clips: a set by its place, one of its columns, and its heading."""
-
-    set: int
-    column: str
-    heading: str
-
-
 class ClipReporter:
     """Reads the clips of a report one at a time, so that memory grows neither with their number nor their length."""
 
@@ -79,7 +72,7 @@ class ClipReporter:
         self.clips = sources.clips
         width = max(4, len(str(len(self.clips))))
         self.keys = {clip: str(number + 1).zfill(width) for number, clip in enumerate(self.clips)}
-        self.columns = list(columns_of(sources.sets))
+        self.columns = columns_of(sources.sets)
         self.lead = lead_of(sources.sets)
         self.absent_media: list[str] = []
 
@@ -89,7 +82,7 @@ class ClipReporter:
         rows = {place: each.rows(clip) for place, each in enumerate(self._sources.sets) if clip in each}
         lead = self._sources.sets[self.lead] if self._sources.sets else None
         main = rows.get(self.lead) or next(iter(rows.values()), None)
-        means = [_mean(rows.get(each.set), self._sources.sets[each.set], each.column) for each in self.columns]
+        means = [_mean(rows.get(self.lead), lead, column) for column in self.columns] if lead is not None else []
         curve, said, mostly, share = [], "", "", float("nan")
         if lead is not None and self.lead in rows:
             name, values, (low, high) = lead.values(rows[self.lead].scores)
@@ -201,14 +194,15 @@ class ClipReporter:
         return (), url, origin_in_browser(path, origin), path.suffix.lower() in AUDIO_SUFFIXES
 
 
-def columns_of(sets: Sequence[ScoreSet]) -> Iterator[Column]:
-    """The means that the table of clips has: valence and arousal where there are any, else the first three columns of
-    a set of values; of at most four sets. Classes are told by the one that is highest most often."""
-    for place, each in enumerate(sets[:4]):
-        values = [name for name in each.columns if each.kind(name) != "multiclass"]
-        known = [name for name in values if name.casefold() in ("valence", "arousal")]
-        for name in known or values[:3]:
-            yield Column(place, name, name if len(sets) == 1 else f"{name}, {each.name}")
+def columns_of(sets: Sequence[ScoreSet]) -> list[str]:
+    """The columns of the leading set whose means the table of clips has: valence and arousal where there are any, else
+    its first three values. Classes are told by the one that is highest most often."""
+    if not sets:
+        return []
+    leading = sets[lead_of(sets)]
+    values = [name for name in leading.columns if leading.kind(name) != "multiclass"]
+    known = [name for name in values if name.casefold() in ("valence", "arousal")]
+    return known or values[:MEANS]
 
 
 def lead_of(sets: Sequence[ScoreSet]) -> int:

@@ -37,7 +37,7 @@ def panels_of(sources: Sources, labelled: Task | None) -> list[dict[str, Any]]:
 def _values(target: str, places: list[tuple[int, int]], sets: list[ScoreSet], labelled: Task | None) -> dict[str, Any]:
     """All sets' curves of one target."""
     curves = [
-        {"set": place, "column": column, "name": shown(sets[place].name), "colour": number % 8, "dash": number // 8,
+        {"set": place, "column": column, "name": shown(sets[place].name), "colour": number % 8, "dash": number // 4,
          "shown": number < SHOWN}
         for number, (place, column) in enumerate(places)
     ]  # fmt: skip
@@ -53,7 +53,7 @@ def _of_set(place: int, columns: list[int], scores: ScoreSet, labelled: Task | N
     """One set's curves; labels of classes stand above them as a ribbon."""
     names = [scores.columns[column] for column in columns]
     curves = [
-        {"set": place, "column": column, "name": shown(name), "colour": number % 8, "dash": number // 8,
+        {"set": place, "column": column, "name": shown(name), "colour": number % 8, "dash": number // 4,
          "shown": number < SHOWN}
         for number, (column, name) in enumerate(zip(columns, names, strict=True))
     ]  # fmt: skip

@@ -4,22 +4,27 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from affectkit.pages.drawings import PLOT, reliability, shade, strip
 from affectkit.stages.report_clips import ClipLine
-from affectkit.stages.report_sources import Scoring
+from affectkit.stages.report_sources import Scoring, ScoreSet
 from affectkit.stages.scoring import rows_said
 
 WORST = 10
 """Clips that are listed as the worst."""
-_LOWER_IS_BETTER = ("mae",)
 _STRIP = 560
 
 
-def section_of(scoring: Scoring, lines: Sequence[ClipLine], by: Sequence[str]) -> dict[str, Any]:
+def is_lower_better(metric: str) -> bool:
+    """Whether less is better by a metric."""
+    return metric.partition("/")[0] == "mae"
+
+
+def section_of(scoring: Scoring, sets: Sequence[ScoreSet], lines: Sequence[ClipLine], by: Sequence[str]) -> dict[str, Any]:
     """What the page says of one evaluation or comparison."""
     report = scoring.report
     bootstrap = report["bootstrap"]
@@ -29,9 +34,10 @@ def section_of(scoring: Scoring, lines: Sequence[ClipLine], by: Sequence[str]) -
         "interval": f"{bootstrap['level']:.0%} interval over {bootstrap['by']}s",
         "has_intervals": bool(report.get("intervals") or report.get("systems")),
         "constant": report["constant"]["what"], "path": str(scoring.path),
+        "of": [_name(path, sets) for path in scoring.of],
     }  # fmt: skip
     if scoring.is_comparison:
-        return about | {"systems": _systems(report)}
+        return about | {"systems": _systems(report, sets)}
     return about | {
         "scores": list(_scores(report)), "against": _against(report), "confusion": _confusion(report),
         "reliability": _reliability(report), **_clips(scoring, lines, by),
@@ -40,7 +46,7 @@ def section_of(scoring: Scoring, lines: Sequence[ClipLine], by: Sequence[str]) -
 
 def worst_first(values: Mapping[str, float], metric: str) -> list[str]:
     """Clips that have a score, the worst first."""
-    sign = -1 if metric in _LOWER_IS_BETTER else 1
+    sign = -1 if is_lower_better(metric) else 1
     finite = [clip for clip, value in values.items() if np.isfinite(value)]
     return sorted(finite, key=lambda clip: (sign * values[clip], clip))
 
@@ -64,21 +70,29 @@ def _against(report: Mapping[str, Any]) -> dict[str, Any] | None:
     return {"path": other["path"], "rows": rows}
 
 
-def _systems(report: Mapping[str, Any]) -> dict[str, Any]:
-    metrics = list(report["systems"][0]["scores"])
-    reference = report["reference"]["place"]
+def _systems(report: Mapping[str, Any], sets: Sequence[ScoreSet]) -> dict[str, Any]:
+    """Systems in columns, metrics in lines."""
+    systems, reference = report["systems"], report["reference"]["place"]
+    marks = [{"mark": _mark(place), "name": _name(system["path"], sets), "path": system["path"],
+              "is_reference": place == reference} for place, system in enumerate(systems)]  # fmt: skip
     rows = []
-    for place, system in enumerate(report["systems"]):
+    for name in systems[0]["scores"]:
         cells = []
-        for name in metrics:
+        for system in systems:
             low, high = system["intervals"].get(name) or (None, None)
-            cells.append({
-                "value": system["scores"][name], "low": low, "high": high,
-                "gap": system.get("differences", {}).get(name),
-            })  # fmt: skip
-        rows.append({"mark": _mark(place), "path": system["path"], "is_reference": place == reference, "cells": cells})
-    constant = [report["constant"]["scores"][name] for name in metrics]
-    return {"metrics": metrics, "rows": rows, "reference": _mark(reference), "constant": constant}
+            gap = system.get("differences", {}).get(name)
+            cells.append({"value": system["scores"][name], "low": low, "high": high, "gap": gap})
+        constant = report["constant"]["scores"][name]
+        rows.append({"name": name, "cells": cells, "constant": constant, "is_main": name == report["metric"]})
+    return {"marks": marks, "rows": rows, "reference": _mark(reference)}
+
+
+def _name(path: str, sets: Sequence[ScoreSet]) -> str:
+    """What the page calls a prediction set that lies at a path, by its folder's name; else the end of the path."""
+    place = Path(path)
+    folder = place.parent.parent.name if place.parent.name == "selections" else place.name
+    named = [each.name for each in sets if each.artifact is not None and each.artifact.folder.name == folder]
+    return named[0] if len(named) == 1 else folder
 
 
 def _mark(place: int) -> str:
@@ -130,7 +144,7 @@ def _clips(scoring: Scoring, lines: Sequence[ClipLine], by: Sequence[str]) -> di
     finite = [value for value in values.values() if np.isfinite(value)]
     if not finite:
         return {"spread": None, "worst": [], "slices": []}
-    low, high = _range(finite)
+    low, high = _range(finite, metric)
     dots = strip(values, low, high, _STRIP)
     spread = {
         "dots": [dot | {"key": keys.get(dot["name"], "")} for dot in dots], "low": low, "high": high, "width": _STRIP,
@@ -142,9 +156,10 @@ def _clips(scoring: Scoring, lines: Sequence[ClipLine], by: Sequence[str]) -> di
     return {"spread": spread, "worst": worst, "slices": [_slice(name, values, lines) for name in by]}
 
 
-def _range(values: Sequence[float]) -> tuple[float, float]:
-    low, high = min(0.0, *values), max(values)
-    return (low, high if high > low else low + 1.0)
+def _range(values: Sequence[float], metric: str) -> tuple[float, float]:
+    """From 0, or the least, to 1, or the greatest where less is better."""
+    low, high = min([0.0, *values]), max(values)
+    return low, (high or 1.0) if is_lower_better(metric) else max(1.0, high)
 
 
 def _slice(name: str, values: Mapping[str, float], lines: Sequence[ClipLine]) -> dict[str, Any]:

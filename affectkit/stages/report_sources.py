@@ -109,11 +109,13 @@ class ScoreSet:
 
 @dataclass(frozen=True, repr=False)
 class Scoring:
-    """An evaluation or a comparison: its report, and each clip's own score by the task's metric, where it is kept."""
+    """An evaluation or a comparison: its report, each clip's own score by the task's metric where that is kept, and the
+    paths of what was scored."""
 
     path: Path
     report: Mapping[str, Any]
     by_clip: Mapping[str, float] = field(default_factory=dict)
+    of: tuple[str, ...] = ()
 
     @property
     def is_comparison(self) -> bool:
@@ -224,7 +226,8 @@ def _add_scoring(sources: Sources, artifact: Artifact) -> None:
     assert isinstance(stage, FitStage)
     if any(each.path == artifact.path for each in sources.scorings):
         return
-    sources.scorings.append(Scoring(artifact.path, stage.report_of(artifact), _clip_scores(artifact)))
+    of = tuple(artifact.stage.upstream)
+    sources.scorings.append(Scoring(artifact.path, stage.report_of(artifact), _clip_scores(artifact), of))
     sources.artifacts.setdefault(artifact.folder.resolve(), artifact)
     for each in artifact.stage.upstream:
         if not is_artifact(Path(each)):
@@ -332,9 +335,9 @@ def _add_run(sources: Sources, folder: Path) -> None:
     for step in steps:
         if not isinstance(step, dict) or not all(isinstance(step.get(key), str) for key in ("step", "stage", "path")):
             raise HostileFile(f"{folder / RUN_FILE} is not the summary of a run: a step without a name or a path")
-        path = Path(step["path"])
         if step["stage"] not in (*SCORES, "evaluate", "compare"):
             continue
+        path = _place(Path(step["path"]), folder)
         if not is_artifact(path):
             sources.notices.append(f"step {step['step']} made {path}, which is not there any more: left out")
             continue
@@ -347,6 +350,16 @@ def _add_run(sources: Sources, folder: Path) -> None:
         "what": "run", "path": str(folder), "command": f"affectkit run {about.get('name', '')}",
         "title": str(about.get("title") or about.get("name") or ""), "notes": list(map(str, lines)),
     })  # fmt: skip
+
+
+def _place(path: Path, run: Path) -> Path:
+    """Where a step's artifact lies: a path as it was printed holds in the folder where the run was started, so the
+    cache that the run's folder lies in is looked at as well."""
+    if is_artifact(path):
+        return path
+    parts = path.parts[-4:] if path.parent.name == "selections" else path.parts[-2:]
+    beside = run.absolute().parents[1].joinpath(*parts)
+    return beside if ".." not in parts and is_artifact(beside) else path
 
 
 def _texts(value: Any) -> Iterator[tuple[str, str]]:

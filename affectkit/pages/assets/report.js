@@ -9,7 +9,7 @@ const MINUS = "\u2212";
 const NONE = "\u2013";
 const DASHES = [[], [7, 4], [2, 3], [10, 3, 2, 3]];
 const KEPT = 3; // clips whose rows stay in memory
-const AXIS = 52, RIGHT = 12; // px beside a panel's plot
+const AXIS = 52, RIGHT = 24; // px beside a panel's plot
 const SNAP = 4; // px that a click may move before it is a drag
 
 function element(name, about = {}, ...children) {
@@ -35,6 +35,7 @@ function clockOf(seconds, digits = 2) {
 
 const parts = [...document.querySelectorAll("[data-part]")];
 function show(name, focus) {
+  root.dataset.part = name;
   for (const part of parts) part.hidden = part.id !== name;
   for (const link of document.querySelectorAll("nav a")) {
     const here = link.hash === `#${name === "clip" ? "clips" : name}`;
@@ -71,7 +72,7 @@ function setUpTable() {
     button.addEventListener("click", () => {
       const isNumber = head.dataset.sort === "number";
       const before = head.getAttribute("aria-sort");
-      const up = before === "none" ? !isNumber : before === "descending";
+      const up = before === "none" ? !isNumber || head.dataset.first === "up" : before === "descending";
       for (const other of heads) if (other.dataset.sort) other.setAttribute("aria-sort", "none");
       head.setAttribute("aria-sort", up ? "ascending" : "descending");
       const valueOf = (line) => isNumber ? parseFloat(line.row.cells[column].dataset.v) : line.row.cells[column].textContent.trim();
@@ -456,14 +457,14 @@ function makePanel(place, about, isLast) {
     width: widthOf(), height: panel.height, padding: [8, RIGHT, isLast ? 0 : 4, 0], legend: {show: false},
     scales: {x: {time: false, auto: false, range: () => [view.low, view.high]}, y: {auto: false, range: [low, high]}},
     axes: [
-      {show: true, stroke: ink("--quiet"), grid, ticks: {...grid, size: 4}, size: isLast ? 30 : 0, font: "12px system-ui, sans-serif",
+      {show: true, stroke: ink("--quiet"), grid, ticks: {...grid, size: 4}, size: isLast ? 30 : 0, font: "12px system-ui, sans-serif", space: 72,
         values: isLast ? (_, splits, __, ___, step) => splits.map((each) => clockOf(each, step < 1 ? (step < 0.1 ? 2 : 1) : 0)) : (_, splits) => splits.map(() => "")},
-      {stroke: ink("--quiet"), grid, ticks: {...grid, size: 4}, size: AXIS, font: "12px system-ui, sans-serif", space: 28,
+      {stroke: ink("--quiet"), grid, ticks: {...grid, size: 4}, size: AXIS, font: "12px system-ui, sans-serif", space: 28, incrs: [.01, .02, .05, .1, .2, .5, 1, 2, 5, 10, 20, 50, 100, 1000],
         values: (_, splits) => splits.map((each) => number(each, Math.max(1, splits.length > 1 && splits[1] - splits[0] < 0.1 ? 2 : 1)))},
     ],
     series: [{}, ...curves.map((curve) => ({
       stroke: ink(curve.ink), width: curve.mark === "klabel" ? 1.4 : 1.6, dash: DASHES[curve.dash % 4], show: curve.visible, spanGaps: false,
-      points: {show: true, size: 4, fill: ink(curve.ink), width: 0, filter: lonely},
+      points: {size: 4, fill: ink(curve.ink), width: 0, filter: (plot, series, shown) => shown ? null : lonely(plot, series)},
     }))],
     cursor: {sync: {key: "affectkit"}, y: false, points: {show: false}, drag: {x: true, y: false, setScale: false, dist: SNAP + 1},
       bind: {dblclick: () => () => { setView(0, clip.duration); }}},
@@ -632,7 +633,7 @@ function placeCrops() {
     const x = AXIS + (each.t - view.low) / (view.high - view.low) * width;
     const fits = each.t >= view.low && each.t <= view.high && x - last >= 48;
     each.item.hidden = !fits;
-    if (fits) { last = x; each.button.style.left = `${x - 24}px`; }
+    if (fits) { last = x; each.button.style.left = `${Math.min(x - 24, widthOf() - 48)}px`; }
   }
 }
 
