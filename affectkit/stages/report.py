@@ -205,7 +205,7 @@ class _Writer:
             yield f"left out, damaged: {listed(self._damaged, 'clips')}"
         if absent := [clip for clip in self._reporter.clips if self._reporter.media_path(clip) is None]:
             if self._config.media != "none":
-                yield f"{listed(absent, 'clips')} without pictures: their media are not where they were"
+                yield f"{listed(absent, 'clips')} without pictures: nobody says where their media lie, or they are not there"
         if self._config.media == "link":
             yield "videos are linked where they lie: affectkit view shows those below the folder alone (--media copy)"
 

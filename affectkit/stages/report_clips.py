@@ -74,7 +74,6 @@ class ClipReporter:
         self.keys = {clip: str(number + 1).zfill(width) for number, clip in enumerate(self.clips)}
         self.columns = columns_of(sources.sets)
         self.lead = lead_of(sources.sets)
-        self.absent_media: list[str] = []
 
     def line(self, clip: str) -> ClipLine:
         """Its line of the table."""
@@ -177,8 +176,7 @@ class ClipReporter:
         if media == "none":
             return (), "", 0.0, False
         if path is None:
-            self.absent_media.append(clip)
-            notes.append("Its media are not where they were: no pictures.")
+            notes.append("No pictures: nobody says where its media lie, or they are not there.")
             return (), "", 0.0, False
         entry = self._entry(clip)
         start, end = (_seconds(entry.get(name)) for name in ("start", "end"))
@@ -188,7 +186,8 @@ class ClipReporter:
             except ClipError as error:
                 notes.append(f"No pictures: {error}")
                 return (), "", 0.0, False
-        url = f"./{self.copies[clip]}" if clip in self.copies else link_to(path, self._options.folder)
+        folder = self._options.folder
+        url = link_to(folder / self.copies[clip] if clip in self.copies else path, folder)
         faces = self._sources.face_rows.get(clip)
         origin = float(faces.column("origin")) if faces is not None else (start or 0.0)
         return (), url, origin_in_browser(path, origin), path.suffix.lower() in AUDIO_SUFFIXES

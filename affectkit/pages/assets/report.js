@@ -35,7 +35,7 @@ function clockOf(seconds, digits = 2) {
 
 const parts = [...document.querySelectorAll("[data-part]")];
 function show(name, focus) {
-  root.dataset.part = name;
+  root.dataset.showing = name;
   for (const part of parts) part.hidden = part.id !== name;
   for (const link of document.querySelectorAll("nav a")) {
     const here = link.hash === `#${name === "clip" ? "clips" : name}`;
@@ -320,7 +320,7 @@ const clock = (() => {
   /* The time of the picture on show, where the browser says it; else the video's clock. */
   const followed = (_, about) => {
     if (!follows || !clip) return;
-    seen((about ? about.mediaTime : video.currentTime) - clip.offset);
+    if (!video.seeking) seen((about ? about.mediaTime : video.currentTime) - clip.offset);
     next();
   };
   const next = () => {
@@ -457,7 +457,7 @@ function makePanel(place, about, isLast) {
     width: widthOf(), height: panel.height, padding: [8, RIGHT, isLast ? 0 : 4, 0], legend: {show: false},
     scales: {x: {time: false, auto: false, range: () => [view.low, view.high]}, y: {auto: false, range: [low, high]}},
     axes: [
-      {show: true, stroke: ink("--quiet"), grid, ticks: {...grid, size: 4}, size: isLast ? 30 : 0, font: "12px system-ui, sans-serif", space: 72,
+      {show: true, stroke: ink("--quiet"), grid, ticks: {...grid, size: 4}, size: isLast ? 30 : 0, font: "12px system-ui, sans-serif", space: 72, incrs: [.01, .02, .05, .1, .2, .5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400],
         values: isLast ? (_, splits, __, ___, step) => splits.map((each) => clockOf(each, step < 1 ? (step < 0.1 ? 2 : 1) : 0)) : (_, splits) => splits.map(() => "")},
       {stroke: ink("--quiet"), grid, ticks: {...grid, size: 4}, size: AXIS, font: "12px system-ui, sans-serif", space: 28, incrs: [.01, .02, .05, .1, .2, .5, 1, 2, 5, 10, 20, 50, 100, 1000],
         values: (_, splits) => splits.map((each) => number(each, Math.max(1, splits.length > 1 && splits[1] - splits[0] < 0.1 ? 2 : 1)))},
