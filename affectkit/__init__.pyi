@@ -71,6 +71,7 @@ __all__ = [
     "open",
     "overlay",
     "predict",
+    "report",
     "submit",
     "train_head",
 ]
@@ -881,6 +882,50 @@ def predict(
         cache: cache folder (default: $AFFECTKIT_CACHE or .affectkit)
         out: name the artifact's folder by hand
         as_name: a name for what is made, which stands for its path
+    """
+
+def report(
+    what: TableSource | Sequence[TableSource],
+    *,
+    labels: TableSource | None = None,
+    manifest: TableSource | None = None,
+    out: PathText,
+    task: str | None = None,
+    media: Literal["none", "thumbnails", "link", "copy"] = "thumbnails",
+    by: Sequence[str] = (),
+    title: str | None = None,
+    single_file: bool = False,
+    progress: bool | None = None,
+    cache: PathText | None = None,
+) -> WrittenFile:
+    """Write a page that shows predictions and scores beside the moving picture, and opens anywhere.
+
+    The page loads nothing from anywhere. A clip's curves follow its video or pictures, and clicking a curve seeks. Rows
+    of each clip lie beside the page as they are stored, and are read when the clip is opened. The same line writes
+    again only what changed.
+
+    Examples:
+
+        ak.report(p, out="page")
+        ak.report([video, audio, fused, scores], labels="va.csv", media="link", out="page")
+        ak.report("results", media="copy", out="page")
+
+    Parameters:
+
+        what: predictions, scores, faces or sound; the folder of an analysis or a run; a CSV of
+            predictions
+        labels: CSV: clip[,start,end],<targets>, drawn beside the curves
+        manifest: CSV: clip,<columns>, for --by
+        out: the folder for the page
+        task: the task of labels and of tables of predictions [default: that of the scores]
+        media: none: no picture of anybody; thumbnails: small pictures and crops in the page; link:
+            videos where they lie; copy: videos beside the page
+        by: slice scores by this column of --manifest, split or subject (repeatable)
+        title: the page's title [default: what it is of]
+        single_file: all in one file, of at most 64 MiB, to send to somebody
+        progress: progress and a summary on stderr: live on a terminal, else a line now and then
+            [default: on]
+        cache: cache folder (default: $AFFECTKIT_CACHE or .affectkit)
     """
 
 def submit(

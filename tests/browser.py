@@ -29,7 +29,8 @@ class Browser:
         to_read, self._out = os.pipe()
         self._in, to_write = os.pipe()
         command = [
-            chromium() or "", "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run",
+            chromium() or "", "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
+            "--no-first-run",
             "--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-extensions",
             "--autoplay-policy=no-user-gesture-required", f"--user-data-dir={self._profile.name}",
             "--remote-debugging-pipe", "--force-device-scale-factor=1", "about:blank",
@@ -90,8 +91,8 @@ class Browser:
 
     def run(self, script: str) -> Any:
         """The value of an expression in the page; promises are waited for."""
-        answer = self._send("Runtime.evaluate",
-                            {"expression": script, "awaitPromise": True, "returnByValue": True, "userGesture": True})  # fmt: skip
+        about = {"expression": script, "awaitPromise": True, "returnByValue": True, "userGesture": True}
+        answer = self._send("Runtime.evaluate", about)
         if "exceptionDetails" in answer:
             raise AssertionError(json.dumps(answer["exceptionDetails"])[:2000])
         return answer["result"].get("value")

@@ -19,7 +19,7 @@ from affectkit.store import Artifact, Cache, Schema, faces_schema, predictions_s
 from affectkit.store.selection import Selection
 
 VA = ("valence", "arousal")
-HOSTILE = '</script><script>bad()</script>"\'><img src=x onerror=bad()>&lt;\u202egnp.\u2066{{7*7}}<!--'
+HOSTILE = "</script><script>bad()</script>\"'><img src=x onerror=bad()>&lt;\u202egnp.\u2066{{7*7}}<!--"
 
 
 def scores(rows: int, columns: int = 2, seed: int = 0) -> np.ndarray:

@@ -105,7 +105,9 @@ def test_a_folder_with_other_files_is_left_alone(cache: Cache, tmp_path: Path) -
 def test_nothing_is_loaded_and_the_policy_allows_only_what_is_there(cache: Cache, tmp_path: Path) -> None:
     report(cache, tmp_path / "page", predictions(cache, CURVES).path)
     elements = Elements(text_of(tmp_path / "page"))
-    policy = next(about["content"] for tag, about in elements.tags if about.get("http-equiv") == "Content-Security-Policy")
+    policy = next(
+        about["content"] for tag, about in elements.tags if about.get("http-equiv") == "Content-Security-Policy"
+    )
     assert policy is not None and "default-src 'none'" in policy
     assert "unsafe" not in policy and "http" not in policy and "connect-src" not in policy
     code = [text for about, text in elements.scripts if about.get("type") != "application/json"]
@@ -159,7 +161,10 @@ def test_a_single_file_holds_everything_and_has_a_largest_size(
     found = dict(re.findall(r'<script type="application/json" id="clip-(\d+)">(.*?)</script>', text_of(out)))
     assert len(found) == 4
     packed = json.loads(found["0001"])["sets"][0]
-    assert numbers(packed, "scores", "<f4").tobytes() == np.ascontiguousarray(model.read("day1/clip-0")["scores"]).tobytes()
+    assert (
+        numbers(packed, "scores", "<f4").tobytes()
+        == np.ascontiguousarray(model.read("day1/clip-0")["scores"]).tobytes()
+    )
     monkeypatch.setattr(stage, "LARGEST_SINGLE", 1 << 10)
     with pytest.raises(UsageError, match="a single file may have"):
         report(cache, tmp_path / "other", model.path, single_file=True)
@@ -173,7 +178,9 @@ def test_faces_that_were_cut_out_stand_below_the_curves_and_gaps_are_shaded(cach
     report(cache, tmp_path / "page", model.path)
     chunk = chunk_of(tmp_path / "page", "0001")
     assert chunk["unseen"] == [[1.0, 1.6], [6.0, 6.2]]
-    assert len(chunk["crops"]) == 24 and all(each["src"].startswith("data:image/jpeg;base64,") for each in chunk["crops"])
+    assert len(chunk["crops"]) == 24 and all(
+        each["src"].startswith("data:image/jpeg;base64,") for each in chunk["crops"]
+    )
     assert "90%" in "".join(Elements(text_of(tmp_path / "page")).text)
     report(cache, tmp_path / "without", model.path, media="none")
     assert chunk_of(tmp_path / "without", "0001")["crops"] == []
@@ -218,7 +225,9 @@ def test_an_evaluation_brings_its_predictions_scores_and_worst_clips(
     scored = Path(run.stdout.strip())
     said = json.loads((tmp_path / scored / "report.json").read_text())
     manifest = tmp_path / "manifest.csv"
-    manifest.write_text("clip,room\n" + "".join(f"{clip},{'<b>' if n % 2 else 'hall'}\n" for n, clip in enumerate(CURVES)))
+    manifest.write_text(
+        "clip,room\n" + "".join(f"{clip},{'<b>' if n % 2 else 'hall'}\n" for n, clip in enumerate(CURVES))
+    )
     result = report(cache, tmp_path / "page", tmp_path / scored, labels=labels, by=["room"], manifest=manifest)
     assert result.report["clips"] == 4
     text = " ".join("".join(Elements(text_of(tmp_path / "page")).text).split())
@@ -226,7 +235,9 @@ def test_an_evaluation_brings_its_predictions_scores_and_worst_clips(
     assert texts.number(said["scores"]["ccc"]) in text and f"{texts.number(low)} to {texts.number(high)}" in text
     assert "Worst clips first" in text and "By room" in text and "<b>" in text and CAUTION in text
     each = dict(row.split(",")[::2] for row in (tmp_path / scored / "clips.csv").read_text().splitlines()[1:])
-    order = re.findall(r'<span class="num">([−\d.]+)</span> <a class="clamp" href="#clip-(\d+)">', text_of(tmp_path / "page"))
+    order = re.findall(
+        r'<span class="num">([−\d.]+)</span> <a class="clamp" href="#clip-(\d+)">', text_of(tmp_path / "page")
+    )
     assert [value for value, _ in order] == [texts.number(float(value)) for value in sorted(each.values(), key=float)]
     chunk = chunk_of(tmp_path / "page", "0001")
     assert chunk["labels"]["rows"] == 40
@@ -240,7 +251,9 @@ def test_classes_bring_confusion_and_reliability(cache: Cache, tmp_path: Path, a
     curves = {f"c{number:02d}": rows[number : number + 1] for number in range(30)}
     model = predictions(cache, curves, names)
     labels = tmp_path / "l.csv"
-    labels.write_text("clip,split,label\n" + "".join(f"{clip},test,{int(values[0, 1] > 0.4)}\n" for clip, values in curves.items()))
+    labels.write_text(
+        "clip,split,label\n" + "".join(f"{clip},test,{int(values[0, 1] > 0.4)}\n" for clip, values in curves.items())
+    )
     run = affectkit("evaluate", model.path, "--labels", labels, "--task", "valence-2", "--draws", 20)
     assert run.returncode == 0, run.stderr
     report(cache, tmp_path / "page", tmp_path / run.stdout.strip())
@@ -248,7 +261,9 @@ def test_classes_bring_confusion_and_reliability(cache: Cache, tmp_path: Path, a
     said = json.loads((tmp_path / run.stdout.strip() / "report.json").read_text())
     cells = re.findall(r'<td class="num shade-\d">(\d+)<span', text)
     assert cells == [str(count) for row in said["confusion"]["rows"] for count in row]
-    assert text.count('<circle class="dot"') == sum(count > 0 for count in said["calibration"]["curves"]["top class"]["rows"])
+    assert text.count('<circle class="dot"') == sum(
+        count > 0 for count in said["calibration"]["curves"]["top class"]["rows"]
+    )
     assert ">positive<" in text
 
 
@@ -302,7 +317,9 @@ def test_what_cannot_be_shown_is_said_in_one_line(cache: Cache, tmp_path: Path) 
     (tmp_path / "folder/analysis.json").write_text('{"models": 3}')
     with pytest.raises(HostileFile, match="names no models"):
         report(cache, tmp_path / "page", tmp_path / "folder")
-    (tmp_path / "folder/analysis.json").write_text('{"models": {"m": {"predictions": "/gone"}}, "command": "affectkit analyze x"}')
+    (tmp_path / "folder/analysis.json").write_text(
+        '{"models": {"m": {"predictions": "/gone"}}, "command": "affectkit analyze x"}'
+    )
     with pytest.raises(UsageError, match="not there any more: repeat affectkit analyze x"):
         report(cache, tmp_path / "page", tmp_path / "folder")
     assert not (tmp_path / "page").exists()
@@ -312,7 +329,8 @@ def test_an_analysis_and_a_run_are_read_by_their_records(cache: Cache, tmp_path:
     model = predictions(cache, CURVES)
     folder = tmp_path / "results"
     folder.mkdir()
-    record = {"models": {"seen": {"predictions": str(model.path)}}, "command": "affectkit analyze v", "clips": {"day1/clip-0": "v.mp4"},
+    record = {"models": {"seen": {"predictions": str(model.path)}}, "command": "affectkit analyze v",
+              "clips": {"day1/clip-0": "v.mp4"},
               "failed": {"broken": "no video"}}  # fmt: skip
     (folder / "analysis.json").write_text(json.dumps(record))
     report(cache, tmp_path / "page", folder)
@@ -322,7 +340,9 @@ def test_an_analysis_and_a_run_are_read_by_their_records(cache: Cache, tmp_path:
     run = cache.root / "run/r-123456789012"
     run.mkdir(parents=True)
     steps = [{"step": "voice", "stage": "predict", "path": f"elsewhere/predict/{model.folder.name}"}]
-    (run / "summary.json").write_text(json.dumps({"recipe": {"name": "r", "title": "A run"}, "steps": steps, "notes": {}}))
+    (run / "summary.json").write_text(
+        json.dumps({"recipe": {"name": "r", "title": "A run"}, "steps": steps, "notes": {}})
+    )
     report(cache, tmp_path / "page2", run)
     assert data_of(tmp_path / "page2")["sets"] == ["voice"] and "<title>A run" in text_of(tmp_path / "page2")
 
@@ -339,7 +359,10 @@ def test_the_plotting_library_is_the_one_that_was_released() -> None:
     assets = files("affectkit.pages") / "assets"
     assert sha256((assets / "uplot.js").read_bytes()).hexdigest().startswith("19c8d4c6ad88929a")
     assert sha256((assets / "uplot.css").read_bytes()).hexdigest().startswith("df630c6a8d6f8eea")
-    assert "MIT" in (assets / "uplot.LICENSE").read_text() and page.UPLOT.split()[1] in (assets / "uplot.js").read_text()[:80]
+    assert (
+        "MIT" in (assets / "uplot.LICENSE").read_text()
+        and page.UPLOT.split()[1] in (assets / "uplot.js").read_text()[:80]
+    )
     for name in ("uplot.js", "report.js"):
         assert "</script" not in (assets / name).read_text() and "innerHTML" not in (assets / "report.js").read_text()
 

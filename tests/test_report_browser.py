@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +34,9 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Pages: `copy` with a video beside it, `pictures`, `single`, and `hostile`."""
     folder = tmp_path_factory.mktemp("pages")
     cache = Cache(folder / "cache")
-    video = make_clip(folder / "film.webm", SECONDS * FPS, pts=range(0, SECONDS * 1000, 1000 // FPS), codec="libvpx-vp9",
-                      time_base=__import__("fractions").Fraction(1, 1000))  # fmt: skip
+    shown_at = range(0, SECONDS * 1000, 1000 // FPS)
+    video = make_clip(folder / "film.webm", SECONDS * FPS, pts=shown_at, codec="libvpx-vp9",
+                      time_base=Fraction(1, 1000))  # fmt: skip
     entry = {"path": str(video), "split": "val", "subject": "s", "start": None, "end": None}
     crops = faces(cache, {"film": 40}, unseen=range(10, 14), clips={"film": entry, "other": entry})
     curves = {"film": scores(40), "other": scores(40, seed=3), "Zebra 10": scores(5), "Zebra 9": scores(5, seed=1),
@@ -57,13 +59,16 @@ def opened(browser: Browser, folder: Path, part: str = "") -> Browser:
     browser.requests.clear()
     browser.open(f"{(folder / 'index.html').as_uri()}{part}")
     if part.startswith("#clip-"):
-        browser.wait("!document.getElementById('clip-body').hidden && document.querySelectorAll('#panels canvas').length > 0")
+        browser.wait(
+            "!document.getElementById('clip-body').hidden && document.querySelectorAll('#panels canvas').length > 0"
+        )
     return browser
 
 
 def names(browser: Browser) -> list[str]:
     rows: list[str] = browser.run(
-        "[...document.querySelectorAll('#clip-table tbody tr')].filter(r => !r.hidden).map(r => r.cells[0].textContent.trim())"
+        "[...document.querySelectorAll('#clip-table tbody tr')].filter(row => !row.hidden)"
+        ".map(row => row.cells[0].textContent.trim())"
     )
     return rows
 
@@ -115,10 +120,15 @@ def test_every_part_opens_without_an_error_or_a_request(browser: Browser, pages:
 
 def test_a_strangers_text_is_text_in_the_browser(browser: Browser, pages: Path) -> None:
     opened(browser, pages / "hostile", "#clip-0001")
-    told = {browser.run(f"document.getElementById('clip-title').textContent.trim()"), browser.run("document.querySelector('#clip-table a').textContent")}
+    told = {
+        browser.run("document.getElementById('clip-title').textContent.trim()"),
+        browser.run("document.querySelector('#clip-table a').textContent"),
+    }
     assert told == {shown(HOSTILE)}
     assert browser.run("document.querySelector('.panel h3').textContent.trim()") == shown(HOSTILE)
-    assert browser.run("document.images.length + document.querySelectorAll('script:not([type]):not([src])').length") == 3
+    assert (
+        browser.run("document.images.length + document.querySelectorAll('script:not([type]):not([src])').length") == 3
+    )
     assert browser.run("document.querySelectorAll('[onerror], iframe, object').length") == 0
     no_complaint(browser)
 
@@ -138,7 +148,9 @@ def test_the_table_sorts_and_searches_by_keyboard(browser: Browser, pages: Path)
     browser.run("document.getElementById('search').focus()")
     for letter in "zeb 9":
         browser.press(letter, ord(letter.upper()), letter)
-    assert names(browser) == ["Zebra 9"] and browser.run("document.getElementById('count').textContent") == "1 of 5 clips"
+    assert (
+        names(browser) == ["Zebra 9"] and browser.run("document.getElementById('count').textContent") == "1 of 5 clips"
+    )
     browser.press("x", 88, "x")
     assert names(browser) == [] and not browser.run("document.getElementById('nothing').hidden")
     no_complaint(browser)
@@ -150,14 +162,19 @@ def test_the_line_follows_the_playing_video_and_a_click_seeks(browser: Browser, 
     browser.wait("document.getElementById('video').readyState >= 2")
     x, y, width, height = panel_box(browser)
     browser.click(x + width * 0.5, y + height / 2)
-    browser.wait("Math.abs(document.getElementById('video').currentTime - 4) < 0.05 && !document.getElementById('video').seeking")
+    browser.wait(
+        "Math.abs(document.getElementById('video').currentTime - 4) < 0.05 && !document.getElementById('video').seeking"
+    )
     assert abs(playhead(browser) - 4) < 0.1
     browser.run("document.getElementById('video').muted = true; document.getElementById('play').click()")
     browser.wait("document.getElementById('video').currentTime > 4.6")
     assert browser.run("document.getElementById('play').textContent") == "Pause"
     browser.run("document.getElementById('video').pause()")
     browser.wait("document.getElementById('play').textContent === 'Play'")
-    browser.wait(f"Math.abs(parseFloat(document.getElementById('time').value) - document.getElementById('video').currentTime) < {1.5 / FPS}")
+    browser.wait(
+        "Math.abs(parseFloat(document.getElementById('time').value) - document.getElementById('video').currentTime)"
+        f" < {1.5 / FPS}"
+    )
     assert abs(playhead(browser) - clock(browser)) < 0.1 and clock(browser) > 4.5
     no_complaint(browser)
 
@@ -183,7 +200,10 @@ def test_the_values_at_the_line_are_those_of_the_rows(browser: Browser, pages: P
     opened(browser, pages / "copy", key)
     stored = scores(40)
     for row in (0, 7, 12, 13, 25, 39):
-        browser.run(f"(t => {{ t.value = {(row + 0.5) * 0.2}; t.dispatchEvent(new Event('input')); }})(document.getElementById('time'))")
+        browser.run(
+            f"(time => {{ time.value = {(row + 0.5) * 0.2}; time.dispatchEvent(new Event('input')); }})"
+            "(document.getElementById('time'))"
+        )
         told = browser.run("[...document.querySelectorAll('#values tbody td')].map(td => td.textContent)")
         wanted = ["–" if np.isnan(value) else f"{value:.3f}".replace("-", "−") for value in stored[row]]
         assert told == wanted, row
@@ -193,13 +213,15 @@ def test_no_peak_is_lost_where_rows_are_more_than_pixels(browser: Browser, pages
     key = key_of(opened(browser, pages / "copy"), "long")
     opened(browser, pages / "copy", key)
     ends = browser.run("""(() => {
-      const rows = {n: 6, columns: 1, step: 1, start: [0,1,2,3,4,5], end: [1,2,3,4,5,6], middle: [.5,1.5,2.5,3.5,4.5,5.5], scores: [1,5,-2,NaN,NaN,3]};
+      const rows = {n: 6, columns: 1, step: 1, start: [0,1,2,3,4,5], end: [1,2,3,4,5,6],
+        middle: [.5,1.5,2.5,3.5,4.5,5.5], scores: [1,5,-2,NaN,NaN,3]};
       return affectkitDrawn([{rows, column: 0}], 0, 6, 2);
     })()""")
     assert ends == [[0.75, 2.25, 3.75, 5.25], [5, -2, 3, 3]]
     least, most = browser.run("""(() => {
-      const n = 12000, rows = {n, columns: 1, step: 1, start: new Float64Array(n).map((_, i) => i), end: new Float64Array(n).map((_, i) => i + 1),
-        middle: new Float64Array(n).map((_, i) => i + .5), scores: new Float32Array(n).map((_, i) => Math.sin(i / 50))};
+      const n = 12000, rows = {n, columns: 1, step: 1, start: new Float64Array(n).map((_, i) => i),
+        end: new Float64Array(n).map((_, i) => i + 1), middle: new Float64Array(n).map((_, i) => i + .5),
+        scores: new Float32Array(n).map((_, i) => Math.sin(i / 50))};
       rows.scores[7777] = 9; rows.scores[33] = -8;
       const ys = affectkitDrawn([{rows, column: 0}], 0, n, 800)[1];
       return [Math.min(...ys), Math.max(...ys)];
@@ -221,7 +243,9 @@ def test_curves_are_hidden_zoomed_and_moved_by_keyboard(browser: Browser, pages:
     browser.press("+", 187, "+")
     browser.press("ArrowRight", 39)
     assert 0 < clock(browser) < 20
-    assert browser.run("document.querySelector('.plotted').getAttribute('aria-valuetext')").startswith(f"{clock(browser):.2f} s")
+    assert browser.run("document.querySelector('.plotted').getAttribute('aria-valuetext')").startswith(
+        f"{clock(browser):.2f} s"
+    )
     x, y, width, height = panel_box(browser)
     browser.mouse("mouseMoved", x + width * 0.2, y + height / 2)
     browser.mouse("mousePressed", x + width * 0.2, y + height / 2)
@@ -261,7 +285,10 @@ def test_a_file_that_is_gone_is_said(browser: Browser, pages: Path, tmp_path: Pa
     (tmp_path / "index.html").write_bytes((pages / "copy/index.html").read_bytes())
     browser.open("about:blank")
     browser.open(f"{(tmp_path / 'index.html').as_uri()}#clip-0001")
-    assert "is not beside this page" in browser.wait("document.getElementById('clip-state').textContent.includes('read:') && document.getElementById('clip-state').textContent")
+    assert "is not beside this page" in browser.wait(
+        "document.getElementById('clip-state').textContent.includes('read:')"
+        " && document.getElementById('clip-state').textContent"
+    )
 
 
 def test_the_server_shows_the_page_and_its_video_seeks(browser: Browser, pages: Path) -> None:
@@ -275,7 +302,10 @@ def test_the_server_shows_the_page_and_its_video_seeks(browser: Browser, pages: 
         browser.run(f"location.hash = {key!r}")
         browser.wait("document.getElementById('video').readyState >= 1")
         browser.run("document.getElementById('video').currentTime = 6.5")
-        browser.wait("!document.getElementById('video').seeking && Math.abs(document.getElementById('video').currentTime - 6.5) < 0.05")
+        browser.wait(
+            "!document.getElementById('video').seeking"
+            " && Math.abs(document.getElementById('video').currentTime - 6.5) < 0.05"
+        )
         assert abs(clock(browser) - 6.5) < 0.1
         assert [line for line in browser.console if "favicon" not in line] == []
     finally:
@@ -289,7 +319,9 @@ def test_the_policy_stops_what_a_stranger_would_load(browser: Browser, pages: Pa
       const seen = [];
       document.addEventListener('securitypolicyviolation', event => seen.push(event.effectiveDirective));
       const image = new Image(); image.src = 'http://127.0.0.1:9/x.png';
-      const script = document.createElement('script'); script.textContent = 'window.bad = 1'; document.head.append(script);
+      const script = document.createElement('script');
+      script.textContent = 'window.bad = 1';
+      document.head.append(script);
       fetch('http://127.0.0.1:9/').catch(() => 0);
       setTimeout(() => done([seen.sort(), window.bad === undefined]), 300);
     })""")

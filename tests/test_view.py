@@ -59,7 +59,9 @@ def test_files_of_the_folder_are_served_as_what_they_are(server: FolderServer) -
     assert answer.status == 200 and body == b"<p>page" and answer.headers["Content-Type"].startswith("text/html")
     assert answer.headers["X-Content-Type-Options"] == "nosniff" and answer.headers["Referrer-Policy"] == "no-referrer"
     answer, body = ask(server, "/media/deep/a%20b%23%C3%BC.mp4")
-    assert body == VIDEO and answer.headers["Content-Type"] == "video/mp4" and answer.headers["Accept-Ranges"] == "bytes"
+    assert (
+        body == VIDEO and answer.headers["Content-Type"] == "video/mp4" and answer.headers["Accept-Ranges"] == "bytes"
+    )
     answer, body = ask(server, "/picture.svg")
     assert answer.headers["Content-Type"] == "application/octet-stream"
     answer, body = ask(server, "/media/deep/a%20b%23%C3%BC.mp4", "HEAD")
@@ -73,7 +75,8 @@ def test_files_of_the_folder_are_served_as_what_they_are(server: FolderServer) -
     [
         ("bytes=0-0", 206, VIDEO[:1]), ("bytes=100-199", 206, VIDEO[100:200]), ("bytes=10000-", 206, VIDEO[10000:]),
         ("bytes=-24", 206, VIDEO[-24:]), ("bytes=0-99999999", 206, VIDEO), ("bytes=-99999999", 206, VIDEO),
-        (f"bytes={len(VIDEO)}-", 416, b""), ("bytes=-0", 416, b""), ("bytes=5-2", 200, VIDEO), ("lines=1-2", 200, VIDEO),
+        (f"bytes={len(VIDEO)}-", 416, b""), ("bytes=-0", 416, b""), ("bytes=5-2", 200, VIDEO),
+        ("lines=1-2", 200, VIDEO),
         ("bytes=0-1,5-6", 200, VIDEO), ("bytes=-", 200, VIDEO), ("bytes=" + "9" * 400 + "-", 200, VIDEO),
     ],
 )  # fmt: skip
@@ -91,7 +94,8 @@ def test_ranges(server: FolderServer, asked: str, status: int, content: bytes) -
     "path",
     [
         "/../secret.txt", "/%2e%2e/secret.txt", "/media/..%2f..%2fsecret.txt", "/media/../../secret.txt", "/link.txt",
-        "/out/secret.txt", "//etc/passwd", "/media/./deep", "/media", "/media/", "/pipe", "/nowhere", "/%00", "/index.html%00.txt",
+        "/out/secret.txt", "//etc/passwd", "/media/./deep", "/media", "/media/", "/pipe", "/nowhere", "/%00",
+        "/index.html%00.txt",
         "/..", "/media/%2e%2e/%2e%2e/secret.txt", "/" + "a" * 5000, "/index.html/", "/%ff%fe",
     ],
 )  # fmt: skip

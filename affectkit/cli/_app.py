@@ -23,7 +23,7 @@ _OWN = {
         "cache",
         "Write an artifact's table to csv, parquet or npz, its crops to image files, or a model to one file.",
     ),
-    "view": ("view", "Show the folder of a report in a browser, on this machine alone."),
+    "view": ("view", "Serve the folder of a report to this machine alone, until Ctrl-C."),
     "list": ("workspace", "List plugins, tasks, practice sets and formats, or the options of a plugin."),
     "check-plugin": ("check_plugin", "Hold a plugin to the contract of its group."),
     "status": ("workspace", "Devices, extras, weights at hand, cache size."),

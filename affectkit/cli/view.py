@@ -22,9 +22,9 @@ def view(
         int, typer.Option(help="the port on 127.0.0.1; 0: a free one", min=0, max=65535, rich_help_panel=RUN)
     ] = 0,
 ) -> None:
-    """Serve the folder of a report to this machine alone, until Ctrl-C; its URL is printed.
+    """Serve the folder of a report to this machine alone, until Ctrl-C.
 
-    Read-only, on 127.0.0.1, with a random token in the URL: without it nothing is shown. Nothing outside of the folder
+    The URL is printed. Read-only, on 127.0.0.1, with a random token in the URL: without it nothing is shown. Nothing outside of the folder
     is, links included. Videos seek. A report opens without this as well; some browsers do not seek in videos then.
 
     Example:

@@ -52,9 +52,9 @@ class Picture:
 class ClipChunk:
     """What the page shows of one clip.
 
-    duration: s; sets, labels: its rows; unseen, speech: stretches (start, end) in s; crops, frames: pictures; video: the
-    URL of its video as seen from the page, empty for none; offset: what is added to a time of the clip for the video's
-    own; is_audio: whether it is sound alone; notes: lines about it.
+    duration: s; sets, labels: its rows; unseen, speech: stretches (start, end) in s; crops, frames: pictures; video:
+    the URL of its video as seen from the page, empty for none; offset: what is added to a time of the clip for the
+    video's own; is_audio: whether it is sound alone; notes: lines about it.
     """
 
     id: str

@@ -15,7 +15,7 @@ from hmac import compare_digest
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import IO, Any, BinaryIO
+from typing import Any, BinaryIO
 from urllib.parse import unquote_to_bytes, urlsplit
 
 from affectkit.errors import UsageError, no_folder
@@ -50,7 +50,8 @@ class FolderServer(ThreadingHTTPServer):
         try:
             super().__init__(("127.0.0.1", port), _Handler)
         except (OSError, OverflowError) as error:
-            raise UsageError(f"--port {port}: {getattr(error, 'strerror', None) or error}; 0 takes a free one") from None
+            why = getattr(error, "strerror", None) or error
+            raise UsageError(f"--port {port}: {why}; 0 takes a free one") from None
 
     @property
     def url(self) -> str:
@@ -93,7 +94,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(body)
 
     def _answer(self, *, with_body: bool) -> None:
-        if self.headers.get_all("Host") is None or self.headers.get_all("Host") not in [[h] for h in self.server.hosts()]:
+        if self.headers.get_all("Host") not in [[host] for host in self.server.hosts()]:
             return self.send_error(HTTPStatus.FORBIDDEN)
         token, _, name = urlsplit(self.path).path.removeprefix("/").partition("/")
         if not compare_digest(token.encode("latin-1", "replace"), self.server.token.encode()):
@@ -189,7 +190,7 @@ def range_of(header: str | None, size: int) -> tuple[int, int, bool] | None:
     return (first, last, True) if first < size else None
 
 
-def _copy(file: BinaryIO, out: IO[bytes], first: int, length: int) -> None:
+def _copy(file: BinaryIO, out: Any, first: int, length: int) -> None:
     file.seek(first)
     while length > 0 and (block := file.read(min(_BLOCK, length))):
         out.write(block)

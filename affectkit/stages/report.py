@@ -25,7 +25,7 @@ from affectkit.stages.inputs import REQUIRED, artifacts, file
 from affectkit.stages.report_clips import ClipLine, ClipReporter, ReportOptions
 from affectkit.stages.report_panels import panels_of
 from affectkit.stages.report_provenance import provenance_of
-from affectkit.stages.report_scores import is_lower_better, section_of, worst_first
+from affectkit.stages.report_scores import is_lower_better, section_of
 from affectkit.stages.report_slices import grouped, manifest_columns
 from affectkit.stages.report_sources import Sources, sources_of
 from affectkit.stages.sink import meter
@@ -64,8 +64,8 @@ class Report(Stage):
     """Write a page that shows predictions and scores beside the moving picture, and opens anywhere.
 
     The page loads nothing from anywhere. A clip's curves follow its video or pictures, and clicking a curve seeks. Rows
-    of each clip lie beside the page as they are stored, and are read when the clip is opened. The same line writes again
-    only what changed.
+    of each clip lie beside the page as they are stored, and are read when the clip is opened. The same line writes
+    again only what changed.
 
     Examples:
 
@@ -146,7 +146,11 @@ class _Writer:
     """Writes the files of clips, then the page."""
 
     def __init__(
-        self, folder: ResultFolder, sources: Sources, reporter: ClipReporter, config: ReportConfig,
+        self,
+        folder: ResultFolder,
+        sources: Sources,
+        reporter: ClipReporter,
+        config: ReportConfig,
         labelled: Task | None,
     ) -> None:
         self._folder, self._sources, self._reporter, self._config = folder, sources, reporter, config
@@ -203,9 +207,10 @@ class _Writer:
         """What is not shown, in a line each."""
         if self._damaged:
             yield f"left out, damaged: {listed(self._damaged, 'clips')}"
-        if absent := [clip for clip in self._reporter.clips if self._reporter.media_path(clip) is None]:
-            if self._config.media != "none":
-                yield f"{listed(absent, 'clips')} without pictures: nobody says where their media lie, or they are not there"
+        absent = [clip for clip in self._reporter.clips if self._reporter.media_path(clip) is None]
+        if absent and self._config.media != "none":
+            why = "nobody says where their media lie, or they are not there"
+            yield f"{listed(absent, 'clips')} without pictures: {why}"
         if self._config.media == "link":
             yield "videos are linked where they lie: affectkit view shows those below the folder alone (--media copy)"
 
@@ -232,9 +237,7 @@ def _copies(reporter: ClipReporter, config: ReportConfig) -> dict[str, str]:
     return copies
 
 
-def _reporter(
-    sources: Sources, config: ReportConfig, out: Path, labels: Mapping[str, ClipLabels]
-) -> ClipReporter:
+def _reporter(sources: Sources, config: ReportConfig, out: Path, labels: Mapping[str, ClipLabels]) -> ClipReporter:
     scores = next((each.by_clip for each in sources.scorings if each.by_clip), {})
     return ClipReporter(sources, ReportOptions(config.media, out), labels, scores)
 
@@ -281,12 +284,12 @@ def _about(
 ) -> dict[str, Any]:  # fmt: skip
     """For the template."""
     provenance = provenance_of(sources, lines, command)
-    scores = {line.id: line.score for line in lines}
     metric = next((each.report["metric"] for each in sources.scorings if each.by_clip), "")
     has = {
         "split": any(line.split for line in lines), "subject": any(line.subject for line in lines),
         "face": any(np.isfinite(line.face_share) for line in lines), "curve": any(line.curve_said for line in lines),
-        "mostly": any(line.mostly for line in lines), "score": bool(metric), "failed": any(line.failed for line in lines),
+        "mostly": any(line.mostly for line in lines), "failed": any(line.failed for line in lines),
+        "score": bool(metric),
         "rows": bool(sources.sets),
     }  # fmt: skip
     seconds = [line.seconds for line in lines if np.isfinite(line.seconds)]
@@ -294,8 +297,8 @@ def _about(
         "title": title, "version": __version__, "lines": [line.about() for line in lines], "has": has,
         "columns": reporter.columns, "metric": metric, "lead": sources.sets[reporter.lead].name if sources.sets else "",
         "worst_is_low": not is_lower_better(metric),
-        "worst": worst_first(scores, metric), "spark": {"width": SPARK_WIDTH, "height": SPARK_HEIGHT},
-        "scores": [section_of(scoring, sources.sets, lines, by) for scoring in sources.scorings], "provenance": provenance,
+        "spark": {"width": SPARK_WIDTH, "height": SPARK_HEIGHT}, "provenance": provenance,
+        "scores": [section_of(scoring, sources.sets, lines, by) for scoring in sources.scorings],
         "sets": [each.name for each in sources.sets], "media": config.media,
         "facts": {
             "clips": len(lines), "seconds": float(sum(seconds)), "rows": sum(line.rows for line in lines),

@@ -88,7 +88,7 @@ class ClipReporter:
             curve = spark(values, low, high)
             said = _said(name, values)
             mostly, share = _mostly(lead, rows[self.lead].scores)
-        valid = np.isfinite(main.scores).all(axis=1) if main is not None else np.zeros(0, bool)
+        valid = np.zeros(0, bool) if main is None else np.asarray(np.isfinite(main.scores).all(axis=1))
         return ClipLine(
             clip, self.keys[clip], str(entry.get("split") or ""), str(entry.get("subject") or ""),
             self.seconds(clip, list(rows.values())), len(valid), float(valid.mean()) if len(valid) else float("nan"),

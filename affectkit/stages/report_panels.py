@@ -16,7 +16,10 @@ SHOWN = 8
 
 
 def panels_of(sources: Sources, labelled: Task | None) -> list[dict[str, Any]]:
-    """Panels in their order (`labelled`: the task of the labels), each with its curves: the set, the column, the name, and which colour and dash it has."""
+    """Panels in their order, each with its curves: the set, the column, the name, and which colour and dash it has.
+
+    `labelled`: the task of the labels, where there are any.
+    """
     sets = sources.sets
     values: dict[str, list[tuple[int, int]]] = {}
     rest: list[tuple[int, list[int]]] = []

@@ -1,4 +1,4 @@
-"""Pictures of a report: frames of a video, faces that were cut out of it, and where its media lie as seen from a page."""
+"""Pictures of a report: frames of a video, faces that were cut out of it, and where its media lie, seen from a page."""
 
 from __future__ import annotations
 
@@ -60,9 +60,9 @@ def crops_of(rows: ClipRows) -> list[Picture]:
     images = rows.column("image")
     start, end = (np.asarray(rows.column(name), float) for name in ("start", "end"))
     places = [place for place, image in enumerate(images) if len(image)]
-    picked = np.unique(np.linspace(0, len(places) - 1, min(CROPS, len(places))).round().astype(int)) if places else []
+    picked = np.unique(np.linspace(0, len(places) - 1, min(CROPS, len(places))).round().astype(int))
     crops = []
-    for place in (places[number] for number in picked):
+    for place in (places[number] for number in picked.tolist()):
         if (jpeg := _small(bytes(images[place]))) is not None:
             crops.append(Picture(round(float(start[place] + end[place]) / 2, 4), jpeg))
     return crops

@@ -102,7 +102,8 @@ def _cards(artifacts: Sequence[Artifact]) -> Iterator[dict[str, Any]]:
         if isinstance(licences, dict):
             facts += [(f"licence of its {what}", _text(licence)) for what, licence in licences.items()]
         if isinstance(contract := card.get("contract"), dict):
-            facts.append(("crop", ", ".join(f"{key} {value}" for key, value in contract.items() if value not in ("", None))))
+            said = [f"{key} {value}" for key, value in contract.items() if value not in ("", None)]
+            facts.append(("crop", ", ".join(said)))
         yield {"name": _text(card.get("name") or artifact.stage.name), "facts": facts}
 
 

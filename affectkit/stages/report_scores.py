@@ -11,7 +11,7 @@ import numpy as np
 
 from affectkit.pages.drawings import PLOT, reliability, shade, strip
 from affectkit.stages.report_clips import ClipLine
-from affectkit.stages.report_sources import Scoring, ScoreSet
+from affectkit.stages.report_sources import ScoreSet, Scoring
 from affectkit.stages.scoring import rows_said
 
 WORST = 10
@@ -24,12 +24,15 @@ def is_lower_better(metric: str) -> bool:
     return metric.partition("/")[0] == "mae"
 
 
-def section_of(scoring: Scoring, sets: Sequence[ScoreSet], lines: Sequence[ClipLine], by: Sequence[str]) -> dict[str, Any]:
+def section_of(
+    scoring: Scoring, sets: Sequence[ScoreSet], lines: Sequence[ClipLine], by: Sequence[str]
+) -> dict[str, Any]:
     """What the page says of one evaluation or comparison."""
     report = scoring.report
     bootstrap = report["bootstrap"]
+    kind = "Comparison" if scoring.is_comparison else "Evaluation"
     about = {
-        "title": f"{'Comparison' if scoring.is_comparison else 'Evaluation'}: {report['task']}, split {report['split']}",
+        "title": f"{kind}: {report['task']}, split {report['split']}",
         "said": list(rows_said(report)), "metric": report["metric"], "cautions": list(report["cautions"]),
         "interval": f"{bootstrap['level']:.0%} interval over {bootstrap['by']}s",
         "has_intervals": bool(report.get("intervals") or report.get("systems")),
@@ -128,8 +131,7 @@ def _shaded(cells: Sequence[Sequence[float]], names: Sequence[str]) -> list[dict
 
 def _reliability(report: Mapping[str, Any]) -> dict[str, Any] | None:
     calibration = report.get("calibration")
-    curves = calibration.get("curves") if isinstance(calibration, dict) else None
-    if not isinstance(curves, dict):
+    if not isinstance(calibration, dict) or not isinstance(curves := calibration.get("curves"), dict):
         return None
     return {
         "ece": calibration["ece"], "bins": calibration["bins"], "plot": PLOT,

