@@ -15,6 +15,8 @@ RICHER = {
     "--task": {"dataset check"}, "--root": {"run"},  # several
     "--fps": {"practice"},  # a whole number, of what is made
     "--half-width": {"train-head"},  # auto as well
+    "--by": {"report"},  # any column of a table, several
+    "--media": {"report"},  # in which form, where there they are looked at or not
     "--vad": {"analyze"},  # no mouth: its table would be of clips that are not analysed yet
 }  # fmt: skip
 """Options that take more, or less, of the same thing in some command."""

@@ -24,8 +24,9 @@ def view(
 ) -> None:
     """Serve the folder of a report to this machine alone, until Ctrl-C.
 
-    The URL is printed. Read-only, on 127.0.0.1, with a random token in the URL: without it nothing is shown. Nothing outside of the folder
-    is, links included. Videos seek. A report opens without this as well; some browsers do not seek in videos then.
+    Its URL is printed. Read-only, on 127.0.0.1, with a random token in the URL: without it nothing is shown. Nothing
+    outside of the folder is, links included. Videos seek. A report opens without this as well; some browsers do not
+    seek in videos then.
 
     Example:
 

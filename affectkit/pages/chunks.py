@@ -18,7 +18,7 @@ CALL = "affectkitClip"
 
 
 @dataclass(frozen=True, repr=False)
-class Rows:
+class PackedRows:
     """Rows of one prediction set, or of labels: start, end [T] (s), scores [T,K]; `set`: its place in the page's list,
     None for labels; low, high [T,K]: the least and the most over seeds, where there are several."""
 
@@ -41,7 +41,7 @@ class Rows:
 
 
 @dataclass(frozen=True, repr=False)
-class Picture:
+class TimedPicture:
     """A picture at a moment of the clip (s): the bytes of a JPEG."""
 
     time: float
@@ -59,12 +59,12 @@ class ClipChunk:
 
     id: str
     duration: float
-    sets: Sequence[Rows]
-    labels: Rows | None = None
+    sets: Sequence[PackedRows]
+    labels: PackedRows | None = None
     unseen: Sequence[tuple[float, float]] = ()
     speech: Sequence[tuple[float, float]] | None = None
-    crops: Sequence[Picture] = ()
-    frames: Sequence[Picture] = ()
+    crops: Sequence[TimedPicture] = ()
+    frames: Sequence[TimedPicture] = ()
     video: str = ""
     offset: float = 0.0
     is_audio: bool = False
@@ -91,7 +91,7 @@ def _base64(values: Any, dtype: str) -> str:
     return base64.b64encode(np.ascontiguousarray(values, dtype).tobytes()).decode("ascii")
 
 
-def _pictures(pictures: Sequence[Picture]) -> list[dict[str, Any]]:
+def _pictures(pictures: Sequence[TimedPicture]) -> list[dict[str, Any]]:
     return [
         {"t": each.time, "src": "data:image/jpeg;base64," + base64.b64encode(each.jpeg).decode("ascii")}
         for each in pictures

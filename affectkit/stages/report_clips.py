@@ -12,7 +12,7 @@ import numpy as np
 
 from affectkit.errors import ClipError
 from affectkit.media import AUDIO_SUFFIXES
-from affectkit.pages.chunks import ClipChunk, Rows
+from affectkit.pages.chunks import ClipChunk, PackedRows
 from affectkit.pages.drawings import spark
 from affectkit.stages.report_pictures import crops_of, frames_of, link_to, origin_in_browser, stretches
 from affectkit.stages.report_sources import ScoreRows, ScoreSet, Sources
@@ -122,8 +122,8 @@ class ClipReporter:
         has_pictures = self._options.media != "none"
         return ClipChunk(
             clip, seconds if np.isfinite(seconds) else 0.0,
-            [Rows(rows.start, rows.end, rows.scores, place) for place, rows in sets],
-            None if labels is None else Rows(labels.start, labels.end, labels.values, None),
+            [PackedRows(rows.start, rows.end, rows.scores, place) for place, rows in sets],
+            None if labels is None else PackedRows(labels.start, labels.end, labels.values, None),
             unseen=list(self._unseen(clip, [rows for _, rows in sets])),
             speech=None if sound is None else stretches(*map(sound.column, ("start", "end", "valid"))),
             crops=crops_of(faces) if faces is not None and has_pictures else (),
@@ -200,8 +200,8 @@ def columns_of(sets: Sequence[ScoreSet]) -> list[str]:
         return []
     leading = sets[lead_of(sets)]
     values = [name for name in leading.columns if leading.kind(name) != "multiclass"]
-    known = [name for name in values if name.casefold() in ("valence", "arousal")]
-    return known or values[:MEANS]
+    circumplex = [name for name in values if name.casefold() in ("valence", "arousal")]
+    return circumplex or values[:MEANS]
 
 
 def lead_of(sets: Sequence[ScoreSet]) -> int:

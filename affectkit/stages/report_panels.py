@@ -33,18 +33,18 @@ def panels_of(sources: Sources, labelled: Task | None) -> list[dict[str, Any]]:
             other = sorted([*other, *regression])
         if other:
             rest.append((place, other))
-    panels = [_values(target, places, sets, labelled) for target, places in values.items()]
+    panels = [_values(target, columns, sets, labelled) for target, columns in values.items()]
     return [*panels, *(panel for place, columns in rest for panel in _of_set(place, columns, sets[place], labelled))]
 
 
-def _values(target: str, places: list[tuple[int, int]], sets: list[ScoreSet], labelled: Task | None) -> dict[str, Any]:
+def _values(target: str, columns: list[tuple[int, int]], sets: list[ScoreSet], labelled: Task | None) -> dict[str, Any]:
     """All sets' curves of one target."""
     curves = [
         {"set": place, "column": column, "name": shown(sets[place].name), "colour": number % 8, "dash": number // 4,
          "shown": number < SHOWN}
-        for number, (place, column) in enumerate(places)
+        for number, (place, column) in enumerate(columns)
     ]  # fmt: skip
-    low, high = sets[places[0][0]].bounds(target)
+    low, high = sets[columns[0][0]].bounds(target)
     is_labelled = labelled is not None and labelled.kind != "multiclass" and target in labelled.targets
     return {
         "title": shown(target), "low": low, "high": high, "curves": curves, "unit": "",

@@ -15,7 +15,7 @@ import numpy as np
 from affectkit.errors import ClipError
 from affectkit.media import VIDEO_SUFFIXES, Sampling, VideoReader, open_media
 from affectkit.media.picture import Converter
-from affectkit.pages.chunks import Picture
+from affectkit.pages.chunks import TimedPicture
 from affectkit.store.segment import ClipRows
 
 FRAMES, FRAME_WIDTH = 24, 320
@@ -26,19 +26,19 @@ _LONG = 60.0  # s: of longer videos key frames alone are decoded
 _QUALITY = 72
 
 
-def frames_of(path: Path, start: float | None, end: float | None) -> list[Picture]:
+def frames_of(path: Path, start: float | None, end: float | None) -> list[TimedPicture]:
     """Pictures of a video through the clip, at the times that they are shown. Raises ClipError."""
     if path.suffix.lower() not in VIDEO_SUFFIXES or not path.is_file():
         return []
     reader = VideoReader(path, Sampling(frames=FRAMES), start=start, end=end, threads=1)
     if reader.duration > _LONG and (keys := _key_frames(path, reader.origin, reader.duration)):
         return keys
-    return [Picture(round(float(frame.start), 4), _jpeg(frame.image, FRAME_WIDTH)) for frame in reader]
+    return [TimedPicture(round(float(frame.start), 4), _jpeg(frame.image, FRAME_WIDTH)) for frame in reader]
 
 
-def _key_frames(path: Path, origin: float, duration: float) -> list[Picture]:
+def _key_frames(path: Path, origin: float, duration: float) -> list[TimedPicture]:
     """Key frames spread over a long clip, which decode without their neighbours; none where a file has too few."""
-    pictures: dict[float, Picture] = {}
+    pictures: dict[float, TimedPicture] = {}
     convert = Converter()
     with open_media(path) as container:
         if not container.streams.video:
@@ -51,20 +51,20 @@ def _key_frames(path: Path, origin: float, duration: float) -> list[Picture]:
                 frame = next(container.decode(stream))
                 time = round(float(frame.time) - origin, 4)
                 if 0 <= time <= duration and time not in pictures:
-                    pictures[time] = Picture(time, _jpeg(convert(frame), FRAME_WIDTH))
+                    pictures[time] = TimedPicture(time, _jpeg(convert(frame), FRAME_WIDTH))
     return [pictures[time] for time in sorted(pictures)] if len(pictures) >= FRAMES // 3 else []
 
 
-def crops_of(rows: ClipRows) -> list[Picture]:
+def crops_of(rows: ClipRows) -> list[TimedPicture]:
     """Face crops through a clip, evenly spread over the rows that have one; those that are no picture are left out."""
     images = rows.column("image")
     start, end = (np.asarray(rows.column(name), float) for name in ("start", "end"))
-    places = [place for place, image in enumerate(images) if len(image)]
-    picked = np.unique(np.linspace(0, len(places) - 1, min(CROPS, len(places))).round().astype(int))
+    seen = [place for place, image in enumerate(images) if len(image)]
+    picked = np.unique(np.linspace(0, len(seen) - 1, min(CROPS, len(seen))).round().astype(int))
     crops = []
-    for place in (places[number] for number in picked.tolist()):
+    for place in (seen[number] for number in picked.tolist()):
         if (jpeg := _small(bytes(images[place]))) is not None:
-            crops.append(Picture(round(float(start[place] + end[place]) / 2, 4), jpeg))
+            crops.append(TimedPicture(round(float(start[place] + end[place]) / 2, 4), jpeg))
     return crops
 
 

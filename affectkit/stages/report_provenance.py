@@ -123,4 +123,4 @@ def _versions(artifacts: Sequence[Artifact]) -> list[tuple[str, str]]:
         for name, version in told.items():
             if version:
                 versions.setdefault(str(name), {})[str(version)] = None
-    return [(name, ", ".join(found)) for name, found in versions.items()]
+    return [(name, ", ".join(several)) for name, several in versions.items()]

@@ -104,15 +104,15 @@ def _mark(place: int) -> str:
 
 def _confusion(report: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Tables of counts with the share of each line, which is what is shaded."""
-    found = report.get("confusion")
-    if not isinstance(found, dict):
+    confusion = report.get("confusion")
+    if not isinstance(confusion, dict):
         return []
-    if "classes" in found and "rows" in found:
+    if "classes" in confusion and "rows" in confusion:
         return [{"title": "Rows by label (line) and prediction (column)",
-                 "classes": found["classes"], "lines": _shaded(found["rows"], found["classes"])}]  # fmt: skip
+                 "classes": confusion["classes"], "lines": _shaded(confusion["rows"], confusion["classes"])}]  # fmt: skip
     return [
         {"title": f"{name}", "classes": ["absent", "present"], "lines": _shaded(cells, ["absent", "present"])}
-        for name, cells in found.items()
+        for name, cells in confusion.items()
     ]
 
 

@@ -68,10 +68,10 @@ def thirds(values: Mapping[str, str]) -> dict[str, str]:
         return dict(values)
     edges = np.quantile(list(numbers.values()), [0, 1 / 3, 2 / 3, 1])
     said = [f"{low:.3g} to {high:.3g}" for low, high in pairwise(edges.tolist())]
-    places = {
+    third_of = {
         clip: int(np.clip(np.searchsorted(edges, value, side="left") - 1, 0, 2)) for clip, value in numbers.items()
     }
-    return {clip: said[places[clip]] if clip in places else "" for clip in values}
+    return {clip: said[third_of[clip]] if clip in third_of else "" for clip in values}
 
 
 def _value(line: ClipLine, name: str, columns: Mapping[str, Mapping[str, str]]) -> str:

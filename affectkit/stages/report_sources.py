@@ -92,8 +92,8 @@ class ScoreSet:
         else its first column."""
         classes = next((task for task in self.outputs if task.kind == "multiclass"), None)
         if classes is not None and set(classes.targets) <= set(self.columns):
-            places = [self.columns.index(target) for target in classes.targets]
-            index = valence_index(scores[:, places], classes.targets)
+            columns = [self.columns.index(target) for target in classes.targets]
+            index = valence_index(scores[:, columns], classes.targets)
             if index is not None:
                 return "valence index", index, (-1.0, 1.0)
         return self.columns[0], np.asarray(scores[:, 0], float), self.bounds(self.columns[0])
@@ -255,8 +255,8 @@ def _clip_scores(artifact: Artifact) -> dict[str, float]:
 def _add_set(sources: Sources, artifact: Artifact, name: str) -> None:
     columns = tuple(artifact.schema.names["scores"])
     card = artifact.stage.provenance.get("card")
-    known = card.get("name") if isinstance(card, dict) else None
-    called = name or str(known or artifact.stage.name)
+    card_name = card.get("name") if isinstance(card, dict) else None
+    called = name or str(card_name or artifact.stage.name)
     sources.sets.append(ScoreSet(called, columns, artifact, outputs_of(columns, card), tuple(artifact.clips)))
     _note(sources, artifact, artifact)
 
@@ -278,13 +278,13 @@ def _note(sources: Sources, reported: Artifact, artifact: Artifact) -> None:
         sources.artifacts.setdefault(each.folder.resolve(), each)
         opened = reported if each.folder == reported.folder else each
         for key, failure in opened.failed().items():
-            if key[0] in wanted and without_face(key[0]) not in {without_face(one) for one in reported.clips}:
+            if key[0] in wanted and without_face(key[0]) not in {without_face(clip) for clip in reported.clips}:
                 text = f"{each.stage.stage}: {failure.cause}"
                 causes = sources.failed.setdefault(key[0], [])
                 if text not in causes:
                     causes.append(text)
         kinds = {"faces": sources.faces, "audio": sources.sound}.get(each.stage.stage)
-        if kinds is not None and each.folder.resolve() not in {one.folder.resolve() for one in kinds}:
+        if kinds is not None and each.folder.resolve() not in {each_kind.folder.resolve() for each_kind in kinds}:
             kinds.append(each)
 
 
@@ -319,7 +319,7 @@ def _add_analysis(sources: Sources, folder: Path) -> None:
         text = record.get(key)
         if isinstance(text, str) and is_artifact(Path(text)):
             artifact = Artifact(Path(text))
-            if artifact.folder.resolve() not in {one.folder.resolve() for one in kinds}:
+            if artifact.folder.resolve() not in {each_kind.folder.resolve() for each_kind in kinds}:
                 kinds.append(artifact)
     for clip, where in _texts(record.get("clips")):
         sources.entries[clip] = {"path": where, **sources.entries.get(clip, {})}
