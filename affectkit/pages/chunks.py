@@ -52,9 +52,9 @@ class TimedPicture:
 class ClipChunk:
     """What the page shows of one clip.
 
-    duration: s; sets, labels: its rows; unseen, speech: stretches (start, end) in s; crops, frames: pictures; video:
-    the URL of its video as seen from the page, empty for none; offset: what is added to a time of the clip for the
-    video's own; is_audio: whether it is sound alone; notes: lines about it.
+    duration: s; sets, labels: its rows; unseen, speech: stretches (start, end) in s; unseen_is: what was not seen;
+    crops, frames: pictures; video: the URL of its video as seen from the page, empty for none; offset: what is added to
+    a time of the clip for the video's own; is_audio: whether it is sound alone; notes: lines about it.
     """
 
     id: str
@@ -62,6 +62,7 @@ class ClipChunk:
     sets: Sequence[PackedRows]
     labels: PackedRows | None = None
     unseen: Sequence[tuple[float, float]] = ()
+    unseen_is: str = "no face"
     speech: Sequence[tuple[float, float]] | None = None
     crops: Sequence[TimedPicture] = ()
     frames: Sequence[TimedPicture] = ()
@@ -77,7 +78,7 @@ class ClipChunk:
             "duration": self.duration, "offset": self.offset, "video": self.video, "isAudio": self.is_audio,
             "sets": [rows.packed() for rows in self.sets],
             "labels": None if self.labels is None else self.labels.packed(),
-            "unseen": [list(pair) for pair in self.unseen],
+            "unseenIs": self.unseen_is, "unseen": [list(pair) for pair in self.unseen],
             "speech": None if self.speech is None else [list(pair) for pair in self.speech],
             "crops": _pictures(self.crops), "frames": _pictures(self.frames),
         }  # fmt: skip

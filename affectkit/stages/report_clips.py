@@ -125,6 +125,7 @@ class ClipReporter:
             [PackedRows(rows.start, rows.end, rows.scores, place) for place, rows in sets],
             None if labels is None else PackedRows(labels.start, labels.end, labels.values, None),
             unseen=list(self._unseen(clip, [rows for _, rows in sets])),
+            unseen_is="no face" if faces is not None else "no face or no speech",
             speech=None if sound is None else stretches(*map(sound.column, ("start", "end", "valid"))),
             crops=crops_of(faces) if faces is not None and has_pictures else (),
             frames=frames, video=video, offset=offset, is_audio=is_audio, notes=notes,

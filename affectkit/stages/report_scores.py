@@ -108,8 +108,9 @@ def _confusion(report: Mapping[str, Any]) -> list[dict[str, Any]]:
     if not isinstance(confusion, dict):
         return []
     if "classes" in confusion and "rows" in confusion:
-        return [{"title": "Rows by label (line) and prediction (column)",
-                 "classes": confusion["classes"], "lines": _shaded(confusion["rows"], confusion["classes"])}]  # fmt: skip
+        classes = confusion["classes"]
+        title = "Rows by label (line) and prediction (column)"
+        return [{"title": title, "classes": classes, "lines": _shaded(confusion["rows"], classes)}]
     return [
         {"title": f"{name}", "classes": ["absent", "present"], "lines": _shaded(cells, ["absent", "present"])}
         for name, cells in confusion.items()

@@ -459,7 +459,7 @@ function makePanel(place, about, isLast) {
     axes: [
       {show: true, stroke: ink("--quiet"), grid, ticks: {...grid, size: 4}, size: isLast ? 30 : 0, font: "12px system-ui, sans-serif", space: 72, incrs: [.01, .02, .05, .1, .2, .5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400],
         values: isLast ? (_, splits, __, ___, step) => splits.map((each) => clockOf(each, step < 1 ? (step < 0.1 ? 2 : 1) : 0)) : (_, splits) => splits.map(() => "")},
-      {stroke: ink("--quiet"), grid, ticks: {...grid, size: 4}, size: AXIS, font: "12px system-ui, sans-serif", space: 28, incrs: [.01, .02, .05, .1, .2, .5, 1, 2, 5, 10, 20, 50, 100, 1000],
+      {stroke: ink("--quiet"), grid, ticks: {...grid, size: 4}, size: AXIS, font: "12px system-ui, sans-serif", space: 20, incrs: [.01, .02, .05, .1, .2, .5, 1, 2, 5, 10, 20, 50, 100, 1000],
         values: (_, splits) => splits.map((each) => number(each, Math.max(1, splits.length > 1 && splits[1] - splits[0] < 0.1 ? 2 : 1)))},
     ],
     series: [{}, ...curves.map((curve) => ({
@@ -605,7 +605,7 @@ function makeShades() {
   const told = [];
   const add = (name, text) => told.push(element("span", {}, element("span", {class: `swatch ${name}`, "aria-hidden": "true"}), text));
   const length = (pairs) => pairs.reduce((sum, [from, to]) => sum + to - from, 0);
-  if (clip.unseen.length) add("unseen", `no face or speech was seen: ${clockOf(length(clip.unseen), 1)}`);
+  if (clip.unseen.length) add("unseen", `${clip.unseenIs}: ${clockOf(length(clip.unseen), 1)}`);
   if (clip.speech && clip.speech.length) add("speech", `speech: ${clockOf(length(clip.speech), 1)}`);
   at("shades").replaceChildren(...told);
 }
@@ -700,4 +700,5 @@ addEventListener("hashchange", () => route());
 root.classList.add("js");
 setUpTable();
 route(false);
+addEventListener("load", () => scrollTo(0, 0));
 })();
