@@ -32,7 +32,7 @@ def scores(rows: int, columns: int = 2, seed: int = 0) -> np.ndarray:
 def predictions(
     cache: Cache, curves: Mapping[str, np.ndarray], columns: Sequence[str] = VA, *, name: str = "model",
     hop: float = 0.2, clips: Mapping[str, Mapping[str, Any]] | None = None, upstream: Sequence[Path] = (),
-    stage: str = "predict", **provenance: Any,
+    stage: str = "predict", identity: Mapping[str, Any] | None = None, **provenance: Any,
 ) -> Artifact:  # fmt: skip
     """A prediction artifact; `clips`: what the user said of each clip."""
     schema = predictions_schema(list(columns))
@@ -45,7 +45,7 @@ def predictions(
                 "observed": np.ones(len(values), np.float32), "scores": values.astype(np.float32), "split": "val",
             }  # fmt: skip
 
-    return _whole(cache, stage, name, schema, records(), clips, upstream, provenance)
+    return _whole(cache, stage, name, schema, records(), clips, upstream, provenance, identity or {})
 
 
 def faces(
@@ -77,10 +77,10 @@ def jpeg(grey: int, side: int = 24) -> bytes:
 
 def _whole(
     cache: Cache, stage: str, name: str, schema: Schema, records: Any, clips: Any, upstream: Sequence[Path],
-    provenance: dict[str, Any],
+    provenance: dict[str, Any], more: Mapping[str, Any] | None = None,
 ) -> Artifact:  # fmt: skip
     held = list(records)
-    identity = {"stage": stage, "name": name, "clips": [clip for clip, _, _ in held]}
+    identity = {"stage": stage, "name": name, "clips": [clip for clip, _, _ in held], **(more or {})}
     artifact = cache.create_whole(
         stage, name, identity, lambda folder: write_table(folder, schema, held), table=schema, upstream=upstream,
         extra=provenance,

@@ -379,3 +379,19 @@ def test_no_peak_is_lost_in_a_small_curve() -> None:
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -0.0001, 0.12349])
 def test_numbers_for_people(value: Any) -> None:
     assert texts.number(value) == {-0.0001: "0.000", 0.12349: "0.123"}.get(value, "–")
+
+
+def test_sets_that_differ_in_the_seed_alone_are_a_family(cache: Cache, tmp_path: Path) -> None:
+    def seeded(seed: int, width: int = 8) -> Path:
+        head = cache.create_whole(
+            "train-head", "gru", {"stage": "train-head", "seeds": [seed, 1], "width": width}, bool
+        )
+        identity = {"head": head.stage.fingerprint}
+        curves = {"a": scores(20, seed=seed), "b": scores(20, seed=seed + 1)}
+        return predictions(cache, curves, upstream=[head.path], name="gru", identity=identity).path
+
+    report(cache, tmp_path / "page", seeded(0), seeded(1), seeded(2), seeded(3, width=9))
+    data = data_of(tmp_path / "page")
+    assert data["families"] == [{"sets": [0, 1, 2], "name": "gru, 3 seeds"}]
+    first, *rest = data["panels"][0]["curves"]
+    assert (first["set"], first["name"], len(rest)) == ("family-0", "gru, 3 seeds", 4)

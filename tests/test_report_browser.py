@@ -326,3 +326,25 @@ def test_the_policy_stops_what_a_stranger_would_load(browser: Browser, pages: Pa
       setTimeout(() => done([seen.sort(), window.bad === undefined]), 300);
     })""")
     assert stopped == [["connect-src", "img-src", "script-src-elem"], True]
+
+
+def test_seeds_are_drawn_as_their_mean_and_a_band(browser: Browser, tmp_path: Path) -> None:
+    cache = Cache(tmp_path / "cache")
+    sets = []
+    for seed in range(3):
+        head = cache.create_whole("train-head", "gru", {"stage": "train-head", "seeds": [seed, 1]}, bool)
+        identity = {"head": head.stage.fingerprint}
+        sets.append(
+            predictions(cache, {"a": scores(20, seed=seed)}, upstream=[head.path], name="gru", identity=identity)
+        )
+    report(cache, tmp_path / "page", *(each.path for each in sets))
+    opened(browser, tmp_path / "page", "#clip-0001")
+    rows = browser.run("[...document.querySelectorAll('#values tbody tr')].map(row => row.textContent)")
+    values = np.array([scores(20, seed=seed)[0, 0] for seed in range(3)])
+    low, mean, high = (f"{value:.{digits}f}".replace("-", "−")
+                       for value, digits in ((values.min(), 2), (values.mean(), 3), (values.max(), 2)))  # fmt: skip
+    assert len(rows) == 2 and rows[0].endswith(f"gru, 3 seeds{mean} ({low} to {high})")
+    checked = browser.run("[...document.querySelectorAll('.panel .toggle input')].map(box => box.checked)")
+    assert checked == [True, False, False, False] * 2
+    browser.screenshot(tmp_path / "seeds.png")
+    no_complaint(browser)

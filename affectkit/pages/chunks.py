@@ -20,24 +20,19 @@ CALL = "affectkitClip"
 @dataclass(frozen=True, repr=False)
 class PackedRows:
     """Rows of one prediction set, or of labels: start, end [T] (s), scores [T,K]; `set`: its place in the page's list,
-    None for labels; low, high [T,K]: the least and the most over seeds, where there are several."""
+    None for labels."""
 
     start: Floats
     end: Floats
     scores: Floats
     set: int | None
-    low: Floats | None = None
-    high: Floats | None = None
 
     def packed(self) -> dict[str, Any]:
         """As the page reads it: float64 times and float32 scores, little-endian, base64."""
-        packed = {
+        return {
             "set": self.set, "rows": len(self.start), "columns": int(self.scores.shape[1]),
             "start": _base64(self.start, "<f8"), "end": _base64(self.end, "<f8"), "scores": _base64(self.scores, "<f4"),
         }  # fmt: skip
-        if self.low is not None and self.high is not None:
-            packed |= {"low": _base64(self.low, "<f4"), "high": _base64(self.high, "<f4")}
-        return packed
 
 
 @dataclass(frozen=True, repr=False)

@@ -23,7 +23,7 @@ from affectkit.pages.drawings import SPARK_HEIGHT, SPARK_WIDTH
 from affectkit.pages.texts import script_json, shown
 from affectkit.stages.inputs import REQUIRED, artifacts, file
 from affectkit.stages.report_clips import ClipLine, ClipReporter, ReportOptions
-from affectkit.stages.report_panels import panels_of
+from affectkit.stages.report_panels import families_of, panels_of
 from affectkit.stages.report_provenance import provenance_of
 from affectkit.stages.report_scores import is_lower_better, section_of
 from affectkit.stages.report_slices import grouped, manifest_columns
@@ -190,9 +190,11 @@ class _Writer:
 
     def page(self, lines: Sequence[ClipLine], by: Sequence[str], command: str, title: str) -> int:
         """Write the page; returns its bytes."""
+        families = families_of(self._sources)
         text = page.rendered(
             _about(self._sources, self._reporter, lines, by, command, title, self._config),
-            {"panels": panels_of(self._sources, self._labelled), "single": self._config.single_file,
+            {"panels": panels_of(self._sources, families, self._labelled), "families": families,
+             "single": self._config.single_file,
              "clips": [{"key": line.key, "id": shown(line.id)} for line in lines],
              "sets": [shown(each.name) for each in self._sources.sets]},
             self._inside if self._config.single_file else None,
@@ -257,7 +259,10 @@ def title_of(sources: Sources, paths: Sequence[Path]) -> str:
     titles = [str(record["title"]) for record in sources.records if record.get("title")]
     if titles:
         return titles[0]
-    names = list(dict.fromkeys(each.name for each in sources.sets))
+    alone = [f"{each.name} ".startswith(f"{each.artifact_name} ") for each in sources.sets]
+    names = list(dict.fromkeys(
+        each.artifact_name if is_plain else each.name for each, is_plain in zip(sources.sets, alone, strict=True)
+    ))  # fmt: skip
     if names:
         return ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
     return ", ".join(path.name for path in paths[:3])

@@ -58,6 +58,11 @@ class ScoreSet:
         return clip in self._places
 
     @property
+    def artifact_name(self) -> str:
+        """What its maker is called, without what tells it from others of that name."""
+        return self.name if self.artifact is None else self.artifact.stage.name
+
+    @property
     def is_fused(self) -> bool:
         """Whether it was fused of others."""
         return self.artifact is not None and self.artifact.stage.stage == "fuse"

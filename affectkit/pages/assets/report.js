@@ -148,8 +148,26 @@ function rowsOf(packed, duration) {
 function decoded(raw) {
   const rows = new Map();
   for (const packed of raw.sets) rows.set(packed.set, rowsOf(packed, raw.duration));
+  page.families.forEach((family, number) => {
+    const members = family.sets.map((set) => rows.get(set));
+    const joined = members.every(Boolean) && joinedRows(members);
+    if (joined) rows.set(`family-${number}`, joined);
+  });
   const ends = [...rows.values()].map((each) => each.n ? each.end[each.n - 1] : 0);
   return {...raw, duration: Math.max(raw.duration, ...ends, 0.01), rows, labels: raw.labels && rowsOf(raw.labels, raw.duration)};
+}
+/* The mean of sets that differ in the seed, with the least and the greatest of them; null where their times differ. */
+function joinedRows(members) {
+  const [first] = members;
+  if (members.some((each) => each.n !== first.n || each.columns !== first.columns)) return null;
+  for (let row = 0; row < first.n; row++) if (members.some((each) => each.middle[row] !== first.middle[row])) return null;
+  const size = first.scores.length, scores = new Float32Array(size), low = new Float32Array(size), high = new Float32Array(size);
+  for (let i = 0; i < size; i++) {
+    let sum = 0, least = Infinity, most = -Infinity;
+    for (const each of members) { const value = each.scores[i]; sum += value; least = Math.min(least, value); most = Math.max(most, value); }
+    scores[i] = sum / members.length; low[i] = least; high[i] = most;
+  }
+  return {...first, scores, low: {...first, scores: low}, high: {...first, scores: high}};
 }
 const valueAt = (rows, column, row) => rows.scores[row * rows.columns + column];
 
@@ -320,7 +338,7 @@ const clock = (() => {
   /* The time of the picture on show, where the browser says it; else the video's clock. */
   const followed = (_, about) => {
     if (!follows || !clip) return;
-    if (!video.seeking) seen((about ? about.mediaTime : video.currentTime) - clip.offset);
+    if (!video.seeking) seen((about && !video.paused ? about.mediaTime : video.currentTime) - clip.offset);
     next();
   };
   const next = () => {
@@ -406,8 +424,9 @@ function spoken(panel) {
 
 const colours = () => { const style = getComputedStyle(root); return (name) => style.getPropertyValue(name).trim(); };
 function curvesOf(panel) {
+  const joined = new Set(page.families.flatMap((family, number) => clip.rows.has(`family-${number}`) ? family.sets : []));
   const curves = panel.curves.filter((about) => clip.rows.has(about.set)).map((about) => ({
-    ...about, rows: clip.rows.get(about.set), visible: about.shown, ink: `--c${about.colour}`, mark: `k${about.colour}`,
+    ...about, rows: clip.rows.get(about.set), visible: about.shown && !joined.has(about.set), ink: `--c${about.colour}`, mark: `k${about.colour}`,
   }));
   if (curves.length && panel.label !== null && clip.labels && panel.label < clip.labels.columns) {
     curves.push({name: "label", column: panel.label, rows: clip.labels, visible: true, ink: "--ink", mark: "klabel", dash: 1});
@@ -444,7 +463,10 @@ function makePanel(place, about, isLast) {
   stage.removeAttribute("title");
   const figure = element("figure", {class: "panel"}, caption, stage);
   place.append(figure);
-  const panel = {about, curves, stage, figure, height: isLast ? 172 : 146};
+  const bands = curves.filter((curve) => curve.rows.low).map((curve) => ({
+    curve, sides: [{...curve, rows: curve.rows.low}, {...curve, rows: curve.rows.high}],
+  }));
+  const panel = {about, curves, stage, figure, height: isLast ? 172 : 146, all: [...curves, ...bands.flatMap((band) => band.sides)]};
   let low = about.low, high = about.high;
   for (const curve of curves) for (let row = 0; row < curve.rows.n; row++) {
     const value = valueAt(curve.rows, curve.column, row);
@@ -465,7 +487,8 @@ function makePanel(place, about, isLast) {
     series: [{}, ...curves.map((curve) => ({
       stroke: ink(curve.ink), width: curve.mark === "klabel" ? 1.4 : 1.6, dash: DASHES[curve.dash % 4], show: curve.visible, spanGaps: false,
       points: {size: 4, fill: ink(curve.ink), width: 0, filter: (plot, series, shown) => shown ? null : lonely(plot, series)},
-    }))],
+    })), ...bands.flatMap(({curve}) => [0, 1].map(() => ({stroke: "transparent", width: 0, show: curve.visible, points: {show: false}})))],
+    bands: bands.map(({curve}, place) => ({series: [curves.length + 2 + 2 * place, curves.length + 1 + 2 * place], fill: faint(ink(curve.ink))})),
     cursor: {sync: {key: "affectkit"}, y: false, points: {show: false}, drag: {x: true, y: false, setScale: false, dist: SNAP + 1},
       bind: {dblclick: () => () => { setView(0, clip.duration); }}},
     hooks: {
@@ -483,7 +506,7 @@ function makePanel(place, about, isLast) {
       }],
     },
   };
-  panel.plot = new uPlot(options, [[0, 1], ...curves.map(() => [null, null])], stage);
+  panel.plot = new uPlot(options, [[0, 1], ...panel.all.map(() => [null, null])], stage);
   panel.playhead = element("div", {class: "playhead"});
   panel.plot.over.append(panel.playhead);
   panel.plot.over.addEventListener("mousedown", (event) => { pressed = event.button === 0 ? event.clientX : null; });
@@ -502,14 +525,21 @@ function makePanel(place, about, isLast) {
     box.addEventListener("change", () => {
       curve.visible = box.checked;
       panel.plot.setSeries(number + 1, {show: box.checked});
+      const band = bands.findIndex((each) => each.curve === curve);
+      if (band >= 0) for (const side of [1, 2]) panel.plot.setSeries(curves.length + 2 * band + side, {show: box.checked});
       values(time);
     });
     caption.append(element("label", {class: "toggle"}, box, swatch(curve), element("bdi", {}, curve.name)));
   });
+  if (bands.length) caption.append(element("span", {class: "quiet"}, "band: from the least to the greatest seed"));
   if (about.classes && clip.labels) {
     caption.append(element("span", {class: "quiet"}, "labels: the ribbon above the curves"));
   }
   return panel;
+}
+function faint(colour) {
+  const digits = colour.match(/^#([0-9a-f]{2})([0-9a-f]{2})([0-9a-f]{2})$/i);
+  return digits ? `rgba(${digits.slice(1).map((each) => parseInt(each, 16)).join(", ")}, .22)` : colour;
 }
 /* Places of values without a neighbour, which no line would show. */
 function lonely(plot, series) {
@@ -552,7 +582,7 @@ function setView(low, high) {
   for (const panel of panels) {
     const pixels = Math.max(50, panel.plot.width - AXIS - RIGHT);
     panel.plot.batch(() => {
-      panel.plot.setData(drawn(panel.curves, view.low, view.high, pixels), false);
+      panel.plot.setData(drawn(panel.all, view.low, view.high, pixels), false);
       panel.plot.setScale("x", {min: view.low, max: view.high});
     });
     movePlayhead(panel);
@@ -655,7 +685,10 @@ function values(moment) {
   }
   for (const {curve, cell} of valueRows) {
     const row = rowAt(curve.rows, moment);
-    const text = row < 0 ? NONE : number(valueAt(curve.rows, curve.column, row), 3);
+    let text = row < 0 ? NONE : number(valueAt(curve.rows, curve.column, row), 3);
+    if (row >= 0 && curve.rows.low && text !== NONE) {
+      text += ` (${number(valueAt(curve.rows.low, curve.column, row), 2)} to ${number(valueAt(curve.rows.high, curve.column, row), 2)})`;
+    }
     if (cell.textContent !== text) cell.textContent = text;
   }
 }
