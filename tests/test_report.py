@@ -18,6 +18,7 @@ from conftest import Command
 from media_factory import make_clip
 from report_factory import HOSTILE, chunk_of, data_of, faces, numbers, predictions, report, scores, text_of
 
+import affectkit as ak
 from affectkit.errors import HostileFile, MissingExtra, UsageError
 from affectkit.pages import drawings, page, texts
 from affectkit.plugins import CAUTION
@@ -395,3 +396,26 @@ def test_sets_that_differ_in_the_seed_alone_are_a_family(cache: Cache, tmp_path:
     assert data["families"] == [{"sets": [0, 1, 2], "name": "gru, 3 seeds"}]
     first, *rest = data["panels"][0]["curves"]
     assert (first["set"], first["name"], len(rest)) == ("family-0", "gru, 3 seeds", 4)
+
+
+def test_from_python_and_in_a_recipe(cache: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    model = predictions(cache, CURVES)
+    made = ak.report(str(model.path), out="page", media="none", cache=cache.root)
+    assert made.path == Path("page") and (tmp_path / "page/index.html").is_file()
+    with pytest.raises(ak.UsageError, match="media"):
+        ak.report(str(model.path), out="page", media="all")
+
+
+def test_a_recipe_ends_with_a_page(affectkit: Command, tmp_path: Path) -> None:
+    assert affectkit("practice", "table", "data", "--count", 3, "--seconds", 2).returncode == 0
+    (tmp_path / "r.toml").write_text(
+        'title = "A recipe"\n[data.main]\ndataset = "table"\n[steps.faces]\nstage = "extract-faces"\ndata = "main"\n'
+        'detector = "centerface"\nfps = 2\n[steps.page]\nstage = "report"\nfrom = ["faces"]\nout = "page"\n'
+    )
+    dry = affectkit("run", "r.toml", "--root", "data", "--dry-run")
+    assert dry.returncode == 0, dry.stderr
+    run = affectkit("run", "r.toml", "--root", "data")
+    assert run.returncode == 0, run.stderr
+    pages = list((tmp_path / ".affectkit/run").glob("r-*/page/index.html")) or list(tmp_path.rglob("page/index.html"))
+    assert len(pages) == 1 and len(data_of(pages[0].parent)["clips"]) == 3

@@ -28,6 +28,7 @@ def server(tmp_path: Path) -> Iterator[FolderServer]:
     (folder / "media/deep").mkdir(parents=True)
     (folder / "index.html").write_text("<p>page")
     (folder / "media/deep/a b#ü.mp4").write_bytes(VIDEO)
+    (folder / "other.html").write_text("<script>bad()</script>")
     (folder / "picture.svg").write_text("<svg onload='bad()'/>")
     (tmp_path / "secret.txt").write_text("secret")
     (folder / "link.txt").symlink_to(tmp_path / "secret.txt")
@@ -57,13 +58,15 @@ def ask(
 def test_files_of_the_folder_are_served_as_what_they_are(server: FolderServer) -> None:
     answer, body = ask(server, "/")
     assert answer.status == 200 and body == b"<p>page" and answer.headers["Content-Type"].startswith("text/html")
+    assert "connect-src 'none'" in answer.headers["Content-Security-Policy"]
     assert answer.headers["X-Content-Type-Options"] == "nosniff" and answer.headers["Referrer-Policy"] == "no-referrer"
     answer, body = ask(server, "/media/deep/a%20b%23%C3%BC.mp4")
     assert (
         body == VIDEO and answer.headers["Content-Type"] == "video/mp4" and answer.headers["Accept-Ranges"] == "bytes"
     )
-    answer, body = ask(server, "/picture.svg")
-    assert answer.headers["Content-Type"] == "application/octet-stream"
+    for name in ("/picture.svg", "/other.html"):
+        answer, body = ask(server, name)
+        assert answer.status == 200 and answer.headers["Content-Type"] == "application/octet-stream"
     answer, body = ask(server, "/media/deep/a%20b%23%C3%BC.mp4", "HEAD")
     assert answer.status == 200 and body == b"" and answer.headers["Content-Length"] == str(len(VIDEO))
     answer, _ = ask(server, "")
@@ -96,7 +99,7 @@ def test_ranges(server: FolderServer, asked: str, status: int, content: bytes) -
         "/../secret.txt", "/%2e%2e/secret.txt", "/media/..%2f..%2fsecret.txt", "/media/../../secret.txt", "/link.txt",
         "/out/secret.txt", "//etc/passwd", "/media/./deep", "/media", "/media/", "/pipe", "/nowhere", "/%00",
         "/index.html%00.txt",
-        "/..", "/media/%2e%2e/%2e%2e/secret.txt", "/" + "a" * 5000, "/index.html/", "/%ff%fe",
+        "/..", "/[", "/media/%2e%2e/%2e%2e/secret.txt", "/" + "a" * 5000, "/index.html/", "/%ff%fe",
     ],
 )  # fmt: skip
 def test_nothing_outside_and_nothing_but_files(server: FolderServer, path: str) -> None:

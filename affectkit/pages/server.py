@@ -16,20 +16,27 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, BinaryIO
-from urllib.parse import unquote_to_bytes, urlsplit
+from urllib.parse import unquote_to_bytes
 
 from affectkit.errors import UsageError, no_folder
 
 PAGE = "index.html"
 _TYPES = {
-    ".html": "text/html; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".json": "application/json",
+    ".js": "text/javascript; charset=utf-8", ".json": "application/json",
     ".css": "text/css; charset=utf-8", ".csv": "text/csv; charset=utf-8", ".md": "text/plain; charset=utf-8",
     ".txt": "text/plain; charset=utf-8", ".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg",
     ".webp": "image/webp", ".mp4": "video/mp4", ".m4v": "video/mp4", ".mov": "video/quicktime", ".webm": "video/webm",
     ".mkv": "video/x-matroska", ".avi": "video/x-msvideo", ".ogv": "video/ogg", ".mp3": "audio/mpeg",
     ".wav": "audio/wav", ".flac": "audio/flac", ".ogg": "audio/ogg", ".m4a": "audio/mp4", ".opus": "audio/ogg",
 }  # fmt: skip
-"""What is served as what it is; SVG and all else as bytes, so that no stranger's file becomes a page of this server."""
+"""What is served as what it is; SVG, HTML of other names and all else as bytes, so that no stranger's file becomes a
+page of this server."""
+_PAGE = "text/html; charset=utf-8"
+_POLICY = (
+    "default-src 'self' data: 'unsafe-inline'; connect-src 'none'; frame-ancestors 'none'; form-action 'none'; "
+    "base-uri 'none'"
+)
+"""Beside the policy that a report has itself: whatever page it is, it reaches nothing but its folder."""
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
 _BLOCK = 1 << 16
 _SECONDS = 30.0  # that a connection may stay silent
@@ -96,10 +103,11 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self, *, with_body: bool) -> None:
         if self.headers.get_all("Host") not in [[host] for host in self.server.hosts()]:
             return self.send_error(HTTPStatus.FORBIDDEN)
-        token, _, name = urlsplit(self.path).path.removeprefix("/").partition("/")
+        path = self.path.partition("?")[0]
+        token, _, name = path.removeprefix("/").partition("/")
         if not compare_digest(token.encode("latin-1", "replace"), self.server.token.encode()):
             return self.send_error(HTTPStatus.FORBIDDEN)
-        if self.path.split("?")[0] == f"/{self.server.token}":
+        if path == f"/{self.server.token}":
             return self._redirect()
         file = opened_below(self.server.folder, name or PAGE)
         if file is None:
@@ -127,7 +135,10 @@ class _Handler(BaseHTTPRequestHandler):
         if is_part:
             self.send_header("Content-Range", f"bytes {first}-{last}/{size}")
         self.send_header("Accept-Ranges", "bytes")
-        self._headers(_TYPES.get(Path(name).suffix.lower(), "application/octet-stream"), last - first + 1)
+        kind = _PAGE if Path(name).name == PAGE else _TYPES.get(Path(name).suffix.lower(), "application/octet-stream")
+        if kind == _PAGE:
+            self.send_header("Content-Security-Policy", _POLICY)
+        self._headers(kind, last - first + 1)
         self.end_headers()
         if with_body:
             with suppress(ConnectionError, TimeoutError):

@@ -30,6 +30,7 @@ from affectkit.stages.report_slices import grouped, manifest_columns
 from affectkit.stages.report_sources import Sources, sources_of
 from affectkit.stages.sink import meter
 from affectkit.stages.stage import Context, Need, Result, Stage, TextTable
+from affectkit.store import Artifact
 from affectkit.store.result_folder import ResultFolder, file_names
 from affectkit.tables.labels import read
 from affectkit.tasks import Task
@@ -88,7 +89,7 @@ class Report(Stage):
     class Inputs:
         """What is shown, and where the page goes."""
 
-        what: Sequence[Path] = artifacts(
+        what: Sequence[Path | Artifact] = artifacts(
             "predictions", "report", "crops", "sound", many=True,
             help="predictions, scores, faces or sound; the folder of an analysis or a run; a CSV of predictions",
         )  # fmt: skip
@@ -101,17 +102,18 @@ class Report(Stage):
 
     def run(self, inputs: Inputs, config: ReportConfig, context: Context) -> Result:
         """Write the page and a file for each clip; what is there and current is left as it is."""
+        paths = [each.path if isinstance(each, Artifact) else each for each in inputs.what]
         page.require_jinja()
         if config.single_file and config.media in ("link", "copy"):
             raise UsageError(f"--single-file holds no videos: --media {config.media} needs files beside the page")
         folder = ResultFolder(inputs.out, RECORD, WHAT)
-        sources = sources_of(inputs.what, config.task)
+        sources = sources_of(paths, config.task)
         labelled = _task(config, sources) if inputs.labels else None
         labels = read(inputs.labels, labelled) if inputs.labels and labelled else {}
         columns = manifest_columns(inputs.manifest, config.by)
         reporter = _reporter(sources, config, inputs.out, labels)
         if not reporter.clips and not sources.scorings:
-            raise UsageError(f"{listed(map(str, inputs.what))}: no clip in it")
+            raise UsageError(f"{listed(map(str, paths))}: no clip in it")
         writer = _Writer(folder, sources, reporter, config, labelled)
         with meter("report", len(reporter.clips), "rows", context.runtime.progress) as counter:
             lines = []
@@ -120,7 +122,7 @@ class Report(Stage):
                 lines += [line] if line else []
                 counter.advance(clips=1, rows=line.rows if line else 0, failed=0 if line else 1)
         by = grouped(lines, columns, config.by)
-        size = writer.page(lines, by, _command(inputs, config), config.title or title_of(sources, inputs.what))
+        size = writer.page(lines, by, _command(inputs, config), config.title or title_of(sources, paths))
         left = folder.end({"affectkit": __version__, "command": _command(inputs, config), "media": config.media})
         notices = list(dict.fromkeys([*sources.notices, *writer.notices()]))
         if folder.altered:
@@ -270,7 +272,7 @@ def title_of(sources: Sources, paths: Sequence[Path]) -> str:
 
 def _command(inputs: Report.Inputs, config: ReportConfig) -> str:
     """The line that makes the page again."""
-    words = ["affectkit", "report", *map(str, inputs.what)]
+    words = ["affectkit", "report", *(str(each.path if isinstance(each, Artifact) else each) for each in inputs.what)]
     for name, path in (("labels", inputs.labels), ("manifest", inputs.manifest)):
         words += [f"--{name}", str(path)] if path else []
     defaults = ReportConfig()
