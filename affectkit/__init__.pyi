@@ -128,6 +128,7 @@ def analyze(
     threshold: float = 0.5,
     gap: float = 0.5,
     figures: bool = True,
+    report: bool = True,
     workers: int = 0,
     progress: bool | None = None,
     rehash: bool = False,
@@ -171,6 +172,7 @@ def analyze(
         threshold: an episode: a score is so high or higher
         gap: gaps shorter than this many seconds don't end an episode
         figures: draw curves and an overview (extra figures)
+        report: write a page with the videos' curves, report/index.html (extra report)
         workers: decoding threads (0: one per core)
         progress: progress and a summary on stderr: live on a terminal, else a line now and then
             [default: on]

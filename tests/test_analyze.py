@@ -393,3 +393,17 @@ def test_smoothing_turns_no_sign_over_where_the_raw_scores_agree() -> None:
     assert before is not None and after is not None
     assert (after[:47] < 0).all() and (after[53:] > 0).all()
     assert np.sign(after).tolist().count(1) in range(47, 54)
+
+
+def test_the_folder_has_a_page_to_look_at(tmp_path: Path) -> None:
+    clip = make_clip(tmp_path / "clip.mp4", [portrait()] * 6)
+    run = {"media": clip, "fps": 5, "figures": False, "device": "cpu", "cache": tmp_path / "cache"}
+    result = ak.analyze(**run, out=tmp_path / "o")
+    page = (tmp_path / "o/report/index.html").read_text()
+    assert "clip" in page and len(list((tmp_path / "o/report/data").iterdir())) == 1
+    shown = [path for path in (result.path / "report").rglob("*") if path.suffix in (".html", ".js")]
+    before = {path: path.stat().st_mtime_ns for path in shown}
+    ak.analyze(**run, out=tmp_path / "o")
+    assert {path: path.stat().st_mtime_ns for path in shown} == before
+    ak.analyze(**run, out=tmp_path / "without", report=False)
+    assert not (tmp_path / "without/report").exists()

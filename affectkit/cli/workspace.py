@@ -173,6 +173,10 @@ def demo(
     else:
         print_table(table_of(report))
         log(f"the same by hand: {report['by_hand']}")
+        for line in report["notices"]:
+            log(f"note: {line}")
+        if report["page"]:
+            log(f"to look at: {report['page']}")
     if report["failed"]:
         raise typer.Exit(SOME_FAILED)
 

@@ -21,6 +21,9 @@ from affectkit.practice.settings import PracticeConfig
 from affectkit.recipes import at_hand, check, read
 from affectkit.recipes.report import folder_of, write_summary
 from affectkit.recipes.run import Session, StepResult, run_all
+from affectkit.stages.report import ReportConfig, page_of
+from affectkit.stages.stage import Context
+from affectkit.store import Cache
 
 NOTICE = (
     "Synthetic clips of one animated portrait with a synthesised voice: this shows that the pipeline works, "
@@ -48,6 +51,8 @@ def run_demo(folder: Path, runtime: Runtime | None = None, config: PracticeConfi
     steps = run_all(session)
     summary = write_summary(session, steps)
     (scored,) = summary["scores"]
+    shown = ReportConfig(media="link")  # copies below the data set would be taken for its clips
+    page, notices = page_of(session.folder, Context(Cache(cache), runtime), shown, folder / "labels.csv")
     return {
         "notice": NOTICE,
         "split": scored["split"],
@@ -57,6 +62,8 @@ def run_demo(folder: Path, runtime: Runtime | None = None, config: PracticeConfi
         "failed": summary["failed"],
         "folder": str(folder),
         "summary": str(session.folder / "summary.md"),
+        "page": None if page is None else str(page),
+        "notices": notices,
         "by_hand": shlex.join(["affectkit", "run", "demo", "--root", str(folder), "--cache", str(cache)]),
     }
 

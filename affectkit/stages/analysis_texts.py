@@ -31,6 +31,7 @@ def readme(
 | `episodes.csv` | every stretch in which a score is {threshold:g} or more, gaps shorter than {gap:g} s bridged |
 | `tables/` | a table a clip: a row a face and moment |
 | `scores.csv` | the tables of all clips in one |
+| `report/index.html` | a page to look at: curves that follow small pictures of the video |
 | `curves/`, `overview.png` | pictures of them; an overview of more than 40 faces has further pages |
 | `analysis.json` | what was run, and which files here are of this analysis |
 

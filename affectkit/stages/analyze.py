@@ -26,6 +26,7 @@ from affectkit.stages.analysis_folder import RECORD, WHAT, AnalysisFolder, Folde
 from affectkit.stages.analysis_texts import models_text, readme
 from affectkit.stages.inputs import REQUIRED, artifacts, file, media
 from affectkit.stages.predict_published import DETECTOR, FPS, PublishedModel
+from affectkit.stages.report import page_of
 from affectkit.stages.scorers import VALENCE_INDEX, Scored, ScorerOptions, hears, names_of, score
 from affectkit.stages.sink import meter
 from affectkit.stages.smooth import LONGEST, Choice
@@ -73,6 +74,7 @@ class AnalyzeConfig(Config):
     threshold: float = Field(0.5, description="an episode: a score is so high or higher")
     gap: float = Field(0.5, ge=0, le=3600, description="gaps shorter than this many seconds don't end an episode")
     figures: bool = Field(True, description="draw curves and an overview (extra figures)")
+    report: bool = Field(True, description="write a page with the videos' curves, report/index.html (extra report)")
 
 
 class Analyze(Stage):
@@ -128,7 +130,9 @@ class Analyze(Stage):
             written = folder.write(_about(scored, clips, config, line), _texts(scored, config, line), counter)
         failed = (*scored.failed, *written.failed)
         notices = [*notices, *_recipe_notices(models, config), *scored.notices, *written.notices]
-        report = _report(scored, written, clips)
+        page, said = page_of(inputs.out, context) if config.report else (None, [])
+        notices += [line for line in said if line not in notices]
+        report = _report(scored, written, clips) | {"page": None if page is None else str(page)}
         cached = scored.is_cached and not written.changed
         return Result(
             inputs.out, cached=cached, report=report, failed=tuple(failed), notices=tuple(dict.fromkeys(notices))
@@ -144,6 +148,8 @@ class Analyze(Stage):
             if len(faces) > LISTED:
                 yield f"{len(faces)} faces, the first {LISTED} are listed; all are in {result.path / 'summary.csv'}"
         yield f"{result.report['caution']} Models: {result.path / 'models.md'}"
+        if page := result.report["page"]:
+            yield f"to look at: {page}"
 
     def json(self, result: Result) -> dict[str, Any]:
         failed = {failure.clip: failure.cause for failure in result.failed}

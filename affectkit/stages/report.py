@@ -17,7 +17,7 @@ from pydantic import Field
 
 from affectkit import __version__, tasks
 from affectkit.config import Config
-from affectkit.errors import HostileFile, UsageError, listed
+from affectkit.errors import AffectkitError, HostileFile, UsageError, listed
 from affectkit.pages import page
 from affectkit.pages.drawings import SPARK_HEIGHT, SPARK_WIDTH
 from affectkit.pages.texts import script_json, shown
@@ -142,6 +142,25 @@ class Report(Stage):
 
 
 STAGE = Report
+
+
+FOLDER = "report"
+"""Where a command that ends with a page puts it, below its own folder of results."""
+
+
+def page_of(
+    results: Path, context: Context, config: ReportConfig | None = None, labels: Path | None = None
+) -> tuple[Path | None, list[str]]:
+    """The page of a folder of results, an analysis or a run, written into its `report/`, and lines about it.
+
+    Where none can be written, the results stand without one: None, and a line that says why.
+    """
+    inputs = Report.Inputs(what=[results], labels=labels, out=results / FOLDER)
+    try:
+        result = Report().run(inputs, config or ReportConfig(), context)
+    except AffectkitError as error:
+        return None, [f"no page to look at: {error}"]
+    return results / FOLDER / PAGE, list(result.notices)
 
 
 class _Writer:
