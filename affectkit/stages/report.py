@@ -122,7 +122,7 @@ class Report(Stage):
                 lines += [line] if line else []
                 counter.advance(clips=1, rows=line.rows if line else 0, failed=0 if line else 1)
         by = grouped(lines, columns, config.by)
-        size = writer.page(lines, by, _command(inputs, config), config.title or title_of(sources, paths))
+        size = writer.page(lines, by, _command(inputs, config), config.title or title_of(sources))
         left = folder.end({"affectkit": __version__, "command": _command(inputs, config), "media": config.media})
         notices = list(dict.fromkeys([*sources.notices, *writer.notices()]))
         if folder.altered:
@@ -275,7 +275,7 @@ def _task(config: ReportConfig, sources: Sources) -> Task:
     raise UsageError("--labels: of which task? give --task (affectkit list tasks)")
 
 
-def title_of(sources: Sources, paths: Sequence[Path]) -> str:
+def title_of(sources: Sources) -> str:
     """What a page is of, for people."""
     titles = [str(record["title"]) for record in sources.records if record.get("title")]
     if titles:
@@ -286,7 +286,9 @@ def title_of(sources: Sources, paths: Sequence[Path]) -> str:
     ))  # fmt: skip
     if names:
         return ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
-    return ", ".join(path.name for path in paths[:3])
+    titles = [f"{artifact.stage.stage} {artifact.stage.name}" for artifact in (*sources.faces, *sources.sound)]
+    scored = [f"{scoring.report['task']}, split {scoring.report['split']}" for scoring in sources.scorings]
+    return ", ".join(dict.fromkeys([*titles, *scored][:3]))
 
 
 def _command(inputs: Report.Inputs, config: ReportConfig) -> str:

@@ -14,12 +14,12 @@ from affectkit.errors import ClipError
 from affectkit.media import AUDIO_SUFFIXES
 from affectkit.pages.chunks import ClipChunk, PackedRows
 from affectkit.pages.drawings import spark
-from affectkit.stages.report_pictures import crops_of, frames_of, link_to, origin_in_browser, stretches
+from affectkit.stages.report_pictures import crops_of, frames_of, link_to, origin_in_browser, standing, stretches
 from affectkit.stages.report_sources import ScoreRows, ScoreSet, Sources
 from affectkit.types import ClipLabels, Floats, without_face
 
 Media = Literal["none", "thumbnails", "link", "copy"]
-CHUNK_VERSION = 1
+CHUNK_VERSION = 2
 MEANS = 3
 _UNSEEN = 0.5
 """A row whose observed share is less than this is shown as one without a face (or without speech)."""
@@ -167,9 +167,9 @@ class ClipReporter:
         """Stretches without a face; where no face track is at hand, those that the rows of scores say."""
         if (faces := self._sources.face_rows.get(clip)) is not None:
             start, end, valid = (np.asarray(faces.column(name)) for name in ("start", "end", "valid"))
-            yield from stretches(start, end, valid == 0)
+            yield from stretches(start, standing(start, end), valid == 0)
         elif sets and np.isfinite(sets[0].observed).any():
-            yield from stretches(sets[0].start, sets[0].end, sets[0].observed < _UNSEEN)
+            yield from stretches(sets[0].start, standing(sets[0].start, sets[0].end), sets[0].observed < _UNSEEN)
 
     def _media(self, clip: str, notes: list[str]) -> tuple[Any, str, float, bool]:
         """(pictures, URL of the video, its offset, whether it is sound alone)."""

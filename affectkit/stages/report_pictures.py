@@ -17,11 +17,14 @@ from affectkit.media import VIDEO_SUFFIXES, Sampling, VideoReader, open_media
 from affectkit.media.picture import Converter
 from affectkit.pages.chunks import TimedPicture
 from affectkit.store.segment import ClipRows
+from affectkit.types import Floats
 
 FRAMES, FRAME_WIDTH = 24, 320
 """Pictures of a video that are kept, and how wide each is (pixels)."""
 CROPS, CROP_SIZE = 24, 72
 _MOST_PIXELS = 1 << 24
+_FAR = 2.5
+"""Times the usual step between rows, from which on a row does not stand up to the next."""
 _LONG = 60.0  # s: of longer videos key frames alone are decoded
 _QUALITY = 72
 
@@ -106,6 +109,22 @@ def link_to(path: Path, folder: Path) -> str:
     """A relative URL of a file as seen from a page in a folder."""
     relative = os.path.relpath(path.resolve(), folder.resolve())
     return "./" + quote(Path(relative).as_posix(), safe="/", errors="surrogateescape")
+
+
+def standing(start: Any, end: Any) -> Floats:
+    """[T] until when each row stands (s): up to the next one, which begins where a sampled frame's own interval may be
+    long over; up to its own end where that is farther than usual.
+
+    >>> standing([0.0, 0.2, 0.4, 3.0], [0.04, 0.24, 0.44, 3.04]).tolist()
+    [0.2, 0.4, 0.44, 3.04]
+    """
+    start, end = np.asarray(start, float), np.array(end, float)
+    if len(start) < 2:
+        return end
+    steps = np.diff(start)
+    is_near = steps <= _FAR * np.median(steps)
+    end[:-1] = np.where(is_near, np.maximum(end[:-1], start[1:]), end[:-1])
+    return end
 
 
 def stretches(start: Any, end: Any, flags: Any) -> list[tuple[float, float]]:

@@ -41,8 +41,6 @@ def cautions_of(sources: Sources) -> Iterator[str]:
     for artifact in sources.artifacts.values():
         for line in _cautions(artifact):
             lines[f"{artifact.stage.stage} {artifact.stage.name}: {line}"] = None
-    for record in sources.records:
-        lines |= dict.fromkeys(record.get("notes", ()))
     yield from map(str, lines)
 
 

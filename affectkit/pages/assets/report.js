@@ -193,6 +193,7 @@ function rangeOf(rows, low, high) {
 /* What is drawn of curves between two times. Fewer rows than pixels: every row. Else of every pixel the least and the
    greatest value, the earlier first, so that no peak is lost. null ends a line; undefined is another curve's time. */
 function drawn(curves, low, high, pixels) {
+  if (!curves.length) return [[low, high]];
   const ranges = curves.map((curve) => rangeOf(curve.rows, low, high));
   const most = Math.max(0, ...ranges.map(([first, last]) => last - first));
   return most > 2 * pixels ? decimated(curves, ranges, low, high, pixels) : exact(curves, ranges);
@@ -439,8 +440,14 @@ function makePanels() {
   place.replaceChildren();
   panels = [];
   const about = page.panels.map((panel) => ({...panel, lines: curvesOf(panel)})).filter((panel) => panel.lines.length);
+  const hasCurves = about.length > 0, shaded = clip.unseen.length > 0 || (clip.speech || []).length > 0;
+  if (!hasCurves && shaded) about.push({title: "faces and speech", unit: "", low: 0, high: 1, lines: [], classes: null});
   about.forEach((panel, index) => panels.push(makePanel(place, panel, index === about.length - 1)));
-  if (!about.length) place.append(element("p", {class: "none"}, "No scores of this clip."));
+  if (!hasCurves) place.append(element("p", {class: "none"}, "No scores of this clip are in what the report was made of."));
+  const body = at("clip-body").classList;
+  body.toggle("no-curves", !hasCurves);
+  body.toggle("no-time", !about.length && !clip.crops.length);
+  body.toggle("no-stage", !about.length && video.hidden && frame.hidden);
   setView(view.low, view.high);
 }
 function swatch(curve) {
@@ -482,7 +489,7 @@ function makePanel(place, about, isLast) {
       {show: true, stroke: ink("--quiet"), grid, ticks: {...grid, size: 4}, size: isLast ? 30 : 0, font: "12px system-ui, sans-serif", space: 72, incrs: [.01, .02, .05, .1, .2, .5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400],
         values: isLast ? (_, splits, __, ___, step) => splits.map((each) => clockOf(each, step < 1 ? (step < 0.1 ? 2 : 1) : 0)) : (_, splits) => splits.map(() => "")},
       {stroke: ink("--quiet"), grid, ticks: {...grid, size: 4}, size: AXIS, font: "12px system-ui, sans-serif", space: 20, incrs: [.01, .02, .05, .1, .2, .5, 1, 2, 5, 10, 20, 50, 100, 1000],
-        values: (_, splits) => splits.map((each) => number(each, Math.max(1, splits.length > 1 && splits[1] - splits[0] < 0.1 ? 2 : 1)))},
+        values: (_, splits) => splits.map((each) => !curves.length ? "" : number(each, Math.max(1, splits.length > 1 && splits[1] - splits[0] < 0.1 ? 2 : 1)))},
     ],
     series: [{}, ...curves.map((curve) => ({
       stroke: ink(curve.ink), width: curve.mark === "klabel" ? 1.4 : 1.6, dash: DASHES[curve.dash % 4], show: curve.visible, spanGaps: false,
