@@ -348,3 +348,29 @@ def test_seeds_are_drawn_as_their_mean_and_a_band(browser: Browser, tmp_path: Pa
     assert checked == [True, False, False, False] * 2
     browser.screenshot(tmp_path / "seeds.png")
     no_complaint(browser)
+
+
+@pytest.mark.parametrize(("start", "zero"), [(None, 1.0), (0.8, 1.8)])
+def test_a_video_whose_first_frame_comes_late_and_a_part_of_one(
+    browser: Browser, tmp_path: Path, start: float | None, zero: float
+) -> None:
+    video = make_clip(tmp_path / "late.webm", 100, pts=range(1000, 5000, 40), codec="libvpx-vp9",
+                      time_base=Fraction(1, 1000))  # fmt: skip
+    entry = {"path": str(video), "split": None, "subject": None, "start": start, "end": 3.0 if start else None}
+    model = predictions(Cache(tmp_path / "cache"), {"late": scores(10)}, clips={"late": entry})
+    report(Cache(tmp_path / "cache"), tmp_path / "page", model.path, media="link")
+    opened(browser, tmp_path / "page", "#clip-0001")
+    browser.wait("document.getElementById('video').readyState >= 2")
+    browser.wait(f"Math.abs(document.getElementById('video').currentTime - {zero}) < 0.01")
+    x, y, width, height = panel_box(browser)
+    browser.click(x + width * 0.5, y + height / 2)
+    browser.wait(f"Math.abs(document.getElementById('video').currentTime - {zero + 1}) < 0.05")
+    browser.wait("!document.getElementById('video').seeking")
+    shown_at: float = browser.run("""new Promise(done => {
+      const video = document.getElementById('video');
+      video.requestVideoFrameCallback((_, about) => { video.pause(); done(about.mediaTime); });
+      video.play();
+    })""")
+    assert abs(shown_at - zero - 1) < 0.25  # the picture of that moment, on the file's clock
+    assert abs(playhead(browser) - 1) < 0.3
+    no_complaint(browser)

@@ -14,12 +14,12 @@ from affectkit.errors import ClipError
 from affectkit.media import AUDIO_SUFFIXES
 from affectkit.pages.chunks import ClipChunk, PackedRows
 from affectkit.pages.drawings import spark
-from affectkit.stages.report_pictures import crops_of, frames_of, link_to, origin_in_browser, standing, stretches
+from affectkit.stages.report_pictures import crops_of, frames_of, link_to, standing, stretches, zero_of
 from affectkit.stages.report_sources import ScoreRows, ScoreSet, Sources
 from affectkit.types import ClipLabels, Floats, without_face
 
 Media = Literal["none", "thumbnails", "link", "copy"]
-CHUNK_VERSION = 2
+CHUNK_VERSION = 3
 MEANS = 3
 _UNSEEN = 0.5
 """A row whose observed share is less than this is shown as one without a face (or without speech)."""
@@ -190,8 +190,8 @@ class ClipReporter:
         folder = self._options.folder
         url = link_to(folder / self.copies[clip] if clip in self.copies else path, folder)
         faces = self._sources.face_rows.get(clip)
-        origin = float(faces.column("origin")) if faces is not None else (start or 0.0)
-        return (), url, origin_in_browser(path, origin), path.suffix.lower() in AUDIO_SUFFIXES
+        zero = float(faces.column("origin")) if faces is not None else zero_of(path, start)
+        return (), url, zero, path.suffix.lower() in AUDIO_SUFFIXES
 
 
 def columns_of(sets: Sequence[ScoreSet]) -> list[str]:

@@ -13,7 +13,7 @@ from urllib.parse import quote
 import numpy as np
 
 from affectkit.errors import ClipError
-from affectkit.media import VIDEO_SUFFIXES, Sampling, VideoReader, open_media
+from affectkit.media import VIDEO_SUFFIXES, Sampling, VideoReader, open_media, scan
 from affectkit.media.picture import Converter
 from affectkit.pages.chunks import TimedPicture
 from affectkit.store.segment import ClipRows
@@ -95,14 +95,15 @@ def _jpeg(image: Any, width: int) -> bytes:
     return out.getvalue()
 
 
-def origin_in_browser(path: Path, origin: float) -> float:
-    """Where a clip's time zero lies on a browser's clock (s), which begins with the file's first packet."""
+def zero_of(path: Path, start: float | None) -> float:
+    """Where a clip's time zero lies on its file's clock (s), which is the one that browsers show: of a video its first
+    frame, or `start` seconds after that. 0 for sound alone, and where the file cannot be read."""
+    if path.suffix.lower() not in VIDEO_SUFFIXES:
+        return start or 0.0
     try:
-        with open_media(path) as container:
-            first = (container.start_time or 0) / 1_000_000
+        return scan(path).origin + (start or 0.0)
     except ClipError:
-        first = 0.0
-    return max(0.0, origin - first)
+        return start or 0.0
 
 
 def link_to(path: Path, folder: Path) -> str:

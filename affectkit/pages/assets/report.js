@@ -350,6 +350,11 @@ const clock = (() => {
   for (const event of ["seeked", "timeupdate"]) {
     video.addEventListener(event, () => { if (follows && clip && (event === "seeked" || video.paused || clip.isAudio)) seen(video.currentTime - clip.offset); });
   }
+  // A clip may be a part of its video: it begins where the clip does, and stops where the clip ends.
+  video.addEventListener("loadedmetadata", () => { if (follows && clip && clip.offset > 0) video.currentTime = clip.offset; });
+  video.addEventListener("timeupdate", () => {
+    if (follows && clip && !video.paused && video.currentTime - clip.offset > clip.duration + 0.3) video.pause();
+  });
   video.addEventListener("error", () => {
     if (!follows || !clip) return;
     at("no-picture").textContent = "This browser cannot show the video, or it is not where it was.";
