@@ -7,6 +7,7 @@ import io
 import json
 import re
 from collections.abc import Mapping, Sequence
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +59,9 @@ def faces(
         for clip, count in rows.items():
             start = np.arange(count) * hop
             valid = np.array([number not in unseen for number in range(count)])
-            yield clip, f"source of {clip}"[:64], {
+            path = Path((clips or {}).get(clip, {}).get("path", ""))
+            source = sha256(path.read_bytes()).hexdigest() if path.is_file() else f"source of {clip}"[:64]
+            yield clip, source, {
                 "start": start, "end": start + hop, "valid": valid.astype("u1"),
                 "image": [jpeg(40 + 5 * number) if seen else b"" for number, seen in enumerate(valid)],
                 "boxes": np.zeros((count, 4), np.float32), "landmarks": np.zeros((count, 5, 2), np.float32),

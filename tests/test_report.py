@@ -419,3 +419,27 @@ def test_a_recipe_ends_with_a_page(affectkit: Command, tmp_path: Path) -> None:
     assert run.returncode == 0, run.stderr
     pages = list((tmp_path / ".affectkit/run").glob("r-*/page/index.html")) or list(tmp_path.rglob("page/index.html"))
     assert len(pages) == 1 and len(data_of(pages[0].parent)["clips"]) == 3
+
+
+@pytest.mark.parametrize("media", ["thumbnails", "link", "copy"])
+def test_another_file_than_the_one_of_the_rows_is_not_shown(cache: Cache, tmp_path: Path, media: str) -> None:
+    video = make_clip(tmp_path / "a.mp4", 20)
+    entry = {"path": str(video), "split": None, "subject": None, "start": None, "end": None}
+    crops = faces(cache, {"a": 5}, clips={"a": entry})
+    report(cache, tmp_path / "before", crops.path, media=media)
+    chunk = chunk_of(tmp_path / "before", "0001")
+    assert chunk["frames"] or chunk["video"]
+    make_clip(video, 25)
+    result = report(cache, tmp_path / "page", crops.path, media=media)
+    chunk = chunk_of(tmp_path / "page", "0001")
+    assert not chunk["frames"] and not chunk["video"] and not (tmp_path / "page/media").exists()
+    assert any("not those that their rows were made from" in line for line in result.notices)
+
+
+def test_a_path_that_is_no_media_is_never_copied(cache: Cache, tmp_path: Path) -> None:
+    (tmp_path / "secret.txt").write_text("secret")
+    entry = {"path": str(tmp_path / "secret.txt"), "split": None, "subject": None, "start": None, "end": None}
+    model = predictions(cache, {"a": scores(9)}, clips={"a": entry})
+    report(cache, tmp_path / "page", model.path, media="copy")
+    assert not [path for path in (tmp_path / "page").rglob("*") if path.is_file() and path.read_bytes() == b"secret"]
+    assert chunk_of(tmp_path / "page", "0001")["video"] == ""

@@ -17,6 +17,7 @@ from pydantic import Field
 
 from affectkit import __version__, tasks
 from affectkit.config import Config
+from affectkit.digests import Digests
 from affectkit.errors import AffectkitError, HostileFile, UsageError, listed
 from affectkit.pages import page
 from affectkit.pages.drawings import SPARK_HEIGHT, SPARK_WIDTH
@@ -111,7 +112,7 @@ class Report(Stage):
         labelled = _task(config, sources) if inputs.labels else None
         labels = read(inputs.labels, labelled) if inputs.labels and labelled else {}
         columns = manifest_columns(inputs.manifest, config.by)
-        reporter = _reporter(sources, config, inputs.out, labels)
+        reporter = _reporter(sources, config, inputs.out, labels, context.cache.digests())
         if not reporter.clips and not sources.scorings:
             raise UsageError(f"{listed(map(str, paths))}: no clip in it")
         writer = _Writer(folder, sources, reporter, config, labelled)
@@ -234,6 +235,8 @@ class _Writer:
         if absent and self._config.media != "none":
             why = "nobody says where their media lie, or they are not there"
             yield f"{listed(absent, 'clips')} without pictures: {why}"
+        if self._reporter.changed:
+            yield f"{listed(self._reporter.changed, 'clips')}: their media are not those that their rows were made from"
         if self._config.media == "link":
             yield "videos are linked where they lie: affectkit view shows those below the folder alone (--media copy)"
 
@@ -260,9 +263,11 @@ def _copies(reporter: ClipReporter, config: ReportConfig) -> dict[str, str]:
     return copies
 
 
-def _reporter(sources: Sources, config: ReportConfig, out: Path, labels: Mapping[str, ClipLabels]) -> ClipReporter:
+def _reporter(
+    sources: Sources, config: ReportConfig, out: Path, labels: Mapping[str, ClipLabels], digests: Digests
+) -> ClipReporter:
     scores = next((each.by_clip for each in sources.scorings if each.by_clip), {})
-    return ClipReporter(sources, ReportOptions(config.media, out), labels, scores)
+    return ClipReporter(sources, ReportOptions(config.media, out), labels, scores, digests)
 
 
 def _task(config: ReportConfig, sources: Sources) -> Task:

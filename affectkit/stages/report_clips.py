@@ -6,17 +6,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 
+from affectkit.digests import Digests
 from affectkit.errors import ClipError
-from affectkit.media import AUDIO_SUFFIXES
+from affectkit.media import AUDIO_SUFFIXES, MEDIA_SUFFIXES
 from affectkit.pages.chunks import ClipChunk, PackedRows
 from affectkit.pages.drawings import spark
 from affectkit.stages.report_pictures import crops_of, frames_of, link_to, standing, stretches, zero_of
 from affectkit.stages.report_sources import ScoreRows, ScoreSet, Sources
-from affectkit.types import ClipLabels, Floats, without_face
+from affectkit.tables.source_digests import media_sources
+from affectkit.tracks import FaceRule
+from affectkit.types import Clip, ClipLabels, Floats, face_id, without_face
 
 Media = Literal["none", "thumbnails", "link", "copy"]
 CHUNK_VERSION = 3
@@ -63,11 +66,17 @@ class ClipReporter:
     """Reads the clips of a report one at a time, so that memory grows neither with their number nor their length."""
 
     def __init__(
-        self, sources: Sources, options: ReportOptions, labels: Mapping[str, ClipLabels], scores: Mapping[str, float]
+        self, sources: Sources, options: ReportOptions, labels: Mapping[str, ClipLabels], scores: Mapping[str, float],
+        digests: Digests,
     ) -> None:  # fmt: skip
-        """`scores`: of each clip against labels."""
+        """`scores`: of each clip against labels; `digests`: of media, to tell whether they are those of the rows.
+
+        changed: clips whose media are not the ones that their rows were made from.
+        """
         self._sources, self._options = sources, options
         self._labels, self._scores = labels, scores
+        self._digests, self._paths = digests, dict[str, Path | None]()
+        self.changed: list[str] = []
         self.copies: dict[str, str] = {}
         self.clips = sources.clips
         width = max(4, len(str(len(self.clips))))
@@ -132,12 +141,30 @@ class ClipReporter:
         )  # fmt: skip
 
     def media_path(self, clip: str) -> Path | None:
-        """Where the clip's media lie; None where nobody says, or nothing is there."""
-        text = self._entry(clip).get("path")
+        """Where the clip's media lie; None where nobody says, where nothing is there, and for another file than the one
+        that its faces or its sound were taken from: a path in an artifact may be a stranger's."""
+        clip = without_face(clip)
+        if clip not in self._paths:
+            self._paths[clip] = self._checked_path(clip)
+        return self._paths[clip]
+
+    def _checked_path(self, clip: str) -> Path | None:
+        entry = self._entry(clip)
+        text = entry.get("path")
         if not isinstance(text, str) or not text or "\0" in text:
             return None
         path = Path(text)
-        return path if path.is_file() else None
+        if path.suffix.lower() not in MEDIA_SUFFIXES or not path.is_file():
+            return None
+        rows = [self._sources.face_rows.get(name) for name in (clip, face_id(clip, 0))]
+        taken_from = {each.key[1] for each in (*rows, self._sources.sound_rows.get(clip)) if each is not None}
+        start, end = (_seconds(entry.get(name)) for name in ("start", "end"))
+        cuts = [Clip(clip, path, start, end, face=face) for face in (None, *get_args(FaceRule))]
+        digests = {digest for cut in cuts for digest in media_sources([cut], self._digests).values()}
+        if taken_from and not taken_from & digests:
+            self.changed.append(clip)
+            return None
+        return path
 
     def seconds(self, clip: str, sets: Sequence[ScoreRows]) -> float:
         """How long it lasts, as far as its rows say."""
@@ -177,7 +204,9 @@ class ClipReporter:
         if media == "none":
             return (), "", 0.0, False
         if path is None:
-            notes.append("No pictures: nobody says where its media lie, or they are not there.")
+            notes.append(
+                "No pictures: nobody says where its media lie, they are not there, or are others than those of the rows."
+            )
             return (), "", 0.0, False
         entry = self._entry(clip)
         start, end = (_seconds(entry.get(name)) for name in ("start", "end"))
