@@ -204,9 +204,8 @@ class ClipReporter:
         if media == "none":
             return (), "", 0.0, False
         if path is None:
-            notes.append(
-                "No pictures: nobody says where its media lie, they are not there, or are others than those of the rows."
-            )
+            why = "nobody says where its media lie, they are not there, or are others than those of the rows"
+            notes.append(f"No pictures: {why}.")
             return (), "", 0.0, False
         entry = self._entry(clip)
         start, end = (_seconds(entry.get(name)) for name in ("start", "end"))
