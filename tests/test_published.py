@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import Command
-from media_factory import make_sound
+from media_factory import make_clip, make_sound
 from recipe_factory import write_recipe, write_set
 
 import affectkit as ak
@@ -172,6 +172,25 @@ def test_rows_without_a_face_have_no_score(crops: ak.FeatureTable, tmp_path: Pat
     classes = smoothed[["happy", "sad", "contempt", "angry"]].dropna()
     assert np.allclose(classes.sum(axis=1), 1, atol=1e-6)
     assert smoothed["happy"].std() < table["happy"].std()
+
+
+def test_a_clip_that_failed_has_no_scores_of_other_clips(
+    package: Install, tmp_path: Path, affectkit: Command, crops: ak.FeatureTable
+) -> None:
+    from stage_factory import portrait
+
+    from affectkit.store import Artifact
+
+    make_clip(tmp_path / "good.mp4", [portrait()] * 3)
+    (tmp_path / "bad.mp4").write_text("no video")
+    faces = ("extract", "faces", "--detector", "centerface", "--size", 32)
+    assert affectkit(*faces, "good.mp4", "--as", "good").returncode == 0
+    assert affectkit(*faces, "bad.mp4", "--as", "bad").returncode == 3
+    for line in (["predict", "bright", "{}"], ["embed", "{}", "--backbone", "bright"]):
+        good, bad = (affectkit(*(word.format(name) for word in line)) for name in ("good", "bad"))
+        assert list(Artifact(tmp_path / good.stdout.strip()).clips) == ["good"], good.stderr
+        assert list(Artifact(tmp_path / bad.stdout.strip()).clips) == []
+        assert bad.returncode == 0 and "no clip to work on" in bad.stderr
 
 
 def test_options_and_the_task_enter_the_identity(crops: ak.FeatureTable, tmp_path: Path) -> None:

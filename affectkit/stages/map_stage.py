@@ -140,9 +140,10 @@ class MapStage(Stage):
             create=create, out=out,
         )  # fmt: skip
         selected, missing = artifact.select(sources, self.entries(resolved)), lacking(artifact)
+        empty = () if sources else ("no clip to work on: what is read holds none",)
         outcome = Outcome(
             selected.path, selected, failed=_failed(artifact, sources, missing),
-            notices=(*self.notices(resolved), *choice), unit=self.unit(resolved), pending=tuple(missing),
+            notices=(*self.notices(resolved), *choice, *empty), unit=self.unit(resolved), pending=tuple(missing),
         )  # fmt: skip
         if artifact.dry:
             return replace(outcome, cached=len(sources) - len(missing) - len(outcome.failed))

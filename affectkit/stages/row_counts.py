@@ -34,7 +34,8 @@ class RowCounts:
     clips_partial: list[str] = field(default_factory=list)
 
     def as_dict(self) -> dict[str, Any]:
-        """For `--json`: numbers, and the ids of clips; predictions say besides how many rows were observed."""
+        """For `--json`: numbers, and the ids of clips; predictions say besides how many rows with a score
+        were made of anything observed."""
         return {name: value for name, value in vars(self).items() if value is not None}
 
 
@@ -51,7 +52,7 @@ def counted(artifact: Artifact, clips: Sequence[str]) -> RowCounts:
         found.rows += len(valid)
         found.valid += count
         if found.observed is not None:
-            found.observed += int(np.count_nonzero(artifact.column(clip, "observed") >= 0.5))
+            found.observed += int(np.count_nonzero(valid & (artifact.column(clip, "observed") > 0)))
         if not len(valid):
             found.clips_without_rows.append(clip)
         elif not count:

@@ -129,22 +129,22 @@ class Artifact(StoredTable):
         """The clips of these sources (id -> digest of what it is made from) alone, written as a selection where it is
         not there; a dry one is not written. `entries` are what the user said of them.
 
-        Where nothing can be written, the folder stands for a selection of all that it holds. Raises AffectkitError
-        where it holds more, or has been told other splits.
+        Of no sources, none: never the folder, which would stand for the clips of other commands. Where nothing can be
+        written, the folder stands for a selection of all that it holds. Raises AffectkitError where it holds more, or
+        has been told other splits.
         """
         chosen = Selection(self.stage.fingerprint, dict(sources), entries)
         path = chosen.path(self.folder)
-        if not sources:
-            return Artifact(self.folder, dry=self.dry)
         if not self.dry and not path.exists():
             try:
                 self.keep(chosen)
             except AffectkitError as error:
-                if not self._is_all(chosen):
+                if sources and not self._is_all(chosen):
                     raise AffectkitError(
                         f"{error}; a selection of {len(sources)} clips must be written there, for it holds others too"
                     ) from error
-                return Artifact(self.folder)
+                if sources:
+                    return Artifact(self.folder)
         return Artifact(path, dry=self.dry, selection=chosen)
 
     @cached_property
