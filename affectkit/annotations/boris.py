@@ -20,7 +20,7 @@ def boris_text(tiers: Sequence[Tier], clip: str, media: str, subject: str) -> st
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(HEADER)
     events = [
-        (each.start, each.end, _behaviour(tier, each.text), "" if each.value != each.value else f"{each.value:.4f}")
+        (each.start, each.end, each.text, f"{each.value:.4f}" if each.has_mean else "")
         for tier in tiers
         if tier.name != COVERED
         for each in tier.annotations
@@ -29,8 +29,3 @@ def boris_text(tiers: Sequence[Tier], clip: str, media: str, subject: str) -> st
         times = (f"{start:.3f}", f"{end:.3f}", f"{end - start:.3f}")
         writer.writerow([clip, media, subject or "No focal subject", behaviour, "STATE", *times, mean])
     return file.getvalue()
-
-
-def _behaviour(tier: Tier, text: str) -> str:
-    """A class by its name, without the mean behind it."""
-    return tier.name if tier.numeric else text.rpartition(" (")[0] or text

@@ -55,7 +55,7 @@ def too_short(tiers: Sequence[Tier]) -> int:
 def _milliseconds(tier: Tier) -> list[tuple[int, int, str]]:
     """start, end (ms) and text of each annotation that lasts a millisecond."""
     moments = [(_whole(each.start), _whole(each.end), each) for each in tier.annotations]
-    return [(start, end, each.text) for start, end, each in moments if end > start]
+    return [(start, end, tier.shown(each)) for start, end, each in moments if end > start]
 
 
 def _whole(seconds: float) -> int:

@@ -135,7 +135,9 @@ class _Tiers:
     def _text(self, element: XmlElement) -> str:
         text = "".join(value.text for value in element.named("ANNOTATION_VALUE")).strip()
         if len(text) > _LONGEST_TEXT:
-            raise UsageError(f"{self._path}:{element.line}: a text of {len(text):,} characters; {_LONGEST_TEXT:,} are read")
+            raise UsageError(
+                f"{self._path}:{element.line}: a text of {len(text):,} characters; {_LONGEST_TEXT:,} are read"
+            )
         return text
 
 

@@ -116,7 +116,9 @@ def _safe(part: str, more: int = 0) -> str:
     if safe.endswith((".", " ")):
         safe = safe[:-1] + _escaped(safe[-1])
     if len(safe.encode()) + more > _LONGEST_NAME:
-        raise UsageError(f"clip '{part[:80]}...' has a name of more than {_LONGEST_NAME} bytes: leave it out with --clips")
+        raise UsageError(
+            f"clip '{part[:80]}...' has a name of more than {_LONGEST_NAME} bytes: leave it out with --clips"
+        )
     return safe
 
 

@@ -96,7 +96,9 @@ def ewe_weights(ratings: ArrayLike) -> Floats:
             weights[rater] = max(0.0, pearson(values[both, rater], others[both]))
     total = weights.sum()
     if total <= 0:
-        raise UsageError("no rater agrees with the mean of the others, so that there are no weights: combine=mean takes all")
+        raise UsageError(
+            "no rater agrees with the mean of the others, so that there are no weights: combine=mean takes all"
+        )
     return weights / total
 
 

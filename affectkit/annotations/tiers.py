@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -22,12 +23,17 @@ _TOUCHING = 1e-6  # s
 
 @dataclass(frozen=True)
 class Annotation:
-    """From `start` to `end` (s) a `text` holds; `value` is the mean of the rows behind it (NaN: there is none)."""
+    """From `start` to `end` (s) a `text` holds; `value` is the mean of the scores behind it (NaN: there is none)."""
 
     start: float
     end: float
     text: str
     value: float = float("nan")
+
+    @property
+    def has_mean(self) -> bool:
+        """Whether there are scores behind it."""
+        return not math.isnan(self.value)
 
 
 @dataclass(frozen=True, repr=False)
@@ -37,6 +43,11 @@ class Tier:
     name: str
     annotations: tuple[Annotation, ...]
     numeric: bool = False
+
+    def shown(self, annotation: Annotation) -> str:
+        """One of its texts with the mean behind it, where that is not the text itself."""
+        is_bare = self.numeric or not annotation.has_mean
+        return annotation.text if is_bare else f"{annotation.text} ({annotation.value:.2f})"
 
     def __repr__(self) -> str:
         return f"Tier({self.name}, {len(self.annotations)} annotations)"
@@ -95,12 +106,8 @@ def _classes(task: Task, rows: TimedRows) -> Tier:
     likeliest = held[:, 0].astype(int) if rows.are_labels else held.argmax(axis=1)
     annotations = []
     for start, end, run in _runs(rows, np.where(valid, likeliest, -1)):
-        name = task.targets[likeliest[run.start]]
-        if rows.are_labels:
-            annotations.append(Annotation(start, end, name))
-        else:
-            mean = _mean(rows, run, rows.values[run, likeliest[run.start]])
-            annotations.append(Annotation(start, end, f"{name} ({mean:.2f})", mean))
+        mean = float("nan") if rows.are_labels else _mean(rows, run, rows.values[run, likeliest[run.start]])
+        annotations.append(Annotation(start, end, task.targets[likeliest[run.start]], mean))
     return Tier(CLASSES, tuple(annotations))
 
 
@@ -111,8 +118,8 @@ def _above(task: Task, rows: TimedRows, place: int, threshold: float) -> Tier:
         keys = np.where(values >= threshold, 0, -1)
     annotations = []
     for start, end, run in _runs(rows, keys):
-        mean = _mean(rows, run, values[run])
-        annotations.append(Annotation(start, end, name if rows.are_labels else f"{name} ({mean:.2f})", mean))
+        is_bare = rows.are_labels and task.kind == "multilabel"
+        annotations.append(Annotation(start, end, name, float("nan") if is_bare else _mean(rows, run, values[run])))
     return Tier(name, tuple(annotations))
 
 

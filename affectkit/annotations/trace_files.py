@@ -63,7 +63,9 @@ def read_traces(path: Path, clock: Clock) -> TraceFile:
         raise UsageError(f"{path} cannot be read as CSV: {error}") from None
     names = [name.strip() for name in header]
     if len(names) > MOST_COLUMNS or len(records) > MOST_ROWS:
-        raise UsageError(f"{path}: {len(names):,} columns, {len(records):,} rows; {MOST_COLUMNS:,} and {MOST_ROWS:,} are read")
+        raise UsageError(
+            f"{path}: {len(names):,} columns, {len(records):,} rows; {MOST_COLUMNS:,} and {MOST_ROWS:,} are read"
+        )
     if len({name.casefold() for name in names}) < len(names):
         raise UsageError(f"{path}:1: two columns have one name ({', '.join(names)[:200]})")
     place = _time_column(path, names, clock)

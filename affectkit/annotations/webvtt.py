@@ -6,7 +6,9 @@ from collections.abc import Iterator, Sequence
 
 from affectkit.annotations.tiers import COVERED, Annotation, Tier
 
-_ESCAPES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", "\r": " ", "\n": " ", "\0": "\N{REPLACEMENT CHARACTER}"})
+_ESCAPES = str.maketrans(
+    {"&": "&amp;", "<": "&lt;", ">": "&gt;", "\r": " ", "\n": " ", "\0": "\N{REPLACEMENT CHARACTER}"}
+)
 _NOTHING = 5e-4  # s: shorter cues have no time in milliseconds
 
 
@@ -33,7 +35,7 @@ def _cues(tiers: Sequence[Tier]) -> Iterator[tuple[float, float, str]]:
 
 
 def _line(tier: Tier, annotation: Annotation) -> str:
-    text = f"{tier.name} {annotation.value:.2f}" if tier.numeric else annotation.text
+    text = f"{tier.name} {annotation.value:.2f}" if tier.numeric else tier.shown(annotation)
     return text.translate(_ESCAPES) or "-"
 
 

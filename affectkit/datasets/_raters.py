@@ -42,11 +42,15 @@ def compared(clips: Mapping[str, RatedClip], task: Task) -> dict[str, Floats]:
         return {}
     step = raters.grid([clip.columns for clip in clips.values()])
     total = sum(
-        max((float(each.end[-1]) for ratings in clip.columns for each in ratings.values() if len(each.end)), default=0.0)
+        max(
+            (float(each.end[-1]) for ratings in clip.columns for each in ratings.values() if len(each.end)), default=0.0
+        )
         for clip in clips.values()
     )
     if total / step * len(raters_of_all) > _MOST_MOMENTS:
-        raise UsageError(f"raters are compared at {total / step:,.0f} moments of {total:,.0f} s: are the times seconds?")
+        raise UsageError(
+            f"raters are compared at {total / step:,.0f} moments of {total:,.0f} s: are the times seconds?"
+        )
     return {
         name: raters.sampled([clip.columns[place] for clip in clips.values()], raters_of_all, step)
         for place, name in enumerate(task.label_columns)

@@ -134,7 +134,9 @@ class Elan:
             if name.casefold() in accepted:
                 stem, rater = name, ""
             if stem.strip().casefold() in accepted and found.setdefault(rater.strip(), tier) is not tier:
-                raise UsageError(f"{eaf.path}: tiers '{found[rater.strip()].name}' and '{name}' are both there; keep one")
+                raise UsageError(
+                    f"{eaf.path}: tiers '{found[rater.strip()].name}' and '{name}' are both there; keep one"
+                )
         return found
 
     def _of_clip(self, task: Task, eaf: EafFile) -> RatedClip:

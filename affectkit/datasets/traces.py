@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from functools import cached_property
+from itertools import combinations
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -62,7 +63,18 @@ class Traces:
 
     def clips(self) -> list[Clip]:
         """The media that are there."""
-        return self.media.clips((), {})
+        return self.media.clips(filter(None, map(self._clip_with_media, self._paths)), {})
+
+    def _clip_with_media(self, path: Path) -> str | None:
+        """The id of a file's clip that there is a video of: its path, without the folders of targets and raters that
+        videos are not in."""
+        *above, last = path.relative_to(self.root).with_suffix("").parts
+        for count in range(len(above), -1, -1):
+            for kept in combinations(above, count):
+                name = identified("/".join([*kept, last]), path)
+                if self.media.video(name) is not None:
+                    return name
+        return None
 
     def splits(self, task: Task | None = None) -> dict[str, str]:
         """None: the files say none."""
@@ -158,7 +170,9 @@ class Traces:
             raise UsageError(f"{path}:1: {len(file.columns)} columns of {target} ({names[:200]}): of several raters? Then "
                              "--dataset-option raters=columns")  # fmt: skip
         if not found:
-            raise UsageError(f"{path}:1: no column {' or '.join(task.label_columns)} among {', '.join(file.columns)[:200]}")
+            raise UsageError(
+                f"{path}:1: no column {' or '.join(task.label_columns)} among {', '.join(file.columns)[:200]}"
+            )
         return found
 
     def _named(self, task: Task, target: str, rater: str, column: str) -> tuple[str, str] | None:
