@@ -38,8 +38,8 @@ class ClipMedia:
             for name in video_names(video):
                 if (path := file_named(self.folder, name, self.suffixes)) is not None:
                     return path
-        path = self.named.get(clip) or self.named.get(video)
-        return Path(path) if path else None
+        named = self.named.get(clip) or self.named.get(video)
+        return Path(named) if named else None
 
     def name(self, clip: str) -> str:
         """The name of a clip's media file; empty where it is not known."""
@@ -48,8 +48,8 @@ class ClipMedia:
 
 
 def task_of(artifact: Artifact) -> Task:
-    """The task of predictions: what they record, else the built-in one whose targets their columns are. Raises UsageError
-    where there is none."""
+    """The task of predictions: the built-in one whose targets their columns are, else what they record. Raises
+    UsageError where there is none."""
     columns = artifact.schema.names.get("scores", [])
     alike = [task for task in BUILT_IN.values() if sorted(task.targets) == sorted(columns)]
     if alike:
@@ -66,7 +66,8 @@ def task_of(artifact: Artifact) -> Task:
 def of_artifact(
     artifact: Artifact, task: Task, clips: Sequence[str] | None, media: ClipMedia
 ) -> Iterator[AnnotatedClip]:
-    """The scores of each clip; a row stands for the time until the next one (`extents`)."""
+    """The scores of each clip; a row stands for the time until the next one (`extents`). A clip that is cut from its
+    file has the times of the file, which is what other programs show."""
     entries = artifact.clip_table()
     for clip in artifact.clips if clips is None else clips:
         stored = tables.stored(artifact, task, [clip])
@@ -111,8 +112,10 @@ def _ending(clip: str, rows: TimedRows, media: ClipMedia) -> TimedRows:
         return rows
     path = media.file(clip)
     if path is None:
-        raise UsageError(f"clip '{clip}' has a label for all of it, and how long it lasts is not known: give the folder of "
-                         "its media by --media")  # fmt: skip
+        raise UsageError(
+            f"clip '{clip}' has a label for all of it, and how long it lasts is unknown: give the folder of its "
+            "media by --media"
+        )
     try:
         last = scan(path).duration
     except ClipError as error:

@@ -23,8 +23,8 @@ def eaf_text(tiers: Sequence[Tier], media: str, participant: str, changed: float
     timed = [_milliseconds(tier) for tier in tiers]
     slots = sorted(
         (moment, tier, place, side)
-        for tier, annotations in enumerate(timed)
-        for place, (start, end, _) in enumerate(annotations)
+        for tier, timings in enumerate(timed)
+        for place, (start, end, _) in enumerate(timings)
         for side, moment in enumerate((start, end))
     )
     numbers = {(tier, place, side): number for number, (_, tier, place, side) in enumerate(slots, start=1)}
@@ -33,13 +33,13 @@ def eaf_text(tiers: Sequence[Tier], media: str, participant: str, changed: float
         lines.append(f'        <TIME_SLOT TIME_SLOT_ID="ts{number}" TIME_VALUE="{moment}"/>')
     lines.append("    </TIME_ORDER>")
     first = 1
-    for place, (tier, annotations) in enumerate(zip(tiers, timed, strict=True)):
+    for place, (tier, timings) in enumerate(zip(tiers, timed, strict=True)):
         who = f" PARTICIPANT={quoteattr(_plain(participant))}" if participant else ""
         lines.append(f"    <TIER LINGUISTIC_TYPE_REF={quoteattr(_TYPE)}{who} TIER_ID={quoteattr(_plain(tier.name))}>")
-        for number, (_, _, text) in enumerate(annotations):
+        for number, (_, _, text) in enumerate(timings):
             refs = (numbers[place, number, 0], numbers[place, number, 1])
             lines += _annotation(first + number, refs, text)
-        first += len(annotations)
+        first += len(timings)
         lines.append("    </TIER>")
     lines.append(
         f'    <LINGUISTIC_TYPE GRAPHIC_REFERENCES="false" LINGUISTIC_TYPE_ID="{_TYPE}" TIME_ALIGNABLE="true"/>'

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 
 from affectkit.annotations.tiers import Annotation, Tier
@@ -39,8 +40,8 @@ def read_eaf(path: Path) -> EafFile:
     without a time, subdivisions of others) are left out and counted. Media that begin later than the time line
     (TIME_ORIGIN) shift what they show.
 
-    Raises UsageError with file and line: not XML of ELAN, other units than milliseconds, times that are no whole numbers,
-    annotations of one tier that overlap, or end before they begin, what is referred to and is not there.
+    Raises UsageError with file and line: not XML of ELAN, other units than milliseconds, times that are no whole
+    numbers, annotations of one tier that overlap, or end before they begin, what is referred to and is not there.
     """
     root = read_xml(path, "annotations of ELAN")
     if root.name != "ANNOTATION_DOCUMENT":
@@ -92,7 +93,7 @@ class _Tiers:
                 raise UsageError(f"{self._path}:{tier.line}: two tiers are called '{name[:80]}'")
             timed = [(self._interval(element, eaf.left_out), element) for element in _annotations(tier)]
             rows = sorted(((at, each) for at, each in timed if at is not None), key=lambda row: row[0])
-            for (before, _), (after, each) in zip(rows[:-1], rows[1:], strict=True):
+            for (before, _), (after, each) in pairwise(rows):
                 if after[0] < before[1]:
                     raise UsageError(f"{self._path}:{each.line}: tier '{name[:80]}' has two annotations for one time")
             annotations = [Annotation(start / 1000, end / 1000, self._text(each)) for (start, end), each in rows]

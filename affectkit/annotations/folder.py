@@ -81,7 +81,8 @@ def write_folder(to: str, clips: Iterable[AnnotatedClip], writing: TierWriting, 
     suffix, text_of = WRITERS[to]
     if out.exists():
         raise UsageError(f"{out} cannot be written: it exists; name a new folder for the files")
-    lost, names = 0, {}
+    lost = 0
+    names: dict[str, str] = {}
     with explained(out):
         out.parent.mkdir(parents=True, exist_ok=True)
         temporary = temporary_name(out)

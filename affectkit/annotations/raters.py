@@ -130,8 +130,8 @@ def majority(ratings: Floats) -> Floats:
 
 
 def mean_pairwise(ratings: ArrayLike, measure: Callable[[Floats, Floats], float]) -> float:
-    """The mean of a measure over all pairs of raters, each over the moments that both rated. ratings [N,M]; NaN where no
-    pair has two moments."""
+    """The mean of a measure over all pairs of raters, each over the moments that both rated. ratings [N,M]; NaN where
+    no pair has two moments."""
     values = np.asarray(ratings, np.float64)
     found = []
     for first, second in combinations(range(values.shape[1]), 2):

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
 from affectkit.tasks import Task
-from affectkit.types import Floats, Indices
+from affectkit.types import Bools, Floats, Indices
 
 THRESHOLD = 0.5
 COVERED = "labelled"
@@ -68,8 +69,8 @@ class TierRules:
 
 @dataclass(frozen=True, repr=False)
 class TimedRows:
-    """Rows of one clip, in order and not overlapping: start, end [T] (s), values [T,K], NaN where invalid. `are_labels`:
-    multiclass values are then one column, the class index, else probabilities."""
+    """Rows of one clip, in order and not overlapping: start, end [T] (s), values [T,K], NaN where invalid. Of classes,
+    labels (`are_labels`) are one column, the class index, and scores are probabilities."""
 
     start: Floats
     end: Floats
@@ -101,7 +102,7 @@ def tiers_of(task: Task, rows: TimedRows, rules: TierRules) -> list[Tier]:
 
 
 def _classes(task: Task, rows: TimedRows) -> Tier:
-    valid = np.isfinite(rows.values).all(axis=1)
+    valid: Bools = np.asarray(np.isfinite(rows.values).all(axis=1))
     held = np.where(valid[:, None], rows.values, 0)
     likeliest = held[:, 0].astype(int) if rows.are_labels else held.argmax(axis=1)
     annotations = []
@@ -149,6 +150,6 @@ def _runs(rows: TimedRows, keys: Indices) -> Iterator[tuple[float, float, slice]
         return
     apart = (np.diff(keys) != 0) | (rows.start[1:] - rows.end[:-1] > _TOUCHING)
     firsts = np.concatenate([[0], np.flatnonzero(apart) + 1, [len(keys)]]).tolist()
-    for first, last in zip(firsts[:-1], firsts[1:], strict=True):
+    for first, last in pairwise(firsts):
         if keys[first] >= 0:
             yield float(rows.start[first]), float(rows.end[last - 1]), slice(first, last)

@@ -14,8 +14,8 @@ _TOUCHING = 1e-6  # s
 
 
 def traces_text(rows: TimedRows, columns: Sequence[str]) -> str:
-    """A whole file: a row's values hold from its `time` (s) until that of the next row; cells without a value are empty.
-    Where nothing is known between two rows, and at the end, there is a row of empty cells."""
+    """A whole file: a row's values hold from its `time` (s) until that of the next row, and a cell without a value is
+    empty. Where nothing is known between two rows, and at the end, there is a row of empty cells."""
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(["time", *columns])

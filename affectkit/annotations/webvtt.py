@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
 from affectkit.annotations.tiers import COVERED, Annotation, Tier
 
@@ -23,7 +24,7 @@ def _cues(tiers: Sequence[Tier]) -> Iterator[tuple[float, float, str]]:
     shown = [tier for tier in tiers if tier.name != COVERED]
     borders = sorted({moment for tier in shown for each in tier.annotations for moment in (each.start, each.end)})
     places = [0] * len(shown)
-    for start, end in zip(borders[:-1], borders[1:], strict=True):
+    for start, end in pairwise(borders):
         lines = []
         for number, tier in enumerate(shown):
             while places[number] < len(tier.annotations) and tier.annotations[places[number]].end <= start:

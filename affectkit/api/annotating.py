@@ -25,7 +25,7 @@ from affectkit.tasks import Task
 
 @dataclass(frozen=True)
 class AnnotationOptions:
-    """What is said of annotations: the task of what is written, the data set that a folder of labels is, where the media
+    """What is said of annotations: the task of what is written, the data set that a folder of labels is, where media
     lie, over how many seconds values are averaged, and from which value on something is annotated."""
 
     task: str | None = None

@@ -75,9 +75,9 @@ class CombinedLabels:
 
 
 def combined(clips: Mapping[str, RatedClip], task: Task, how: Combining) -> CombinedLabels:
-    """One label a stretch of time: of values the mean of the raters who say one, plain or evaluator-weighted; of classes
-    the one that most say (a tie is none). Raises UsageError where no rater agrees with the others, and for what is no
-    class."""
+    """One label a stretch of time: of values the mean of the raters who say one, plain or evaluator-weighted; of
+    classes the one that most say (a tie is none). Raises UsageError where no rater agrees with the others, and for what
+    is no class."""
     everybody = names_of(clips)
     weights = {name: np.full(len(everybody), 1 / max(1, len(everybody))) for name in task.label_columns}
     notes = []

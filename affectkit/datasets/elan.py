@@ -33,11 +33,11 @@ class ElanOptions(MediaOptions):
 class Elan:
     """Annotations made in ELAN: `<clip>.eaf` anywhere below the root, media beside them or in a folder of their own.
 
-    Values are numbers in a tier a target (`valence`); classes are names or numbers in one tier (`class`, `label`, or the
-    task's name); labels that may hold at once are a tier each, whose annotations mean 1 (a tier `labelled` says where
-    the others mean 0, without it that is all of the file's annotated time). What follows an `@` in a tier's name is the
-    rater (`valence@anna`): raters are averaged, or the class taken that most say, and `dataset check` says how far they
-    agree. Splits come from `--splits`.
+    Values are numbers in a tier a target (`valence`); classes are names or numbers in one tier (`class`, `label`, or
+    the task's name); labels that may hold at once are a tier each, whose annotations mean 1 (a tier `labelled` says
+    where the others mean 0, without it that is all of the file's annotated time). What follows an `@` in a tier's name
+    is the rater (`valence@anna`): raters are averaged, or the class taken that most say, and `dataset check` says how
+    far they agree. Splits come from `--splits`.
     """
 
     version: ClassVar[int] = 1

@@ -29,9 +29,10 @@ class TracesOptions(MediaOptions):
     """Columns are found by their name, in any letter case."""
 
     raters: Literal["none", "columns", "folders"] = Field(
-        "none", description="none: a file a clip of one rater; columns: a column a rater (valence_anna, or any column of a "
-        "folder called valence); folders: a folder a rater (anna/clip.csv)"
-    )  # fmt: skip
+        "none",
+        description="none: one rater; columns: a column a rater (valence_anna, or any column in a folder "
+        "called valence); folders: a folder a rater (anna/clip.csv)",
+    )
     time: str = Field("", description="column of times  [default: time, timestamp, timestamps, seconds or ms]")
     unit: Literal["s", "ms"] = Field("s", description="what times are in: seconds or milliseconds")
     fps: float | None = Field(None, gt=0, le=1e6, description="rows a second, of files without times")
@@ -41,9 +42,9 @@ class TracesOptions(MediaOptions):
 class Traces:
     """Continuous traces: `<clip>.csv` with `time` and a column a target, or `<target>/<clip>.csv` with a column of it.
 
-    Cells are separated by commas, semicolons (RECOLA) or tabs; times are seconds or milliseconds, or rows come at a rate.
-    A row holds until the next one. Several raters have a column each or a folder each, and are averaged, plainly or by
-    weights (EWE); `dataset check` says how far they agree. Media lie anywhere below the root; splits come from
+    Cells are separated by commas, semicolons (RECOLA) or tabs; times are seconds or milliseconds, or rows come at a
+    rate. A row holds until the next one. Several raters have a column each or a folder each, and are averaged, plainly
+    or by weights (EWE); `dataset check` says how far they agree. Media lie anywhere below the root; splits come from
     `--splits`.
     """
 
@@ -167,8 +168,8 @@ class Traces:
         ]
         if target and self.options.raters != "columns" and len(file.columns) > 1:
             names = ", ".join(file.columns)
-            raise UsageError(f"{path}:1: {len(file.columns)} columns of {target} ({names[:200]}): of several raters? Then "
-                             "--dataset-option raters=columns")  # fmt: skip
+            said = f"{len(file.columns)} columns of {target} ({names[:200]})"
+            raise UsageError(f"{path}:1: {said}: of several raters? Then --dataset-option raters=columns")
         if not found:
             raise UsageError(
                 f"{path}:1: no column {' or '.join(task.label_columns)} among {', '.join(file.columns)[:200]}"

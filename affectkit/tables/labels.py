@@ -180,8 +180,8 @@ def identity(labels: Labels, task: Task) -> str:
 
 
 def _earlier(by_clip: Mapping[str, ClipLabels], lag: float, task: Task) -> dict[str, ClipLabels]:
-    """Labels with their times moved; what would lie before the start of its clip is left out, and what reaches across it
-    is cut. A label of a whole clip stays. Raises UsageError for a task of whole clips, whose labels have no time."""
+    """Labels with their times moved; what would lie before the start of its clip is left out, and what reaches across
+    it is cut. A label of a whole clip stays. Raises UsageError for a task of whole clips, whose labels have no time."""
     if task.level == "clip":
         raise UsageError(f"--label-lag {lag:g}: labels of {task.name} are of whole clips, and have no time to be moved")
     moved, dropped, shifted = 0, 0, {}
