@@ -357,7 +357,7 @@ def histograms(task: str, splits: Mapping[str, Any]) -> Figure:
 def draw_lag(folder: Path, shifts: Floats, curves: Mapping[str, Floats], report: Mapping[str, Any]) -> None:
     """`lag.png` and `.svg`: correlation against shift, every clip thin, the pooled curve thick, the lag marked."""
     folder.mkdir(parents=True, exist_ok=True)
-    with rc_context(STYLE):
+    with matplotlib.rc_context(STYLE):
         save(_lag(shifts, curves, report), folder / "lag.png")
 
 
