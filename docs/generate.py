@@ -267,7 +267,7 @@ def export(
     task: str | None = None,
     dataset: str | None = None,
     dataset_option: Sequence[str] = (),
-    media: PathText | None = None,
+    videos: PathText | None = None,
     every: float | None = None,
     threshold: float | None = None,
     cache: PathText | None = None,

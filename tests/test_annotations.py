@@ -160,7 +160,7 @@ def test_options_of_annotations_are_refused_elsewhere(tmp_path: Path) -> None:
     assert "traces have every row" in refusal(lambda: export(made, "traces", out=tmp_path / "x", every=1))
     labels = table(tmp_path / "labels.csv", "clip,label", "a,Anger")
     assert "say by --task" in refusal(lambda: export(labels, "eaf", out=tmp_path / "x"))
-    assert "by --media" in refusal(lambda: export(labels, "eaf", out=tmp_path / "x", task="expr"))
+    assert "by --videos" in refusal(lambda: export(labels, "eaf", out=tmp_path / "x", task="expr"))
     assert tuple(WRITERS) == ANNOTATION_FORMATS
 
 
@@ -298,7 +298,11 @@ def test_many_elements_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     [
         ("time,valence,arousal\n0,1,1\n0,1,1\n", (), "a.csv:3: the time 0 is not after that of the row before"),
         ("time,valence,arousal\n0,1,1\n\n-1,1,1\n", (), "a.csv:4: the time is -1, needed is a number from 0 on"),
-        ("time;valence;arousal\n0;1;0,5\n", (), "a.csv:2: arousal is '0,5', needed is a finite number (a decimal comma?"),
+        (
+            "time;valence;arousal\n0;1;0,5\n",
+            (),
+            "a.csv:2: arousal is '0,5', needed is a finite number (a decimal comma?",
+        ),
         ("time,valence,arousal\n0,1\n", (), "a.csv:2: 2 cells under 3 columns"),
         ("time,valence,arousal\n0,inf,1\n", (), "a.csv:2: valence is 'inf'"),
         ("t,valence,arousal\n0,1,1\n", (), "name it by --dataset-option time=NAME, or say the rows' rate"),
@@ -384,7 +388,9 @@ def test_weights_against_their_definition() -> None:
     rng = np.random.default_rng(1)
     truth = rng.normal(size=200)
     values = np.stack([truth, truth + rng.normal(size=200), rng.normal(size=200), -truth], axis=1)
-    expected = np.array([max(0, np.corrcoef(values[:, k], np.delete(values, k, 1).mean(axis=1))[0, 1]) for k in range(4)])
+    expected = np.array(
+        [max(0, np.corrcoef(values[:, k], np.delete(values, k, 1).mean(axis=1))[0, 1]) for k in range(4)]
+    )
     np.testing.assert_allclose(raters.ewe_weights(values), expected / expected.sum(), rtol=1e-9)
     assert raters.ewe_weights(values)[3] == 0
     with pytest.raises(UsageError, match="no rater agrees"):

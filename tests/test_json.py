@@ -31,6 +31,7 @@ LINES = {
     "overlay": "results --style bars --out videos",
     "fuse": f"scores scores {LABELS} --method equal",
     "evaluate": f"scores {LABELS} --draws 0",
+    "label-lag": f"scores {LABELS} --draws 5 --least 0 --most 0.2",
     "compare": f"scores scores {LABELS} --draws 5",
     "submit": "scores --format affwild2-va --template set/template.txt --out submission.txt --fps 10",
     "run": "small.toml --root set --until grid",

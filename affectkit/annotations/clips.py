@@ -114,7 +114,7 @@ def _ending(clip: str, rows: TimedRows, media: ClipMedia) -> TimedRows:
     if path is None:
         raise UsageError(
             f"clip '{clip}' has a label for all of it, and how long it lasts is unknown: give the folder of its "
-            "media by --media"
+            "media by --videos"
         )
     try:
         last = scan(path).duration

@@ -90,10 +90,10 @@ def ewe_weights(ratings: ArrayLike) -> Floats:
     values = np.asarray(ratings, np.float64)
     weights = np.zeros(values.shape[1])
     for rater in range(values.shape[1]):
-        others = _mean(np.delete(values, rater, axis=1))
-        both = np.isfinite(values[:, rater]) & np.isfinite(others)
+        of_others = _mean(np.delete(values, rater, axis=1))
+        both = np.isfinite(values[:, rater]) & np.isfinite(of_others)
         if both.sum() > 1:
-            weights[rater] = max(0.0, pearson(values[both, rater], others[both]))
+            weights[rater] = max(0.0, pearson(values[both, rater], of_others[both]))
     total = weights.sum()
     if total <= 0:
         raise UsageError(
@@ -133,12 +133,12 @@ def mean_pairwise(ratings: ArrayLike, measure: Callable[[Floats, Floats], float]
     """The mean of a measure over all pairs of raters, each over the moments that both rated. ratings [N,M]; NaN where
     no pair has two moments."""
     values = np.asarray(ratings, np.float64)
-    found = []
+    measured = []
     for first, second in combinations(range(values.shape[1]), 2):
         both = np.isfinite(values[:, first]) & np.isfinite(values[:, second])
         if both.sum() > 1:
-            found.append(measure(values[both, first], values[both, second]))
-    return float(np.mean(found)) if found else float("nan")
+            measured.append(measure(values[both, first], values[both, second]))
+    return float(np.mean(measured)) if measured else float("nan")
 
 
 def icc(ratings: ArrayLike) -> float:

@@ -85,14 +85,14 @@ def _time_column(path: Path, names: Sequence[str], clock: Clock) -> int | None:
     if clock.fps is not None and not clock.column:
         return None
     accepted = (clock.column.casefold(),) if clock.column else TIMES
-    places = [place for place, name in enumerate(names) if name.casefold() in accepted]
-    if len(places) != 1:
-        what = "no" if not places else "more than one"
+    times = [place for place, name in enumerate(names) if name.casefold() in accepted]
+    if len(times) != 1:
+        what = "no" if not times else "more than one"
         raise UsageError(
             f"{path}:1: {what} column of times ({', '.join(accepted)}) among {', '.join(names)[:200]}; name it by "
             "--dataset-option time=NAME, or say the rows' rate by --dataset-option fps=RATE"
         )
-    return places[0]
+    return times[0]
 
 
 def _numbers(path: Path, names: Sequence[str], records: Sequence[Sequence[str]]) -> Floats:

@@ -23,14 +23,14 @@ def _cues(tiers: Sequence[Tier]) -> Iterator[tuple[float, float, str]]:
     """start, end (s) and escaped text of each stretch with anything in it."""
     shown = [tier for tier in tiers if tier.name != COVERED]
     borders = sorted({moment for tier in shown for each in tier.annotations for moment in (each.start, each.end)})
-    places = [0] * len(shown)
+    next_of = [0] * len(shown)
     for start, end in pairwise(borders):
         lines = []
         for number, tier in enumerate(shown):
-            while places[number] < len(tier.annotations) and tier.annotations[places[number]].end <= start:
-                places[number] += 1
-            if places[number] < len(tier.annotations) and tier.annotations[places[number]].start <= start:
-                lines.append(_line(tier, tier.annotations[places[number]]))
+            while next_of[number] < len(tier.annotations) and tier.annotations[next_of[number]].end <= start:
+                next_of[number] += 1
+            if next_of[number] < len(tier.annotations) and tier.annotations[next_of[number]].start <= start:
+                lines.append(_line(tier, tier.annotations[next_of[number]]))
         if lines and end - start > _NOTHING:
             yield start, end, "\n".join(lines)
 

@@ -31,7 +31,7 @@ class AnnotationOptions:
     task: str | None = None
     dataset: str | None = None
     dataset_option: tuple[str, ...] = ()
-    media: Path | None = None
+    videos: Path | None = None
     seconds: float | None = None
     threshold: float | None = None
 
@@ -39,7 +39,7 @@ class AnnotationOptions:
         """Each option with its value, for messages."""
         return {
             "--task": self.task, "--dataset": self.dataset, "--dataset-option": self.dataset_option or None,
-            "--media": self.media, "--every": self.seconds, "--threshold": self.threshold,
+            "--videos": self.videos, "--every": self.seconds, "--threshold": self.threshold,
         }  # fmt: skip
 
 
@@ -51,16 +51,16 @@ def write_annotations(
     for flag, value in (("--every", options.seconds), ("--threshold", options.threshold)):
         if value is not None and to == "traces":
             raise UsageError(f"{flag} is for annotations; traces have every row")
-    if options.media is not None and not options.media.is_dir():
-        raise UsageError(f"--media {no_folder(options.media)}: it is where the clips' media lie")
+    if options.videos is not None and not options.videos.is_dir():
+        raise UsageError(f"--videos {no_folder(options.videos)}: it is where the clips' media lie")
     rules = TierRules(1.0 if options.seconds is None else options.seconds, options.threshold)
     if isinstance(source, Artifact):
-        task, found, notices = _of_artifact(source, clips, options)
+        task, annotated_clips, notices = _of_artifact(source, clips, options)
         changed = (source.folder / "stage.json").stat().st_mtime
     else:
-        task, found = _of_path(source, clips, options)
+        task, annotated_clips = _of_path(source, clips, options)
         notices, changed = [], source.stat().st_mtime
-    lost = write_folder(to, found, TierWriting(task, rules, changed), out)
+    lost = write_folder(to, annotated_clips, TierWriting(task, rules, changed), out)
     if lost:
         notices.append(f"left out: {lost} annotations of less than a millisecond, which {to} has no times for")
     return notices
@@ -76,7 +76,7 @@ def _of_artifact(
     task = tasks.get(options.task) if options.task else annotated.task_of(source)
     entries = source.clip_table()
     paths = {clip: str(entry["path"]) for clip, entry in entries.items() if entry.get("path")}
-    media = annotated.ClipMedia(options.media, _SUFFIXES, paths)
+    media = annotated.ClipMedia(options.videos, _SUFFIXES, paths)
     chosen = choose(clips, source.clips)
     cut = [clip for clip in source.clips if (entries.get(clip) or {}).get("start")]
     notices = [f"times of {len(cut)} clips are those of the files that they are cut from"] if cut else []
@@ -91,12 +91,12 @@ def _of_path(
     task = tasks.get(options.task)
     if options.dataset is not None:
         dataset = DatasetLabels(options.dataset, source, options.dataset_option)
-        files = {clip.id: str(clip.path) for clip in dataset.open().clips()} if options.media is None else {}
-        media = annotated.ClipMedia(options.media, _SUFFIXES, files)
+        files = {clip.id: str(clip.path) for clip in dataset.open().clips()} if options.videos is None else {}
+        media = annotated.ClipMedia(options.videos, _SUFFIXES, files)
         return task, annotated.of_labels(read(dataset, task), clips, media)
     if options.dataset_option:
         raise UsageError("--dataset-option is of a data set's reader: give --dataset as well")
-    media = annotated.ClipMedia(options.media, _SUFFIXES)
+    media = annotated.ClipMedia(options.videos, _SUFFIXES)
     header = {name.casefold() for name in read_text(source).header}
     are_scores = header & {"valid", "observed"} or (task.kind == "multiclass" and "label" not in header)
     if are_scores:

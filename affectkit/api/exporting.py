@@ -29,7 +29,7 @@ class Written:
 
 def export(
     artifact: Any, to: str = "csv", *, out: Any = None, clips: ClipChoice = None, card: Any = None, scores: Any = None,
-    task: str | None = None, dataset: str | None = None, dataset_option: Sequence[str] = (), media: Any = None,
+    task: str | None = None, dataset: str | None = None, dataset_option: Sequence[str] = (), videos: Any = None,
     every: float | None = None, threshold: float | None = None, cache: Any = None,
 ) -> Path:  # fmt: skip
     """Write an artifact's table to csv, parquet or npz, its crops to images, predictions or labels to annotators'
@@ -39,12 +39,12 @@ def export(
     card. `out`: the file or folder (default: named after the artifact). `clips`: only these. `card`: to bundle, the
     card as it was edited. `scores`: to bundle or card, what `evaluate` returned of the model's predictions. To eaf,
     boris, webvtt or traces `artifact` may be a CSV of labels as well, or with `dataset` that data set's root; `task`:
-    what it is of; `media`: the folder of the clips' media; `every`: seconds that values are averaged over (0: every
+    what it is of; `videos`: the folder of the clips' media; `every`: seconds that values are averaged over (0: every
     row); `threshold`: what is at or above it is annotated. Raises UsageError.
     """
     folder = None if cache is None else Path(cache)
-    out, card, media = (None if path is None else Path(path).expanduser() for path in (out, card, media))
-    options = AnnotationOptions(task, dataset, tuple(dataset_option), media, every, threshold)
+    out, card, videos = (None if path is None else Path(path).expanduser() for path in (out, card, videos))
+    options = AnnotationOptions(task, dataset, tuple(dataset_option), videos, every, threshold)
     written = written_as(
         artifact, to, out, clips=clips, card=card, scores=scores, annotation=options, cache=Cache(folder)
     )

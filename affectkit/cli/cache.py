@@ -246,9 +246,9 @@ def export_artifact(
             "--dataset-option", help="an option of its reader, key=value (repeatable)", rich_help_panel=INPUTS
         ),
     ] = None,
-    media: Annotated[
+    videos: Annotated[
         Path | None,
-        typer.Option("--media", help="annotations: the folder of the clips' media", rich_help_panel=INPUTS),
+        typer.Option("--videos", help="annotations: the folder of the clips' media", rich_help_panel=INPUTS),
     ] = None,
     every: Annotated[
         float | None,
@@ -287,12 +287,12 @@ def export_artifact(
 
     `affectkit export "$P" --to eaf --every 0.5 --out for-elan/`
 
-    `affectkit export va.csv --task va --to webvtt --media clips/ --out subtitles/`
+    `affectkit export va.csv --task va --to webvtt --videos clips/ --out subtitles/`
     """  # fmt: skip
     from affectkit.api.annotating import AnnotationOptions
     from affectkit.api.exporting import written_as
 
-    annotation = AnnotationOptions(task, dataset, tuple(dataset_option or ()), media, every, threshold)
+    annotation = AnnotationOptions(task, dataset, tuple(dataset_option or ()), videos, every, threshold)
     written = written_as(
         artifact, to, out, clips=clips, card=card, scores=scores, annotation=annotation, cache=Cache(cache)
     )

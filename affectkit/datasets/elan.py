@@ -24,7 +24,7 @@ from affectkit.types import Clip, ClipLabels
 
 
 class ElanOptions(MediaOptions):
-    """Tiers are found by their name, in any letter case."""
+    """Tiers are by_rater by their name, in any letter case."""
 
     tier: str = Field("", description="tier of the classes  [default: class, label, or the task's name]")
     combine: Combining = Field("mean", description="several raters' values: mean, or ewe (evaluator-weighted)")
@@ -127,17 +127,17 @@ class Elan:
 
     def _tiers(self, eaf: EafFile, names: tuple[str, ...]) -> dict[str, Tier]:
         """The tiers of one of the names, by rater."""
-        found: dict[str, Tier] = {}
+        by_rater: dict[str, Tier] = {}
         accepted = {name.casefold() for name in names}
         for name, tier in eaf.tiers.items():
             stem, _, rater = name.partition("@")
             if name.casefold() in accepted:
                 stem, rater = name, ""
-            if stem.strip().casefold() in accepted and found.setdefault(rater.strip(), tier) is not tier:
+            if stem.strip().casefold() in accepted and by_rater.setdefault(rater.strip(), tier) is not tier:
                 raise UsageError(
-                    f"{eaf.path}: tiers '{found[rater.strip()].name}' and '{name}' are both there; keep one"
+                    f"{eaf.path}: tiers '{by_rater[rater.strip()].name}' and '{name}' are both there; keep one"
                 )
-        return found
+        return by_rater
 
     def _of_clip(self, task: Task, eaf: EafFile) -> RatedClip:
         if task.kind == "multilabel":

@@ -26,7 +26,7 @@ _SUFFIXES = (".csv", ".tsv", ".txt")
 
 
 class TracesOptions(MediaOptions):
-    """Columns are found by their name, in any letter case."""
+    """Columns are traces by their name, in any letter case."""
 
     raters: Literal["none", "columns", "folders"] = Field(
         "none",
@@ -161,7 +161,7 @@ class Traces:
         if path not in self._rows:
             self._rows[path] = read_traces(path, self._clock)
         file = self._rows[path]
-        found = [
+        traces = [
             (*named, _said(file, values))
             for column, values in file.columns.items()
             if (named := self._named(task, target, rater, column)) is not None
@@ -170,11 +170,11 @@ class Traces:
             names = ", ".join(file.columns)
             said = f"{len(file.columns)} columns of {target} ({names[:200]})"
             raise UsageError(f"{path}:1: {said}: of several raters? Then --dataset-option raters=columns")
-        if not found:
+        if not traces:
             raise UsageError(
                 f"{path}:1: no column {' or '.join(task.label_columns)} among {', '.join(file.columns)[:200]}"
             )
-        return found
+        return traces
 
     def _named(self, task: Task, target: str, rater: str, column: str) -> tuple[str, str] | None:
         """The target and the rater that a column is of; None where it is of no target."""

@@ -140,13 +140,13 @@ class LabelLag(FitStage):
             _require_matplotlib()
         labels_of_clip = read(inputs.labels, task)
         predictions = tables.with_splits(tables.load(inputs.predictions, task), labels_of_clip, inputs.splits)
-        found, left_out = _of_clips(predictions, labels_of_clip, task, config)
-        if not found:
+        moments_of, left_out = _of_clips(predictions, labels_of_clip, task, config)
+        if not moments_of:
             raise UsageError(
                 f"no clip has labels and predictions for long enough that shifts from {config.least:g} to "
                 f"{config.most:g} s can be tried ({'; '.join(left_out) or 'no clip at all'}): give a smaller --most"
             )
-        report, curves = _report(found, task, config, left_out)
+        report, curves = _report(moments_of, task, config, left_out)
 
         def write(folder: Path) -> None:
             if config.figures:
@@ -187,7 +187,7 @@ def _of_clips(
     predictions: Predictions, labels_of_clip: Mapping[str, ClipLabels], task: Task, config: LabelLagConfig
 ) -> tuple[dict[str, lag.LagMoments], list[str]]:
     """The products of each clip that is long enough, and lines on those that are left out."""
-    found: dict[str, lag.LagMoments] = {}
+    moments_of: dict[str, lag.LagMoments] = {}
     of_test, unlabelled, short = [], [], []
     for clip, rows in by_clip(predictions).items():
         if str(predictions.split[rows][0]) == "test":
@@ -203,13 +203,13 @@ def _of_clips(
             if moments is None:
                 short.append(clip)
             else:
-                found[clip] = moments
+                moments_of[clip] = moments
     sides = (
         (of_test, "clips of split test"),
         (unlabelled, "clips without labels"),
         (short, "clips that are too short"),
     )
-    return found, [listed(clips, what) for clips, what in sides if clips]
+    return moments_of, [listed(clips, what) for clips, what in sides if clips]
 
 
 def _in_columns(task: Task, values: Floats) -> Floats:
@@ -222,10 +222,10 @@ def _in_columns(task: Task, values: Floats) -> Floats:
 
 
 def _report(
-    found: Mapping[str, lag.LagMoments], task: Task, config: LabelLagConfig, left_out: list[str]
+    moments_of: Mapping[str, lag.LagMoments], task: Task, config: LabelLagConfig, left_out: list[str]
 ) -> tuple[dict[str, Any], dict[str, Floats]]:
     """The report, and the curve of each clip [S], over the columns that say anything."""
-    shifts, clips = config.shifts, list(found.values())
+    shifts, clips = config.shifts, list(moments_of.values())
     by_column = lag.pooled(clips)  # [S,K]
     moving: Bools = np.asarray(by_column.any(axis=0))
     if not moving.any():
@@ -234,7 +234,7 @@ def _report(
     best = lag.peak(shifts, curve)
     unshifted = float(np.interp(0.0, shifts, curve)) if shifts[0] <= 0 <= shifts[-1] else float("nan")
     correlation = {"best": float(curve.max()), "unshifted": unshifted}
-    curves = {clip: each.curve[:, moving].mean(axis=1) for clip, each in found.items()}
+    curves = {clip: each.curve[:, moving].mean(axis=1) for clip, each in moments_of.items()}
     report = {
         "task": task.name,
         "lag": best,
@@ -244,7 +244,7 @@ def _report(
         "columns": {name: lag.peak(shifts, column) for name, column, is_moving
                     in zip(task.targets, by_column.T, moving, strict=True) if is_moving},
         "clips": {clip: lag.peak(shifts, each) for clip, each in curves.items()},
-        "moments": {clip: each.count for clip, each in found.items()},
+        "moments": {clip: each.count for clip, each in moments_of.items()},
         "interval": _interval(clips, moving, config),
         "left_out": left_out,
     }  # fmt: skip
