@@ -24,7 +24,7 @@ from affectkit.types import Clip, ClipLabels
 
 
 class ElanOptions(MediaOptions):
-    """Tiers are by_rater by their name, in any letter case."""
+    """Tiers are found by their name, in any letter case."""
 
     tier: str = Field("", description="tier of the classes  [default: class, label, or the task's name]")
     combine: Combining = Field("mean", description="several raters' values: mean, or ewe (evaluator-weighted)")

@@ -26,7 +26,7 @@ _SUFFIXES = (".csv", ".tsv", ".txt")
 
 
 class TracesOptions(MediaOptions):
-    """Columns are traces by their name, in any letter case."""
+    """Columns are found by their name, in any letter case."""
 
     raters: Literal["none", "columns", "folders"] = Field(
         "none",
