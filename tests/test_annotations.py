@@ -24,7 +24,7 @@ from affectkit.api.exporting import export
 from affectkit.errors import UsageError
 from affectkit.plugins import contracts
 from affectkit.plugins.contracts.datasets import OBLIGATIONS
-from affectkit.store import Artifact, predictions_schema
+from affectkit.store import Artifact, Cache, predictions_schema
 from affectkit.store.export import ANNOTATION_FORMATS
 from affectkit.tables.label_tables import read_labels
 from affectkit.tasks import Task
@@ -59,7 +59,8 @@ def table(path: Path, header: str, *rows: str) -> Path:
 
 TABLES: dict[str, tuple[Task, str, tuple[str, ...]]] = {
     "va": (VA, "clip,start,end,valence,arousal", (
-        "day1/anna,0,0.0333,0.1,-0.2", "day1/anna,0.0333,0.0667,0.123456789,1", "day1/anna,0.5,1,-1,0", "bo,0,2,0.5,0.5",
+        "day1/anna,0,0.0333,0.1,-0.2", "day1/anna,0.0333,0.0667,0.123456789,1", "day1/anna,0.5,1,-1,0",
+        "bo,0,2,0.5,0.5",
     )),
     "expr": (EXPR, "clip,start,end,label", ("a,0,1,Happiness", "a,1,2.5,Anger", "a,4,5,Neutral")),
     "au": (AU, "clip,start,end," + ",".join(AU.targets), (
@@ -438,3 +439,19 @@ def test_raters_of_classes_in_elan(tmp_path: Path) -> None:
     assert "1 rows have no label: no value of some target, or a tie" in elan.notes()
     moments = np.repeat([[1.0, 1, 3], [3, 5, 0]], 10, axis=0)
     assert elan.agreement(EXPR) == {"label": {"alpha": pytest.approx(raters.alpha(moments))}}
+
+
+def test_scores_of_a_published_model_are_of_the_tasks_on_its_card(tmp_path: Path) -> None:
+    calm = Task(name="calm", kind="multiclass", level="time", targets=("no", "yes"), metric="uar")
+    card = {"outputs": [each.model_dump(mode="json") for each in (calm, VA)]}
+    schema = predictions_schema(["no", "yes", "valence", "arousal"])
+    made = Cache(tmp_path).create("predict", "x", {"stage": "predict"}, schema, extra={"card": card})
+    rows = {"start": [0.0, 1.0], "end": [1.0, 2.0], "valid": [1, 1], "observed": [1.0, 1.0], "split": ""}
+    write(made, {"a": rows | {"scores": np.array([[0.25, 0.75, 0.5, -0.5], [0.0, 1.0, 0.25, 0.0]], "f4")}})
+    made.seal()
+    tiers = read_eaf(export(made, "eaf", out=tmp_path / "eaf") / "a.eaf").tiers
+    assert {name: [each.text for each in tier.annotations] for name, tier in tiers.items()} == {
+        "class": ["yes (0.88)"], "valence": ["0.5000", "0.2500"], "arousal": ["-0.5000", "0.0000"]
+    }  # fmt: skip
+    header = (export(made, "traces", out=tmp_path / "traces") / "a.csv").read_text().splitlines()[0]
+    assert header == "time,no,yes,valence,arousal"

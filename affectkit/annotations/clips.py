@@ -11,6 +11,7 @@ import numpy as np
 
 from affectkit.annotations.folder import AnnotatedClip
 from affectkit.annotations.tiers import TimedRows
+from affectkit.config import validate
 from affectkit.errors import ClipError, UsageError
 from affectkit.media import scan
 from affectkit.store import Artifact
@@ -47,32 +48,35 @@ class ClipMedia:
         return "" if path is None else path.name
 
 
-def task_of(artifact: Artifact) -> Task:
-    """The task of predictions: the built-in one whose targets their columns are, else what they record. Raises
-    UsageError where there is none."""
+def tasks_of(artifact: Artifact) -> tuple[Task, ...]:
+    """What predictions are of: the built-in task whose targets their columns are, else what the model's card or the
+    artifact records. Raises UsageError where nothing says it."""
     columns = artifact.schema.names.get("scores", [])
     alike = [task for task in BUILT_IN.values() if sorted(task.targets) == sorted(columns)]
     if alike:
-        return alike[0]
-    said: Any = artifact.stage.inputs.get("task")
-    if isinstance(said, Mapping) and sorted(said.get("targets") or ()) == sorted(columns):
-        metric = {"multiclass": "macro-f1", "multilabel": "binary-f1"}.get(str(said.get("kind")), "ccc")
-        return Task.model_validate({"name": "predictions", "metric": metric, **said})
+        return (alike[0],)
+    card, said = artifact.stage.provenance.get("card"), artifact.stage.inputs.get("task")
+    outputs: list[Any] = list(card.get("outputs") or ()) if isinstance(card, Mapping) else []
+    for records in (outputs, [said] if isinstance(said, Mapping) else []):
+        recorded = tuple(validate(Task, dict(record), f"a task of {artifact.path}") for record in records)
+        if recorded and sorted(target for task in recorded for target in task.targets) == sorted(columns):
+            return recorded
     raise UsageError(
         f"{artifact.path} predicts {', '.join(columns)[:200]}, which is no task of affectkit's: give --task"
     )
 
 
 def of_artifact(
-    artifact: Artifact, task: Task, clips: Sequence[str] | None, media: ClipMedia
-) -> Iterator[AnnotatedClip]:
-    """The scores of each clip; a row stands for the time until the next one (`extents`). A clip that is cut from its
-    file has the times of the file, which is what other programs show."""
+    artifact: Artifact, outputs: Sequence[Task], clips: Sequence[str] | None, media: ClipMedia
+) -> Iterator[AnnotatedClip]:  # fmt: skip
+    """The scores of each clip, those of all outputs; a row stands for the time until the next one (`extents`). A clip
+    that is cut from its file has the times of the file, which is what other programs show."""
     entries = artifact.clip_table()
     for clip in artifact.clips if clips is None else clips:
-        stored = tables.stored(artifact, task, [clip])
+        each = [_scores(tables.stored(artifact, task, [clip])) for task in outputs]
+        rows = TimedRows(each[0].start, each[0].end, np.concatenate([part.values for part in each], axis=1), False)
         entry = entries.get(clip) or entries.get(without_face(clip)) or {}
-        rows = _shifted(_scores(stored), float(entry.get("start") or 0.0))
+        rows = _shifted(rows, float(entry.get("start") or 0.0))
         yield AnnotatedClip(clip, rows, media.name(clip), str(entry.get("subject") or ""))
 
 

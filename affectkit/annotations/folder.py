@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from affectkit.annotations import eaf
 from affectkit.annotations.boris import boris_text
-from affectkit.annotations.tiers import TierRules, TimedRows, tiers_of
+from affectkit.annotations.tiers import CLASSES, Tier, TierRules, TimedRows, tiers_of
 from affectkit.annotations.traces import traces_text
 from affectkit.annotations.webvtt import webvtt_text
 from affectkit.errors import UsageError
@@ -34,11 +34,24 @@ class AnnotatedClip:
 
 @dataclass(frozen=True)
 class TierWriting:
-    """What is written of each clip: a task, the rules, and when the source of it all was changed (s since 1970)."""
+    """What is written of each clip: the tasks whose columns its rows have one after the other, the rules, and when the
+    source of it all was changed (s since 1970)."""
 
-    task: Task
+    tasks: tuple[Task, ...]
     rules: TierRules
     changed: float
+
+    def tiers(self, rows: TimedRows) -> list[Tier]:
+        """The tiers of all tasks; of several with classes, each tier is called like its task."""
+        tiers, first = [], 0
+        has_several = sum(task.kind == "multiclass" for task in self.tasks) > 1
+        for task in self.tasks:
+            last = first + len(task.label_columns if rows.are_labels else task.targets)
+            of_task = TimedRows(rows.start, rows.end, rows.values[:, first:last], rows.are_labels)
+            for tier in tiers_of(task, of_task, self.rules):
+                tiers.append(replace(tier, name=task.name) if has_several and tier.name == CLASSES else tier)
+            first = last
+        return tiers
 
 
 Writer = Callable[[AnnotatedClip, TierWriting], tuple[str, int]]
@@ -46,26 +59,27 @@ Writer = Callable[[AnnotatedClip, TierWriting], tuple[str, int]]
 
 
 def _eaf(clip: AnnotatedClip, writing: TierWriting) -> tuple[str, int]:
-    tiers = tiers_of(writing.task, clip.rows, writing.rules)
+    tiers = writing.tiers(clip.rows)
     return eaf.eaf_text(tiers, clip.media, _who(clip), writing.changed), eaf.too_short(tiers)
 
 
 def _boris(clip: AnnotatedClip, writing: TierWriting) -> tuple[str, int]:
-    rules = writing.rules
-    if writing.task.kind == "regression" and rules.threshold is None:
+    values = [task for task in writing.tasks if task.kind == "regression"]
+    if values and writing.rules.threshold is None:
         raise UsageError(
-            f"boris has events, and {writing.task.name} has values: say by --threshold from which value on "
-            f"{writing.task.targets[0]} is an event (or take eaf, webvtt or traces)"
+            f"boris has events, and {values[0].name} has values: say by --threshold from which value on "
+            f"{values[0].targets[0]} is an event (or take eaf, webvtt or traces)"
         )
-    return boris_text(tiers_of(writing.task, clip.rows, rules), clip.clip, clip.media, _who(clip)), 0
+    return boris_text(writing.tiers(clip.rows), clip.clip, clip.media, _who(clip)), 0
 
 
 def _webvtt(clip: AnnotatedClip, writing: TierWriting) -> tuple[str, int]:
-    return webvtt_text(tiers_of(writing.task, clip.rows, writing.rules)), 0
+    return webvtt_text(writing.tiers(clip.rows)), 0
 
 
 def _traces(clip: AnnotatedClip, writing: TierWriting) -> tuple[str, int]:
-    columns = writing.task.label_columns if clip.rows.are_labels else writing.task.targets
+    are_labels = clip.rows.are_labels
+    columns = [name for task in writing.tasks for name in (task.label_columns if are_labels else task.targets)]
     return traces_text(clip.rows, columns), 0
 
 

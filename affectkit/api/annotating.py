@@ -55,12 +55,13 @@ def write_annotations(
         raise UsageError(f"--videos {no_folder(options.videos)}: it is where the clips' media lie")
     rules = TierRules(1.0 if options.seconds is None else options.seconds, options.threshold)
     if isinstance(source, Artifact):
-        task, annotated_clips, notices = _of_artifact(source, clips, options)
+        outputs, annotated_clips, notices = _of_artifact(source, clips, options)
         changed = (source.folder / "stage.json").stat().st_mtime
     else:
         task, annotated_clips = _of_path(source, clips, options)
+        outputs = (task,)
         notices, changed = [], source.stat().st_mtime
-    lost = write_folder(to, annotated_clips, TierWriting(task, rules, changed), out)
+    lost = write_folder(to, annotated_clips, TierWriting(outputs, rules, changed), out)
     if lost:
         notices.append(f"left out: {lost} annotations of less than a millisecond, which {to} has no times for")
     return notices
@@ -68,19 +69,19 @@ def write_annotations(
 
 def _of_artifact(
     source: Artifact, clips: ClipChoice, options: AnnotationOptions
-) -> tuple[Task, Iterator[AnnotatedClip], list[str]]:
+) -> tuple[tuple[Task, ...], Iterator[AnnotatedClip], list[str]]:
     if source.stage.table is None or "scores" not in source.schema.columns:
         raise wrong_kind(source.path, source.stage.stage, *PREDICTIONS)
     if options.dataset is not None:
         raise UsageError(f"--dataset is for a folder of labels; {source.path} is an artifact")
-    task = tasks.get(options.task) if options.task else annotated.task_of(source)
+    outputs = (tasks.get(options.task),) if options.task else annotated.tasks_of(source)
     entries = source.clip_table()
     paths = {clip: str(entry["path"]) for clip, entry in entries.items() if entry.get("path")}
     media = annotated.ClipMedia(options.videos, _SUFFIXES, paths)
     chosen = choose(clips, source.clips)
     cut = [clip for clip in source.clips if (entries.get(clip) or {}).get("start")]
     notices = [f"times of {len(cut)} clips are those of the files that they are cut from"] if cut else []
-    return task, annotated.of_artifact(source, task, chosen, media), notices
+    return outputs, annotated.of_artifact(source, outputs, chosen, media), notices
 
 
 def _of_path(
