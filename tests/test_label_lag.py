@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import Command
+from recipe_factory import RECIPE, write_recipe, write_set
 
 import affectkit as ak
 from affectkit import tasks
@@ -126,3 +127,22 @@ def test_classes_and_flat_signals(tmp_path: Path, affectkit: Command) -> None:
     flat = {name: np.full(200, 1 / 8) for name in EXPR.targets}
     pd.DataFrame(clip | flat).to_csv(tmp_path / "p.csv", index=False)
     assert "constant in every clip" in affectkit(*base).stderr
+
+
+def test_a_step_of_a_recipe_has_it_too(tmp_path: Path, affectkit: Command) -> None:
+    (tmp_path / "set").mkdir()
+    write_set(tmp_path / "set")
+    late_text = RECIPE.replace('task = "va"\nhead = "mlp"', 'task = "va"\nlabel_lag = 0.2\nhead = "mlp"')
+    assert late_text != RECIPE
+    heads = set()
+    for name, text in (("plain.toml", RECIPE), ("late.toml", late_text)):
+        write_recipe(tmp_path / name, text)
+        said = affectkit("run", name, "--root", "set", "--until", "net")
+        assert said.returncode == 0 and ("labels are taken 0.2 s earlier" in said.stderr) == (text != RECIPE), (
+            said.stderr
+        )
+        heads.add(affectkit("cache", "show", "latest", "--json").stdout)
+    assert len(heads) == 2
+    write_recipe(tmp_path / "wrong.toml", late_text.replace("label_lag = 0.2", "label_lag = -1"))
+    said = affectkit("run", "wrong.toml", "--root", "set", "--until", "net")
+    assert said.returncode == 2 and "label_lag" in said.stderr
