@@ -76,9 +76,9 @@ def sampled(clips: Sequence[Ratings], raters: Sequence[str], step: float) -> Flo
 
 
 def ewe_weights(ratings: ArrayLike) -> Floats:
-    """[M] the weights of the evaluator-weighted mean (Grimm & Kroschel 2005, equations 4 and 5).
+    """[M] the weights of the evaluator-weighted mean (Grimm & Kroschel 2005): sum_k r_k x_k / sum_k r_k.
 
-    The weight of a rater is the correlation of what they say with the mean of what the others say, over the moments
+    The weight r_k of a rater is the correlation of what they say with the mean of what the others say, over the moments
     that they and another rated; a negative one is 0. The weights sum to 1. The paper correlates with the mean of all,
     which holds the rater's own values too, and makes raters of few look alike.
 
