@@ -68,6 +68,7 @@ __all__ = [
     "functionals",
     "fuse",
     "import_features",
+    "label_lag",
     "open",
     "overlay",
     "predict",
@@ -96,15 +97,23 @@ def open(path: ArtifactSource, *, cache: PathText | None = None) -> Any:
 
 def export(
     artifact: ArtifactSource,
-    to: Literal["csv", "parquet", "npz", "images", "muse", "bundle", "card"] = "csv",
+    to: Literal[
+        "csv", "parquet", "npz", "images", "muse", "eaf", "boris", "webvtt", "traces", "bundle", "card"
+    ] = "csv",
     *,
     out: PathText | None = None,
     clips: str | Sequence[str] | None = None,
     card: PathText | None = None,
     scores: ArtifactSource | None = None,
+    task: str | None = None,
+    dataset: str | None = None,
+    dataset_option: Sequence[str] = (),
+    videos: PathText | None = None,
+    every: float | None = None,
+    threshold: float | None = None,
     cache: PathText | None = None,
 ) -> Path:
-    """Write an artifact's table to csv, parquet or npz, its crops to images, or a model to a bundle or a card. Returns the path of what was written. `to`: csv, parquet, npz, images, muse, bundle or card. `out`: the file or folder (default: named after the artifact). `clips`: only these. `card`: to bundle, the card as it was edited. `scores`: to bundle or card, what `evaluate` returned of the model's predictions. Raises UsageError."""
+    """Write an artifact's table to csv, parquet or npz, its crops to images, predictions or labels to annotators' files, or a model to a bundle or a card. Returns the path of what was written. `to`: csv, parquet, npz, images, muse, eaf, boris, webvtt, traces, bundle or card. `out`: the file or folder (default: named after the artifact). `clips`: only these. `card`: to bundle, the card as it was edited. `scores`: to bundle or card, what `evaluate` returned of the model's predictions. To eaf, boris, webvtt or traces `artifact` may be a CSV of labels as well, or with `dataset` that data set's root; `task`: what it is of; `videos`: the folder of the clips' media; `every`: seconds that values are averaged over (0: every row); `threshold`: what is at or above it is annotated. Raises UsageError."""
 
 def analyze(
     media: MediaSource | None = None,
@@ -189,6 +198,7 @@ def compare(
     dataset: str | None = None,
     root: PathText | None = None,
     dataset_option: Sequence[str] | Mapping[str, Any] = (),
+    label_lag: float = 0.0,
     splits: TableSource | None = None,
     task: str,
     split: str | None = None,
@@ -221,6 +231,7 @@ def compare(
         dataset: a data set in its own layout (affectkit list datasets)
         root: where the data set lies
         dataset_option: an option of the data set's reader, key=value (repeatable)
+        label_lag: labels come so many seconds late, as raters react: they are taken that much earlier
         splits: CSV clip,split that overrides the labels' and the manifest's splits
         task: a task (affectkit list tasks): va, expr, eri, compound, au, ..., or a TOML file
         split: train, val or test (default: test, else val)
@@ -313,6 +324,7 @@ def evaluate(
     dataset: str | None = None,
     root: PathText | None = None,
     dataset_option: Sequence[str] | Mapping[str, Any] = (),
+    label_lag: float = 0.0,
     splits: TableSource | None = None,
     against: TableSource | None = None,
     task: str,
@@ -348,6 +360,7 @@ def evaluate(
         dataset: a data set in its own layout (affectkit list datasets)
         root: where the data set lies
         dataset_option: an option of the data set's reader, key=value (repeatable)
+        label_lag: labels come so many seconds late, as raters react: they are taken that much earlier
         splits: CSV clip,split that overrides the labels' and the manifest's splits
         against: another prediction set: the difference to it, with an interval
         task: a task (affectkit list tasks): va, expr, eri, compound, au, ..., or a TOML file
@@ -522,6 +535,7 @@ def finetune(
     dataset: str | None = None,
     root: PathText | None = None,
     dataset_option: Sequence[str] | Mapping[str, Any] = (),
+    label_lag: float = 0.0,
     splits: TableSource | None = None,
     aux: Sequence[str | tuple[ArtifactSource, LabelSource, str]] = (),
     tensorboard: PathText | None = None,
@@ -560,6 +574,7 @@ def finetune(
         dataset: a data set in its own layout (affectkit list datasets)
         root: where the data set lies
         dataset_option: an option of the data set's reader, key=value (repeatable)
+        label_lag: labels come so many seconds late, as raters react: they are taken that much earlier
         splits: CSV clip,split that overrides the labels' and the manifest's splits
         aux: another task to learn along, from clips of its own (repeatable)
         tensorboard: write training curves there for TensorBoard
@@ -645,6 +660,7 @@ def fuse(
     dataset: str | None = None,
     root: PathText | None = None,
     dataset_option: Sequence[str] | Mapping[str, Any] = (),
+    label_lag: float = 0.0,
     splits: TableSource | None = None,
     task: str,
     method: PluginSource = "dwf",
@@ -678,6 +694,7 @@ def fuse(
         dataset: a data set in its own layout (affectkit list datasets)
         root: where the data set lies
         dataset_option: an option of the data set's reader, key=value (repeatable)
+        label_lag: labels come so many seconds late, as raters react: they are taken that much earlier
         splits: CSV clip,split that overrides the labels' and the manifest's splits
         task: a task (affectkit list tasks): va, expr, eri, compound, au, ..., or a TOML file
         method: a fuser (affectkit list fusers)
@@ -749,6 +766,57 @@ def import_features(
             [default: on]
         rehash: digest every source again instead of trusting size and time
         retry_failed: try the clips again that failed before
+        cache: cache folder (default: $AFFECTKIT_CACHE or .affectkit)
+        out: name the artifact's folder by hand
+        as_name: a name for what is made, which stands for its path
+    """
+
+def label_lag(
+    predictions: TableSource,
+    *,
+    labels: LabelSource | None = None,
+    dataset: str | None = None,
+    root: PathText | None = None,
+    dataset_option: Sequence[str] | Mapping[str, Any] = (),
+    label_lag: float = 0.0,
+    splits: TableSource | None = None,
+    task: str,
+    least: float = -1.0,
+    most: float = 6.0,
+    step: float = 0.1,
+    draws: int = 1000,
+    seed: int = 0,
+    figures: bool = False,
+    cache: PathText | None = None,
+    out: PathText | None = None,
+    as_name: str | None = None,
+) -> ScoreReport:
+    """Estimate how much later than the face the labels are, by correlation against shift.
+
+    Predictions that never saw these labels (a published model's) are correlated with the labels so many seconds later;
+    the lag is where that is highest. Clips of split test are never looked at: what `--label-lag` is set to by them
+    would be a leak.
+
+    Examples:
+
+        ak.label_lag(p, labels="va.csv", task="va", figures=True)
+
+    Parameters:
+
+        predictions: a prediction artifact or a CSV file
+        labels: CSV: clip[,start,end][,split][,subject],<targets>
+        dataset: a data set in its own layout (affectkit list datasets)
+        root: where the data set lies
+        dataset_option: an option of the data set's reader, key=value (repeatable)
+        label_lag: labels come so many seconds late, as raters react: they are taken that much earlier
+        splits: CSV clip,split that overrides the labels' and the manifest's splits
+        task: a built-in task or a TOML file
+        least: smallest shift (s)
+        most: largest shift (s)
+        step: seconds between shifts, and between moments
+        draws: bootstrap draws of clips for the interval; 0: none
+        seed: seed of the draws
+        figures: draw the curves of all clips and the pooled one, PNG and SVG
         cache: cache folder (default: $AFFECTKIT_CACHE or .affectkit)
         out: name the artifact's folder by hand
         as_name: a name for what is made, which stands for its path
@@ -980,6 +1048,7 @@ def train_head(
     dataset: str | None = None,
     root: PathText | None = None,
     dataset_option: Sequence[str] | Mapping[str, Any] = (),
+    label_lag: float = 0.0,
     splits: TableSource | None = None,
     aux: Sequence[str | tuple[ArtifactSource, LabelSource, str]] = (),
     face_quality: ArtifactSource | None = None,
@@ -1026,6 +1095,7 @@ def train_head(
         dataset: a data set in its own layout (affectkit list datasets)
         root: where the data set lies
         dataset_option: an option of the data set's reader, key=value (repeatable)
+        label_lag: labels come so many seconds late, as raters react: they are taken that much earlier
         splits: CSV clip,split that overrides the labels' and the manifest's splits
         aux: another task to learn along, from clips of its own (repeatable)
         face_quality: face-mesh features of the same clips, for --min-face-size, --max-yaw and --min-
@@ -1069,6 +1139,7 @@ def train_head(
     dataset: str | None = None,
     root: PathText | None = None,
     dataset_option: Sequence[str] | Mapping[str, Any] = (),
+    label_lag: float = 0.0,
     splits: TableSource | None = None,
     aux: Sequence[str | tuple[ArtifactSource, LabelSource, str]] = (),
     face_quality: ArtifactSource | None = None,
@@ -1115,6 +1186,7 @@ def train_head(
         dataset: a data set in its own layout (affectkit list datasets)
         root: where the data set lies
         dataset_option: an option of the data set's reader, key=value (repeatable)
+        label_lag: labels come so many seconds late, as raters react: they are taken that much earlier
         splits: CSV clip,split that overrides the labels' and the manifest's splits
         aux: another task to learn along, from clips of its own (repeatable)
         face_quality: face-mesh features of the same clips, for --min-face-size, --max-yaw and --min-

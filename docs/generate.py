@@ -256,12 +256,20 @@ def open(path: ArtifactSource, *, cache: PathText | None = None) -> Any:
 
 def export(
     artifact: ArtifactSource,
-    to: Literal["csv", "parquet", "npz", "images", "muse", "bundle", "card"] = "csv",
+    to: Literal[
+        "csv", "parquet", "npz", "images", "muse", "eaf", "boris", "webvtt", "traces", "bundle", "card"
+    ] = "csv",
     *,
     out: PathText | None = None,
     clips: str | Sequence[str] | None = None,
     card: PathText | None = None,
     scores: ArtifactSource | None = None,
+    task: str | None = None,
+    dataset: str | None = None,
+    dataset_option: Sequence[str] = (),
+    videos: PathText | None = None,
+    every: float | None = None,
+    threshold: float | None = None,
     cache: PathText | None = None,
 ) -> Path:
     """{export}"""

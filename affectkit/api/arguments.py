@@ -26,7 +26,15 @@ from affectkit.store.features import features as column_of
 from affectkit.store.features import names_features
 from affectkit.store.kinds import wrong_kind
 from affectkit.tables.frame_rates import frame_rates
-from affectkit.tables.labels import DatasetChoice, DatasetLabels, LabelChoice, Labels, MediaChoice
+from affectkit.tables.labels import (
+    DatasetChoice,
+    DatasetLabels,
+    LabelChoice,
+    Labels,
+    LagChoice,
+    MediaChoice,
+    lagged,
+)
 from affectkit.tables.sources import clips_of
 from affectkit.types import Clip
 
@@ -121,7 +129,7 @@ def _literal(value: object) -> str:
 def _of_input(each: what.Input) -> Iterator[Argument]:
     if isinstance(each, what.LabelsInput):
         yield Argument("labels", "LabelSource | None", None, each.help)
-        yield from (_of_field(*item) for item in DatasetChoice.model_fields.items())
+        yield from (_of_field(name, item) for name, item in LabelChoice.model_fields.items() if name != "labels")
         return
     if isinstance(each, what.MediaInput):
         yield Argument(each.name, "MediaSource | None", None, each.help, is_position=True)
@@ -255,11 +263,11 @@ class Reader:
     def _labels(self, value: Any) -> Labels:
         labels = None if value is None else labels_from(value, self._tables)
         if isinstance(labels, DatasetLabels):
-            return labels
+            return lagged(labels, self._choice(LagChoice).label_lag)
         chosen: Labels = self._choice(LabelChoice, labels=labels).source()
         return chosen
 
-    def _choice(self, model: type[DatasetChoice], **more: Any) -> Any:
+    def _choice(self, model: type[DatasetChoice] | type[LagChoice], **more: Any) -> Any:
         values = {name: self._plain(name, self._values[name]) for name in model.model_fields if name not in more}
         return validate(model, values | more, "option")
 

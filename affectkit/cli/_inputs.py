@@ -14,6 +14,7 @@ from affectkit.api.arguments import opened
 from affectkit.api.names import stages_of
 from affectkit.cli._complete import artifacts
 from affectkit.cli._options import INPUTS, parameter
+from affectkit.config import validate
 from affectkit.errors import UsageError
 from affectkit.stages import inputs as what
 from affectkit.stages.predict_published import PublishedModel, suffixes_for
@@ -105,7 +106,7 @@ def _labels(one: what.LabelsInput, given: Mapping[str, Any], before: Mapping[str
 
 
 def _choice(model: type[DatasetChoice], given: Mapping[str, Any]) -> Any:
-    return model.model_validate({name: given[name] for name in model.model_fields})
+    return validate(model, {name: given[name] for name in model.model_fields}, "option")
 
 
 def _rates(one: what.RatesInput, given: Mapping[str, Any], before: Mapping[str, Any]) -> Any:

@@ -10,9 +10,9 @@ from typing import Annotated, Any
 
 import typer
 
-from affectkit.cli._complete import artifacts
+from affectkit.cli._complete import artifacts, datasets
 from affectkit.cli._help import Commands
-from affectkit.cli._options import COMPUTED, OUTPUT, RUN, CacheOption, ClipsOption, JsonOption
+from affectkit.cli._options import COMPUTED, INPUTS, OUTPUT, RUN, CacheOption, ClipsOption, JsonOption
 from affectkit.cli._results import NOTE, SOME_FAILED, add_row, columns, log, print_json, print_table
 from affectkit.stages.inventory import Entry, described, inventory, short
 from affectkit.stages.map_stage import LISTED
@@ -207,7 +207,7 @@ def export_artifact(
         Path | None,
         typer.Option(
             "--out",
-            help="file or, for images and muse, folder to write (default: named after the artifact)",
+            help="file to write or, for images, muse and annotations, folder (default: named after the artifact)",
             rich_help_panel=OUTPUT,
         ),
     ] = None,
@@ -227,13 +227,55 @@ def export_artifact(
             rich_help_panel=OUTPUT,
         ),
     ] = None,
+    task: Annotated[
+        str | None,
+        typer.Option("--task", help="annotations: the task of the predictions or labels", rich_help_panel=INPUTS),
+    ] = None,
+    dataset: Annotated[
+        str | None,
+        typer.Option(
+            "--dataset",
+            help="annotations: the labels of a data set whose root is given in place of an artifact",
+            rich_help_panel=INPUTS,
+            autocompletion=datasets,
+        ),
+    ] = None,
+    dataset_option: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--dataset-option", help="an option of its reader, key=value (repeatable)", rich_help_panel=INPUTS
+        ),
+    ] = None,
+    videos: Annotated[
+        Path | None,
+        typer.Option("--videos", help="annotations: the folder of the clips' media", rich_help_panel=INPUTS),
+    ] = None,
+    every: Annotated[
+        float | None,
+        typer.Option(
+            "--every",
+            min=0,
+            max=1e6,
+            help="annotations: seconds that values are averaged over, 0 for every row (default: 1)",
+            rich_help_panel=COMPUTED,
+        ),
+    ] = None,
+    threshold: Annotated[
+        float | None,
+        typer.Option(
+            "--threshold",
+            help="annotations: annotate the stretches at or above this (default: 0.5 for multilabel tasks)",
+            rich_help_panel=COMPUTED,
+        ),
+    ] = None,
     cache: CacheOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Write an artifact's table to csv, parquet or npz, its crops to image files, or a model to one file.
 
     A head, a network or a fusion becomes one file, which `predict` takes anywhere, by `--to bundle`; `--to card` writes
-    what is known of it, to read (`.md`) or to edit (`.toml`).
+    what is known of it, to read (`.md`) or to edit (`.toml`). Predictions, and labels (a CSV, or a data set's root with
+    `--dataset`), become a folder with a file a clip for annotators: `--to eaf` (ELAN), `boris`, `webvtt` or `traces`.
 
     Examples:
 
@@ -242,16 +284,22 @@ def export_artifact(
     `affectkit export "$HEAD" --to bundle --out my.affect --scores "$REPORT"`
 
     `affectkit export my.affect --to card --out card.toml`
+
+    `affectkit export "$P" --to eaf --every 0.5 --out for-elan/`
+
+    `affectkit export va.csv --task va --to webvtt --videos clips/ --out subtitles/`
     """  # fmt: skip
+    from affectkit.api.annotating import AnnotationOptions
     from affectkit.api.exporting import written_as
 
-    written = written_as(artifact, to, out, clips=clips, card=card, scores=scores, cache=Cache(cache))
+    annotation = AnnotationOptions(task, dataset, tuple(dataset_option or ()), videos, every, threshold)
+    written = written_as(
+        artifact, to, out, clips=clips, card=card, scores=scores, annotation=annotation, cache=Cache(cache)
+    )
     for notice in written.notices:
         log(f"{NOTE}{notice}")
     if as_json:
-        print_json(
-            {"file": str(written.path), "artifact": str(written.artifact.path), "notices": list(written.notices)}
-        )
+        print_json({"file": str(written.path), "artifact": str(written.source), "notices": list(written.notices)})
     else:
         typer.echo(str(written.path))
 

@@ -26,6 +26,12 @@ ReaderOption = Annotated[
 ]
 
 
+_MEASURES = {
+    "ccc": "CCC (mean of pairs)", "pearson": "Pearson (mean of pairs)", "icc_2k": "ICC(2,k)",
+    "alpha": "Krippendorff's alpha",
+}  # fmt: skip
+
+
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     group = Commands(rich_markup_mode=None, no_args_is_help=True, help="Look over a data set in its own layout.")
@@ -110,6 +116,9 @@ def _print(report: Report) -> None:
         for split, one in about["splits"].items():
             table.add_row(split, str(one["clips"]), f"{one['rows']:,}", f"{one['invalid_rows']:,}", _labels(one))
         console.print(table)
+        for column, measures in about.get("agreement", {}).items():
+            said = ", ".join(f"{_MEASURES.get(name, name)} {value:.3f}" for name, value in measures.items())
+            console.print(f"agreement of the raters on {column}: {said}", markup=False, highlight=False)
     if report.media:
         media = report.media
         console.print(f"media: {media['clips']} clips, {media['frames']:,} frames (counted by {media['counted_by']})")

@@ -336,8 +336,10 @@ class Dataset(Plugin, Protocol):
 
     `tasks` are the names of the tasks that it has labels for; empty: any task that its columns fit. A task of another
     name with the same kind, level and targets is served too. Where files say the times of labels, `says_times = True`
-    lets `dataset check` hold them against the media. Every method raises UsageError, with file and line where there are
-    any, for files that are missing, malformed or outside the root, and for tasks that it has no labels for.
+    lets `dataset check` hold them against the media. Where they say what several raters said, `agreement(task)` is how
+    far those agree, by label column and measure, and `dataset check` says so. Every method raises UsageError, with file
+    and line where there are any, for files that are missing, malformed or outside the root, and for tasks that it has
+    no labels for.
     """
 
     tasks: ClassVar[tuple[str, ...]]

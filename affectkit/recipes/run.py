@@ -26,7 +26,7 @@ from affectkit.store import Artifact, Cache, Failure, Features, NotMade, names
 from affectkit.store import features as column_of
 from affectkit.store.atomic import explained
 from affectkit.tables.frame_rates import frame_rates
-from affectkit.tables.labels import Labels
+from affectkit.tables.labels import Labels, lagged
 from affectkit.types import Clip
 from affectkit.untrusted import parsed_json, read_text
 
@@ -124,7 +124,8 @@ class Session:
 
     def labels(self, step: Step) -> Labels:
         """Those that the step names."""
-        return labels_of(self.plan, self._media, step, ("labels",), step.keys.labels)
+        labels = labels_of(self.plan, self._media, step, ("labels",), step.keys.labels)
+        return lagged(labels, step.keys.label_lag)
 
     def aux_labels(self, step: Step) -> list[Labels]:
         """Those of the tasks that are learnt along."""

@@ -15,7 +15,7 @@ from affectkit.config import Config, mark_of
 from affectkit.media.sampling import Rate
 from affectkit.stages import inputs as what
 from affectkit.stages.stage import Stage
-from affectkit.tables.labels import DatasetLabels
+from affectkit.tables.labels import DatasetLabels, LagChoice
 
 C = TypeVar("C", bound=Config)
 
@@ -66,6 +66,9 @@ def keys_of(stage: Stage) -> type[Config]:
                 continue
         if not one.in_recipes or isinstance(one, what.ClipsInput) or one in stage.positions:
             continue
+        if isinstance(one, what.LabelsInput):
+            lag = LagChoice.model_fields["label_lag"]
+            fields["label_lag"] = (lag.annotation, lag)
         name, kind = ("", one.type) if isinstance(one, what.ValueInput) else _KEYS[type(one)]
         is_made = isinstance(one, what.FileInput) and one.kind == "made"  # a recipe has a place for it
         is_required = (one.is_required and not one.many and not is_made) or isinstance(one, what.MediaInput)

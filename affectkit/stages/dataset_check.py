@@ -90,6 +90,8 @@ def check_dataset(source: DatasetLabels, config: CheckConfig, runtime: Runtime, 
         rows, splits = reader.rows(task), reader.splits(task)
         report.tasks[task.name] = described(task, {clip: raw.values for clip, raw in rows.items()}, splits)
         report.tasks[task.name]["constant"] = constant_splits(task, rows, splits)
+        if said := getattr(reader, "agreement", dict)(task):
+            report.tasks[task.name]["agreement"] = said
         report.add(f"{task.name}: labels that are not what they are taken for", doubts_of(reader, task, rows, seconds))
         report.add(f"{task.name}: labelled clips without a split", (clip for clip in rows if clip not in splits))
         report.add(

@@ -352,3 +352,27 @@ def histograms(task: str, splits: Mapping[str, Any]) -> Figure:
             )
     figure.suptitle(f"{task}: labels by split", fontsize=10)
     return figure
+
+
+def draw_lag(folder: Path, shifts: Floats, curves: Mapping[str, Floats], report: Mapping[str, Any]) -> None:
+    """`lag.png` and `.svg`: correlation against shift, every clip thin, the pooled curve thick, the lag marked."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with matplotlib.rc_context(STYLE):
+        save(_lag(shifts, curves, report), folder / "lag.png")
+
+
+def _lag(shifts: Floats, curves: Mapping[str, Floats], report: Mapping[str, Any]) -> Figure:
+    figure = figure_of(5.5, 3.6)
+    axes = figure.subplots()
+    for number, curve in enumerate(curves.values()):
+        axes.plot(shifts, curve, color=LIGHT, linewidth=0.7, label="each clip" if not number else None)
+    if interval := report["interval"]:
+        axes.axvspan(*interval, color=ORANGE, alpha=0.15, linewidth=0, label="95% of draws of clips")
+    axes.plot(shifts, report["curve"], color=BLUE, linewidth=2, label=f"all {len(curves)} clips")
+    axes.axvline(report["lag"], color=ORANGE, linestyle="--", label=f"lag {report['lag']:.2f} s")
+    axes.axvline(0, color=GREY, linewidth=0.8)
+    axes.margins(x=0)
+    axes.set_xlabel("labels are taken so much earlier (s)")
+    axes.set_ylabel("correlation with the predictions")
+    figure.legend(loc="outside lower center", ncols=4, frameon=False, fontsize=8, handlelength=1.5, columnspacing=1)
+    return figure

@@ -85,8 +85,11 @@ FORMATS: dict[str, Callable[[Artifact, Sequence[str], Path], None]] = {
 }  # fmt: skip
 
 
-ALL_FORMATS = (*FORMATS, "bundle", "card")
-"""Those of tables, and those of models."""
+ANNOTATION_FORMATS = ("eaf", "boris", "webvtt", "traces")
+"""Those of annotators' programs, which `annotations/` writes."""
+
+ALL_FORMATS = (*FORMATS, *ANNOTATION_FORMATS, "bundle", "card")
+"""Those of tables, of annotations, and of models."""
 
 
 def _is_prediction(artifact: Artifact) -> bool:

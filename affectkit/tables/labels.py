@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+import warnings
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from pydantic import Field
 
 from affectkit import plugins
 from affectkit.config import Config
 from affectkit.digests import sha256_file
-from affectkit.errors import UsageError, listed, no_folder
+from affectkit.errors import Notice, UsageError, listed, no_folder
 from affectkit.tables.label_tables import read_labels
 from affectkit.tables.predictions import identity as identity_of_table
 from affectkit.tables.sources import clips_of
@@ -77,7 +79,22 @@ class DatasetLabels:
         return plugins.instance("datasets", self.name, plugin, options, self.root)
 
 
-Labels = Path | DatasetLabels
+@dataclass(frozen=True)
+class LaggedLabels:
+    """Labels that come `lag` seconds after what they are about, and are taken so much earlier."""
+
+    labels: Path | DatasetLabels
+    lag: float
+
+
+Labels = Path | DatasetLabels | LaggedLabels
+LONGEST_LAG = 60.0
+"""Seconds. No rater takes a minute to react."""
+
+
+def lagged(labels: Labels, lag: float) -> Labels:
+    """Labels taken `lag` seconds earlier; as they are where that is 0."""
+    return labels if not lag or isinstance(labels, LaggedLabels) else LaggedLabels(labels, lag)
 
 
 class DatasetChoice(Config):
@@ -111,7 +128,16 @@ class MediaChoice(DatasetChoice):
         return clips_of(sources, suffixes, allow_outside=self.allow_outside)
 
 
-class LabelChoice(DatasetChoice):
+class LagChoice(Config):
+    """What the command line says of the raters' reaction."""
+
+    label_lag: float = Field(
+        0.0, ge=0, le=LONGEST_LAG, allow_inf_nan=False,
+        description="labels come so many seconds late, as raters react: they are taken that much earlier",
+    )  # fmt: skip
+
+
+class LabelChoice(LagChoice, DatasetChoice):
     """What the command line says of labels."""
 
     labels: Path | None = Field(None, description="CSV: clip[,start,end][,split][,subject],<targets>")
@@ -121,12 +147,14 @@ class LabelChoice(DatasetChoice):
         dataset = self.data_set()
         if (dataset is None) == (self.labels is None):
             raise UsageError("labels come from --labels CSV, or from --dataset NAME --root DIR: give one of them")
-        return self.labels or dataset  # type: ignore[return-value]
+        return lagged(self.labels or dataset, self.label_lag)  # type: ignore[arg-type]
 
 
 def read(labels: Labels, task: Task, notes: list[str] | None = None) -> dict[str, ClipLabels]:
     """Labels by clip; what a data set's reader assumed or left out is added to `notes`. Raises UsageError that names
     file and line."""
+    if isinstance(labels, LaggedLabels):
+        return _earlier(read(labels.labels, task, notes), labels.lag, task)
     if isinstance(labels, Path):
         return read_labels(labels, task)
     reader = labels.open()
@@ -140,6 +168,8 @@ def read(labels: Labels, task: Task, notes: list[str] | None = None) -> dict[str
 
 def identity(labels: Labels, task: Task) -> str:
     """What the labels are: the digest of a table's bytes, or of a reader, its options and every file it reads."""
+    if isinstance(labels, LaggedLabels):
+        return sha256(f"{identity(labels.labels, task)} lag {labels.lag!r}".encode()).hexdigest()
     if isinstance(labels, Path):
         return identity_of_table(labels)
     reader = labels.open()
@@ -147,3 +177,23 @@ def identity(labels: Labels, task: Task) -> str:
     for path in sorted(reader.label_files(task)):
         total.update(f"{os.path.relpath(path, labels.root)} {sha256_file(path)} ".encode())
     return total.hexdigest()
+
+
+def _earlier(by_clip: Mapping[str, ClipLabels], lag: float, task: Task) -> dict[str, ClipLabels]:
+    """Labels with their times moved; what would lie before the start of its clip is left out, and what reaches across
+    it is cut. A label of a whole clip stays. Raises UsageError for a task of whole clips, whose labels have no time."""
+    if task.level == "clip":
+        raise UsageError(f"--label-lag {lag:g}: labels of {task.name} are of whole clips, and have no time to be moved")
+    moved, dropped, shifted = 0, 0, {}
+    for clip, labels in by_clip.items():
+        timed = np.isfinite(labels.end)
+        start, end = np.where(timed, np.maximum(labels.start - lag, 0.0), labels.start), labels.end - lag
+        kept = end > 0
+        moved, dropped = moved + int((timed & kept).sum()), dropped + int((~kept).sum())
+        shifted[clip] = replace(labels, start=start[kept], end=end[kept], values=labels.values[kept])
+    if not moved:
+        raise UsageError(f"--label-lag {lag:g}: no label has a time after {lag:g} s, so that there is none to be moved")
+    left_out = f"; left out, before the start of their clips: {dropped}" if dropped else ""
+    told = f"labels are taken {lag:g} s earlier (--label-lag): {moved} rows of {len(shifted)} clips{left_out}"
+    warnings.warn(told, Notice, stacklevel=3)
+    return shifted
