@@ -611,7 +611,15 @@ def test_the_card_says_what_is_known_and_can_be_edited(made: Made, bundle: Path,
     assert card.columns == ("valence", "arousal")
     assert card.contract is not None and (card.contract.margin, card.contract.size) == ("0.2", 32)
     assert "train: 2 clips, val: 1 clip, test: 1 clip" in card.trained_on
-    assert re.search(r"ccc -?\d\.\d+ \[.*\] .*split test: 1 clips", card.reported) or "split test" in card.reported
+    ccc = report.report["scores"]["ccc"]
+    assert card.reported.startswith(f"ccc {ccc:.3f}, "), "no interval, one clip: the number is told all the same"
+    assert "(split test: 1 clip, 6 rows; no intervals)" in card.reported
+    more = ak.evaluate(
+        made.scores["kernel-elm"].path, labels=made.labels, task="va", split="train", cache=made.cache.root
+    )
+    said = model_card.scores_said(head, more.artifact)
+    assert re.match(r"ccc -?\d\.\d{3} \[-?\d\.\d{3}, -?\d\.\d{3}\], ", said), said
+    assert "2 clips, 12 rows; intervals of 95% by clip)" in said
     assert "centerface: MIT" in card.licences["weights"] and CAUTION in card.intended
     assert "selected by" in model_card.card_of(head).reported
 
