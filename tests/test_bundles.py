@@ -39,6 +39,7 @@ from affectkit.stages.embed import EmbedConfig
 from affectkit.stages.faces import FacesConfig
 from affectkit.stages.fuse import FuseConfig, gated_fuser
 from affectkit.stages.predict import PredictConfig
+from affectkit.stages.scorers import names_of
 from affectkit.stages.train_head import TrainConfig
 from affectkit.store import Artifact, Cache, Features
 from affectkit.store.bundle_file import BundleManifest, read_manifest, unpack, write_bundle_file
@@ -639,6 +640,23 @@ def test_the_card_says_what_is_known_and_can_be_edited(made: Made, bundle: Path,
     other_scores = ak.evaluate(made.scores["mlp"].path, labels=made.labels, task="va", cache=made.cache.root)
     with pytest.raises(UsageError, match="is of other predictions"):
         write_bundle(head, tmp_path / "x.affect", scores=other_scores.artifact)
+
+
+def test_models_are_called_as_their_cards_are(made: Made, tmp_path: Path) -> None:
+    cache, head = Cache(tmp_path / "cache"), made.heads["mlp"]
+    plain = opened_bundle(str(write_bundle(head, tmp_path / "my.affect").path), cache)
+    card = write_card(plain, tmp_path / "card.toml")
+    card.write_text(card.read_text().replace('name = "va-mlp"', 'name = "Lab/faces 2"'))
+    edited = opened_bundle(str(write_bundle(plain, tmp_path / "edited.affect", card=card).path), cache)
+    assert names_of([head, plain, edited, edited]) == ["mlp", "va-mlp", "Lab_faces_2", "Lab_faces_2-2"]
+    models = [str(tmp_path / "my.affect"), str(tmp_path / "edited.affect")]
+    with pytest.warns(Notice, match="a face in 2 of 2 frames"):
+        done = ak.analyze(
+            made.media / "a.mp4", model=models, out=tmp_path / "out", cache=made.cache.root, figures=False,
+            device="cpu", progress=False,
+        )  # fmt: skip
+    assert list(done.models) == ["va-mlp", "Lab_faces_2"] and "Lab_faces_2.valence" in done.frame().columns
+    assert done.models["Lab_faces_2"]["card"]["name"] == "Lab/faces 2"
 
 
 def test_licences_that_forbid_most_come_first() -> None:
