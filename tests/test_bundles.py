@@ -734,7 +734,10 @@ def test_commands(made: Made, affectkit: Command, tmp_path: Path, environment: d
     assert (
         affectkit("export", "my.affect", "--to", "bundle", "--card", "card.toml", "--out", "b.affect").returncode == 0
     )
+    told = affectkit("list", "models", "b.affect")
+    assert told.returncode == 0 and "va-mlp" in told.stdout and "licence of weights" in told.stdout, told.stderr
     for arguments, words in (
+        (["list", "models", "nowhere.affect"], "cannot read nowhere.affect"),
         (["predict", "nowhere.affect", str(made.media)], "cannot read nowhere.affect"),
         (["predict", "card.toml", str(made.media)], "card.toml is not an artifact"),
         (["export", head, "--to", "bundle", "--clips", "a"], "--clips is for tables"),
