@@ -198,9 +198,7 @@ def _card_of(name: str) -> plugins.ModelCard | None:
     plugin = plugins.get("models", name)
     if issubclass(plugin.Options, HubOptions):
         return None
-    licence = next((row.licence for row in weights.table().values() if row.used_by == f"model {name}"), "none")
-    card: plugins.ModelCard = plugin.card(plugin.Options(), weights.WeightsFile(name, None, "", licence, "its entry"))
-    return card
+    return plugins.stated_card(name)
 
 
 def _card_row(name: str, card: plugins.ModelCard) -> str:

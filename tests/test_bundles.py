@@ -39,6 +39,7 @@ from affectkit.stages.embed import EmbedConfig
 from affectkit.stages.faces import FacesConfig
 from affectkit.stages.fuse import FuseConfig, gated_fuser
 from affectkit.stages.predict import PredictConfig
+from affectkit.stages.scorers import names_of
 from affectkit.stages.train_head import TrainConfig
 from affectkit.store import Artifact, Cache, Features
 from affectkit.store.bundle_file import BundleManifest, read_manifest, unpack, write_bundle_file
@@ -611,7 +612,15 @@ def test_the_card_says_what_is_known_and_can_be_edited(made: Made, bundle: Path,
     assert card.columns == ("valence", "arousal")
     assert card.contract is not None and (card.contract.margin, card.contract.size) == ("0.2", 32)
     assert "train: 2 clips, val: 1 clip, test: 1 clip" in card.trained_on
-    assert re.search(r"ccc -?\d\.\d+ \[.*\] .*split test: 1 clips", card.reported) or "split test" in card.reported
+    ccc = report.report["scores"]["ccc"]
+    assert card.reported.startswith(f"ccc {ccc:.3f}, "), "no interval, one clip: the number is told all the same"
+    assert "(split test: 1 clip, 6 rows; no intervals)" in card.reported
+    more = ak.evaluate(
+        made.scores["kernel-elm"].path, labels=made.labels, task="va", split="train", cache=made.cache.root
+    )
+    said = model_card.scores_said(head, more.artifact)
+    assert re.match(r"ccc -?\d\.\d{3} \[-?\d\.\d{3}, -?\d\.\d{3}\], ", said), said
+    assert "2 clips, 12 rows; intervals of 95% by clip)" in said
     assert "centerface: MIT" in card.licences["weights"] and CAUTION in card.intended
     assert "selected by" in model_card.card_of(head).reported
 
@@ -631,6 +640,23 @@ def test_the_card_says_what_is_known_and_can_be_edited(made: Made, bundle: Path,
     other_scores = ak.evaluate(made.scores["mlp"].path, labels=made.labels, task="va", cache=made.cache.root)
     with pytest.raises(UsageError, match="is of other predictions"):
         write_bundle(head, tmp_path / "x.affect", scores=other_scores.artifact)
+
+
+def test_models_are_called_as_their_cards_are(made: Made, tmp_path: Path) -> None:
+    cache, head = Cache(tmp_path / "cache"), made.heads["mlp"]
+    plain = opened_bundle(str(write_bundle(head, tmp_path / "my.affect").path), cache)
+    card = write_card(plain, tmp_path / "card.toml")
+    card.write_text(card.read_text().replace('name = "va-mlp"', 'name = "Lab/faces 2"'))
+    edited = opened_bundle(str(write_bundle(plain, tmp_path / "edited.affect", card=card).path), cache)
+    assert names_of([head, plain, edited, edited]) == ["mlp", "va-mlp", "Lab_faces_2", "Lab_faces_2-2"]
+    models = [str(tmp_path / "my.affect"), str(tmp_path / "edited.affect")]
+    with pytest.warns(Notice, match="a face in 2 of 2 frames"):
+        done = ak.analyze(
+            made.media / "a.mp4", model=models, out=tmp_path / "out", cache=made.cache.root, figures=False,
+            device="cpu", progress=False,
+        )  # fmt: skip
+    assert list(done.models) == ["va-mlp", "Lab_faces_2"] and "Lab_faces_2.valence" in done.frame().columns
+    assert done.models["Lab_faces_2"]["card"]["name"] == "Lab/faces 2"
 
 
 def test_licences_that_forbid_most_come_first() -> None:
@@ -708,7 +734,10 @@ def test_commands(made: Made, affectkit: Command, tmp_path: Path, environment: d
     assert (
         affectkit("export", "my.affect", "--to", "bundle", "--card", "card.toml", "--out", "b.affect").returncode == 0
     )
+    told = affectkit("list", "models", "b.affect")
+    assert told.returncode == 0 and "va-mlp" in told.stdout and "licence of weights" in told.stdout, told.stderr
     for arguments, words in (
+        (["list", "models", "nowhere.affect"], "cannot read nowhere.affect"),
         (["predict", "nowhere.affect", str(made.media)], "cannot read nowhere.affect"),
         (["predict", "card.toml", str(made.media)], "card.toml is not an artifact"),
         (["export", head, "--to", "bundle", "--clips", "a"], "--clips is for tables"),

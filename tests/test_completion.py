@@ -62,6 +62,9 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cache:
         ("list tasks e", ["expr", "eri"]),
         ("list form", ["formats"]),
         ("list formats hume", ["hume-reaction"]),
+        ("list models mini", ["mini-xception"]),
+        ("export x --to p", ["parquet"]),
+        ("export x --to b", ["bundle"]),
         ("check-plugin x --group fus", ["fusers"]),
         ("dataset check dfe", ["dfew"]),
         ("practice dfe", ["dfew"]),
@@ -87,6 +90,18 @@ def test_artifacts_of_the_kind_that_is_needed(place: Cache) -> None:
     assert offered("embed x --weights fac") == []
     assert offered("cache show ")[:4] == ["train-faces", "latest", features, faces]
     assert offered("cache show --cache elsewhere tra") == []
+
+
+def test_published_models_stand_beside_what_was_trained(place: Cache) -> None:
+    head = place.create("train-head", "mlp", {"stage": "train-head"}, features_schema(2))
+    names.keep(place, head.path, "train-head", "mimi")
+    (Path() / "mine.affect").touch()
+    assert offered("predict mi") == offered("analyze x --model mi") == ["mimi", "mini-xception", "mine.affect"]
+    every = offered("analyze x --model ")
+    assert [name for name in every if name in plugins.names("models")] == plugins.names("models")
+    assert offered("predict x mi") == ["mine.affect"], "a model is no input"
+    (place.root / names.FILE).write_text("{")
+    assert offered("predict mini") == ["mini-xception"]
 
 
 def test_a_damaged_cache_offers_nothing(place: Cache) -> None:

@@ -311,6 +311,20 @@ class TestNamed:
         assert plugin.card(options, plugin.weights(options, str(folder))).columns == tuple(reversed(stated.columns))
 
 
+def test_a_model_is_listed_with_its_card_before_its_files_are_here(affectkit: Command) -> None:
+    for name, words in (
+        ("mini-xception", "mini-xception has no options"), ("vit-face-expression", "accuracy .7116"),
+        ("emotieffnet-b2-8", "260 pixels"), ("pdem", "CC-BY-NC-SA-4.0"),
+    ):  # fmt: skip
+        done = affectkit("list", "models", name)
+        card = plugins.stated_card(name)
+        assert done.returncode == 0 and words in done.stdout and card.columns[0] in done.stdout, done.stderr
+        assert "trained on" in done.stdout and not done.stderr
+    done = affectkit("list", "models", "hf-audio")
+    assert done.returncode == 0 and "a hub repository" in done.stdout and "trained on" not in done.stdout
+    assert done.stderr == "no card: hf-audio: what it is the files of -o model=USER/REPO (or a folder) say\n"
+
+
 def test_scores_as_features_and_a_note_where_nobody_stated_the_crop(affectkit: Command, tmp_path: Path) -> None:
     hub_models.save_seeing("vit", tmp_path / "vit")
     crop_folder(tmp_path / "crops" / "a", [portrait()[row : row + 32, :32] for row in (0, 16)])

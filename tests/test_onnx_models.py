@@ -89,6 +89,25 @@ class TestNumbers:
         card = plugins.backbone(str(tmp_path / "lab.onnx"))[1].description.card()
         assert card.contract is not None and card.contract.colour == "grey"
 
+    def test_a_size_that_is_not_the_files_is_refused(self, tmp_path: Path) -> None:
+        other = changed("size = 16\n", "size = 17\n")
+        path = factory.save(tmp_path, Pooled(5).file((1, 3, 16, 16)), other)
+        with pytest.raises(
+            UsageError, match=r"lab\.onnx: image\.size: the network wants 16 pixels, the card says 17 pi"
+        ):
+            build(path)
+        factory.save(tmp_path, Pooled(5).file((1, 3, "height", 20)), changed("size = 16\n", "size = [17, 16]\n"))
+        with pytest.raises(UsageError, match=r"input is \[N, 3, any, 20\], the card says \[N, 3, 17, 16\]"):
+            build(path)
+        factory.save(tmp_path, Pooled(5).file((1, 16, 16, 3)))
+        with pytest.raises(
+            UsageError, match=r"image\.layout.*input is \[N, 16, 16, 3\], the card says \[N, 3, 16, 16\]"
+        ):
+            build(path)
+        for shape in (("batch", 3, "height", "width"), (8, 3, 0, 0)):
+            factory.save(tmp_path, Pooled(5).file(shape), other)
+            assert build(path).scores(IMAGES).shape == (5, 5), "what a file leaves open the card says"
+
     def test_sigmoid_and_two_outputs(self, tmp_path: Path) -> None:
         network = Pooled(3)
         more = [factory.node("Neg", ["output"], ["minus"])]
@@ -200,7 +219,7 @@ class TestCards:
             ('activation = "none"', 'activation = "none"\noutput = "s"', r"tasks\.output: 's' is none of output"),
             ('kind = "image"', 'kind = "image"\ninput = "pixels"', "input: 'pixels' is none of input"),
             ('kind = "image"', 'kind = "image"\nembedding = "deep"', "embedding: the network computes no 'deep'"),
-            ("size = 16", 'size = 16\nlayout = "NHWC"', "cannot be run|no ONNX model that can be run"),
+            ("size = 16", 'size = 16\nlayout = "NHWC"', r"image\.layout.* the card says \[N, 16, 16, 3\]"),
         ],
     )  # fmt: skip
     def test_a_card_of_another_network_is_told(self, tmp_path: Path, old: str, new: str, words: str) -> None:

@@ -71,6 +71,13 @@ def formats(ctx: typer.Context, incomplete: str) -> list[tuple[str, str]]:
     return _beginning(((name, "") for name in FORMATS), incomplete)
 
 
+def file_formats(ctx: typer.Context, incomplete: str) -> list[tuple[str, str]]:
+    """What artifacts are exported to."""
+    from affectkit.store.export import ALL_FORMATS
+
+    return _beginning(((name, "") for name in ALL_FORMATS), incomplete)
+
+
 def recipes(ctx: typer.Context, incomplete: str) -> list[tuple[str, str]]:
     """The built-in recipes."""
     from affectkit.recipes import read
@@ -96,15 +103,18 @@ _OTHER_LISTS: dict[str, Completion] = {"tasks": tasks, "practice": practice_sets
 """What `affectkit list` lists beside plugins."""
 
 
-def artifacts(stages: Collection[str] = ()) -> Completion:
-    """Completes names, `latest` and folders of artifacts of these stages (of all), and files of this folder."""
+def artifacts(stages: Collection[str] = (), *, or_models: bool = False) -> Completion:
+    """Completes names, `latest` and folders of artifacts of these stages (of all), published models where those stand
+    in for them (`or_models`), and files of this folder."""
 
     def complete(ctx: typer.Context, incomplete: str) -> list[tuple[str, str]]:
         from affectkit.store import Cache, names
 
+        published = models(ctx, incomplete) if or_models else []
         with suppress(AffectkitError, OSError):
-            return [*names.suggestions(Cache(ctx.params.get("cache")), incomplete, stages), *_files(incomplete)]
-        return []
+            kept = list(names.suggestions(Cache(ctx.params.get("cache")), incomplete, stages))
+            return [*kept, *published, *_files(incomplete)]
+        return published
 
     return complete
 

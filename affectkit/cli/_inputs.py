@@ -48,7 +48,9 @@ def _parameter(one: what.Input) -> inspect.Parameter:
     kind = _shell_type(one)
     is_required = one.is_required and not isinstance(one, what.MediaInput) and not (one.option and one.many)
     metavar = one.metavar or None
-    completion = artifacts(stages_of(one.makes)) if isinstance(one, what.ArtifactsInput | what.AuxiliaryInput) else None
+    completion = None
+    if isinstance(one, what.ArtifactsInput | what.AuxiliaryInput):
+        completion = artifacts(stages_of(one.makes), or_models=isinstance(one, what.ArtifactsInput) and one.or_model)
     if one.option:
         bounds: dict[str, Any] = (
             {"min": one.least_value, "max": one.most_value} if isinstance(one, what.ValueInput) else {}

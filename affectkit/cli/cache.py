@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from affectkit.cli._complete import artifacts, datasets
+from affectkit.cli._complete import artifacts, datasets, file_formats
 from affectkit.cli._help import Commands
 from affectkit.cli._options import COMPUTED, INPUTS, OUTPUT, RUN, CacheOption, ClipsOption, JsonOption
 from affectkit.cli._results import NOTE, SOME_FAILED, add_row, columns, log, print_json, print_table
@@ -202,7 +202,10 @@ def gc(
 
 def export_artifact(
     artifact: ArtifactArgument,
-    to: Annotated[str, typer.Option("--to", help=", ".join(ALL_FORMATS), rich_help_panel=OUTPUT)] = "csv",
+    to: Annotated[
+        str,
+        typer.Option("--to", help=", ".join(ALL_FORMATS), rich_help_panel=OUTPUT, autocompletion=file_formats),
+    ] = "csv",
     out: Annotated[
         Path | None,
         typer.Option(

@@ -14,8 +14,9 @@ from affectkit.cli._complete import groups, in_group, recipes, weight_files
 from affectkit.cli._help import Commands
 from affectkit.cli._options import INPUTS, CacheOption, JsonOption
 from affectkit.cli._results import SOME_FAILED, columns, log, print_json, print_table
-from affectkit.errors import UsageError, unknown
+from affectkit.errors import AffectkitError, UsageError, unknown
 from affectkit.stages.status import status as look_around
+from affectkit.store import Cache
 
 
 def register(app: typer.Typer) -> None:
@@ -36,13 +37,19 @@ def list_plugins(
     group: Annotated[
         str | None,
         typer.Argument(
-            help="detectors, backbones, heads, networks, fusers, datasets, tasks, practice (sets) or formats (of "
-            "submissions)  [default: all of them]",
+            help="detectors, backbones, models, heads, networks, fusers, datasets, tasks, practice (sets) or formats "
+            "(of submissions)  [default: all of them]",
             show_default=False,
             autocompletion=groups,
         ),
     ] = None,
-    name: Annotated[str | None, typer.Argument(help="one plugin: print its options", autocompletion=in_group)] = None,
+    name: Annotated[
+        str | None,
+        typer.Argument(
+            help="one plugin: print its options, of a model (a file or a bundle is one, too) its card",
+            autocompletion=in_group,
+        ),
+    ] = None,
 ) -> None:
     """List plugins, tasks, practice sets and formats, or the options of a plugin.
 
@@ -53,6 +60,8 @@ def list_plugins(
     `affectkit list heads`
 
     `affectkit list heads transformer`
+
+    `affectkit list models mini-xception`
     """
     if group is None:
         for known in plugins.GROUPS:
@@ -68,7 +77,7 @@ def list_plugins(
         return
     for known in plugins.GROUPS:
         if known == group:
-            _echo_all(_plugins(known)) if name is None else _print_plugin(plugins.get(known, name), name)
+            _echo_all(_plugins(known)) if name is None else _print_one(known, name)
             return
     raise unknown("group", group, [*plugins.GROUPS, *_OTHERS])
 
@@ -218,12 +227,27 @@ def _formats() -> dict[str, str]:
 _OTHERS = {"tasks": _tasks, "practice": _practice_sets, "formats": _formats}
 
 
-def _print_plugin(plugin: Any, name: str) -> None:
-    """The options of a plugin; of a model in a file of its own also what its card says."""
+def _print_one(group: plugins.Group, name: str) -> None:
+    """The options of a plugin; of a published model also its card, of a bundle that alone."""
+    if group == "models":
+        from affectkit.stages.bundle import is_bundle, opened_bundle
+        from affectkit.stages.model_card import card_of
+
+        if is_bundle(name):
+            print_table(_card_table(card_of(opened_bundle(name, Cache(dry=True)))))
+            return
+    plugin = plugins.get(group, name)
     _print_options(plugin, name)
-    if plugins.is_source(name) and plugins.is_model(plugin):
-        options = plugin.Options()
-        print_table(_card_table(plugin.card(options, plugins.weights("models", name, plugin, options, "auto"))))
+    if not plugins.is_model(plugin):
+        return
+    try:
+        card = plugins.stated_card(name)
+    except AffectkitError as error:
+        if plugins.is_source(name):
+            raise
+        log(f"no card: {error}")
+        return
+    print_table(_card_table(card))
 
 
 def _card_table(card: plugins.ModelCard) -> Any:

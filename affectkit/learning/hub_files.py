@@ -283,6 +283,13 @@ def place(options: HubOptions, choice: str, plugin: str) -> files.Place:
     return files.place(options.model or "", options.revision, choice)
 
 
+def folder_of(weights: WeightsFile) -> Path:
+    """The folder of a classifier's files. Raises UsageError without them: they alone say what it is."""
+    if weights.path is None:
+        raise UsageError(f"{weights.name}: what it is the files of -o model=USER/REPO (or a folder) say")
+    return weights.path
+
+
 def resolved(where: files.Place, choice: str) -> WeightsFile:
     """Config, preprocessor's config and weights as one choice (`random`: without the weights). Raises UsageError."""
     files.config_file(where)

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from affectkit.errors import HostileFile
-from affectkit.learning.protobuf import fields, message_field, number_field, payloads
+from affectkit.learning.protobuf import fields, message_field, number_field, numbers, payloads
 from affectkit.untrusted import read_bytes
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ _NODE_INPUT, _NODE_OUTPUT, _NODE_OPERATOR, _NODE_ATTRIBUTE = 1, 2, 4, 5
 _FUNCTION_NODE = 7
 _ATTRIBUTE_TENSORS, _ATTRIBUTE_GRAPHS, _ATTRIBUTE_SPARSE = (5, 10), (6, 11), (22, 23)
 _TENSOR_NAME, _TENSOR_EXTERNAL, _TENSOR_LOCATION = 8, 13, 14
-_VALUE_NAME = 1
+_VALUE_NAME, _VALUE_TYPE, _TYPE_TENSOR, _TENSOR_SHAPE, _SHAPE_DIMENSION, _DIMENSION_SIZE = 1, 2, 1, 2, 1, 1
 _FLOAT = 1  # TensorProto.DataType.FLOAT
 _DEEPEST = 16  # graphs inside graphs
 
@@ -77,6 +77,18 @@ def inputs(model: bytes) -> list[str]:
     constants = {_text(tensor, _TENSOR_NAME) for tensor in payloads(graph, _GRAPH_INITIALIZER)}
     named = [_text(info, _VALUE_NAME) for info in payloads(graph, _GRAPH_INPUT)]
     return [name for name in named if name not in constants]
+
+
+def declared_shape(model: bytes, name: str) -> tuple[int | None, ...] | None:
+    """The shape that a file states for an input, None for each size that it leaves open; None where it states no shape.
+    Raises ValueError when these bytes are no ONNX model."""
+    for info in payloads(_graph_of(model), _GRAPH_INPUT):
+        if _text(info, _VALUE_NAME) == name:
+            parts = [info]
+            for number in (_VALUE_TYPE, _TYPE_TENSOR, _TENSOR_SHAPE):
+                parts = [part for outer in parts for part in payloads(outer, number)]
+            return tuple(map(_size, payloads(parts[0], _SHAPE_DIMENSION))) if parts else None
+    return None
 
 
 def outputs(model: bytes) -> list[str]:
@@ -168,6 +180,12 @@ def value_info(name: str, shape: Shape) -> bytes:
 
 def _dimension(size: int | str) -> bytes:
     return number_field(1, size) if isinstance(size, int) else message_field(2, size.encode())
+
+
+def _size(dimension: bytes) -> int | None:
+    """A dimension's size; None for one with a name, and for the 0 or -1 that some exporters write instead."""
+    size = next(iter(numbers(dimension, _DIMENSION_SIZE)), 0)
+    return size if 0 < size < 1 << 63 else None
 
 
 def _refuse_outside_graph(graph: bytes, depth: int) -> None:

@@ -141,6 +141,7 @@ class OnnxNetwork:
             self._outputs = [self._one_of("tasks.output", task.output, results) for task in description.tasks]
             tensor, is_named = self._embedding(model)
             shape = input_shape(description)
+            _check_input(onnx_files.declared_shape(model, self._input), description)
             more = [tensor] if tensor else []
             self._session = onnx_files.session(
                 onnx_files.with_input_shape(model, self._input, shape, more), device, description.name
@@ -263,6 +264,40 @@ def input_shape(description: OnnxCard) -> onnx_files.Shape:
         return (1, channels, height, width) if is_first else (1, height, width, channels)
     assert description.audio is not None
     return (1, 1, "samples") if description.audio.channel else (1, "samples")
+
+
+def _check_input(declared: Sequence[int | None] | None, description: OnnxCard) -> None:
+    """Raises UsageError where a file states another input than its card: what it leaves open, and how many it takes at
+    once, are no matter."""
+    shape = input_shape(description)
+    if declared is None:
+        return
+    is_like = len(declared) == len(shape)
+    other = [place for place, (its, ours) in enumerate(zip(declared, shape, strict=False))
+             if place and None not in (its, ours) and isinstance(ours, int) and its != ours]  # fmt: skip
+    if is_like and not other:
+        return
+    picture = description.image
+    if picture is None:
+        raise UsageError(f"audio.channel: its input is {_shape_said(declared)}, the card says {_shape_said(shape)}")
+    first = 2 if picture.layout == "NCHW" else 1
+    sides = declared[first : first + 2]
+    if is_like and None not in sides and set(other) <= {first, first + 1}:
+        size = _sides_said(sides)
+        raise UsageError(f"image.size: the network wants {size}, the card says {_sides_said(picture.sides)}")
+    raise UsageError(
+        f"image.size, image.layout, image.colour: the network's input is {_shape_said(declared)}, the card says "
+        f"{_shape_said(shape)}"
+    )
+
+
+def _sides_said(sides: Sequence[int | None]) -> str:
+    return f"{sides[0]} pixels" if sides[0] == sides[1] else f"{sides[0]} x {sides[1]} pixels"
+
+
+def _shape_said(shape: Sequence[int | str | None]) -> str:
+    """Sizes of an input, without how many it takes at once."""
+    return f"[N, {', '.join('any' if size is None else str(size) for size in shape[1:])}]"
 
 
 def resized(images: Any, description: OnnxCard) -> Arrays:

@@ -37,6 +37,11 @@ def payloads(content: bytes, number: int) -> list[bytes]:
     return [payload for field, _, payload, _ in fields(content) if field == number]
 
 
+def numbers(content: bytes, number: int) -> list[int]:
+    """The whole numbers in every field of this number. Raises ValueError, as `fields`."""
+    return [_varint(payload, 0)[0] for field, wire, payload, _ in fields(content) if (field, wire) == (number, 0)]
+
+
 def number_field(number: int, value: int) -> bytes:
     """A field that holds a whole number.
 

@@ -44,8 +44,7 @@ class HfAudio:
     @classmethod
     def outputs_of(cls, options: HubOptions, weights: WeightsFile) -> Task:
         """Its classes or values. Raises UsageError."""
-        assert weights.path is not None
-        path = weights.path / files.CONFIG
+        path = hub_files.folder_of(weights) / files.CONFIG
         config = hub_files.described(path)
         names = hub_files.classes(config, options, path)
         return hub_files.task(names, hub_files.problem(config, options, len(names), path))
@@ -53,8 +52,7 @@ class HfAudio:
     @classmethod
     def card(cls, options: HubOptions, weights: WeightsFile) -> ModelCard:
         """What its files say of it. Raises UsageError."""
-        assert weights.path is not None
-        rate = files.hearing(weights.path / files.PREPROCESSOR).sampling_rate
+        rate = files.hearing(hub_files.folder_of(weights) / files.PREPROCESSOR).sampling_rate
         outputs = (cls.outputs_of(options, weights),)
         return hub_files.card("hf-audio", weights, outputs, None, sees=False, sampling_rate=rate)
 

@@ -53,8 +53,7 @@ class HfImage:
     @classmethod
     def tasks(cls, options: Any, weights: WeightsFile) -> tuple[Task, ...]:
         """Its classes or values. Raises UsageError."""
-        assert weights.path is not None
-        path = weights.path / files.CONFIG
+        path = hub_files.folder_of(weights) / files.CONFIG
         config, told = hub_files.described(path), cls.hub(options)
         names = hub_files.classes(config, told, path)
         return (hub_files.task(names, hub_files.problem(config, told, len(names), path)),)
@@ -62,8 +61,7 @@ class HfImage:
     @classmethod
     def crop_contract(cls, options: Any, weights: WeightsFile) -> Contract | None:
         """The crop with what its preprocessor says; None where nobody has stated it. Raises UsageError."""
-        assert weights.path is not None
-        seeing = hub_files.seeing(weights.path / files.PREPROCESSOR)
+        seeing = hub_files.seeing(hub_files.folder_of(weights) / files.PREPROCESSOR)
         crop = cls.crop(options)
         return None if crop is None else crop.contract(seeing.side or 224, "rgb", seeing.words)
 

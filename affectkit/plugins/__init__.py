@@ -47,6 +47,7 @@ from affectkit.plugins.registry import (
     no_model,
     parse_options,
 )
+from affectkit.plugins.stated import stated_card
 
 __all__ = [
     "CAUTION",
@@ -90,5 +91,6 @@ __all__ = [
     "names_model",
     "no_model",
     "parse_options",
+    "stated_card",
     "weights",
 ]

@@ -200,7 +200,8 @@ def recipe_said(recipe: Sequence[Mapping[str, Any]]) -> str:
 
 
 def scores_said(artifact: Artifact, report: Artifact) -> str:
-    """What `evaluate` found of this model, with intervals. Raises UsageError where the report is of anything else."""
+    """What `evaluate` found of this model, with the intervals that exist. Raises UsageError where the report is of
+    anything else."""
     if report.stage.stage != "evaluate":
         raise wrong_kind(report.path, report.stage.stage, "evaluate")
     stage = catalogue.get("evaluate")
@@ -209,15 +210,15 @@ def scores_said(artifact: Artifact, report: Artifact) -> str:
     checked = _is_scored(artifact, report)
     if checked is False:
         raise UsageError(f"--scores {report.path} is of other predictions than those of {artifact.path}")
-    level, by = said["bootstrap"]["level"], said["bootstrap"]["by"]
-    parts = []
-    for name, (low, high) in said["intervals"].items():
-        if name in said["scores"] and not name.startswith("clip-mean/"):
-            parts.append(f"{name} {said['scores'][name]:.3f} [{low:.3f}, {high:.3f}]")
-    where = f"split {said['split']}: {said['clips']} clips, {said['rows']} rows"
+    scores = {name: value for name, value in said["scores"].items() if not name.startswith("clip-mean/")}
+    bounds = {name: said["intervals"][name] for name in scores if name in said["intervals"]}
+    parts = [f"{name} {value:.3f}" + ("" if name not in bounds else f" [{bounds[name][0]:.3f}, {bounds[name][1]:.3f}]")
+             for name, value in scores.items()]  # fmt: skip
+    where = f"split {said['split']}: {_count(said['clips'], 'clip')}, {_count(said['rows'], 'row')}"
+    made = f"intervals of {said['bootstrap']['level']:.0%} by {said['bootstrap']['by']}" if bounds else "no intervals"
     doubt = "" if checked else "; whose predictions these were could not be checked"
     cautions = f" Cautions: {'; '.join(said['cautions'])}." if said["cautions"] else ""
-    return f"{', '.join(parts)} ({where}; intervals of {level:.0%} by {by}{doubt}).{cautions}"
+    return f"{', '.join(parts)} ({where}; {made}{doubt}).{cautions}"
 
 
 def markdown_of(artifact: Artifact, text: CardText) -> str:
@@ -259,12 +260,16 @@ def _trained_on(artifact: Artifact, models: Sequence[Artifact]) -> str:
     for split in ("train", "val", "test"):
         if counts[split]:
             people = {subjects[clip] for clip, told in splits_of(source).items() if told == split and clip in subjects}
-            clips = "1 clip" if counts[split] == 1 else f"{counts[split]} clips"
-            parts.append(f"{split}: {clips}" + (f" of {len(people)} subjects" if people else ""))
+            of_people = f" of {_count(len(people), 'subject')}" if people else ""
+            parts.append(f"{split}: {_count(counts[split], 'clip')}{of_people}")
     labels = _option(source, "--labels") or _option(source, "--dataset")
     named = f"labels: {Path(labels).name}; " if labels else ""
     fitted = "; the fusion was fitted on val" if artifact.stage.stage == "fuse" else ""
     return f"{named}{', '.join(parts) or 'splits are not known'}{fitted}"
+
+
+def _count(number: int, what: str) -> str:
+    return f"1 {what}" if number == 1 else f"{number} {what}s"
 
 
 def _subjects(artifact: Artifact) -> dict[str, str]:

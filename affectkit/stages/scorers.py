@@ -17,10 +17,11 @@ from affectkit.emotions import fit_to, valence_index
 from affectkit.errors import UsageError
 from affectkit.plugins import ModelCard
 from affectkit.speech.windows import touches
+from affectkit.stages import bundled
 from affectkit.stages.audio import AudioConfig, ExtractAudio
 from affectkit.stages.faces import ExtractFaces
 from affectkit.stages.map_stage import Outcome
-from affectkit.stages.model_card import card_of, recipes_of, task_of
+from affectkit.stages.model_card import card_of, recipes_of, task_of, text_of
 from affectkit.stages.predict import Predict, PredictConfig
 from affectkit.stages.predict_published import PublishedConfig, PublishedModel, faces_for, predict_published
 from affectkit.stages.smooth import Choice, agree
@@ -235,21 +236,26 @@ def hears(model: AnyModel) -> bool:
 
 
 def names_of(models: Sequence[AnyModel]) -> list[str]:
-    """A short name for each: a plugin's, a file's, or that of what was trained; of equal ones, the later are numbered.
+    """A short name for each: a plugin's, a file's, that on the card of a bundle, or that of what was trained; of equal
+    ones, the later are numbered.
 
     >>> names_of([PublishedModel("mini-xception"), PublishedModel("nets/my net.onnx"), PublishedModel("my_net.onnx")])
     ['mini-xception', 'my_net', 'my_net-2']
     """
     names: list[str] = []
     for model in models:
-        text = model.name if isinstance(model, PublishedModel) else model.stage.name
-        text = Path(text).stem if text.endswith((".onnx", ".affect")) else text.rpartition("/")[2] or text
-        name = re.sub(r"[^\w-]+", "_", text).strip("_") or "model"
+        name = re.sub(r"[^\w-]+", "_", _called(model)).strip("_") or "model"
         number = 1
         while (numbered := name if number == 1 else f"{name}-{number}") in names:
             number += 1
         names.append(numbered)
     return names
+
+
+def _called(model: AnyModel) -> str:
+    if isinstance(model, Artifact):
+        return model.stage.name if bundled.folder_of(model) is None else text_of(model).name
+    return Path(model.name).stem if model.name.endswith(".onnx") else model.name.rpartition("/")[2] or model.name
 
 
 def shared_contract(contracts: Sequence[tuple[str, Contract | None]]) -> Contract | None:
