@@ -80,6 +80,18 @@ class Features:
         return replace(rows, values=np.ascontiguousarray(rows.values[:, place : place + 1]))
 
 
+def measured(artifact: Artifact, clip: str, name: str) -> Any:
+    """A column of a clip for people and other programs: named components of features are NaN in rows that are not
+    valid, where zeros lie, since a zero of a named quantity would be read as one that was measured. All else is as it
+    is stored."""
+    values = artifact.column(clip, name)
+    if name not in artifact.schema.names or name not in feature_columns(artifact.schema):
+        return values
+    values = np.array(values)
+    values[np.asarray(artifact.column(clip, "valid")) == 0] = np.nan
+    return values
+
+
 def open_features(text: str) -> Features:
     """The features that `PATH`, `PATH:column` or `PATH:component` names. Raises UsageError where there are none, or
     several to choose from."""
