@@ -104,7 +104,7 @@ def export(
     scores: ArtifactSource | None = None,
     cache: PathText | None = None,
 ) -> Path:
-    """Write an artifact's table to csv, parquet or npz, its crops to images, or a model to a bundle or a card. Returns the path of what was written. `to`: csv, parquet, npz, images, muse, bundle or card. `out`: the file or folder (default: named after the artifact). `clips`: only these. `card`: to bundle, the card as it was edited. `scores`: to bundle or card, what `evaluate` returned of the model's predictions. Raises UsageError."""
+    """Write an artifact's table to csv, parquet or npz, its crops to images, or a model to a bundle or a card. Returns the path of what was written. Of features `PATH:layer_07` is one column, `PATH:mouth_opening` one named component. `to`: csv, parquet, npz, images, muse, bundle or card. `out`: the file or folder (default: named after the artifact). `clips`: only these. `card`: to bundle, the card as it was edited. `scores`: to bundle or card, what `evaluate` returned of the model's predictions. Raises UsageError."""
 
 def analyze(
     media: MediaSource | None = None,
