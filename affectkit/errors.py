@@ -32,6 +32,7 @@ class MissingExtra(AffectkitError):
     """An optional package is needed. The message says what to install."""
 
     def __init__(self, package: str, extra: str, purpose: str) -> None:
+        self.extra = extra
         super().__init__(f"{purpose} needs the package {package}: pip install 'affectkit[{extra}]'")
 
 

@@ -236,9 +236,12 @@ def _progress() -> Progress:
     from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn
 
     console = Console(stderr=True)
-    columns: list[ProgressColumn] = [TextColumn("{task.fields[note]}"), TextColumn("{task.fields[left]}")]
+    columns: list[ProgressColumn] = [
+        TextColumn("{task.fields[note]}", markup=False),
+        TextColumn("{task.fields[left]}", markup=False),
+    ]
     if console.width >= NARROW:
-        columns = [TextColumn("[bold]{task.description}"), BarColumn(20), *columns]
+        columns = [TextColumn("{task.description}", style="bold", markup=False), BarColumn(20), *columns]
     return Progress(*columns, console=console, transient=True)
 
 

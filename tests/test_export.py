@@ -16,8 +16,10 @@ import pytest
 from PIL import Image
 from store_tables import CLIPS, RUN_SCHEMA, SCHEMAS, artifact, every, record, write
 
+import affectkit as ak
+from affectkit.api.clip_tables import FeatureTable
 from affectkit.errors import AffectkitError, MissingExtra, UsageError
-from affectkit.store import Artifact, Schema, open_artifact, predictions_schema
+from affectkit.store import Artifact, Schema, features_schema, open_artifact, predictions_schema
 from affectkit.store.export import FORMATS, export
 from affectkit.tables.predictions import read_predictions
 from affectkit.tasks import get
@@ -64,6 +66,57 @@ def test_rows_as_a_table(tmp_path: Path, name: str, to: str) -> None:
         if to == "parquet" and column != "clip":
             assert got.dtype == values.dtype
     assert names_in(out.parent) == [out.name]
+
+
+def named_features(root: Path) -> Artifact:
+    """Two rows of a measure with a name and of an embedding, of which the first is not valid."""
+    schema = features_schema({"values": 2, "points": 1}, names={"values": ["mouth_opening", "yaw"]})
+    table = artifact(root, schema)
+    rows = {"start": [0.0, 0.2], "end": [0.2, 0.4], "valid": [0, 1], "points": [[0.0], [3.0]]}
+    write(table, {"a": rows | {"values": [[0.0, 0.0], [0.5, 0.0]]}})
+    table.seal()
+    return table
+
+
+def test_named_components_are_empty_where_nothing_was_measured(tmp_path: Path) -> None:
+    table = named_features(tmp_path)
+    lines = export(table, "csv", tmp_path / "t.csv").read_text().splitlines()
+    assert lines == [
+        "clip,start,end,valid,mouth_opening,yaw,points_0", "a,0.0,0.2,0,,,0.0", "a,0.2,0.4,1,0.5,0.0,3.0",
+    ]  # fmt: skip
+    frame = FeatureTable(table).frame()
+    for read in (pd.read_parquet(export(table, "parquet", tmp_path / "t.parquet")), frame):
+        assert (read["mouth_opening"].mean(), read["points_0"].tolist()) == (0.5, [0.0, 3.0])
+    assert FeatureTable(table).of_layer("yaw").frame()["yaw"].isna().tolist() == [True, False]
+    with np.load(export(table, "npz", tmp_path / "t.npz")) as stored:
+        assert stored["values"].tolist() == [[0.0, 0.0], [0.5, 0.0]]
+    assert table.column("a", "values")[0].tolist() == [0.0, 0.0]
+
+
+@pytest.mark.parametrize("to", ["csv", "parquet", "npz", "muse"])
+def test_one_component_or_column_alone(tmp_path: Path, to: str) -> None:
+    table = named_features(tmp_path)
+    yaw = ak.export(f"{table.path}:yaw", to, out=tmp_path / f"yaw.{to}")
+    assert yaw.read_bytes() if yaw.is_file() else (yaw / "a.csv").read_bytes()
+    if to == "csv":
+        assert yaw.read_text() == "clip,start,end,valid,yaw\na,0.0,0.2,0,\na,0.2,0.4,1,0.0\n"
+        points = ak.export(FeatureTable(table).of_layer("points"), out=tmp_path / "points.csv")
+        assert points.read_text().splitlines()[0] == "clip,start,end,valid,points_0"
+    elif to == "npz":
+        with np.load(yaw) as stored:
+            assert (stored["values_names"].tolist(), stored["values"].tolist()) == (["yaw"], [[0.0], [0.0]])
+    elif to == "muse":
+        assert (yaw / "a.csv").read_text() == "timestamp,segment_id,yaw\n0,1,\n200,1,0.0\n"
+
+
+def test_parts_that_cannot_be_exported(tmp_path: Path) -> None:
+    table = named_features(tmp_path)
+    for name, to, message in [
+        ("yawn", "csv", "did you mean yaw"), ("yaw", "bundle", "is features"), ("yaw", "images", "export|faces"),
+    ]:  # fmt: skip
+        with pytest.raises(UsageError, match=message):
+            ak.export(f"{table.path}:{name}", to, out=tmp_path / "none")
+    assert not (tmp_path / "none").exists()
 
 
 def test_predictions_csv_is_what_fuse_and_evaluate_read(tmp_path: Path) -> None:

@@ -17,8 +17,9 @@ from threading import Thread
 import pytest
 from published_weights import wheel_weights
 
-from affectkit import downloads, weights
+from affectkit import downloads, plugins, weights, wheels
 from affectkit.errors import MissingExtra, UsageError
+from affectkit.stages.faces import ExtractFaces, FacesConfig
 
 CONTENT = b"weights " * 1000
 DIGEST = hashlib.sha256(CONTENT).hexdigest()
@@ -332,3 +333,53 @@ class TestHub:
     def test_offline(self, cached: Path, no_network: None) -> None:
         with pytest.raises(UsageError, match=r"timm/resnet50.tv_in1k is not in the local cache .*--weights PATH"):
             weights.fetch("resnet50.tv_in1k")
+
+    @pytest.mark.parametrize("name", ["HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"])
+    def test_what_forbids_the_hub_is_named(
+        self, cached: Path, no_network: None, monkeypatch: pytest.MonkeyPatch, name: str
+    ) -> None:
+        monkeypatch.setenv(name, "1")
+        with pytest.raises(UsageError, match=rf"\({name}=1 forbids it\): unset {name} .* with --weights PATH"):
+            weights.fetch("resnet50.tv_in1k")
+
+
+def test_advice_is_of_options_that_the_command_has(
+    folder: Path, no_network: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def absent(*_: object) -> None:
+        raise OSError("no network")
+
+    monkeypatch.setattr(wheels, "fetched", absent)
+    monkeypatch.setattr(wheels, "installed", lambda *_: None)
+    plugin = plugins.get("detectors", "retinaface-mobilenet")
+    for option in (None, "--weights-of retinaface=PATH"):
+        for fetch in (
+            lambda: weights.release(NAME), lambda: weights.hub("nobody/nothing", "x.safetensors"),
+            lambda: weights.of_wheel("mini-xception-tflite"), lambda: plugin.weights(plugin.Options(), "auto"),
+        ):  # fmt: skip
+            with weights.advising(option), pytest.raises(UsageError) as caught:
+                fetch()
+            assert "--weights PATH" not in str(caught.value)
+            assert option is None or option in str(caught.value)
+
+
+def test_without_its_weights_other_detectors_are_named(
+    folder: Path, no_network: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runtime = MissingExtra("ai_edge_litert", "mesh", "detector blazeface")
+
+    def weights_of(options: object, choice: str) -> weights.WeightsFile:
+        raise runtime
+
+    monkeypatch.setattr(plugins.get("detectors", "blazeface"), "weights", weights_of)
+    monkeypatch.setattr(plugins.get("detectors", "centerface"), "weights", lambda *_: weights.random("centerface"))
+    inputs, config = ExtractFaces.Inputs(media=[]), FacesConfig(detector="retinaface")
+    with pytest.raises(UsageError) as caught:
+        ExtractFaces().resolve(inputs, config)
+    assert str(caught.value).endswith(
+        "; or choose another by --detector: centerface (its weights are here), "
+        "blazeface (pip install 'affectkit[mesh]')"
+    )
+    with weights.advising(None), pytest.raises(UsageError) as caught:
+        ExtractFaces().resolve(inputs, config)
+    assert "--detector" not in str(caught.value)

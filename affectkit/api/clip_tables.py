@@ -15,6 +15,7 @@ from affectkit.errors import UsageError
 from affectkit.stages.stage import Result
 from affectkit.store import Artifact, Features, feature_columns
 from affectkit.store.features import features as column_of
+from affectkit.store.features import measured
 from affectkit.tables.labels import match_labels, read
 from affectkit.tables.pooling import Pooling
 from affectkit.tables.splits import SplitRequest, resolve_splits
@@ -66,7 +67,7 @@ class ClipTable(StageOutput):
         blocks = []
         for name in self._columns():
             column = self.artifact.schema.columns[name]
-            rows = _joined([self.artifact.column(clip, name) for clip in chosen], column.shape, column.dtype)
+            rows = _joined([measured(self.artifact, clip, name) for clip in chosen], column.shape, column.dtype)
             if not column.shape:
                 columns[name] = rows.astype(bool) if name == "valid" else rows
                 continue
@@ -185,7 +186,8 @@ class FeatureTable(ClipTable):
         return WindowSet(sequences, labels_of_clip, meant, window, hop, label_pooling)
 
     def frame(self, clips: Sequence[str] | None = None) -> pd.DataFrame:
-        """Every row as a pandas frame: clip, start, end (s), valid, then a column a component."""
+        """Every row as a pandas frame: clip, start, end (s), valid, then a column a component. In rows that are not
+        valid, components with names of their own are NaN, others zeros."""
         whole = super().frame(clips)
         return whole[["clip", "start", "end", "valid", *self.names]] if self._component else whole
 

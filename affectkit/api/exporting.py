@@ -11,9 +11,11 @@ from typing import Any
 from affectkit.api.annotating import AnnotationOptions, write_annotations
 from affectkit.errors import UsageError, unknown
 from affectkit.stages.bundle import is_bundle, opened_bundle
-from affectkit.store import Artifact, Cache, Features, names, open_artifact
+from affectkit.store import Artifact, Cache, Features, is_artifact, names, open_artifact, open_features
 from affectkit.store.export import ALL_FORMATS, ANNOTATION_FORMATS
 from affectkit.store.export import export as export_table
+from affectkit.store.features import names_features
+from affectkit.store.kinds import wrong_kind
 from affectkit.tables.ids import ClipChoice, choose
 
 
@@ -35,7 +37,8 @@ def export(
     """Write an artifact's table to csv, parquet or npz, its crops to images, predictions or labels to annotators'
     files, or a model to a bundle or a card.
 
-    Returns the path of what was written. `to`: csv, parquet, npz, images, muse, eaf, boris, webvtt, traces, bundle or
+    Returns the path of what was written. Of features `PATH:layer_07` is one column, `PATH:mouth_opening` one named
+    component. `to`: csv, parquet, npz, images, muse, eaf, boris, webvtt, traces, bundle or
     card. `out`: the file or folder (default: named after the artifact). `clips`: only these. `card`: to bundle, the
     card as it was edited. `scores`: to bundle or card, what `evaluate` returned of the model's predictions. To eaf,
     boris, webvtt or traces `artifact` may be a CSV of labels as well, or with `dataset` that data set's root; `task`:
@@ -71,20 +74,24 @@ def written_as(
         if value is not None and to not in formats:
             raise UsageError(f"{flag} is for --to {' and '.join(formats)}; given --to {to}")
     if to in ANNOTATION_FORMATS:
-        source = _annotated(artifact, cache, annotation)
-        place = source.path if isinstance(source, Artifact) else source
-        named = source.folder.name if isinstance(source, Artifact) else source.stem
+        annotated = _annotated(artifact, cache, annotation)
+        place = annotated.path if isinstance(annotated, Artifact) else annotated
+        named = annotated.folder.name if isinstance(annotated, Artifact) else annotated.stem
         target = out or Path(f"{named}.{to}")
-        return Written(target, place, tuple(write_annotations(source, to, target, clips, annotation)))
-    opened = _opened(artifact, cache)
+        return Written(target, place, tuple(write_annotations(annotated, to, target, clips, annotation)))
+    source = _opened(artifact, cache)
+    opened = source.artifact if isinstance(source, Features) else source
     if to not in ("bundle", "card"):
-        target = out or Path(f"{opened.folder.name}.{to}")
-        return Written(export_table(opened, to, target, choose(clips, opened.clips)), opened.path)
+        part = f"-{source.name}" if isinstance(source, Features) else ""
+        target = out or Path(f"{opened.folder.name}{part}.{to}")
+        return Written(export_table(source, to, target, choose(clips, source.clips)), opened.path)
+    if isinstance(source, Features):
+        raise UsageError(f"{source.path}:{source.name} is features; a {to} is of a head, a network or a fusion")
     if clips is not None:
         raise UsageError(f"--clips is for tables; a {to} is of the whole model")
     from affectkit.stages import bundling
 
-    report = None if scores is None else _opened(scores, cache)
+    report = None if scores is None else _report(scores, cache)
     if to == "card":
         return Written(
             bundling.write_card(opened, out or Path(f"{opened.folder.name}.card.toml"), report), opened.path
@@ -100,17 +107,27 @@ def _annotated(value: Any, cache: Cache, options: AnnotationOptions) -> Artifact
         path = Path(os.path.expanduser(os.fspath(value)))  # noqa: PTH111
         if options.dataset is not None or (path.suffix.lower() == ".csv" and path.is_file()):
             return path
-    return _opened(value, cache)
+    opened = _opened(value, cache)
+    return opened.artifact if isinstance(opened, Features) else opened
 
 
-def _opened(value: Any, cache: Cache) -> Artifact:
-    """What a path, a name, a bundle or what a function returned denotes. Raises UsageError."""
+def _report(value: Any, cache: Cache) -> Artifact:
+    """What `evaluate` made. Raises UsageError for features."""
+    opened = _opened(value, cache)
+    if isinstance(opened, Features):
+        raise wrong_kind(opened.path, opened.artifact.stage.stage, "evaluate")
+    return opened
+
+
+def _opened(value: Any, cache: Cache) -> Artifact | Features:
+    """What a path, a name, a bundle or what a function returned denotes; Features of one column or component alone.
+    Raises UsageError."""
     value = getattr(value, "stored", value)
-    if isinstance(value, Features):
-        return value.artifact
-    if isinstance(value, Artifact):
+    if isinstance(value, Features | Artifact):
         return value
     text = os.path.expanduser(os.fspath(value))  # noqa: PTH111
     if is_bundle(text):
         return opened_bundle(text, cache)
-    return open_artifact(names.resolve(cache, text))
+    path = names.resolve_column(cache, text)
+    is_part = not is_artifact(Path(path)) and names_features(path)
+    return open_features(path) if is_part else open_artifact(path)

@@ -93,7 +93,8 @@ class FaceMesh:
         if choice == "random":
             raise UsageError("face-mesh has no random weights: its output would mean nothing; leave out --weights")
         if options.iris:
-            weight_files.of_wheel("iris")
+            with weight_files.advising(None):  # a path is of the mesh
+                weight_files.of_wheel("iris")
         return weight_files.of_wheel("face-mesh") if choice == "auto" else weight_files.local(Path(choice), "face-mesh")
 
     def __init__(self, options: FaceMeshOptions, weights: WeightsFile, numerics: Numerics) -> None:

@@ -52,7 +52,8 @@ class Timm:
         if choice != "auto":
             return weight_files.local(Path(choice), pinned.name)
         if not pinned.hub_id:
-            raise UsageError(f"timm publishes no weights for '{options.model}': give --weights PATH, or random")
+            give = weight_files.by_path("give {}, or random") or "take another model"
+            raise UsageError(f"timm publishes no weights for '{options.model}': {give}")
         file = weight_files.hub(pinned.hub_id, pinned.filename)
         return replace(file, name=pinned.name, licence=pinned.licence or file.licence)
 

@@ -12,7 +12,6 @@ from typing import Any
 import typer
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from affectkit.cli._notices import heard
 
@@ -23,9 +22,14 @@ LEAST_WIDTH = 60
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
+def plain_console(**more: Any) -> Console:
+    """A console to which all text is text: `affectkit[mesh]` or `:smile:` in it, also in a table, is no markup."""
+    return Console(markup=False, emoji=False, highlight=False, **more)
+
+
 def log(message: str) -> None:
     """A line for people, on stderr."""
-    Console(stderr=True, highlight=False, soft_wrap=True).print(message, markup=False)
+    plain_console(stderr=True, soft_wrap=True).print(message)
 
 
 def say_kept(lines: Iterable[str]) -> None:
@@ -45,19 +49,14 @@ def columns(*headers: str) -> Table:
     return table
 
 
-def add_row(table: Table, *cells: str) -> None:
-    """Add a line of cells that are text: nothing in them is markup, and no control character reaches a terminal."""
-    table.add_row(*(Text(cell) for cell in cells))
-
-
 def print_table(table: Table) -> None:
     """Print a table on stdout; in full width where it goes to a file or a pipe."""
-    Console(width=_width(sys.stdout, 1000)).print(table)
+    plain_console(width=_width(sys.stdout, 1000)).print(table)
 
 
 def log_table(table: Table) -> None:
     """A table for people, on stderr."""
-    Console(stderr=True, width=_width(sys.stderr, 200)).print(table)
+    plain_console(stderr=True, width=_width(sys.stderr, 200)).print(table)
 
 
 def as_line(result: Any) -> str:

@@ -13,7 +13,7 @@ import typer
 from affectkit.cli._complete import artifacts, datasets, file_formats
 from affectkit.cli._help import Commands
 from affectkit.cli._options import COMPUTED, INPUTS, OUTPUT, RUN, CacheOption, ClipsOption, JsonOption
-from affectkit.cli._results import NOTE, SOME_FAILED, add_row, columns, log, print_json, print_table
+from affectkit.cli._results import NOTE, SOME_FAILED, columns, log, print_json, print_table
 from affectkit.stages.inventory import Entry, described, inventory, short
 from affectkit.stages.map_stage import LISTED
 from affectkit.store import Artifact, Cache, names, open_artifact, upkeep
@@ -55,8 +55,8 @@ def list_artifacts(cache: CacheOption = None, as_json: JsonOption = False) -> No
     table = columns("artifact", "names", "made", "from", "clips", "score", "size")
     for entry in entries:
         folder = Path(entry.artifact)
-        add_row(
-            table, f"{folder.parent.name}/{folder.name}", ", ".join(entry.names), _date(entry.created),
+        table.add_row(
+            f"{folder.parent.name}/{folder.name}", ", ".join(entry.names), _date(entry.created),
             ", ".join(short(source, named) for source in entry.source), _clips(entry), _score(entry.score),
             megabytes(entry.bytes),
         )  # fmt: skip
@@ -86,7 +86,7 @@ def show(artifact: ArtifactArgument, cache: CacheOption = None, as_json: JsonOpt
         return
     table = columns("", "")
     for topic, text in _said(about):
-        add_row(table, topic, text)
+        table.add_row(topic, text)
     print_table(table)
 
 

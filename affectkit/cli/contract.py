@@ -10,7 +10,7 @@ import typer
 from affectkit.cli._complete import artifacts, models
 from affectkit.cli._help import Commands
 from affectkit.cli._options import OUTPUT, CacheOption, ClipsOption, JsonOption, with_configs
-from affectkit.cli._results import add_row, columns, log, print_json, print_table
+from affectkit.cli._results import columns, log, print_json, print_table
 from affectkit.config import Numerics, Runtime
 from affectkit.stages.contract_check import ContractCheckConfig, ContractReport, check_contract, draw_contract
 from affectkit.store import Cache, names, open_artifact
@@ -81,7 +81,7 @@ def _print(report: ContractReport) -> None:
         ]
         if outcome.valence is not None:
             cells += [f"{outcome.valence.mean():+.3f}", f"{100 * (outcome.turned or 0):.1f} %"]
-        add_row(table, *cells, *(f"{score:.3f}" for score in outcome.mean))
+        table.add_row(*cells, *(f"{score:.3f}" for score in outcome.mean))
     print_table(table)
     for name, why in report.left_out.items():
         log(f"not shown: {name}: {why}")

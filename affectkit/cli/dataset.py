@@ -6,12 +6,11 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 
 from affectkit.cli._complete import datasets
 from affectkit.cli._help import Commands
 from affectkit.cli._options import INPUTS, OUTPUT, CacheOption, JsonOption, with_configs
-from affectkit.cli._results import SOME_FAILED, columns, log, print_json
+from affectkit.cli._results import SOME_FAILED, columns, log, plain_console, print_json
 from affectkit.config import Runtime
 from affectkit.errors import UsageError
 from affectkit.stages.dataset_check import CheckConfig, Report, check_dataset, draw_labels
@@ -110,7 +109,7 @@ def clips(
 
 
 def _print(report: Report) -> None:
-    console = Console()
+    console = plain_console()
     for task, about in report.tasks.items():
         table = columns(task, "clips", "rows", "invalid rows", "labels")
         for split, one in about["splits"].items():
@@ -123,11 +122,11 @@ def _print(report: Report) -> None:
         media = report.media
         console.print(f"media: {media['clips']} clips, {media['frames']:,} frames (counted by {media['counted_by']})")
     for note in report.notes:
-        console.print(f"note: {note}", markup=False)
+        console.print(f"note: {note}")
     for finding in report.findings:
         mark = "BIASES RESULTS: " if finding.biases else ""
         more = ", ..." if finding.count > len(finding.examples) else ""
-        console.print(f"{mark}{finding.what}: {finding.count} ({', '.join(finding.examples)}{more})", markup=False)
+        console.print(f"{mark}{finding.what}: {finding.count} ({', '.join(finding.examples)}{more})")
     if not report.findings:
         console.print("nothing amiss")
 

@@ -41,8 +41,9 @@ class RetinaFaceMobileNet:
     def weights(cls, options: Any, choice: str) -> WeightsFile:
         """The checkpoint at the path `choice`. Raises UsageError; there is no URL for "auto"."""
         if choice == "auto":
+            give = weight_files.by_path("give {}, ") or "extract faces takes "
             raise UsageError(
-                "retinaface-mobilenet has no weights to download: give --weights PATH, a checkpoint in the layout of "
+                f"retinaface-mobilenet has no weights to download: {give}a checkpoint in the layout of "
                 "biubug6/Pytorch_Retinaface (mobilenet0.25_Final.pth)"
             )
         return weight_files.local(Path(choice), NAME)

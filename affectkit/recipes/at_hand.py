@@ -20,7 +20,7 @@ from affectkit.tables.label_tables import check_labels
 from affectkit.tables.labels import DatasetLabels, Labels
 from affectkit.tasks import Task
 from affectkit.types import Clip, ClipLabels
-from affectkit.weights import WeightsFile
+from affectkit.weights import WeightsFile, advising
 
 _HAVE_WEIGHTS = ("detectors", "backbones", "models", "networks")
 
@@ -232,12 +232,12 @@ class _Looking:
 
     def _tried(self, step: Step, key: tuple[str, ...], what: str, call: Callable[[], Any]) -> None:
         try:
-            call()
+            with advising("--set STEP.weights=PATH"):  # run has no --weights
+                call()
         except AffectkitError as error:
             self._missing(step, key, str(error), what)
 
     def _missing(self, step: Step, key: tuple[str, ...], message: str, what: str) -> None:
-        message = message.replace("--weights PATH", "--set STEP.weights=PATH")  # run has no --weights
         message = message.replace("cannot fetch the weights", "not here yet: the weights").replace(f" ({NOT_NOW})", "")
         if message not in {one.what for one in self._plan.draft.problems}:  # else told of another step, or as a mistake
             self._plan.draft.problem(["steps", step.name, *key], message, is_missing=True)

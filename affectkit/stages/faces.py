@@ -24,7 +24,8 @@ from affectkit import plugins
 from affectkit.config import Config, Runtime
 from affectkit.devices import resolve
 from affectkit.digests import Digests
-from affectkit.errors import AffectkitError, ClipError, UsageError, no_folder
+from affectkit.downloads import offline
+from affectkit.errors import AffectkitError, ClipError, MissingExtra, UsageError, no_folder
 from affectkit.media import (
     STILL_SUFFIXES,
     VIDEO_SUFFIXES,
@@ -66,7 +67,7 @@ from affectkit.tracks import (
 )
 from affectkit.tracks.decoding import MAX_SIDE
 from affectkit.types import Clip, Detections, FaceTrack, Floats
-from affectkit.weights import WeightsFile
+from affectkit.weights import WeightsFile, flags
 
 PRECROPPED = "precropped"
 """What stands in place of a detector where crops were made elsewhere."""
@@ -527,7 +528,12 @@ class ExtractFaces(_Tracks):
         rules = {name: face_rule(clip.face) if clip.face else config.face for name, clip in clips.items()}
         plugin = plugins.get("detectors", config.detector)
         options = plugins.parse_options(plugin, config.option, config.detector)
-        weights = plugins.weights("detectors", config.detector, plugin, options, config.weights)
+        try:
+            weights = plugins.weights("detectors", config.detector, plugin, options, config.weights)
+        except AffectkitError as error:
+            if flags().detector is None or config.weights != "auto":
+                raise
+            raise UsageError(f"{error}{_others(config.detector)}") from None
         return Resolved(clips, rules, config, plugin, options, weights)
 
     def called(self, resolved: Resolved) -> str:
@@ -641,3 +647,21 @@ class _TakeCrops(_Tracks):
 
 
 STAGE = ExtractFaces
+
+
+def _others(detector: str) -> str:
+    """What may find faces instead: detectors whose weights are here, and those that an extra brings."""
+    at_hand, by_extra = [], []
+    for name in plugins.names("detectors"):
+        try:
+            plugin = plugins.get("detectors", name)
+            with offline():
+                plugins.weights("detectors", name, plugin, plugin.Options(), "auto")
+        except MissingExtra as error:
+            by_extra.append(f"{name} (pip install 'affectkit[{error.extra}]')")
+        except AffectkitError:
+            continue  # to be downloaded as well
+        else:
+            at_hand.append(f"{name} (its weights are here)")
+    others = [text for text in (*at_hand, *by_extra) if not text.startswith(f"{detector} ")]
+    return f"; or choose another by {flags().detector}: {', '.join(others)}" if others else ""

@@ -35,6 +35,7 @@ from affectkit.store.result_folder import file_names
 from affectkit.store.upkeep import remove_dead
 from affectkit.tables.ids import ClipChoice, choose
 from affectkit.untrusted import read_object
+from affectkit.weights import advising
 
 SUFFIX, RECORD = ".mp4", ".json"
 
@@ -310,7 +311,8 @@ class _Finders:
         if key not in self._loaded:
             plugin = plugins.get("detectors", name)
             options = plugins.parse_options(plugin, [str(each) for each in option], name)
-            files = plugins.weights("detectors", name, plugin, options, str(weights))
+            with advising(None):
+                files = plugins.weights("detectors", name, plugin, options, str(weights))
             detector = plugins.instance("detectors", name, plugin, options, files, resolve(self._device))
             identity = {**plugins.identity(name, plugin, options), "weights": files.sha256}
             self._loaded[key] = _Finder(name, detector, identity)

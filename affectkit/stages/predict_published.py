@@ -29,6 +29,7 @@ from affectkit.store import Artifact, Features
 from affectkit.tables.ids import ClipChoice
 from affectkit.tasks import Task
 from affectkit.types import Clip, Contract, Floats, without_face
+from affectkit.weights import advising
 
 FPS = 5.0
 DETECTOR = "blazeface"
@@ -238,7 +239,8 @@ def made_for(kind: str, card: ModelCard, media: Sequence[Clip], context: Context
     if kind == "audio":
         sound = AudioConfig(sampling_rate=card.sampling_rate)
         return ExtractAudio().run(ExtractAudio.Inputs(media=media), sound, within)
-    return ExtractFaces().run(ExtractFaces.Inputs(media=media), faces_for(card.contract), within)
+    with advising(None):
+        return ExtractFaces().run(ExtractFaces.Inputs(media=media), faces_for(card.contract), within)
 
 
 def _source(name: str, kind: str, inputs: Sequence[Any]) -> Artifact:

@@ -16,6 +16,7 @@ from affectkit.stages.stage import Context
 from affectkit.store import Artifact, Cache, Failure, Features, ancestors, feature_columns, features, upkeep
 from affectkit.store.kinds import TRAINED, wrong_kind
 from affectkit.types import Clip
+from affectkit.weights import advising
 
 Step = Mapping[str, Any]
 
@@ -89,7 +90,8 @@ class _Chain:
             moved = [self._weights[name] for name in _names(step) if name in self._weights]
             recorded = bundled.with_weights(self._trained, step["config"])
             config = stage.replayed(recorded | ({"weights": moved[0]} if moved else {}), step)
-            outcome = stage.run(self._inputs(stage, config, step), config, self._here(stage, step))
+            with advising(f"--weights-of {_names(step)[0]}=PATH" if _names(step) else None):
+                outcome = stage.run(self._inputs(stage, config, step), config, self._here(stage, step))
             self.current = outcome.artifact
             notices = (*outcome.notices, *_check(self._trained, self.current, step))
             self.failed += outcome.failed

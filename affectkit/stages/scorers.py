@@ -33,6 +33,7 @@ from affectkit.tables.score_tables import ScoreTable
 from affectkit.tables.timeline import scores_at
 from affectkit.tasks import Task
 from affectkit.types import Bools, Clip, Contract, Floats, Predictions, face_id
+from affectkit.weights import advising
 
 VALENCE_INDEX = "valence_index"
 _NO_SOUND = "no audio stream"
@@ -193,7 +194,7 @@ def score(
     if seeing:
         config = faces_for(shared_contract([(each.name, each.card.contract) for each in seeing]))
         config = config.model_validate(config.model_dump() | dict(options.faces))
-        with step("faces"):
+        with step("faces"), advising(None, "--detector"):
             outcomes.append(ExtractFaces().run(ExtractFaces.Inputs(media=clips), config, context))
         faces = outcomes[-1].artifact
     rates = list(dict.fromkeys(each.card.sampling_rate for each in hearing)) or (

@@ -14,6 +14,7 @@ from affectkit.errors import MissingExtra, UsageError, unknown
 from affectkit.store.artifact import Artifact
 from affectkit.store.atomic import atomically, explained
 from affectkit.store.crops import write_crops
+from affectkit.store.features import FeaturePart, Features, measured
 from affectkit.store.muse import write_muse
 from affectkit.store.npz import write_npz
 from affectkit.store.upkeep import remove_dead
@@ -22,22 +23,26 @@ Rows = dict[str, np.ndarray]  # [T] each
 _GROUP_ROWS = 1 << 16
 
 
-def export(artifact: Artifact, to: str, out: Path, clips: Sequence[str] | None = None) -> Path:
-    """Write an artifact (or some of its clips) to one file, which appears whole; returns its path.
+def export(of: Artifact | Features, to: str, out: Path, clips: Sequence[str] | None = None) -> Path:
+    """Write an artifact (or some of its clips) to one file, which appears whole; returns its path. Of `Features` that
+    are a component, or one of several columns, that alone is written.
 
     csv, parquet: `clip,start,end`, then `split,<targets>,valid,observed` for predictions (the CSV that `fuse` and
     `evaluate` read), else `valid` and the components of each column that has rows (`values_0`, `values_1`, ...). An
-    empty cell is NaN.
-    npz: an array a column, with `clip` [N] and `offsets` [N+1]; a column of bytes or of samples has its own
-    `<column>_offsets`. It loads without pickle.
+    empty cell is NaN. In rows that are not valid named components (`mouth_opening`) are NaN, those without names the
+    zeros that are stored.
+    npz: what is stored, so zeros in all rows that are not valid: an array a column, with `clip` [N] and `offsets`
+    [N+1]; a column of bytes or of samples has its own `<column>_offsets`. It loads without pickle.
     images: a folder with one folder a clip, which holds crop t of 1, 2, ... as `%05d.jpg` (or .png); rows without a
     face have none.
-    muse: a folder with `<clip>.csv` for each clip of features, `timestamp,segment_id` (ms) and the components.
+    muse: a folder with `<clip>.csv` for each clip of features, `timestamp,segment_id` (ms) and the components, empty
+    in rows that are not valid.
 
     Clips are taken one at a time, so memory does not grow with their number. Raises UsageError, MissingExtra (parquet).
     """
     if to not in FORMATS:
         raise unknown("format", to, FORMATS)
+    artifact = of if isinstance(of, Artifact) else FeaturePart(of)
     chosen = list(clips) if clips is not None else artifact.clips
     if not chosen:
         artifact.schema  # noqa: B018
@@ -133,7 +138,7 @@ def _tables(artifact: Artifact, clips: Sequence[str]) -> Iterator[tuple[str, Row
             rows["split"] = np.full(len(rows["start"]), artifact.column(clip, "split"))
         for name in _row_columns(artifact):
             labels = _labels(artifact, name)
-            values = artifact.column(clip, name).reshape(len(rows["start"]), len(labels))
+            values = measured(artifact, clip, name).reshape(len(rows["start"]), len(labels))
             rows |= {label: np.ascontiguousarray(values[:, index]) for index, label in enumerate(labels)}
         yield clip, rows
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ import numpy as np
 from affectkit.errors import UsageError
 from affectkit.store.artifact import Artifact
 from affectkit.store.kinds import FEATURES, wrong_kind
-from affectkit.store.schema import Schema
+from affectkit.store.schema import Column, Schema
+from affectkit.store.segment import ClipRows
 from affectkit.store.selection import is_artifact
 from affectkit.types import FeatureSequence
 
@@ -78,6 +80,43 @@ class Features:
             return rows
         place = self.artifact.schema.names[self.column].index(self.component)
         return replace(rows, values=np.ascontiguousarray(rows.values[:, place : place + 1]))
+
+
+class FeaturePart(Artifact):
+    """An artifact of features as if it held one column of them alone, or one component, beside the times."""
+
+    def __init__(self, part: Features) -> None:
+        whole = part.artifact
+        super().__init__(whole.path, dry=whole.dry, selection=whole.selection)
+        self._part = part
+
+    @property
+    def schema(self) -> Schema:
+        """Times and the column, with the component's name where it is one."""
+        part, whole = self._part, super().schema
+        columns = {name: whole.columns[name] for name in ("start", "end", "valid")}
+        columns[part.column] = Column(dtype=whole.columns[part.column].dtype, shape=(part.dim,))
+        return Schema(columns=columns, names={} if part.names is None else {part.column: part.names})
+
+    def column(self, clip: str, name: str) -> Any:
+        """One column of one clip; of a component [T,1]."""
+        return self._part.sequence(clip).values if name == self._part.column else super().column(clip, name)
+
+    @cached_property
+    def _index(self) -> dict[str, ClipRows]:
+        return self._part.artifact._index  # the files are read by the schema that they were written with
+
+
+def measured(artifact: Artifact, clip: str, name: str) -> Any:
+    """A column of a clip for people and other programs: named components of features are NaN in rows that are not
+    valid, where zeros lie, since a zero of a named quantity would be read as one that was measured. All else is as it
+    is stored."""
+    values = artifact.column(clip, name)
+    if name not in artifact.schema.names or name not in feature_columns(artifact.schema):
+        return values
+    values = np.array(values)
+    values[np.asarray(artifact.column(clip, "valid")) == 0] = np.nan
+    return values
 
 
 def open_features(text: str) -> Features:
