@@ -36,7 +36,8 @@ STYLE: dict[Any, Any] = {
     "figure.titlesize": BODY, "xtick.labelsize": SMALL, "ytick.labelsize": SMALL, "legend.fontsize": SMALL,
     "axes.linewidth": 0.6, "xtick.major.width": 0.6, "ytick.major.width": 0.6, "xtick.major.size": 2.5,
     "ytick.major.size": 2.5, "axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False,
-    "figure.constrained_layout.use": True, "svg.hashsalt": "affectkit", "pdf.fonttype": 42, "savefig.dpi": 300,
+    "figure.constrained_layout.use": True, "figure.constrained_layout.h_pad": 0.06,
+    "figure.constrained_layout.w_pad": 0.06, "svg.hashsalt": "affectkit", "pdf.fonttype": 42, "savefig.dpi": 300,
     "image.cmap": "Blues",
 }  # fmt: skip
 """What matplotlib is told, whatever the user's own settings are."""
@@ -67,7 +68,7 @@ def formats(text: str) -> tuple[Format, ...]:
             raise unknown("format of figures", word, FORMATS)
     if not words:
         raise UsageError(f"--format '{text}' names no format of figures (accepted: {', '.join(FORMATS)})")
-    return tuple(dict.fromkeys(word for word in words if word in FORMATS))  # type: ignore[misc]
+    return tuple(dict.fromkeys(word for word in words if word in FORMATS))
 
 
 @contextmanager
@@ -81,10 +82,12 @@ def styled() -> Iterator[None]:
 
 def figure_of(width: float, height: float) -> Figure:
     """An empty figure (inches)."""
+    import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width, height))
+    dots = matplotlib.rcParams["savefig.dpi"]  # letters have other widths at other resolutions: laid out as it is saved
+    figure = Figure(figsize=(width, height), dpi=dots if isinstance(dots, float | int) else None)
     FigureCanvasAgg(figure)
     return figure
 
@@ -109,7 +112,7 @@ def lay_out(figure: Figure) -> None:
 
 def write(figure: Figure, file: Path, kind: Format, dpi: float | None = None) -> None:
     """Write a figure that has been laid out, whatever the file is called. `dpi`: other than that of the style."""
-    more = {} if dpi is None else {"dpi": dpi}
+    more: dict[str, Any] = {} if dpi is None else {"dpi": dpi}
     with _any_letters():
         figure.savefig(file, format=kind, metadata=_METADATA[kind], **more)
 
