@@ -33,6 +33,7 @@ LINES = {
     "evaluate": f"scores {LABELS} --draws 0",
     "report": "scores --out page",
     "compare": f"scores scores {LABELS} --draws 5",
+    "plot": "scores --kind circumplex --out drawn",
     "submit": "scores --format affwild2-va --template set/template.txt --out submission.txt --fps 10",
     "run": "small.toml --root set --until grid",
     "recipe list": "",

@@ -20,7 +20,7 @@ from affectkit.config import Config
 from affectkit.drawing import style
 from affectkit.errors import UsageError, listed, unknown
 from affectkit.stages.inputs import REQUIRED, artifacts, clips, file, labels, splits
-from affectkit.stages.plot_data import PlotData, PlotSet, circumplex_columns
+from affectkit.stages.plot_data import PlotData, PlotSet, circumplex_columns, lines_of
 from affectkit.stages.scoring import ScoringConfig, gather
 from affectkit.stages.stage import Context, Need, Result, Stage, TextTable
 from affectkit.store import is_artifact, open_artifact
@@ -30,6 +30,7 @@ from affectkit.tables.ids import ClipChoice, choose
 from affectkit.tables.labels import Labels, identity, read
 from affectkit.tables.splits import split_in, split_table
 from affectkit.tables.subjects import By, Subjects
+from affectkit.tables.timeline import by_clip
 from affectkit.tasks import Task
 from affectkit.types import SPLITS, ClipLabels, Predictions
 
@@ -47,7 +48,6 @@ class PlotConfig(Config):
         None,
         description="a task (affectkit list tasks), or a TOML file; needed with labels  [default: what the predictions "
         "are of]",
-        json_schema_extra={"is_own": True},
     )
     kind: list[str] = Field(
         [],
@@ -61,7 +61,7 @@ class PlotConfig(Config):
         None, description="what is one line of subjects: clip or subject  [default: subject, where every clip has one]"
     )
     level: float = Field(0.95, ge=0.5, lt=1, description="how often an interval holds the truth")
-    format: str = Field("png", description="png, svg, pdf, or several: png,svg,pdf")
+    format: str = Field("png", description="png, svg, pdf, or several: png,svg,pdf", json_schema_extra={"is_own": True})
 
     @field_validator("kind")
     @classmethod
@@ -226,9 +226,8 @@ def _data(inputs: Plot.Inputs, config: PlotConfig, task: Task, notices: list[str
         else:
             split = scored.split or None
             notices += scored.cautions
-    clips = [
-        clip for clip in (chosen or known) if split is None or split in _splits_of(clip, sets, inputs, labels_of_clip)
-    ]
+    split_of = _splits(known, sets, labels_of_clip, inputs.splits)
+    clips = [clip for clip in (chosen or known) if split is None or split_of.get(clip) == split]
     if not clips:
         raise UsageError(f"none of {len(chosen or known)} clips is in split '{split}'")
     if split is not None:
@@ -251,13 +250,16 @@ def _of(predictions: Predictions, clips: set[str]) -> Predictions:
     return predictions.select(np.isin(predictions.clip, sorted(clips)))
 
 
-def _splits_of(
-    clip: str, sets: Sequence[PlotSet], inputs: Plot.Inputs, labels_of_clip: Mapping[str, ClipLabels] | None
-) -> set[str]:
-    """The split of a clip, as each set says it; without any set, as the labels or the table of splits do."""
+def _splits(
+    clips: Sequence[str], sets: Sequence[PlotSet], labels_of_clip: Mapping[str, ClipLabels] | None, file: Path | None
+) -> dict[str, str]:
+    """The split of each clip as the first set that has it says; without any set, as the table of splits or the labels
+    do."""
     if not sets:
-        return {split_in(split_table(labels_of_clip or {}, inputs.splits), clip)}
-    return {each.predictions.split[rows][0] for each in sets if (rows := each.predictions.clip == clip).any()}
+        table = split_table(labels_of_clip or {}, file)
+        return {clip: split_in(table, clip) for clip in clips}
+    rows_of = [(each.predictions, by_clip(each.predictions)) for each in reversed(sets)]
+    return {clip: str(each.split[rows][0]) for each, places in rows_of for clip, rows in places.items()}
 
 
 def _left_out(data: PlotData) -> Iterator[str]:
@@ -297,9 +299,12 @@ def _kinds(data: PlotData, config: PlotConfig) -> list[str]:
         if kind in unfit:
             raise UsageError(f"--kind {kind}: {unfit[kind]}")
     if config.kind:
+        if "subjects" in config.kind:
+            lines_of(data)  # raises, before anything is written
         return [kind for kind in KINDS if kind in config.kind]
     fitting: list[str] = [kind for kind in KINDS if kind not in unfit]
-    if data.task.level == "time" and not data.by_subject and len(fitting) > 1 and config.by is None:
+    is_line_a_clip = data.task.level == "time" and not data.by_subject and config.by is None
+    if len(fitting) > 1 and (is_line_a_clip or len(lines_of(data)) < 2):
         fitting.remove("subjects")
     return fitting
 

@@ -221,6 +221,11 @@ def spaghetti_of(data: PlotData, source: str) -> Spaghetti:
     return Spaghetti(list(groups), edges, lines, mean, low, high, counts)
 
 
+def lines_of(data: PlotData) -> list[str]:
+    """The subjects (or clips) that a line of spaghetti each stands for. Raises UsageError for a clip without one."""
+    return list(dict.fromkeys(_group(data, clip) for clip in data.clips))
+
+
 def _group(data: PlotData, clip: str) -> str:
     if not data.by_subject:
         return clip

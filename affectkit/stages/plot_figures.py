@@ -47,7 +47,7 @@ from affectkit.stages.plot_data import (
     spaghetti_of,
 )
 from affectkit.stages.scoring import calibration_curves
-from affectkit.types import Floats
+from affectkit.types import Bools, Floats
 
 Drawing = tuple[str, Callable[[], Figure]]
 """The name of a file without suffix, and what draws it."""
@@ -55,10 +55,16 @@ Drawing = tuple[str, Callable[[], Figure]]
 STRETCHES = 300
 """Stretches of time that a small panel tells apart; longer clips are a band from least to most, and a mean."""
 MEANS = 100
-CELLS = 40
-"""Cells a side of a density."""
+CELLS, FEW_CELLS, FEW_ROWS = 40, 20, 2000
+"""Cells a side of a density, and fewer where there are fewer rows."""
 _SIGNED = ["−1", "−0.5", "0", "0.5", "1"]
-_LETTER = 0.058  # inches, of SMALL letters
+_CROSS: dict[str, Any] = {
+    "marker": "P", "linestyle": "none", "color": VERMILLION, "markersize": 5, "markeredgecolor": "white",
+    "markeredgewidth": 0.5,
+}  # fmt: skip
+_ON_WHITE: dict[str, Any] = {"facecolor": "white", "linewidth": 0, "pad": 1}
+_THREAD = "#A8A8A8"
+_LETTER = 0.052  # inches, of SMALL letters
 _HEAD, _FOOT = 0.32, 0.36  # inches
 _TITLE, _TICKS = 0.16, 0.2  # inches above and below a panel
 
@@ -153,6 +159,7 @@ class _Page:
             axes.set_xlim(low, high)
             time_axis(axes, low, high, 4 if columns > 1 else 9)
             axes.tick_params(axis="both", length=2, pad=1.5, labelsize=LEAST)
+            _inward(axes, low, high)
             gaps = self._data.unscored(clip)
             has_gaps |= bool(gaps)
             for begin, end in gaps:
@@ -210,7 +217,9 @@ class _LinePage(_Page):
         low, high = self._ends
         room = 0.03 * (high - low)
         axes.set_ylim(low - room, high + room)
-        axes.set_yticks([low, (low + high) / 2, high], [f"{tick:.3g}" for tick in (low, (low + high) / 2, high)])
+        axes.set_yticks(
+            [low, (low + high) / 2, high], [f"{tick:.3g}".replace("-", "−") for tick in (low, (low + high) / 2, high)]
+        )
         if low < 0 < high:
             axes.axhline(0, color=LIGHT, linewidth=0.5, zorder=0.5)
         if not is_first:
@@ -276,6 +285,13 @@ class _ClassPage(_Page):
         return f"{task}{source}, {self._counted()}"
 
 
+def _inward(axes: Axes, low: float, high: float) -> None:
+    """Keep the last time of a panel off the first of the next."""
+    for tick, text in zip(axes.get_xticks(), axes.get_xticklabels(), strict=True):
+        if tick > high - 0.06 * (high - low):
+            text.set_horizontalalignment("right")
+
+
 def _blue(shade: float) -> Any:
     import matplotlib
 
@@ -288,8 +304,8 @@ def _draw_line(axes: Axes, track: PlotTrack, column: int, colour: str, width: fl
     if len(values) > 2 * STRETCHES:
         edges, _, least, most = binned_rows(track.times, values, STRETCHES)
         axes.fill_between(
-            edges, np.append(least, least[-1]), np.append(most, most[-1]), step="post", color=colour, alpha=0.25,
-            linewidth=0, zorder=2,
+            edges, np.append(least, least[-1]), np.append(most, most[-1]), step="post", color=colour, linewidth=0,
+            alpha=0.12 if colour == BLACK else 0.25, zorder=2,
         )  # fmt: skip
         edges, values, _, _ = binned_rows(track.times, values, MEANS)
         times = np.stack([edges[:-1], edges[1:]], axis=1)
@@ -366,7 +382,9 @@ def densities(data: PlotData) -> Figure:
     width = COLUMN if across == 1 else PAGE
     side = (width - 1.15) / across
     figure = figure_of(width, lines * (side + 0.24) + 0.3)
-    cells = {name: _density(values) for name, values in rows.items()}
+    most = max(map(len, rows.values()))
+    size = CELLS if most >= FEW_ROWS else FEW_CELLS
+    cells = {name: _density(values, size) for name, values in rows.items()}
     filled = np.concatenate([each[each > 0] for each in cells.values()] or [np.zeros(0)])
     low, high = (float(filled.min()), float(filled.max())) if len(filled) else (0.1, 1.0)
     ends = low, high if high > low else 2 * low
@@ -379,7 +397,13 @@ def densities(data: PlotData) -> Figure:
     for axes, (name, values) in zip(grid.flat, rows.items(), strict=False):
         share = np.where(cells[name] > 0, cells[name], np.nan)
         image = axes.imshow(
-            share.T, norm=norm, cmap="Blues", extent=(-1, 1, -1, 1), origin="lower", interpolation="nearest", zorder=1
+            share.T,
+            norm=norm,
+            cmap=_seen_blues(),
+            extent=(-1, 1, -1, 1),
+            origin="lower",
+            interpolation="nearest",
+            zorder=1,
         )
         axes.axhline(0, color=LIGHT, linewidth=0.5, zorder=0.5)
         axes.axvline(0, color=LIGHT, linewidth=0.5, zorder=0.5)
@@ -387,10 +411,9 @@ def densities(data: PlotData) -> Figure:
         outside = int((np.abs(values) > 1).any(axis=1).sum())
         if len(values):
             mean = values.mean(axis=0)
-            axes.plot([mean[0]], [mean[1]], "P", color=VERMILLION, markersize=5, markeredgecolor="white",
-                      markeredgewidth=0.5, zorder=3)  # fmt: skip
+            axes.plot([mean[0]], [mean[1]], **_CROSS, zorder=3)
         else:
-            axes.text(0, 0, "no score", ha="center", va="center", fontsize=SMALL)
+            axes.text(0, 0, "no score", ha="center", va="center", fontsize=SMALL, bbox=_ON_WHITE)
         beyond = f", {outside:,} beyond ±1" if outside else ""
         axes.set_title(
             f"{shortened(name, 12 + int(side * 10) - len(beyond))}: {len(values):,} rows{beyond}", fontsize=SMALL
@@ -402,13 +425,25 @@ def densities(data: PlotData) -> Figure:
         axes.set_xlabel(data.task.targets[columns[0]])
     for axes in grid[:, 0]:
         axes.set_ylabel(data.task.targets[columns[1]])
+    grid[0, 0].legend(handles=[Line2D([], [], **_CROSS, label="mean")], loc="lower left", fontsize=LEAST,
+                      bbox_to_anchor=(0.0, 0.005), handletextpad=0.1, borderpad=0)  # fmt: skip
     if len(filled) and image is not None:
-        bar = figure.colorbar(image, ax=grid, shrink=0.75, pad=0.02, label="share of rows (%); cross: mean")
+        bar = figure.colorbar(
+            image, ax=grid, shrink=0.75, pad=0.02, label=f"share of rows (%) in a cell of {2 / size:g}"
+        )
         bar.outline.set_linewidth(0.4)
         bar.set_ticks(_round_values(*ends))
         bar.ax.yaxis.set_major_formatter(lambda share, _: f"{share:g}")
         bar.ax.minorticks_off()
     return figure
+
+
+def _seen_blues() -> Any:
+    """Blues whose lightest is told from white."""
+    import matplotlib
+    from matplotlib.colors import ListedColormap
+
+    return ListedColormap(matplotlib.colormaps["Blues"](np.linspace(0.22, 1, 256)))
 
 
 def _round_values(low: float, high: float) -> list[float]:
@@ -423,36 +458,38 @@ def _round_values(low: float, high: float) -> list[float]:
     return inside if len(inside) <= 8 else [value for value in inside if f"{value:e}".startswith("1")]
 
 
-def _density(values: Floats) -> Floats:
-    """[CELLS,CELLS] share of the rows [N,2] in each cell, in percent."""
-    edges = np.linspace(-1, 1, CELLS + 1)
+def _density(values: Floats, size: int) -> Floats:
+    """[size,size] share of the rows [N,2] in each cell, in percent."""
+    edges = np.linspace(-1, 1, size + 1)
     counts, _, _ = np.histogram2d(values[:, 0], values[:, 1], bins=(edges, edges))
     return np.asarray(100 * counts / max(len(values), 1))
 
 
 def spaghetti(data: PlotData, sources: Sequence[str]) -> Figure:
-    """A grey line a subject, and in colour the mean of all with its interval."""
+    """A grey line a subject, and in colour the mean of all with its interval, where there are two or more."""
     tables = {source: spaghetti_of(data, source) for source in sources}
-    is_time = data.task.level == "time"
-    panels = [(source, column) for column in range(data.task.outputs) for source in sources]
-    across = len(sources) if is_time and len(sources) > 1 else min(4, data.task.outputs)
-    if not is_time:
+    is_time, count = data.task.level == "time", data.task.outputs
+    if is_time:
+        panels = [(source, column) for column in range(count) for source in sources]
+        across = len(sources) if len(sources) > 1 else min(4, count)
+        width, tall, foot = COLUMN if across == 1 else PAGE, 1.35 if across > 1 else 1.7, 0.35
+    else:
         panels = [(source, -1) for source in sources]
-        across = min(2 if data.task.outputs > 4 else 3, len(panels))
+        across = min(3, len(panels)) if count <= 4 else 1
+        width, tall = PAGE if across > 1 or count > 10 else COLUMN, 1.35
+        foot = 0.15 + 0.04 * min(max(map(len, data.task.targets)), 24)
     lines = -(-len(panels) // across)
-    width = COLUMN if across == 1 else PAGE
-    foot = 0.35 + (0 if is_time else 0.035 * max(map(len, data.task.targets)))
-    figure = figure_of(width, lines * (1.35 if across > 1 else 1.7) + foot + 0.3)
+    figure = figure_of(width, lines * tall + foot + 0.3)
     grid = figure.subplots(lines, across, squeeze=False, sharex=True, sharey=True)
     for axes in grid.flat[len(panels) :]:
         axes.set_visible(False)
     for place, (axes, (source, column)) in enumerate(zip(grid.flat, panels, strict=False)):
-        _draw_spaghetti(axes, data, tables[source], column)
+        counts = _draw_spaghetti(axes, data, tables[source], column)
         target = "" if column < 0 else plain(data.task.targets[column])
         name = source if column < 0 else target if len(sources) == 1 else f"{target}, {source}"
-        axes.set_title(shortened(name, int(width / across / _LETTER)), fontsize=SMALL)
-        is_last = place + across >= len(panels)
-        axes.tick_params(labelbottom=is_last)
+        counted = f" ({_range(counts)})"
+        axes.set_title(shortened(name, int(width / across / _LETTER) - len(counted) - 2) + counted, fontsize=SMALL)
+        axes.tick_params(labelbottom=place + across >= len(panels))
     values = np.concatenate([np.zeros(0), *(table.lines.ravel() for table in tables.values())])
     if np.isfinite(values).any():  # an interval of two subjects may reach far beyond all that there is
         low, high = float(np.nanmin(values)), float(np.nanmax(values))
@@ -460,25 +497,41 @@ def spaghetti(data: PlotData, sources: Sequence[str]) -> Figure:
         grid[0, 0].set_ylim(low - room, high + room)
     what = "subject" if data.by_subject else "clip"
     handles = [
-        Line2D([], [], color=LIGHT, linewidth=0.8, label=f"one {what}"),
+        Line2D([], [], color=_THREAD, linewidth=0.8, label=f"one {what}"),
         Line2D([], [], color=BLUE, linewidth=1.6, label=f"mean, {100 * data.level:g} % interval"),
     ]
     figure.legend(handles=handles, loc="outside upper left", ncols=2)
     if is_time:
         figure.supxlabel("time in the clip (m:ss)", fontsize=BODY)
-    figure.supylabel(("share of time" if sources == [LABELS] else "probability") if data.task.kind != "regression"
-                     else "label" if sources == [LABELS] else "value", fontsize=BODY)  # fmt: skip
+    figure.supylabel(_quantity(data, sources), fontsize=BODY)
     return figure
 
 
-def _draw_spaghetti(axes: Axes, data: PlotData, table: Spaghetti, column: int) -> None:
-    count = len(table.names)
-    width, alpha = (0.7, 0.9) if count <= 30 else (0.4, 0.6)
+def _quantity(data: PlotData, sources: Sequence[str]) -> str:
+    """What the lines of spaghetti are."""
+    if data.task.kind == "regression":
+        return "label" if list(sources) == [LABELS] else "value"
+    share = "share of time" if data.task.level == "time" else "share of clips"
+    if LABELS not in sources:
+        return "probability"
+    return share if len(sources) == 1 else "probability (labels: share)"
+
+
+def _range(counts: Floats) -> str:
+    some = counts[counts > 0]
+    if not len(some):
+        return "no score"
+    return f"n = {some.max():.0f}" if some.min() == some.max() else f"n = {some.min():.0f} to {some.max():.0f}"
+
+
+def _draw_spaghetti(axes: Axes, data: PlotData, table: Spaghetti, column: int) -> Floats:
+    """Draw the lines of a panel; returns how many there are at each place."""
+    width, alpha = (0.7, 0.9) if len(table.names) <= 30 else (0.4, 0.6)
     if table.edges is None:
         x: Floats = np.arange(data.task.outputs, dtype=np.float64)
         lines, mean, low, high, counts = table.lines, table.mean, table.low, table.high, table.counts
-        axes.set_xticks(x, [shortened(plain(target), 18) for target in data.task.targets], rotation=40, ha="right",
-                        rotation_mode="anchor")  # fmt: skip
+        names = [shortened(plain(target), 24) for target in data.task.targets]
+        axes.set_xticks(x, names, rotation=40, ha="right", rotation_mode="anchor")
     else:
         x = (table.edges[:-1] + table.edges[1:]) / 2
         lines, mean, low, high, counts = (
@@ -486,14 +539,18 @@ def _draw_spaghetti(axes: Axes, data: PlotData, table: Spaghetti, column: int) -
         )
         time_axis(axes, float(table.edges[0]), float(table.edges[-1]), 5)
         axes.set_xlim(float(table.edges[0]), float(table.edges[-1]))
-    few: dict[str, Any] = {"marker": "o", "markersize": 2} if len(x) == 1 else {}
     for line in lines:
-        axes.plot(x, line, color=LIGHT, linewidth=width, alpha=alpha, zorder=1, **few)
+        axes.plot(x, line, color=_THREAD, linewidth=width, alpha=alpha, zorder=1)
+        lone = _alone(line)
+        if lone.any():
+            axes.plot(x[lone], line[lone], ".", color=_THREAD, markersize=2, alpha=alpha, zorder=1)
     axes.fill_between(x, low, high, color=BLUE, alpha=0.25, linewidth=0, zorder=2)
     mean = np.where(counts > 1, mean, np.nan)  # that of one is its own line
-    axes.plot(x, mean, color=BLUE, linewidth=1.6, zorder=3, **few)
-    some = counts[counts > 0]
-    least = f"{some.min():.0f} to " if len(some) and some.min() < some.max() else ""
-    told = f"n = {least}{some.max():.0f}" if len(some) else "no score"
-    axes.text(0.99, 0.985, told, transform=axes.transAxes, ha="right", va="top", fontsize=LEAST, zorder=4,
-              bbox={"facecolor": "white", "alpha": 0.7, "linewidth": 0, "pad": 0.8})  # fmt: skip
+    axes.plot(x, mean, color=BLUE, linewidth=1.6, zorder=3, marker="o" if len(x) == 1 else None, markersize=3)
+    return counts
+
+
+def _alone(line: Floats) -> Bools:
+    """Which values have none beside them, so that no line would show them."""
+    here = np.concatenate([[False], np.isfinite(line), [False]])
+    return np.asarray(here[1:-1] & ~here[:-2] & ~here[2:])
