@@ -32,6 +32,7 @@ from affectkit.tables.label_tables import read_labels
 from affectkit.tables.predictions import read_predictions
 from affectkit.tables.subjects import Subjects
 from affectkit.tasks import Task
+from affectkit.types import Predictions
 
 pytest.importorskip("matplotlib")
 
@@ -428,3 +429,20 @@ def test_the_function_draws_frames_and_artifacts(tmp_path: Path) -> None:
 
 def test_formats_are_read_in_any_order() -> None:
     assert style.formats(" PDF,png , pdf") == ("pdf", "png")
+
+
+@pytest.mark.parametrize(
+    ("values", "ticks"),
+    [([-0.5, 1.1], [-1, 0, 1]), ([0.2, 0.9], [0, 0.5, 1]), ([np.nan], [-1, 0, 1]), ([-30, 95], [0, 50])],
+)
+def test_the_axis_of_a_target_has_round_ticks(values: list[float], ticks: list[float]) -> None:
+    from affectkit.stages.plot_figures import _range_of
+
+    task = tasks.get("va")
+    scores = np.repeat(np.array(values)[:, None], 2, axis=1)
+    start = np.arange(len(values), dtype=float)
+    rows = Predictions(np.full(len(values), "a"), start, start + 1, scores, tuple(task.targets))
+    reach = _range_of(PlotData(task, ["a"], [PlotSet("x", rows)], None), 0)
+    assert set(ticks) <= set(reach.ticks) and len(reach.ticks) <= 4
+    finite = [value for value in values if np.isfinite(value)]
+    assert all(reach.low <= value <= reach.high for value in [*finite, *reach.ticks])

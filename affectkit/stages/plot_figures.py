@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -13,6 +13,7 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
+from matplotlib.ticker import MaxNLocator
 
 from affectkit import metrics
 from affectkit.drawing.curves import binned_rows, steps, time_axis
@@ -62,6 +63,8 @@ _CROSS: dict[str, Any] = {
     "marker": "P", "linestyle": "none", "color": VERMILLION, "markersize": 5, "markeredgecolor": "white",
     "markeredgewidth": 0.5,
 }  # fmt: skip
+_BEYOND = 0.25
+"""How far values may be beyond a task's scale to be on it still."""
 _ON_WHITE: dict[str, Any] = {"facecolor": "white", "linewidth": 0, "pad": 1}
 _THREAD = "#A8A8A8"
 _LETTER = 0.052  # inches, of SMALL letters
@@ -73,11 +76,11 @@ def timelines(data: PlotData) -> Iterator[Drawing]:
     """Small panels, one a clip: of a regression a figure a target, else one a prediction set; page by page."""
     if data.task.kind == "regression":
         for column, target in enumerate(data.task.targets):
-            low, high = _bounds(data, column)
+            ends = _range_of(data, column)
             pages = _pages(data, 0.62, 0.4)
             for number, clips in enumerate(pages, start=1):
                 name = f"timeline-{_slug(target)}{_page(number, pages)}"
-                yield name, _LinePage(data, clips, column, (low, high))
+                yield name, _LinePage(data, clips, column, ends)
         return
     sources: Sequence[str | None] = [each.name for each in data.sets] or [None]
     for place, source in enumerate(sources):
@@ -204,7 +207,7 @@ class _Page:
 class _LinePage(_Page):
     """One target of a regression: predictions in colours, labels over them in black."""
 
-    def __init__(self, data: PlotData, clips: Sequence[str], column: int, ends: tuple[float, float]) -> None:
+    def __init__(self, data: PlotData, clips: Sequence[str], column: int, ends: _Range) -> None:
         super().__init__(data, clips, 0.62 if len(data.clips) > 1 else 1.6, 0.4)
         self._column, self._ends = column, ends
 
@@ -214,12 +217,10 @@ class _LinePage(_Page):
                 _draw_line(axes, track, self._column, SERIES[place], 1.2)
         if self._data.labels is not None and (track := self._data.tracks(LABELS).get(clip)):
             _draw_line(axes, track, self._column, BLACK, 0.7)
-        low, high = self._ends
+        low, high, ticks = self._ends
         room = 0.03 * (high - low)
         axes.set_ylim(low - room, high + room)
-        axes.set_yticks(
-            [low, (low + high) / 2, high], [f"{tick:.3g}".replace("-", "−") for tick in (low, (low + high) / 2, high)]
-        )
+        axes.set_yticks(ticks, [f"{tick:g}".replace("-", "−") for tick in ticks])
         if low < 0 < high:
             axes.axhline(0, color=LIGHT, linewidth=0.5, zorder=0.5)
         if not is_first:
@@ -314,15 +315,27 @@ def _draw_line(axes: Axes, track: PlotTrack, column: int, colour: str, width: fl
     axes.plot(*steps(times, values), color=colour, linewidth=width, solid_joinstyle="round", zorder=2.5)
 
 
-def _bounds(data: PlotData, column: int) -> tuple[float, float]:
-    """What the axis of a target reaches over: -1 to 1 or 0 to 1 where all values are in there, else what they do."""
+class _Range(NamedTuple):
+    """What the axis of a target reaches over, and its ticks."""
+
+    low: float
+    high: float
+    ticks: Sequence[float]
+
+
+def _range_of(data: PlotData, column: int) -> _Range:
+    """-1 to 1, or 0 to 1, and whatever is a little beyond; of other scales, all values and 0."""
     parts = [track.values[:, column] for source in data.sources for track in data.tracks(source).values()]
     values = np.concatenate([np.zeros(0), *parts])
     values = values[np.isfinite(values)]
-    if not len(values) or np.abs(values).max() <= 1:
-        return (0.0, 1.0) if len(values) and values.min() >= 0 else (-1.0, 1.0)
-    low, high = float(min(values.min(), 0)), float(max(values.max(), 0))
-    return low, high
+    if not len(values):
+        return _Range(-1, 1, (-1, 0, 1))
+    low, high = min(float(values.min()), 0.0), max(float(values.max()), 0.0)
+    if max(-low, high) <= 1 + _BEYOND:
+        first = 0.0 if low == 0 else -1.0
+        return _Range(min(low, first), max(high, 1.0), (first, (first + 1) / 2, 1.0))
+    ticks = map(float, MaxNLocator(3).tick_values(low, high))
+    return _Range(low, high, [tick for tick in ticks if low <= tick <= high])
 
 
 def _columns(count: int) -> int:
