@@ -6,11 +6,24 @@ Imports matplotlib: import inside functions only.
 from __future__ import annotations
 
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 import numpy as np
 
-from affectkit.drawing.style import BLACK, BLUE, LEAST, LIGHT, PAGE, SMALL, VERMILLION, figure_of, save, styled
+from affectkit.drawing.style import (
+    BLACK,
+    BLUE,
+    LEAST,
+    LIGHT,
+    PAGE,
+    SMALL,
+    VERMILLION,
+    figure_of,
+    save,
+    shortened,
+    styled,
+)
 from affectkit.plugins import CAUTION
 from affectkit.stages.contract_check import ChoiceScores, ContractReport
 
@@ -31,7 +44,7 @@ def _choices(report: ContractReport) -> Any:
     reference, count = report.choices[0], len(report.choices)
     faces = len(reference.pictures)
     shown = np.linspace(0, len(report.sample) - 1, faces).astype(int)
-    figure = figure_of(PAGE, 0.95 + 0.82 * count)
+    figure = figure_of(PAGE, 1.05 + 0.88 * count)
     grid = figure.add_gridspec(count, faces + 1, width_ratios=[1] * faces + [3.2])
     curve, label = _curve(report, reference)
     low, high = float(np.nanmin(curve)), float(np.nanmax(curve))
@@ -58,9 +71,9 @@ def _choices(report: ContractReport) -> Any:
         if line < count - 1:
             last.tick_params(labelbottom=False)
     assert last is not None
-    last.set_xlabel(f"{_time(report)}\n{label}; in grey that of the contract's own crop", fontsize=SMALL)
+    last.set_xlabel(f"{_time(report)}\n{label}\nin grey: by the contract's own crop", fontsize=SMALL)
     said = f"{report.card.name} on {len(report.sample):,} of {report.sample.total:,} faces"
-    figure.suptitle(f"{said} ({report.stored})\n{CAUTION}")
+    figure.suptitle(f"{fill(f'{said} ({report.stored})', 110)}\n{CAUTION}")
     return figure
 
 
@@ -90,7 +103,7 @@ def _draw_curve(axes: Any, report: ContractReport, outcome: ChoiceScores, ends: 
         words.append(f"mean {outcome.valence.mean():+.2f}")
     elif outcome is not report.choices[0]:
         words.append(f"differs by {outcome.difference:.3f}")
-    axes.set_title(", ".join(words), fontsize=SMALL, loc="left", pad=2)
+    axes.set_title(fill(", ".join(words), 38), fontsize=LEAST, loc="left", pad=2)
 
 
 def _curve(report: ContractReport, outcome: ChoiceScores) -> tuple[Any, str]:
@@ -108,7 +121,11 @@ def _positions(report: ContractReport) -> Any:
 
 def _time(report: ContractReport) -> str:
     clips = list(dict.fromkeys(report.sample.clips))
-    return f"time in {clips[0]} (s)" if len(clips) == 1 else f"faces of {len(clips)} clips, one after another"
+    return (
+        f"time in {shortened(clips[0], 24)} (s)"
+        if len(clips) == 1
+        else f"faces of {len(clips)} clips, one after another"
+    )
 
 
 def _said(report: ContractReport, outcome: ChoiceScores, face: int) -> tuple[str, bool]:
