@@ -175,8 +175,8 @@ def reliability(curves: Mapping[str, Reliability], title: str = "") -> Figure:
 
 
 def _diagram(axes: Axes, curve: Reliability) -> None:
-    there = curve.rows > 0
-    p, share = curve.probability[there], curve.share[there]
+    filled = curve.rows > 0
+    p, share = curve.probability[filled], curve.share[filled]
     axes.plot([0, 1], [0, 1], color=GREY, linewidth=0.8, linestyle="--")
     axes.plot(p, share, "o-", color=BLUE, linewidth=1, markersize=3.5)
     axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), xticks=[0, 0.5, 1], yticks=[0, 0.5, 1])

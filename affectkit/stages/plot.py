@@ -209,8 +209,8 @@ def _data(inputs: Plot.Inputs, config: PlotConfig, task: Task, notices: list[str
         PlotSet(name, tables.with_splits(tables.load(path, task), labels_of_clip or {}, inputs.splits))
         for name, path in zip(_names(paths), paths, strict=True)
     ]
-    known = _clips_of(sets, labels_of_clip)
-    chosen = choose(inputs.clips, known)
+    all_clips = _clips_of(sets, labels_of_clip)
+    chosen = choose(inputs.clips, all_clips)
     if chosen is not None:
         sets = [replace(each, predictions=_of(each.predictions, set(chosen))) for each in sets]
         labels_of_clip = labels_of_clip and {clip: labels_of_clip[clip] for clip in chosen if clip in labels_of_clip}
@@ -226,12 +226,12 @@ def _data(inputs: Plot.Inputs, config: PlotConfig, task: Task, notices: list[str
         else:
             split = scored.split or None
             notices += scored.cautions
-    split_of = _splits(known, sets, labels_of_clip, inputs.splits)
-    clips = [clip for clip in (chosen or known) if split is None or split_of.get(clip) == split]
+    split_of = _splits(all_clips, sets, labels_of_clip, inputs.splits)
+    clips = [clip for clip in (chosen or all_clips) if split is None or split_of.get(clip) == split]
     if not clips:
-        raise UsageError(f"none of {len(chosen or known)} clips is in split '{split}'")
+        raise UsageError(f"none of {len(chosen or all_clips)} clips is in split '{split}'")
     if split is not None:
-        notices.append(f"split {split}: {len(clips)} of {len(chosen or known)} clips are drawn")
+        notices.append(f"split {split}: {len(clips)} of {len(chosen or all_clips)} clips are drawn")
     subjects = Subjects.named(labels_of_clip or {})
     by_subject = config.by == "subject" or (config.by is None and all(map(subjects.of, clips)))
     data = PlotData(task, clips, sets, labels_of_clip, scored, subjects, by_subject, config.level)
@@ -259,7 +259,7 @@ def _splits(
         table = split_table(labels_of_clip or {}, file)
         return {clip: split_in(table, clip) for clip in clips}
     rows_of = [(each.predictions, by_clip(each.predictions)) for each in reversed(sets)]
-    return {clip: str(each.split[rows][0]) for each, places in rows_of for clip, rows in places.items()}
+    return {clip: str(each.split[rows][0]) for each, of_clip in rows_of for clip, rows in of_clip.items()}
 
 
 def _left_out(data: PlotData) -> Iterator[str]:

@@ -76,14 +76,14 @@ class PlotData:
 
     @cached_property
     def _tracks(self) -> dict[str, dict[str, PlotTrack]]:
-        found = {each.name: _of_predictions(each.predictions, self.clips) for each in self.sets}
+        tracks = {each.name: _of_predictions(each.predictions, self.clips) for each in self.sets}
         if self.labels is not None:
             ends = {
-                clip: max(float(each[clip].times[-1, 1]) for each in found.values() if clip in each)
-                for clip in self.clips if any(clip in each and len(each[clip].times) for each in found.values())
+                clip: max(float(each[clip].times[-1, 1]) for each in tracks.values() if clip in each)
+                for clip in self.clips if any(clip in each and len(each[clip].times) for each in tracks.values())
             }  # fmt: skip
-            found[LABELS] = _of_labels(self.task, self.labels, self.clips, ends)
-        return found
+            tracks[LABELS] = _of_labels(self.task, self.labels, self.clips, ends)
+        return tracks
 
     def span(self, clip: str) -> tuple[float, float]:
         """From when to when a clip has rows (s), in any source."""
