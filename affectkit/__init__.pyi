@@ -71,6 +71,7 @@ __all__ = [
     "label_lag",
     "open",
     "overlay",
+    "plot",
     "predict",
     "report",
     "submit",
@@ -876,6 +877,58 @@ def overlay(
             [default: on]
         rehash: digest every source again instead of trusting size and time
         device: auto, cpu, cuda or cuda:N
+        cache: cache folder (default: $AFFECTKIT_CACHE or .affectkit)
+    """
+
+def plot(
+    predictions: TableSource | Sequence[TableSource] | None = None,
+    *,
+    labels: LabelSource | None = None,
+    dataset: str | None = None,
+    root: PathText | None = None,
+    dataset_option: Sequence[str] | Mapping[str, Any] = (),
+    label_lag: float = 0.0,
+    splits: TableSource | None = None,
+    clips: str | Sequence[str] | None = None,
+    out: PathText,
+    task: str | None = None,
+    kind: Sequence[str] = (),
+    split: str | None = None,
+    by: Literal["clip", "subject"] | None = None,
+    level: float = 0.95,
+    format: str = "png",
+    cache: PathText | None = None,
+) -> WrittenFile:
+    """Draw predictions and labels, for print: timelines, circumplex, subjects, reliability, confusion.
+
+    Figures are as wide as a column or a page of print, in colours that everybody can tell apart. With labels and
+    predictions the clips are those that evaluate scores. The same line writes the same bytes.
+
+    Examples:
+
+        ak.plot(p, out="figures")
+        ak.plot([video, fused], labels="va.csv", task="va", format="png,pdf", out="figures")
+        ak.plot(labels="va.csv", task="va", kind=["circumplex"], out="figures")
+
+    Parameters:
+
+        predictions: prediction artifacts or CSV files; none: the labels alone are drawn
+        labels: CSV: clip[,start,end][,split][,subject],<targets>
+        dataset: a data set in its own layout (affectkit list datasets)
+        root: where the data set lies
+        dataset_option: an option of the data set's reader, key=value (repeatable)
+        label_lag: labels come so many seconds late, as raters react: they are taken that much earlier
+        splits: CSV clip,split that overrides the labels' and the manifest's splits
+        clips: only these clips: a file of ids, or a pattern like 'subject1/*'
+        out: the folder for the figures
+        task: a task (affectkit list tasks), or a TOML file; needed with labels [default: what the
+            predictions are of]
+        kind: timeline, circumplex, subjects, reliability or confusion (repeatable) [default: all that
+            fit the task and what is given]
+        split: train, val or test (default: with labels and predictions test, else val; otherwise all)
+        by: what is one line of subjects: clip or subject [default: subject, where every clip has one]
+        level: how often an interval holds the truth
+        format: png, svg, pdf, or several: png,svg,pdf
         cache: cache folder (default: $AFFECTKIT_CACHE or .affectkit)
     """
 

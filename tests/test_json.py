@@ -34,6 +34,7 @@ LINES = {
     "report": "scores --out page",
     "label-lag": f"scores {LABELS} --draws 5 --least 0 --most 0.2",
     "compare": f"scores scores {LABELS} --draws 5",
+    "plot": "scores --kind circumplex --out drawn",
     "submit": "scores --format affwild2-va --template set/template.txt --out submission.txt --fps 10",
     "run": "small.toml --root set --until grid",
     "recipe list": "",

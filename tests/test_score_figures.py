@@ -8,16 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from affectkit.stages.score_figures import (
-    Curve,
-    OverviewRow,
-    Timeline,
-    binned_rows,
-    clock,
-    draw_overview,
-    draw_timeline,
-    strip_of,
-)
+from affectkit.drawing.curves import binned_rows, clock
+from affectkit.stages.score_figures import Curve, OverviewRow, Timeline, draw_overview, draw_timeline, strip_of
 from affectkit.tables.episodes import episodes, extents
 
 

@@ -235,7 +235,7 @@ class Reader:
         if isinstance(each, what.MediaInput):
             return self._media(each, value)
         if isinstance(each, what.LabelsInput):
-            return self._labels(value)
+            return self._labels(each, value)
         if each.is_required and not each.option and (value is None or _is_empty(value)):
             raise UsageError(f"{name}: nothing is given ({each.help})")
         if value is None:
@@ -260,12 +260,12 @@ class Reader:
         clips: list[Clip] = self._choice(MediaChoice).clips([str(_path(item)) for item in items], each.suffixes)
         return clips
 
-    def _labels(self, value: Any) -> Labels:
+    def _labels(self, each: what.LabelsInput, value: Any) -> Labels | None:
         labels = None if value is None else labels_from(value, self._tables)
         if isinstance(labels, DatasetLabels):
             return lagged(labels, self._choice(LagChoice).label_lag)
-        chosen: Labels = self._choice(LabelChoice, labels=labels).source()
-        return chosen
+        choice: LabelChoice = self._choice(LabelChoice, labels=labels)
+        return choice.source() if each.is_required else choice.source_if_any()
 
     def _choice(self, model: type[DatasetChoice] | type[LagChoice], **more: Any) -> Any:
         values = {name: self._plain(name, self._values[name]) for name in model.model_fields if name not in more}

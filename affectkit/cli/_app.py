@@ -35,7 +35,7 @@ _OWN = {
 _GROUPS = {"extract": "Decode media: face tracks and sound."}
 _ORDER = (
     "analyze", "extract", "embed", "import", "functionals", "finetune", "train-head", "predict", "fuse", "evaluate",
-    "compare", "report", "submit",
+    "compare", "plot", "report", "submit",
 )  # fmt: skip
 _STEPS_KEPT = "finished steps and clips are kept, repeat the command to go on"
 

@@ -104,7 +104,8 @@ def _media(one: what.MediaInput, given: Mapping[str, Any], before: Mapping[str, 
 
 
 def _labels(one: what.LabelsInput, given: Mapping[str, Any], before: Mapping[str, Any]) -> Any:
-    return _choice(LabelChoice, given).source()
+    choice: LabelChoice = _choice(LabelChoice, given)
+    return choice.source() if one.is_required else choice.source_if_any()
 
 
 def _choice(model: type[DatasetChoice], given: Mapping[str, Any]) -> Any:

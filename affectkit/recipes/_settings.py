@@ -96,10 +96,8 @@ def check_plugin(draft: Draft, key: Key, stage: Stage, table: Mapping[str, Any])
     task = None
     if isinstance(given := table.get("task"), str):
         task = tried(draft, (*key, "task"), lambda: tasks.get(task_name(draft, key, given)))
-    if stage.plugin is None:
-        return None
-    place = (*key, stage.plugin[1])
-    found = tried(draft, place, lambda: plugin_of(stage, table))
+    place = (*key, stage.plugin[1]) if stage.plugin is not None else key
+    found = tried(draft, place, lambda: plugin_of(stage, table)) if stage.plugin is not None else None
     for setting, mistake in stage.mistakes(table, _count(table.get("from")), found[1] if found else None):
         draft.problem((*key, setting) if setting else key, mistake)
     if found is None:

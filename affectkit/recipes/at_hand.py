@@ -171,7 +171,7 @@ class _Looking:
         ]
         given += [(("aux", str(n), "labels"), one.labels, one.task) for n, one in enumerate(step.aux)]
         for key, name, task in given:
-            if name is None:
+            if name is None or task is None:  # a task that is lacking is told where settings are checked
                 continue
             if name not in self._plan.data:
                 path = self._plan.draft.folder("steps", step.name, *key) / name

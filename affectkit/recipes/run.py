@@ -196,7 +196,7 @@ class Session:
         if isinstance(one, what.MediaInput):
             return self.media(step)
         if isinstance(one, what.LabelsInput):
-            return self.labels(step)
+            return self.labels(step) if step.keys.labels is not None else None
         if isinstance(one, what.FileInput):
             return self.submission(step) if one.kind == "made" else step.paths.get(one.name)
         said = getattr(step.keys, one.name)

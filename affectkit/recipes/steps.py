@@ -45,7 +45,7 @@ class AuxiliaryTask(Config):
 
 
 _KEYS: dict[type[what.Input], tuple[str, Any]] = {
-    what.MediaInput: ("data", str), what.LabelsInput: ("labels", str), what.ArtifactsInput: ("", str | None),
+    what.MediaInput: ("data", str), what.LabelsInput: ("labels", str | None), what.ArtifactsInput: ("", str | None),
     what.FileInput: ("", str | None), what.RatesInput: ("", Rate | str | None),
     what.AuxiliaryInput: ("", list[AuxiliaryTask]),
 }  # fmt: skip
@@ -72,7 +72,7 @@ def keys_of(stage: Stage) -> type[Config]:
         name, kind = ("", one.type) if isinstance(one, what.ValueInput) else _KEYS[type(one)]
         is_made = isinstance(one, what.FileInput) and one.kind == "made"  # a recipe has a place for it
         is_required = (one.is_required and not one.many and not is_made) or isinstance(one, what.MediaInput)
-        kind = str if is_required and isinstance(one, what.FileInput) else kind
+        kind = str if is_required and isinstance(one, what.FileInput | what.LabelsInput) else kind
         default: Any = ... if is_required else [] if one.many else None if is_made else one.default
         more: dict[str, Any] = {"union_mode": "left_to_right"} if isinstance(one, what.RatesInput) else {}
         if isinstance(one, what.ValueInput):

@@ -6,14 +6,26 @@ Imports matplotlib: import inside functions only.
 from __future__ import annotations
 
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
-import matplotlib
 import numpy as np
 
+from affectkit.drawing.style import (
+    BLACK,
+    BLUE,
+    LEAST,
+    LIGHT,
+    PAGE,
+    SMALL,
+    VERMILLION,
+    figure_of,
+    save,
+    shortened,
+    styled,
+)
 from affectkit.plugins import CAUTION
 from affectkit.stages.contract_check import ChoiceScores, ContractReport
-from affectkit.stages.figures import BLACK, BLUE, LIGHT, ORANGE, STYLE, figure_of, save
 
 _FEW = 50
 """Faces that are drawn as points, too: a clip may have one alone."""
@@ -23,7 +35,7 @@ def draw_choices(report: ContractReport, folder: Path) -> Path:
     """A line a choice: the crops of some faces with the class that they get, and a curve over all faces beside that of
     the contract's own crop. PNG and SVG; returns the PNG file."""
     folder.mkdir(parents=True, exist_ok=True)
-    with matplotlib.rc_context(STYLE):
+    with styled():
         save(_choices(report), folder / "contract")
     return folder / "contract.png"
 
@@ -32,8 +44,8 @@ def _choices(report: ContractReport) -> Any:
     reference, count = report.choices[0], len(report.choices)
     faces = len(reference.pictures)
     shown = np.linspace(0, len(report.sample) - 1, faces).astype(int)
-    figure = figure_of(2.1 + 0.95 * faces + 3.6, 0.9 + 1.12 * count)
-    grid = figure.add_gridspec(count, faces + 1, width_ratios=[1] * faces + [3.8])
+    figure = figure_of(PAGE, 1.05 + 0.88 * count)
+    grid = figure.add_gridspec(count, faces + 1, width_ratios=[1] * faces + [3.2])
     curve, label = _curve(report, reference)
     low, high = float(np.nanmin(curve)), float(np.nanmax(curve))
     for outcome in report.choices:
@@ -48,10 +60,10 @@ def _choices(report: ContractReport) -> Any:
             axes.set_yticks([])
             axes.spines[:].set_visible(False)
             text, is_other = _said(report, outcome, int(shown[place]))
-            axes.set_xlabel(text, fontsize=7, color=ORANGE if is_other else BLACK, labelpad=2)
+            axes.set_xlabel(text, fontsize=LEAST, color=VERMILLION if is_other else BLACK, labelpad=2)
             if place == 0:
                 axes.set_ylabel(
-                    outcome.name.replace(" (", "\n("), rotation=0, ha="right", va="center", fontsize=8, labelpad=8,
+                    outcome.name.replace(" (", "\n("), rotation=0, ha="right", va="center", fontsize=SMALL, labelpad=8,
                     fontweight="bold" if line == 0 else "normal",
                 )  # fmt: skip
         last = figure.add_subplot(grid[line, faces], sharex=last)
@@ -59,9 +71,9 @@ def _choices(report: ContractReport) -> Any:
         if line < count - 1:
             last.tick_params(labelbottom=False)
     assert last is not None
-    last.set_xlabel(f"{_time(report)}\n{label}; in grey that of the contract's own crop", fontsize=8)
+    last.set_xlabel(f"{_time(report)}\n{label}\nin grey: by the contract's own crop", fontsize=SMALL)
     said = f"{report.card.name} on {len(report.sample):,} of {report.sample.total:,} faces"
-    figure.suptitle(f"{said} ({report.stored})\n{CAUTION}", fontsize=9)
+    figure.suptitle(f"{fill(f'{said} ({report.stored})', 110)}\n{CAUTION}")
     return figure
 
 
@@ -79,7 +91,7 @@ def _draw_curve(axes: Any, report: ContractReport, outcome: ChoiceScores, ends: 
     room = 0.05 * max(ends[1] - ends[0], 1e-6)
     axes.set_ylim(ends[0] - room, ends[1] + room)
     axes.margins(x=0.01)
-    axes.tick_params(labelsize=7)
+    axes.tick_params(labelsize=LEAST)
     words = (
         []
         if outcome.changed is None or outcome is report.choices[0]
@@ -91,7 +103,7 @@ def _draw_curve(axes: Any, report: ContractReport, outcome: ChoiceScores, ends: 
         words.append(f"mean {outcome.valence.mean():+.2f}")
     elif outcome is not report.choices[0]:
         words.append(f"differs by {outcome.difference:.3f}")
-    axes.set_title(", ".join(words), fontsize=7.5, loc="left", pad=2)
+    axes.set_title(fill(", ".join(words), 38), fontsize=LEAST, loc="left", pad=2)
 
 
 def _curve(report: ContractReport, outcome: ChoiceScores) -> tuple[Any, str]:
@@ -109,7 +121,11 @@ def _positions(report: ContractReport) -> Any:
 
 def _time(report: ContractReport) -> str:
     clips = list(dict.fromkeys(report.sample.clips))
-    return f"time in {clips[0]} (s)" if len(clips) == 1 else f"faces of {len(clips)} clips, one after another"
+    return (
+        f"time in {shortened(clips[0], 24)} (s)"
+        if len(clips) == 1
+        else f"faces of {len(clips)} clips, one after another"
+    )
 
 
 def _said(report: ContractReport, outcome: ChoiceScores, face: int) -> tuple[str, bool]:

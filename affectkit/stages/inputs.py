@@ -135,9 +135,9 @@ def media(suffixes: Collection[str], help: str) -> Any:
     return field(MediaInput(suffixes=suffixes, help=help, many=True))
 
 
-def labels() -> Any:
-    """Labels, which a stage learns from or scores against."""
-    return field(LabelsInput(help="CSV: clip[,start,end][,split][,subject],<targets>", option=True))
+def labels(default: Any = REQUIRED) -> Any:
+    """Labels, which a stage learns from or scores against; `default` None: where there are some."""
+    return field(LabelsInput(help="CSV: clip[,start,end][,split][,subject],<targets>", option=True, default=default))
 
 
 def splits() -> Any:

@@ -17,9 +17,24 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap, Normalize
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter
 
-from affectkit.stages.figures import BLACK, BLUE, GREY, LIGHT, ORANGE, STYLE, figure_of
+from affectkit.drawing.curves import binned_rows, spans_of, steps, time_axis
+from affectkit.drawing.style import (
+    BLACK,
+    BLUE,
+    GREEN,
+    GREY,
+    LEAST,
+    LIGHT,
+    PAGE,
+    SHADE,
+    SMALL,
+    VERMILLION,
+    figure_of,
+    shortened,
+    styled,
+    write,
+)
 from affectkit.tables.episodes import Episode, extents
 from affectkit.types import Bools, Floats
 
@@ -30,10 +45,9 @@ MEANS = 150
 ROWS_A_PAGE = 40
 """Faces beside each other on one page of the overview."""
 _STRIP = 500
-_WIDTH, _LEFT, _RIGHT = 8.4, 1.35, 0.95  # inches
+_WIDTH, _LEFT, _RIGHT = PAGE, 1.3, 0.82  # inches
+_DPI = 180  # for the screen, and half as many bytes as for print: there may be a thousand of them
 _BETWEEN = 0.14  # inches between panels
-_SHADE = "#E4E4E4"
-_STEPS = (0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 43200)
 
 
 @dataclass(frozen=True, repr=False)
@@ -70,7 +84,7 @@ class Timeline:
 
 def draw_timeline(timeline: Timeline, path: Path) -> None:
     """Write the curves of one face as PNG."""
-    with matplotlib.rc_context(STYLE):
+    with styled():
         _save(_timeline(timeline), path)
 
 
@@ -78,13 +92,13 @@ def _timeline(timeline: Timeline) -> Figure:
     times = extents(timeline.start, timeline.end)
     panels = [curve for _, curves in timeline.curves for curve in curves]
     heads = 0.24 * (len(timeline.curves) if len(timeline.curves) > 1 else 0)
-    note = fill(timeline.note, 158)
+    note = fill(timeline.note, 138)
     top, bottom = 0.4, 0.56 + 0.125 * (1 + note.count("\n"))
     strip = 0.0 if timeline.speech is None else 0.24
     height = top + heads + sum(_tall(curve) + _BETWEEN for curve in panels) + strip + bottom
     figure = figure_of(_WIDTH, height)
-    figure.text(0.1 / _WIDTH, 1 - 0.22 / height, _shortened(timeline.title, 92), fontsize=10, va="center")
-    spans = _spans(times, ~timeline.seen)
+    figure.text(0.1 / _WIDTH, 1 - 0.22 / height, shortened(timeline.title, 88), fontsize=9, va="center")
+    spans = spans_of(times, ~timeline.seen)
     binned = len(times) > 2 * COLUMNS
     at = height - top
     axes: Axes | None = None
@@ -99,7 +113,7 @@ def _timeline(timeline: Timeline) -> Figure:
     if timeline.speech is not None:
         at -= strip
         axes = figure.add_axes(_box(at, 0.1, height), sharex=axes)
-        _speech(axes, _spans(times, timeline.speech == 1))
+        _speech(axes, spans_of(times, timeline.speech == 1))
     assert axes is not None, "a table has columns"
     low, high = (float(times[0, 0]), float(times[-1, 1])) if len(times) else (0.0, 1.0)
     axes.set_xlim(low, high)
@@ -110,8 +124,10 @@ def _timeline(timeline: Timeline) -> Figure:
         lines = f"; band: least and most in {(high - low) / COLUMNS:.2g} s, line: mean of {(high - low) / MEANS:.2g} s"
     shade = f"; grey: {timeline.unseen}" if spans else ""
     bars = f"; orange bars: {timeline.threshold:g} or more" if any(curve.episodes for curve in panels) else ""
-    figure.text(_LEFT / _WIDTH, (bottom - 0.37) / height, f"time (m:ss){lines}{shade}{bars}", fontsize=7.5, va="center")
-    figure.text(0.1 / _WIDTH, 0.07 / height, note, fontsize=6.5, color="#555555", va="bottom", linespacing=1.25)
+    figure.text(
+        _LEFT / _WIDTH, (bottom - 0.37) / height, f"time (m:ss){lines}{shade}{bars}", fontsize=SMALL, va="center"
+    )
+    figure.text(0.1 / _WIDTH, 0.07 / height, note, fontsize=LEAST, color="#555555", va="bottom", linespacing=1.25)
     return figure
 
 
@@ -119,16 +135,16 @@ def _panel(
     axes: Axes, curve: Curve, times: Floats, spans: Sequence[tuple[float, float]], threshold: float, binned: bool
 ) -> None:
     for begin, end in spans:
-        axes.axvspan(begin, end, color=_SHADE, linewidth=0, zorder=0)
+        axes.axvspan(begin, end, color=SHADE, linewidth=0, zorder=0)
     base = 0.0 if curve.low <= 0 <= curve.high else curve.low
     if binned:
         edges, _, least, most = binned_rows(times, curve.values, COLUMNS)
         axes.fill_between(edges, np.append(least, least[-1]), np.append(most, most[-1]), step="post", color=BLUE,
                           alpha=0.3, linewidth=0)  # fmt: skip
         edges, mean, _, _ = binned_rows(times, curve.values, MEANS)
-        axes.plot(*_steps(np.stack([edges[:-1], edges[1:]], axis=1), mean), color=BLUE, linewidth=1.0)
+        axes.plot(*steps(np.stack([edges[:-1], edges[1:]], axis=1), mean), color=BLUE, linewidth=1.0)
     else:
-        x, y = _steps(times, curve.values)
+        x, y = steps(times, curve.values)
         axes.fill_between(x, base, y, color=BLUE, alpha=0.25, linewidth=0)
         axes.plot(x, y, color=BLUE, linewidth=1.0)
     if curve.low < 0 < curve.high:
@@ -138,17 +154,17 @@ def _panel(
     span = curve.high - curve.low
     for episode in curve.episodes:
         axes.plot(
-            [episode.start, episode.end], [curve.high + 0.055 / _tall(curve) * span] * 2, color=ORANGE, linewidth=2.2,
-            solid_capstyle="butt", clip_on=False, zorder=4,
+            [episode.start, episode.end], [curve.high + 0.055 / _tall(curve) * span] * 2, color=VERMILLION,
+            linewidth=2.2, solid_capstyle="butt", clip_on=False, zorder=4,
         )  # fmt: skip
     axes.set_ylim(curve.low, curve.high + 0.01 * span)
     ticks = [curve.low, curve.high] if curve.is_probability else [curve.low, (curve.low + curve.high) / 2, curve.high]
-    axes.set_yticks(ticks, [f"{tick:.2g}" for tick in ticks], fontsize=6.5)
+    axes.set_yticks(ticks, [f"{tick:.2g}" for tick in ticks], fontsize=LEAST)
     axes.tick_params(axis="both", length=2, pad=2, labelbottom=False, bottom=False)
-    label = _shortened(curve.name.replace("_", " "), 17)
+    label = shortened(curve.name.replace("_", " "), 17)
     _name(axes, label)
     told = "no score" if np.isnan(curve.mean) else f"mean {curve.mean:.2f}"
-    axes.text(1.012, 0.5, told, transform=axes.transAxes, fontsize=7.5, va="center", color="#333333")
+    axes.text(1.012, 0.5, told, transform=axes.transAxes, fontsize=SMALL, va="center", color="#333333")
 
 
 def _tall(curve: Curve) -> float:
@@ -158,7 +174,7 @@ def _tall(curve: Curve) -> float:
 
 def _speech(axes: Axes, spans: Sequence[tuple[float, float]]) -> None:
     for begin, end in spans:
-        axes.axvspan(begin, end, color="#009E73", linewidth=0)
+        axes.axvspan(begin, end, color=GREEN, linewidth=0)
     axes.set_yticks([])
     axes.set_ylim(0, 1)
     _name(axes, "speech")
@@ -193,25 +209,26 @@ def draw_overview(
     path: Path,
 ) -> None:  # fmt: skip
     """Write one page: every face's lead score over time, and the means of `columns`, as PNG."""
-    with matplotlib.rc_context(STYLE):
+    with styled():
         _save(_overview(rows, lead, bounds, columns, title, note), path)
 
 
 def _overview(
     rows: Sequence[OverviewRow], lead: str, bounds: tuple[float, float], columns: Sequence[str], title: str, note: str
 ) -> Figure:
-    names = [_shortened(row.name, 28) for row in rows]
+    names = [shortened(row.name, 28) for row in rows]
     left = 0.2 + 0.073 * max(map(len, names))
     cell = 0.42
     right = 0.1 + cell * len(columns)
-    width = left + 4.3 + right + 0.42
-    text = fill(note, int(width * 18.5))
+    strip = max(PAGE - left - right - 0.42, 2.0)
+    width = left + strip + right + 0.42
+    text = fill(note, int(width * 19.5))
     top, bottom = 1.0, 1.02 + 0.125 * (1 + text.count("\n"))
     tall = 0.26 * len(rows)
     height = top + tall + bottom
     figure = figure_of(width, height)
-    figure.text(0.1 / width, 1 - 0.2 / height, title, fontsize=10, va="center")
-    axes = figure.add_axes((left / width, bottom / height, 4.3 / width, tall / height))
+    figure.text(0.1 / width, 1 - 0.2 / height, title, fontsize=9, va="center")
+    axes = figure.add_axes((left / width, bottom / height, strip / width, tall / height))
     longest = max((row.seconds for row in rows), default=1.0) or 1.0
     colours = matplotlib.colormaps["RdBu" if bounds[0] < 0 else "Blues"]
     norm = Normalize(*bounds)
@@ -231,16 +248,16 @@ def _overview(
     axes.spines[["left"]].set_visible(False)
     axes.set_title(lead.replace("_", " "), fontsize=9, loc="left", pad=4)
     time_axis(axes, 0.0, longest, 6)
-    axes.tick_params(axis="x", labelsize=7.5)
+    axes.tick_params(axis="x", labelsize=SMALL)
     axes.set_xlabel("time (m:ss); grey: no face found", fontsize=8)
     bar = figure.add_axes((left / width, (bottom - 0.66) / height, 1.6 / width, 0.09 / height))
     bar.imshow(np.linspace(0, 1, 256)[None], cmap=colours, aspect="auto", extent=(*bounds, 0.0, 1.0))
     bar.set_yticks([])
     ticks = [bounds[0], (bounds[0] + bounds[1]) / 2, bounds[1]]
-    bar.set_xticks(ticks, [f"{tick:.2g}" for tick in ticks], fontsize=7)
+    bar.set_xticks(ticks, [f"{tick:.2g}" for tick in ticks], fontsize=SMALL)
     bar.tick_params(length=2, pad=1)
-    _means(figure, rows, columns, (left + 4.4, bottom, cell * len(columns), tall), (width, height))
-    figure.text(0.1 / width, 0.07 / height, text, fontsize=6.5, color="#555555", va="bottom", linespacing=1.25)
+    _means(figure, rows, columns, (left + strip + 0.1, bottom, cell * len(columns), tall), (width, height))
+    figure.text(0.1 / width, 0.07 / height, text, fontsize=LEAST, color="#555555", va="bottom", linespacing=1.25)
     return figure
 
 
@@ -261,73 +278,16 @@ def _means(
         axes.text(place + 0.5, line + 0.5, text, ha="center", va="center", fontsize=7, color=colour)
     axes.set_yticks([])
     axes.xaxis.tick_top()
-    labels = [_shortened(name.replace("_", " "), 16) for name in columns]
-    axes.set_xticks(np.arange(len(columns)) + 0.5, labels, fontsize=7.5, rotation=40, ha="left", rotation_mode="anchor")
+    labels = [shortened(name.replace("_", " "), 16) for name in columns]
+    axes.set_xticks(
+        np.arange(len(columns)) + 0.5, labels, fontsize=SMALL, rotation=40, ha="left", rotation_mode="anchor"
+    )
     axes.tick_params(length=0, pad=1)
     axes.spines[:].set_visible(False)
     axes.set_xlabel("means", fontsize=8)
 
 
-_GREY = ListedColormap([_SHADE])
-
-
-def binned_rows(times: Floats, values: Floats, count: int) -> tuple[Floats, Floats, Floats, Floats]:
-    """Edges [count+1] of stretches of equal length, and the mean, the least and the most [count] of the rows whose
-    middle is in them; NaN where none has a value.
-
-    >>> times = np.array([[0.0, 1], [1, 2], [2, 3], [3, 4]])
-    >>> [part.tolist() for part in binned_rows(times, np.array([1.0, 3, np.nan, 7]), 2)]
-    [[0.0, 2.0, 4.0], [2.0, 7.0], [1.0, 7.0], [3.0, 7.0]]
-    """
-    edges = np.linspace(times[0, 0], times[-1, 1], count + 1)
-    kept = np.flatnonzero(np.isfinite(values))
-    middle = times[kept].mean(axis=1)
-    place = np.clip(np.searchsorted(edges, middle, side="right") - 1, 0, count - 1)
-    rows = np.bincount(place, minlength=count).astype(float)
-    total = np.bincount(place, weights=values[kept], minlength=count)
-    least, most = np.full(count, np.inf), np.full(count, -np.inf)
-    np.minimum.at(least, place, values[kept])
-    np.maximum.at(most, place, values[kept])
-    empty = rows == 0
-    with np.errstate(invalid="ignore"):
-        mean = total / np.where(empty, np.nan, rows)
-    least[empty], most[empty] = np.nan, np.nan
-    return edges, mean, least, most
-
-
-def time_axis(axes: Axes, low: float, high: float, most: int = 9) -> None:
-    """Ticks at round times, as m:ss, and h:mm:ss from an hour on; about `most` of them."""
-    step = next((each for each in _STEPS if (high - low) / each <= most), 86400)
-    ticks = np.arange(np.ceil(low / step - 1e-9) * step, high + 1e-9, step)
-    axes.xaxis.set_major_locator(FixedLocator(ticks.tolist()))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: clock(value, step < 1)))
-    axes.tick_params(axis="x", labelsize=8)
-
-
-def clock(seconds: float, tenths: bool = False) -> str:
-    """A time as m:ss, or h:mm:ss.
-
-    >>> clock(75), clock(3675), clock(0.5, True), clock(59.6)
-    ('1:15', '1:01:15', '0:00.5', '1:00')
-    """
-    whole = round(seconds, 1) if tenths else round(seconds)
-    minutes, rest = divmod(whole, 60)
-    hours, minutes = divmod(int(minutes), 60)
-    end = f"{rest:04.1f}" if tenths else f"{int(rest):02d}"
-    return f"{hours}:{minutes:02d}:{end}" if hours else f"{minutes}:{end}"
-
-
-def _steps(times: Floats, values: Floats) -> tuple[Floats, Floats]:
-    """A line that is level for as long as each row stands for, and broken where rows are missing."""
-    x, y = times.reshape(-1), np.repeat(values, 2)
-    breaks = 2 * np.flatnonzero(times[1:, 0] > times[:-1, 1] + 1e-6) + 2
-    return np.insert(x, breaks, x[np.minimum(breaks, len(x) - 1)]), np.insert(y, breaks, np.nan)
-
-
-def _spans(times: Floats, flags: Bools) -> list[tuple[float, float]]:
-    """The stretches of time of consecutive rows that are flagged."""
-    edges = np.flatnonzero(np.diff(np.concatenate([[False], flags, [False]]).astype(int)))
-    return [(float(times[a, 0]), float(times[b - 1, 1])) for a, b in edges.reshape(-1, 2)]
+_GREY = ListedColormap([SHADE])
 
 
 def _box(at: float, tall: float, height: float) -> tuple[float, float, float, float]:
@@ -337,18 +297,11 @@ def _box(at: float, tall: float, height: float) -> tuple[float, float, float, fl
 def _name(axes: Axes, name: str) -> None:
     """Write what a panel shows to the left of it."""
     axes.annotate(
-        name, (0, 0.5), xycoords="axes fraction", xytext=(-24, 0), textcoords="offset points", fontsize=8.5, ha="right",
+        name, (0, 0.5), xycoords="axes fraction", xytext=(-24, 0), textcoords="offset points", fontsize=8, ha="right",
         va="center",
     )  # fmt: skip
 
 
-def _shortened(text: str, most: int) -> str:
-    """A text with its middle left out where it is long."""
-    text = "".join(mark if mark.isprintable() else "?" for mark in text).replace("$", r"\$")
-    half = (most - 1) // 2
-    return text if len(text) <= most else f"{text[: most - 1 - half]}…{text[-half:]}"
-
-
 def _save(figure: Figure, path: Path) -> None:
     figure.set_layout_engine("none")
-    figure.savefig(path, format="png", metadata={"Software": None})
+    write(figure, path, "png", _DPI)

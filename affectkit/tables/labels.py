@@ -142,6 +142,10 @@ class LabelChoice(LagChoice, DatasetChoice):
 
     labels: Path | None = Field(None, description="CSV: clip[,start,end][,split][,subject],<targets>")
 
+    def source_if_any(self) -> Labels | None:
+        """The table of labels or the data set, None for neither. Raises UsageError for both."""
+        return None if self.labels is None and self.data_set() is None else self.source()
+
     def source(self) -> Labels:
         """The table of labels, or the data set that has them. Raises UsageError for both and for neither."""
         dataset = self.data_set()

@@ -16,6 +16,7 @@ from affectkit.errors import UsageError
 from affectkit.store import Artifact, is_artifact, open_artifact
 from affectkit.store.kinds import PREDICTIONS, wrong_kind
 from affectkit.tables.csv import CsvTable, read_table
+from affectkit.tables.csv_text import read_text
 from affectkit.tables.ids import split_name
 from affectkit.tables.pooling import Pooling, align
 from affectkit.tables.splits import split_in, split_table
@@ -119,6 +120,16 @@ def _finite(end: Floats) -> Floats:
 def load(path: Path, task: Task) -> Predictions:
     """Predictions of an artifact folder or a CSV file, columns in the task's order. Raises UsageError."""
     return stored(open_artifact(path), task) if _names_artifact(path) else read_predictions(path, task)
+
+
+def columns_of(path: Path) -> list[str]:
+    """The names of an artifact's scores, or of all columns of a CSV file. Raises UsageError."""
+    if not _names_artifact(path):
+        return list(read_text(path).header)
+    artifact = open_artifact(path)
+    if artifact.stage.table is None or "scores" not in artifact.schema.columns:
+        raise wrong_kind(path, artifact.stage.stage, *PREDICTIONS)
+    return list(artifact.schema.names["scores"])
 
 
 def stored(artifact: Artifact, task: Task, clips: Sequence[str] | None = None) -> Predictions:

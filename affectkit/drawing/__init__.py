@@ -1,0 +1,1 @@
+"""What all figures share: one style, time axes and long curves."""
