@@ -349,7 +349,7 @@ def test_models_of_one_crop_share_the_largest() -> None:
     wide = shared_contract(
         [("a", small), ("d", Contract("0", "square", 64)), ("e", Contract("0", "square", 112, True))]
     )
-    assert wide == Contract("0.5", "square", 128)
+    assert wide == Contract("0.5", "square", 256)
     with pytest.raises(UsageError, match="d wants a margin in pixels"):
         shared_contract([("a", small), ("d", Contract("10px", "square", 64))])
 
@@ -360,10 +360,14 @@ def test_each_model_is_given_its_own_crop_of_the_shared_one(package: Install, fo
     package(wide + stated, "[affectkit.models]\nbright = bright\n")
     run: dict[str, Any] = {"cache": tmp_path / "cache", "figures": False, "smooth": "none", **FAST}
     clip = folder / "clips/b.mp4"
-    with pytest.warns(ak.Notice, match="crops are cut again for mini-xception"):
+    with pytest.warns(ak.Notice, match="crops are cut again for mini-xception") as said:
         both = ak.analyze(clip, model=["mini-xception", "bright"], out=tmp_path / "o", **run).frame()
+    differ = "scores differ a little from those of the model alone"
+    assert sum(differ in str(each.message) for each in said) == 1
+    assert all(differ in (tmp_path / f"o/{name}").read_text() for name in ("README.md", "models.md"))
     for model, tolerance in (("mini-xception", 0.05), ("bright", 0.01)):
         alone = ak.analyze(clip, model=[model], out=tmp_path / model, **run).frame()
+        assert differ not in (tmp_path / model / "models.md").read_text()
         names = [name for name in both if name.startswith(f"{model}.")]
         assert np.allclose(both[names], alone[[name.partition(".")[2] for name in names]], atol=tolerance)
 

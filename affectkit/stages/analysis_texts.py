@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from affectkit.plugins import CAUTION
-from affectkit.stages.scorers import ScoringModel
+from affectkit.stages.scorers import SHARED_CROPS, ScoringModel
 
 _CUT = {"margin": "margin {}", "shape": "{}", "size": "{} px", "colour": "{}", "normalisation": "{}"}
 
@@ -18,7 +18,7 @@ def readme(
     models = ", ".join(scorer.name for scorer in scorers)
     columns = "\n".join(
         f"- {', '.join(f'`{prefix}{name}`' for name in scorer.columns)}: scores of {scorer.name}; "
-        f"smoothing: {scorer.smoothed}"
+        f"smoothing: {scorer.smoothed}" + (f"; {SHARED_CROPS}" if scorer.crops else "")
         for scorer, prefix in zip(scorers, prefixes, strict=True)
     )
     return f"""# Scores of {models}
@@ -81,6 +81,7 @@ def _card(scorer: ScoringModel) -> str:
         ("verified", str(about.get("verified", ""))),
         ("known to go wrong", str(about.get("failures", ""))),
         ("meant for", str(about.get("intended", ""))),
+        ("crops here", f"{scorer.crops}: {SHARED_CROPS}" if scorer.crops else ""),
         ("smoothing here", scorer.smoothed),
         ("predictions", str(scorer.predictions.path)),
     ]
