@@ -120,6 +120,15 @@ def test_the_folder_says_what_the_model_is(result: ak.AnalysisResult) -> None:
     assert f"affectkit analyze {result.path.parent / 'clips'} --fps 10" in readme and "--weights random" in readme
 
 
+def test_the_folder_says_which_classes_of_a_task_a_model_does_not_know(folder: Path, tmp_path: Path) -> None:
+    run = {"cache": folder / "cache", "figures": False, "report": False, **FAST}
+    with pytest.warns(ak.Notice, match="Other, which expr asks for"):
+        result = ak.analyze(folder / "clips/b.mp4", out=tmp_path / "o", task="expr", **run)
+    assert (result.frame()["Other"] == 0).all()
+    for name in ("README.md", "models.md"):
+        assert "mini-xception has no Other, which expr asks for: scores of 0" in (tmp_path / "o" / name).read_text()
+
+
 def test_every_face_has_a_picture(result: ak.AnalysisResult) -> None:
     pictures = {path.relative_to(result.path).as_posix() for path in result.path.rglob("*.png")}
     assert pictures == {"overview.png", *(f"curves/{clip}.png" for clip in result.clips)}

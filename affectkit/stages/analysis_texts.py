@@ -18,7 +18,8 @@ def readme(
     models = ", ".join(scorer.name for scorer in scorers)
     columns = "\n".join(
         f"- {', '.join(f'`{prefix}{name}`' for name in scorer.columns)}: scores of {scorer.name}; "
-        f"smoothing: {scorer.smoothed}" + (f"; {SHARED_CROPS}" if scorer.crops else "")
+        f"smoothing: {scorer.smoothed}"
+        + "".join(f"; {text}" for text in (*scorer.fit, SHARED_CROPS if scorer.crops else "") if text)
         for scorer, prefix in zip(scorers, prefixes, strict=True)
     )
     return f"""# Scores of {models}
@@ -81,6 +82,7 @@ def _card(scorer: ScoringModel) -> str:
         ("verified", str(about.get("verified", ""))),
         ("known to go wrong", str(about.get("failures", ""))),
         ("meant for", str(about.get("intended", ""))),
+        ("scores of a task", "; ".join(scorer.fit)),
         ("crops here", f"{scorer.crops}: {SHARED_CROPS}" if scorer.crops else ""),
         ("smoothing here", scorer.smoothed),
         ("predictions", str(scorer.predictions.path)),

@@ -61,7 +61,8 @@ class ScorerOptions:
 class ScoringModel:
     """One model's predictions: its name among the models, its tasks, whether it hears, and what is known of it.
 
-    crops: what its crops were made of, where that changes its scores, in words.
+    fit: what of its names does not fit the task that was asked for; crops: what its crops were made of, where that
+    changes its scores; both in words.
     """
 
     name: str
@@ -70,6 +71,7 @@ class ScoringModel:
     hears: bool
     about: Mapping[str, Any]
     smoothed: str
+    fit: tuple[str, ...] = ()
     crops: str = ""
 
     @property
@@ -356,6 +358,13 @@ class _Published:
         """Its tasks, or the one that its scores become."""
         return self.card.outputs if self.config.task is None else (tasks.get(self.config.task),)
 
+    @property
+    def fit(self) -> tuple[str, ...]:
+        """What does not fit the task that its scores become, a line each."""
+        if self.config.task is None:
+            return ()
+        return tuple(fit_to(self.card.name, self.card.outputs, tasks.get(self.config.task)).notices)
+
 
 SMOOTH: Choice = "hamming"
 HALF_WIDTH = 0.5
@@ -386,7 +395,7 @@ def _scorer(
     outcome = predict_published(model, [source], None, None, published.config, context)
     about = published.card.about()
     scorer = ScoringModel(
-        name, outcome.artifact, published.outputs, published.kind == "audio", about, published.smoothed
+        name, outcome.artifact, published.outputs, published.kind == "audio", about, published.smoothed, published.fit
     )
     return scorer, [outcome]
 
