@@ -117,6 +117,7 @@ def test_the_folder_says_what_the_model_is(result: ak.AnalysisResult) -> None:
     for said in ("not what a person feels", card["trained_on"], "MIT", "margin 0", "hamming window, 0.5 s"):
         assert said in text
     readme = (result.path / "README.md").read_text()
+    assert "Rows with a face alone have scores of mini-xception." in readme and "up to 1 s" not in readme
     assert f"affectkit analyze {result.path.parent / 'clips'} --fps 10" in readme and "--weights random" in readme
 
 
@@ -231,6 +232,7 @@ def test_a_head_of_ones_own_is_a_model_too(folder: Path, tmp_path: Path, affectk
     scores = ak.predict(head, clips / "b.mp4", **run)["b"].scores
     assert np.allclose(frame[["mlp.valence", "mlp.arousal"]], scores, rtol=1e-5)
     assert "mini-xception.happy" in frame and "mini-xception.valence_index" in frame
+    assert "Rows up to 1 s from a face have scores of mlp." in (tmp_path / "o/README.md").read_text()
     assert "mlp" in result.models["mlp"]["card"]["name"] and result.models["mlp"]["smoothing"] == "none"
     bundle = affectkit("export", head.path, "--to", "bundle", "--out", "mine.affect", "--cache", tmp_path / "cache")
     assert bundle.returncode == 0, bundle.stderr

@@ -22,6 +22,7 @@ def readme(
         + "".join(f"; {text}" for text in (*scorer.fit, SHARED_CROPS if scorer.crops else "") if text)
         for scorer, prefix in zip(scorers, prefixes, strict=True)
     )
+    of_first = f" of {_of_rows(scorers).name}" if len(scorers) > 1 else ""
     return f"""# Scores of {models}
 
 **{CAUTION}** What each model is, what it was trained on and what is known to go wrong: [models.md](models.md).
@@ -38,14 +39,18 @@ def readme(
 
 ## Columns of the tables
 
-- `clip`, `face` (its number where a clip has several, else empty), `start`, `end`: seconds from the clip's beginning.
-  Rows are the frames that were looked at ({fps}), or the windows of a model that hears.
+- `clip`; `face`: its number where a clip has several, else empty.
+- `start`, `end`: when the frame that was looked at ({fps}) is on the screen, or the window of a model that hears:
+  seconds from the clip's beginning. A frame's row stands for longer than that, up to the next: lengths in the summary
+  and the episodes count so.
 {columns}
 - `valence_index` (of classes of emotion): happiness minus the strongest of anger, disgust, fear and sadness, from -1 to
   1: an order from unpleasant to pleasant expressions, not the rated valence of the circumplex.
 - `speech` (with `--vad`): 1 where a row touches speech, else 0.
-- `valid`: 0 where there is no score, since no face (or speech) is within a second. An empty cell is no score.
-- `observed`: the share of what a score was made from (smoothing included) that had a face or speech.
+- `valid`: 0 where there is no score{of_first}: an empty cell. {_where_scored(scorers)}
+- `observed`: the share of rows with a face (or speech) among those that a score was made from{of_first}. Smoothed
+  scores are made from all rows within the window, by their weight in it, so that 1 and 0 are rare near gaps; without
+  smoothing it is 1 or 0.
 - `model`: the model of all columns; where there are several, its name stands before the column.
 
 ## Columns of the summary
@@ -62,6 +67,22 @@ next.
 {line}
 ```
 """
+
+
+def _of_rows(scorers: Sequence[ScoringModel]) -> ScoringModel:
+    """The model whose rows the tables have, where it sees the clip."""
+    return next((scorer for scorer in scorers if not scorer.hears), scorers[0])
+
+
+def _where_scored(scorers: Sequence[ScoringModel]) -> str:
+    """Which rows have a score, in words."""
+    hears = _of_rows(scorers).hears
+    what = "speech" if hears else "a face"
+    alike = [each for each in scorers if each.hears == hears]
+    published, trained = ([each.name for each in alike if each.is_published is flag] for flag in (True, False))
+    lines = [f"Rows with {what} alone have scores of {' and '.join(published)}."] if published else []
+    lines += [f"Rows up to 1 s from {what} have scores of {' and '.join(trained)}."] if trained else []
+    return " ".join(lines)
 
 
 def models_text(scorers: Sequence[ScoringModel]) -> str:

@@ -71,6 +71,7 @@ class ScoringModel:
     hears: bool
     about: Mapping[str, Any]
     smoothed: str
+    is_published: bool = False
     fit: tuple[str, ...] = ()
     crops: str = ""
 
@@ -395,8 +396,9 @@ def _scorer(
     outcome = predict_published(model, [source], None, None, published.config, context)
     about = published.card.about()
     scorer = ScoringModel(
-        name, outcome.artifact, published.outputs, published.kind == "audio", about, published.smoothed, published.fit
-    )
+        name, outcome.artifact, published.outputs, published.kind == "audio", about, published.smoothed, True,
+        published.fit,
+    )  # fmt: skip
     return scorer, [outcome]
 
 
