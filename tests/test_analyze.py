@@ -130,6 +130,15 @@ def test_the_folder_says_which_classes_of_a_task_a_model_does_not_know(folder: P
         assert "mini-xception has no Other, which expr asks for: scores of 0" in (tmp_path / "o" / name).read_text()
 
 
+def test_another_analysis_in_the_folder_is_told(folder: Path, tmp_path: Path) -> None:
+    run = {"out": tmp_path / "o", "cache": folder / "cache", "figures": False, "report": False, **FAST}
+    ak.analyze(folder / "clips/b.mp4", **run)
+    with pytest.warns(ak.Notice, match=r"tables/b\.csv.* of an earlier analysis removed: a folder holds one"):
+        ak.analyze(folder / "clips/gap.mp4", **run)
+    with pytest.warns(ak.Notice, match=r"no episodes: the highest of all scores is 0\.\d+, less than --threshold 1"):
+        ak.analyze(folder / "clips/gap.mp4", threshold=1, **run)
+
+
 def test_every_face_has_a_picture(result: ak.AnalysisResult) -> None:
     pictures = {path.relative_to(result.path).as_posix() for path in result.path.rglob("*.png")}
     assert pictures == {"overview.png", *(f"curves/{clip}.png" for clip in result.clips)}
@@ -312,6 +321,8 @@ def test_a_task_of_whole_clips_is_a_row_a_clip(folder: Path, tmp_path: Path) -> 
         (["clips/b.mp4", "--out", "o", "-o", "x=1"], "x"),
         (["clips/b.mp4", "--out", "o", "--half-width", "1", "--smooth", "none"], "half"),
         (["clips/b.mp4", "--out", "o", "--task", "au"], "that is not task au"),
+        (["clips/b.mp4", "--out", "o", "--threshold", "2"], "--threshold 2: scores are probabilities"),
+        (["clips/b.mp4", "--out", "o", "--threshold", "nan"], "threshold"),
         (["clips/b.mp4"], "--out"),
         (["crops", "--out", "o"], "crops is a folder of crops"),
     ],

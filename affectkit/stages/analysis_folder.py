@@ -149,15 +149,30 @@ class AnalysisFolder:
             self._written.notices.append("tables are CSV alone: Parquet too with pip install 'affectkit[parquet]'")
         left = self._folder.end(about)
         self._say_changes(left)
+        self._say_unreached([each.high for each in ranges])
         return self._written
 
     def _say_changes(self, left: Sequence[str]) -> None:
         folder, written = self._folder, self._written
         if folder.altered:
             written.notices.append(f"{_some(folder.altered)} had been changed by hand: written anew")
+        if folder.removed:
+            written.notices.append(
+                f"{_some(folder.removed)} of an earlier analysis removed: a folder holds one analysis, name another to "
+                "keep both"
+            )
         if left:
             written.notices.append(f"{_some(left)} of an earlier analysis had been changed by hand: left as they are")
         written.changed = list(folder.changed)
+
+    def _say_unreached(self, highest: Sequence[Floats]) -> None:
+        """A line where no score of any face reaches the threshold."""
+        values = np.array([float(high[np.isfinite(high)].max()) for high in highest if np.isfinite(high).any()])
+        if len(values) and values.max() < self._options.threshold:
+            self._written.notices.append(
+                f"no episodes: the highest of all scores is {values.max():.3g}, less than --threshold "
+                f"{self._options.threshold:g}"
+            )
 
     def _tables(self, clip: str, name: str, counter: Meter) -> Iterator[FaceRange]:
         """Write a clip's table; yields what is to be known of each of its faces."""

@@ -71,7 +71,7 @@ class AnalyzeConfig(Config):
     )
     option: list[str] = Field([], description="an option of the model, key=value, or MODEL.key=value (repeatable)")
     weights: str = Field("auto", description="the model's weights: auto, or a file")
-    threshold: float = Field(0.5, description="an episode: a score is so high or higher")
+    threshold: float = Field(0.5, allow_inf_nan=False, description="an episode: a score is so high or higher")
     gap: float = Field(0.5, ge=0, le=3600, description="gaps shorter than this many seconds don't end an episode")
     figures: bool = Field(True, description="draw curves and an overview (extra figures)")
     report: bool = Field(True, description="write a page with the videos' curves, report/index.html (extra report)")
@@ -215,7 +215,7 @@ def _options(models: Sequence[PublishedModel | Artifact], config: AnalyzeConfig)
     if config.face != "all":
         faces["max_gap"] = LONGEST_ABSENCE
     rows = {"smooth": config.smooth, "half_width": config.half_width}
-    return ScorerOptions(faces, config.vad, rows, config.task, option, config.weights)
+    return ScorerOptions(faces, config.vad, rows, config.task, option, config.weights, config.threshold)
 
 
 def _folder_options(scored: Scored, config: AnalyzeConfig) -> FolderOptions:

@@ -47,7 +47,8 @@ Step = Callable[[str], AbstractContextManager[None]]
 
 @dataclass(frozen=True, repr=False)
 class ScorerOptions:
-    """How models are run: see the options of `affectkit analyze`. option: of each model by its name."""
+    """How models are run: see the options of `affectkit analyze`. option: of each model by its name; threshold: that a
+    score must be able to reach."""
 
     faces: Mapping[str, Any]
     vad: str
@@ -55,6 +56,7 @@ class ScorerOptions:
     task: str | None
     option: Mapping[str, Sequence[str]]
     weights: str
+    threshold: float
 
 
 @dataclass(frozen=True, repr=False)
@@ -196,6 +198,8 @@ def score(
     chosen = [_Published.of(name, model, options) for name, model in zip(names, models, strict=True)
               if isinstance(model, PublishedModel)]  # fmt: skip
     by_name = {each.name: each for each in chosen}
+    outputs = [task for each in chosen for task in each.outputs]
+    _check_threshold(options.threshold, [*outputs, *(task_of(each) for each in models if isinstance(each, Artifact))])
     seeing, hearing = ([each for each in chosen if each.kind == kind] for kind in ("image", "audio"))
     outcomes: list[Outcome] = []
     faces: Artifact | None = None
@@ -241,6 +245,17 @@ def score(
     cached = all(outcome.is_cached for outcome in outcomes)
     sound = next(iter(sounds.values()), None)
     return Scored(scorers, faces, sound, tuple(failed.values()), tuple(notices), cached)
+
+
+def _check_threshold(threshold: float, outputs: Sequence[Task]) -> None:
+    """Raises UsageError where no score of these tasks can be so high, or none lower: probabilities are 0 to 1, valence
+    indices -1 to 1, and of values it is not known."""
+    if -1 <= threshold <= 1 or any(task.kind == "regression" for task in outputs):
+        return
+    raise UsageError(
+        f"--threshold {threshold:g}: scores are probabilities, 0 to 1, and the valence index, -1 to 1; "
+        + ("no score is so high" if threshold > 1 else "all are higher")
+    )
 
 
 def hears(model: AnyModel) -> bool:
