@@ -20,8 +20,10 @@ from test_published import code
 import affectkit as ak
 from affectkit.emotions import valence_index
 from affectkit.errors import UsageError
+from affectkit.stages.analysis_folder import counted_faces
 from affectkit.stages.scorers import names_of, shared_contract
 from affectkit.tables.episodes import episodes
+from affectkit.tables.score_tables import FaceSummary
 from affectkit.types import Contract
 
 CLASSES = ["angry", "disgust", "fear", "happy", "sad", "surprise", "neutral"]
@@ -165,6 +167,9 @@ def test_several_faces_are_told_apart(folder: Path, tmp_path: Path) -> None:
     result = ak.analyze(folder / "clips/pair.mp4", out=tmp_path / "o", face="all", cache=folder / "cache", **FAST)
     frame = result.frame()
     assert frame.groupby("face").size().to_dict() == {"0": 2, "1": 2}
+    summary = result.summary
+    assert (summary["first_seen"] == 0).all() and (summary["last_seen"] > 0.1).all()
+    assert (summary["face_x"].diff()[1:].abs() > summary["face_size"][1:] * 0.8).all() and (summary["face_y"] > 0).all()
     assert result.summary["face"].tolist() == ["0", "1"] and set(result.summary["clip"]) == {"pair"}
     assert sorted(path.name for path in (tmp_path / "o/curves").iterdir()) == ["pair-face0.png", "pair-face1.png"]
     predictions = ak.open(result.models["mini-xception"]["predictions"])
@@ -177,6 +182,24 @@ def test_a_clip_may_be_called_as_another_ones_face(folder: Path, tmp_path: Path)
         (tmp_path / f"v/{name}.mp4").symlink_to(folder / f"clips/{source}.mp4")
     result = ak.analyze(tmp_path / "v", out=tmp_path / "o", face="all", cache=folder / "cache", **FAST)
     assert len(list((result.path / "curves").iterdir())) == len(result.summary) == 3
+
+
+def test_a_clip_without_faces_has_no_face_of_a_number(folder: Path, tmp_path: Path, affectkit: Command) -> None:
+    (tmp_path / "v").mkdir()
+    (tmp_path / "v/pair.mp4").symlink_to(folder / "clips/pair.mp4")
+    make_clip(tmp_path / "v/empty.mp4", [no_face()] * 6)
+    run = affectkit("analyze", "v", "--out", "o", "--face", "all", "--cache", folder / "cache", *WORDS[:-1])
+    assert run.returncode == 0, run.stderr
+    assert "a number is no person" in run.stderr
+    summary = table_of(tmp_path / "o/summary.csv").set_index("clip")
+    assert summary.loc["empty", "face"] is np.nan and summary.loc["pair", "face"].tolist() == ["0", "1"]
+    assert np.isnan(summary.loc["empty", "first_seen"]) and (tmp_path / "o/curves/empty.png").is_file()
+
+
+def test_faces_and_clips_are_counted_apart() -> None:
+    faces = [FaceSummary(clip, face, 1, 5, 1, 1, ()) for clip, face in (("a", "0"), ("a", "1"), ("b", ""))]
+    assert counted_faces(faces) == "2 faces in 2 clips"
+    assert (counted_faces(faces[2:]), counted_faces(faces[:1])) == ("1 clip", "1 face in 1 clip")
 
 
 @pytest.fixture

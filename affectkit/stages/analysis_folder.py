@@ -117,13 +117,7 @@ class AnalysisFolder:
         seeing = [each for each in self._scored.scorers if not each.hears and _has(each, clip)]
         faces: dict[str, None] = {}
         for scorer in seeing or [each for each in self._scored.scorers if _has(each, clip)]:
-            number = 0
-            if clip in scorer.predictions:
-                faces[""] = None
-                continue
-            while face_id(clip, number) in scorer.predictions:
-                faces[str(number)] = None
-                number += 1
+            faces |= dict.fromkeys(scorer.faces_of(clip))
         return list(faces)
 
     def write(self, about: Mapping[str, Any], texts: Mapping[str, str], counter: Meter) -> WrittenAnalysis:
@@ -191,7 +185,8 @@ class AnalysisFolder:
                 if temporary is not None:
                     _write_parquet([table for table, _ in faces], temporary)
         for table, seen in faces:
-            summary = summary_of(table, seen, self._options.threshold, self._options.gap)
+            boxes = self._scored.boxes(clip, table.face, len(table))
+            summary = summary_of(table, seen, self._options.threshold, self._options.gap, boxes)
             with np.errstate(all="ignore"):
                 low, high = np.fmin.reduce(table.scores, axis=0), np.fmax.reduce(table.scores, axis=0)
             yield FaceRange(summary, low, high, digest, self._strip(table, seen))
@@ -335,8 +330,7 @@ class AnalysisFolder:
             digests = "".join(face.digest for face in ranges[number * size : (number + 1) * size])
             made_from = sha256(f"{digests} {settings}".encode()).hexdigest()
             of_all = f" ({number * size + 1} to {number * size + len(some)} of {len(rows)})" if len(pages) > 1 else ""
-            noun = "face" if any(face.summary.face for face in ranges) else "clip"
-            title = f"{len(rows)} {noun}{'' if len(rows) == 1 else 's'}, {model}{of_all}"
+            title = f"{counted_faces([face.summary for face in ranges])}, {model}{of_all}"
             with self._folder.file(page, made_from) as temporary:
                 if temporary is not None:
                     score_figures.draw_overview(
@@ -359,6 +353,15 @@ class AnalysisFolder:
             column.removeprefix(prefix) in scorer.probabilities
             for scorer, prefix in self._with_prefixes() if column.startswith(prefix)
         )  # fmt: skip
+
+
+def counted_faces(faces: Sequence[FaceSummary]) -> str:
+    """How many clips, and faces where they are told apart, in words."""
+    clips = len({each.clip for each in faces})
+    text = f"{clips} clip{'' if clips == 1 else 's'}"
+    if not (numbered := sum(bool(each.face) for each in faces)):
+        return text
+    return f"{numbered} face{'' if numbered == 1 else 's'} in {text}"
 
 
 def note_of(scorer: ScoringModel) -> str:

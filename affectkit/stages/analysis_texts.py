@@ -39,7 +39,8 @@ def readme(
 
 ## Columns of the tables
 
-- `clip`; `face`: its number where a clip has several, else empty.
+- `clip`; `face`: its number in the clip with `--face all`, else, and where a clip has no face, empty. A number is no
+  person: one who is away for long or moves across a cut is two faces, and no number is the same person in two clips.
 - `start`, `end`: when the frame that was looked at ({fps}) is on the screen, or the window of a model that hears:
   seconds from the clip's beginning. A frame's row stands for longer than that, up to the next: lengths in the summary
   and the episodes count so.
@@ -55,7 +56,9 @@ def readme(
 
 ## Columns of the summary
 
-`seconds`: what the rows stand for; `rows`; `face_share`: rows with a face (or speech); `scored_share`: rows with a
+`seconds`: what the rows stand for; `rows`; `face_rows`, `face_share`: rows with a face (or speech), and their share;
+`first_seen`, `last_seen` (s): from when to when, `face_x`, `face_y`, `face_size`: the middle and the side of the face's
+box, mean over its rows, in pixels of the video; `scored_share`: rows with a
 score; `dominant`: the class that is the strongest in most rows, and in which share of them. Of each score, over the
 rows that have one: `_mean`, `_sd` (over N - 1), `_p10` and `_p90` (quantiles), `_episodes` (their number),
 `_episode_seconds` (together), `_longest_episode` (s). An episode lasts as long as its rows stand for, each up to the

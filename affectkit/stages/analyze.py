@@ -10,7 +10,7 @@ import shlex
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -42,6 +42,10 @@ MODEL = "mini-xception"
 LONGEST_ABSENCE = 600.0
 """Seconds after which a face that comes back near where it was is still the same one, where a clip is about one face:
 people turn away and leave the picture, and what follows belongs to them."""
+NUMBERED = (
+    "faces are numbered clip by clip, and a number is no person: who is away for long or moves across a cut has another "
+    "one after it; summary.csv says when and where each was seen"
+)
 LISTED = 30
 """Faces that are listed one by one, and clips that failed."""
 
@@ -130,6 +134,8 @@ class Analyze(Stage):
             written = folder.write(_about(scored, clips, config, line), _texts(scored, config, line), counter)
         failed = (*scored.failed, *written.failed)
         notices = [*notices, *_recipe_notices(models, config), *scored.notices, *written.notices]
+        if any(summary.face for summary in written.faces):
+            notices.append(NUMBERED)
         page, said = page_of(inputs.out, context) if config.report else (None, [])
         notices += [line for line in said if line not in notices]
         report = _report(scored, written, clips) | {"page": None if page is None else str(page)}
@@ -279,6 +285,8 @@ def _face(summary: FaceSummary, scored: Scored) -> dict[str, Any]:
     prefixes = [prefix for scorer, prefix in zip(scored.scorers, scored.prefixes, strict=True) for _ in scorer.classes]
     return {
         "clip": summary.clip, "face": summary.face, "seconds": round(summary.seconds, 3), "rows": summary.rows,
+        "face_rows": summary.face_rows,
+        "place": {name: None if math.isnan(value) else round(value, 3) for name, value in asdict(summary.place).items()},
         "face_share": summary.face_share, "scored_share": summary.scored_share,
         "dominant": {
             prefix: {"class": name, "share": share}
@@ -304,14 +312,14 @@ def _table(report: Mapping[str, Any]) -> TextTable:
     has_faces = any(face["face"] for face in faces)
     several = len(report["models"]) > 1
     mostly = list(faces[0]["dominant"])
-    headers = ["clip", *(["face"] if has_faces else []), "length", "with a face"]
+    headers = ["clip", *(["face", "seen", "about (x, y; px)"] if has_faces else []), "length", "with a face"]
     headers += [f"{prefix}mostly" if several else "mostly" for prefix in mostly]
     headers += [f"{'' if several else 'mean '}{name.replace('_', ' ')}" for name in report["lead"]]
     rows = []
     for face in faces:
         cells = [
             face["clip"],
-            *([face["face"]] if has_faces else []),
+            *([face["face"] or "-", *_place(face["place"])] if has_faces else []),
             _clock(face["seconds"]),
             _percent(face["face_share"]),
         ]
@@ -322,6 +330,14 @@ def _table(report: Mapping[str, Any]) -> TextTable:
         cells += ["-" if math.isnan(face["mean"][name]) else f"{face['mean'][name]:+.2f}" for name in report["lead"]]
         rows.append(tuple(cells))
     return TextTable(tuple(headers), tuple(rows))
+
+
+def _place(place: Mapping[str, float | None]) -> tuple[str, str]:
+    """From when to when a face was seen, and where in the picture it was."""
+    if place["first"] is None or place["last"] is None:
+        return "-", "-"
+    where = "-" if place["x"] is None else f"{place['x']:.0f}, {place['y']:.0f}; {place['side']:.0f}"
+    return f"{_clock(place['first'])}-{_clock(place['last'])}", where
 
 
 def _percent(share: float) -> str:

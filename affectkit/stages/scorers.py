@@ -92,12 +92,24 @@ class ScoringModel:
         """The scores that are between 0 and 1."""
         return {target for task in self.outputs if task.kind != "regression" for target in task.targets}
 
-    def rows_of(self, clip: str) -> dict[str, Predictions]:
-        """The predictions of each face of a clip, by its number ("" for the only one). Raises HostileFile."""
+    def faces_of(self, clip: str) -> dict[str, str]:
+        """The ids of a clip's faces by their numbers; "" for what is about the whole clip: its only face, or none."""
         names = {"": clip} if clip in self.predictions else {}
         while not names.get("") and (name := face_id(clip, len(names))) in self.predictions:
             names[str(len(names))] = name
-        return {face: self._read(name, clip) for face, name in names.items()}
+        if list(names) == ["0"] and not self._shows_any(names["0"]):
+            return {"": names["0"]}
+        return names
+
+    def rows_of(self, clip: str) -> dict[str, Predictions]:
+        """The predictions of each face of a clip, by its number ("" for the only one). Raises HostileFile."""
+        return {face: self._read(name, clip) for face, name in self.faces_of(clip).items()}
+
+    def _shows_any(self, name: str) -> bool:
+        """Whether a face was seen in any row, or may have been."""
+        if "observed" not in self.predictions.schema.columns:
+            return True
+        return bool(np.any(np.nan_to_num(self.predictions.column(name, "observed"), nan=1.0) > 0))
 
     def _read(self, name: str, clip: str) -> Predictions:
         self.predictions.check(name)
@@ -173,10 +185,20 @@ class Scored:
 
     def _seen(self, clip: str, face: str, rows: Predictions) -> Bools:
         """The rows [T] with a face: as the crops say, where they have the same rows, else by what was observed."""
-        name = face_id(clip, int(face)) if face else clip
-        if self.faces is not None and name in self.faces and self.faces.length(name) == len(rows):
-            return np.asarray(self.faces.column(name, "valid"), bool)
+        valid = self._of_crops(clip, face, "valid", len(rows))
+        if valid is not None:
+            return valid.astype(bool)
         return np.asarray(np.nan_to_num(rows.observed, nan=1.0) >= _OBSERVED)
+
+    def boxes(self, clip: str, face: str, rows: int) -> Floats | None:
+        """[T,4] where a face was, as the crops say, where they have as many rows."""
+        return self._of_crops(clip, face, "boxes", rows)
+
+    def _of_crops(self, clip: str, face: str, column: str, rows: int) -> Floats | None:
+        name = face_id(clip, int(face)) if face else clip
+        if self.faces is None or name not in self.faces or self.faces.length(name) != rows:
+            return None
+        return np.asarray(self.faces.column(name, column), float)
 
     def _speech(self, clip: str, rows: Predictions) -> Floats:
         if self.sound is None or clip not in self.sound:
