@@ -196,6 +196,14 @@ def test_a_clip_without_faces_has_no_face_of_a_number(folder: Path, tmp_path: Pa
     assert np.isnan(summary.loc["empty", "first_seen"]) and (tmp_path / "o/curves/empty.png").is_file()
 
 
+def test_few_rows_are_told(folder: Path, tmp_path: Path, affectkit: Command) -> None:
+    words = ["analyze", folder / "clips/gap.mp4", folder / "clips/sound.mp4", "--out", "o", "--cache", folder / "cache"]
+    run = affectkit(*words, *WORDS)
+    assert run.returncode == 0, run.stderr
+    assert "1 of 2 summaries are of fewer than 10 rows with a face (gap: 4)" in run.stderr and "(4 rows)" in run.stderr
+    assert table_of(tmp_path / "o/summary.csv").set_index("clip")["face_rows"].to_dict() == {"gap": 4, "sound": 14}
+
+
 def test_faces_and_clips_are_counted_apart() -> None:
     faces = [FaceSummary(clip, face, 1, 5, 1, 1, ()) for clip, face in (("a", "0"), ("a", "1"), ("b", ""))]
     assert counted_faces(faces) == "2 faces in 2 clips"
@@ -232,6 +240,7 @@ def test_models_that_see_and_hear_share_rows(folder: Path, tmp_path: Path) -> No
     wanted = np.interp(middle, (heard.start + heard.end) / 2, heard.scores[:, 4])
     assert np.allclose(rows["loud.valence"], wanted, atol=1e-5)
     assert set(result.episodes["model"]) <= {"bright", "loud"}
+    assert (tmp_path / "o/overview.png").is_file() and (tmp_path / "o/overview.loud.png").is_file()
     assert result.models["bright"]["prefix"] == "bright." and list(result.models) == ["bright", "loud"]
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from affectkit.plugins import CAUTION
+from affectkit.stages.analysis_folder import FEW
 from affectkit.stages.scorers import SHARED_CROPS, ScoringModel
 
 _CUT = {"margin": "margin {}", "shape": "{}", "size": "{} px", "colour": "{}", "normalisation": "{}"}
@@ -34,7 +35,7 @@ def readme(
 | `tables/` | a table a clip: a row a face and moment |
 | `scores.csv` | the tables of all clips in one |
 | `report/index.html` | a page to look at: curves that follow small pictures of the video |
-| `curves/`, `overview.png` | pictures of them; an overview of more than 40 faces has further pages |
+| `curves/`, `overview.png` | pictures of them; further pages after 40 faces; further models: `overview.MODEL.png` |
 | `analysis.json` | what was run, and which files here are of this analysis |
 
 ## Columns of the tables
@@ -60,7 +61,8 @@ def readme(
 `first_seen`, `last_seen` (s): from when to when, `face_x`, `face_y`, `face_size`: the middle and the side of the face's
 box, mean over its rows, in pixels of the video; `scored_share`: rows with a
 score; `dominant`: the class that is the strongest in most rows, and in which share of them. Of each score, over the
-rows that have one: `_mean`, `_sd` (over N - 1), `_p10` and `_p90` (quantiles), `_episodes` (their number),
+rows that have one (**fewer than {FEW} `face_rows` are too few to say
+much**): `_mean`, `_sd` (over N - 1), `_p10` and `_p90` (quantiles), `_episodes` (their number),
 `_episode_seconds` (together), `_longest_episode` (s). An episode lasts as long as its rows stand for, each up to the
 next.
 

@@ -43,8 +43,8 @@ LONGEST_ABSENCE = 600.0
 """Seconds after which a face that comes back near where it was is still the same one, where a clip is about one face:
 people turn away and leave the picture, and what follows belongs to them."""
 NUMBERED = (
-    "faces are numbered clip by clip, and a number is no person: who is away for long or moves across a cut has another "
-    "one after it; summary.csv says when and where each was seen"
+    "faces are numbered clip by clip, and a number is no person: who is away for long or moves across a cut has "
+    "another one after it; summary.csv says when and where each was seen"
 )
 LISTED = 30
 """Faces that are listed one by one, and clips that failed."""
@@ -275,7 +275,9 @@ def _report(scored: Scored, written: WrittenAnalysis, clips: Sequence[Clip]) -> 
         "clips": len(clips),
         "columns": list(written.columns),
         "lead": _lead_columns(scored, written.columns),
-        "faces": [_face(summary, scored) for summary in written.faces],
+        "faces": [
+            _face(summary, scored) | {"few": (summary.clip, summary.face) in written.few} for summary in written.faces
+        ],
         "written": len(written.changed),
         "caution": "A score says how an expression looks or sounds, not what a person feels.",
     }
@@ -286,7 +288,9 @@ def _face(summary: FaceSummary, scored: Scored) -> dict[str, Any]:
     return {
         "clip": summary.clip, "face": summary.face, "seconds": round(summary.seconds, 3), "rows": summary.rows,
         "face_rows": summary.face_rows,
-        "place": {name: None if math.isnan(value) else round(value, 3) for name, value in asdict(summary.place).items()},
+        "place": {
+            name: None if math.isnan(value) else round(value, 3) for name, value in asdict(summary.place).items()
+        },
         "face_share": summary.face_share, "scored_share": summary.scored_share,
         "dominant": {
             prefix: {"class": name, "share": share}
@@ -321,7 +325,7 @@ def _table(report: Mapping[str, Any]) -> TextTable:
             face["clip"],
             *([face["face"] or "-", *_place(face["place"])] if has_faces else []),
             _clock(face["seconds"]),
-            _percent(face["face_share"]),
+            _percent(face["face_share"]) + (f" ({face['face_rows']} rows)" if face["few"] else ""),
         ]
         for prefix in mostly:
             strongest = face["dominant"][prefix]

@@ -45,7 +45,8 @@ def is_results(folder: Path) -> bool:
 class ResultFolder:
     """The files of one command in a folder, which is new, empty, or was written by the same command before.
 
-    changed: paths that were written or removed now; removed: those of an earlier run that are not of this one; altered: those that somebody had changed since they were written.
+    changed: paths that were written or removed now; removed: those of an earlier run that are not of this one;
+    altered: those that somebody had changed since they were written.
     """
 
     def __init__(self, root: Path, record: str, what: str) -> None:

@@ -227,19 +227,8 @@ def summary_header(columns: Sequence[str], models: Sequence[str]) -> list[str]:
     """The columns of `summary.csv`: all means, then all deviations, ...; `models`: a prefix each that has classes."""
     names = [f"{prefix}{name}" for prefix in models for name in ("dominant", "dominant_share")]
     scores = [f"{column}_{what}" for what in SUMMARY for column in columns]
-    return [
-        "clip",
-        "face",
-        "seconds",
-        "rows",
-        "face_rows",
-        "face_share",
-        "scored_share",
-        *PLACE,
-        *names,
-        *scores,
-        "model",
-    ]
+    counts = ("seconds", "rows", "face_rows", "face_share", "scored_share")
+    return ["clip", "face", *counts, *PLACE, *names, *scores, "model"]
 
 
 def summary_row(summary: FaceSummary, model: str) -> list[Any]:
