@@ -200,7 +200,7 @@ def test_few_rows_are_told(folder: Path, tmp_path: Path, affectkit: Command) -> 
     words = ["analyze", folder / "clips/gap.mp4", folder / "clips/sound.mp4", "--out", "o", "--cache", folder / "cache"]
     run = affectkit(*words, *WORDS)
     assert run.returncode == 0, run.stderr
-    assert "1 of 2 summaries are of fewer than 10 rows with a face (gap: 4)" in run.stderr and "(4 rows)" in run.stderr
+    assert "1 of 2 summaries is of fewer than 10 rows with a face (gap: 4)" in run.stderr and "(4 rows)" in run.stderr
     assert table_of(tmp_path / "o/summary.csv").set_index("clip")["face_rows"].to_dict() == {"gap": 4, "sound": 14}
 
 

@@ -236,9 +236,10 @@ class AnalysisFolder:
         some = [each for each in faces if self._are_few(each)]
         self._written.few = [(each.clip, each.face) for each in some]
         if few := [f"{each.clip}{f' #{each.face}' if each.face else ''}: {each.face_rows}" for each in some]:
+            verb = "is" if len(few) == 1 else "are"
             more = ", ..." if len(few) > _NAMED else ""
             self._written.notices.append(
-                f"{len(few)} of {len(faces)} summaries are of fewer than {FEW} rows with {self._options.seen} "
+                f"{len(few)} of {len(faces)} summaries {verb} of fewer than {FEW} rows with {self._options.seen} "
                 f"({', '.join(few[:_NAMED])}{more}): too few to say much"
             )
         columns = self._written.columns
@@ -333,7 +334,7 @@ class AnalysisFolder:
             groups.append((scorer.name, curves))
         face = f", face {summary.face}" if summary.face else ""
         model = f": {groups[0][0]}" if len(groups) == 1 else ""
-        few = f" ({few_rows(summary)})" if self._are_few(summary) else ""
+        few = f" ({rows_in_words(summary.face_rows)} with {self._options.seen})" if self._are_few(summary) else ""
         return Timeline(
             f"{summary.clip}{face}{model}{few}", table.start, table.end, seen, groups, self._options.threshold, note,
             table.speech, self._options.unseen,
@@ -350,9 +351,11 @@ class AnalysisFolder:
         lead = self._lead(columns)
         columns = [lead, *(name for name in columns if name != lead)][:_MEANS]
         pages = self._pages[model]
-        others = [f"{one.name} in {of_one[0]}" for one, of_one in zip(self._scored.scorers, self._pages, strict=True)
-                  if one is not scorer]  # fmt: skip
-        note = f"{note_of(scorer)} {CAUTION}" + (f" Other models: {', '.join(others)}." if others else "")
+        elsewhere = [
+            f"{other.name} in {names[0]}"
+            for other, names in zip(self._scored.scorers, self._pages, strict=True) if other is not scorer
+        ]  # fmt: skip
+        note = f"{note_of(scorer)} {CAUTION}" + (f" Other models: {', '.join(elsewhere)}." if elsewhere else "")
         rows = []
         for face in ranges:
             summary = face.summary
@@ -391,9 +394,13 @@ class AnalysisFolder:
         )  # fmt: skip
 
 
-def few_rows(summary: FaceSummary) -> str:
-    """How few rows a summary is of, in words."""
-    return f"{summary.face_rows} row{'' if summary.face_rows == 1 else 's'}"
+def rows_in_words(count: int) -> str:
+    """So many rows.
+
+    >>> rows_in_words(1), rows_in_words(3)
+    ('1 row', '3 rows')
+    """
+    return f"{count} row{'' if count == 1 else 's'}"
 
 
 def counted_faces(faces: Sequence[FaceSummary]) -> str:

@@ -41,7 +41,7 @@ def readme(
 ## Columns of the tables
 
 - `clip`; `face`: its number in the clip with `--face all`, else, and where a clip has no face, empty. A number is no
-  person: one who is away for long or moves across a cut is two faces, and no number is the same person in two clips.
+  person: who is away for long, or elsewhere after a cut, has another number then; numbers of two clips are unrelated.
 - `start`, `end`: when the frame that was looked at ({fps}) is on the screen, or the window of a model that hears:
   seconds from the clip's beginning. A frame's row stands for longer than that, up to the next: lengths in the summary
   and the episodes count so.
@@ -50,9 +50,9 @@ def readme(
   1: an order from unpleasant to pleasant expressions, not the rated valence of the circumplex.
 - `speech` (with `--vad`): 1 where a row touches speech, else 0.
 - `valid`: 0 where there is no score{of_first}: an empty cell. {_where_scored(scorers)}
-- `observed`: the share of rows with a face (or speech) among those that a score was made from{of_first}. Smoothed
-  scores are made from all rows within the window, by their weight in it, so that 1 and 0 are rare near gaps; without
-  smoothing it is 1 or 0.
+- `observed`: the share of rows with a face (or speech) among those that a score{of_first} was made from. With
+  smoothing these are all rows in its window, by their weight, and it lies between 0 and 1 near a gap; without, it is
+  that of the row, 1 or 0.
 - `model`: the model of all columns; where there are several, its name stands before the column.
 
 ## Columns of the summary

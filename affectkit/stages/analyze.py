@@ -22,7 +22,7 @@ from affectkit.errors import UsageError, listed
 from affectkit.media import AUDIO_SUFFIXES, MEDIA_SUFFIXES
 from affectkit.media.sampling import Rate
 from affectkit.progress import part_of
-from affectkit.stages.analysis_folder import RECORD, WHAT, AnalysisFolder, FolderOptions, WrittenAnalysis
+from affectkit.stages.analysis_folder import RECORD, WHAT, AnalysisFolder, FolderOptions, WrittenAnalysis, rows_in_words
 from affectkit.stages.analysis_texts import models_text, readme
 from affectkit.stages.inputs import REQUIRED, artifacts, file, media
 from affectkit.stages.predict_published import DETECTOR, FPS, PublishedModel
@@ -325,7 +325,7 @@ def _table(report: Mapping[str, Any]) -> TextTable:
             face["clip"],
             *([face["face"] or "-", *_place(face["place"])] if has_faces else []),
             _clock(face["seconds"]),
-            _percent(face["face_share"]) + (f" ({face['face_rows']} rows)" if face["few"] else ""),
+            _percent(face["face_share"]) + (f" ({rows_in_words(face['face_rows'])})" if face["few"] else ""),
         ]
         for prefix in mostly:
             strongest = face["dominant"][prefix]

@@ -340,9 +340,9 @@ def shared_crops(contracts: Sequence[tuple[str, Contract | None]], shared: Contr
     cut = faces_for(shared)
     wanted = {name: faces_for(contract) for name, contract in contracts}
     return {
-        name: f"{described(own)}, {own.size} px by itself; here out of {described(cut)}, {cut.size} px, "
+        name: f"{described(alone)}, {alone.size} px by itself; here out of {described(cut)}, {cut.size} px, "
         "which models share"
-        for name, own in wanted.items() if (described(own), own.size) != (described(cut), cut.size)
+        for name, alone in wanted.items() if (described(alone), alone.size) != (described(cut), cut.size)
     }  # fmt: skip
 
 
