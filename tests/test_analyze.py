@@ -20,8 +20,10 @@ from test_published import code
 import affectkit as ak
 from affectkit.emotions import valence_index
 from affectkit.errors import UsageError
+from affectkit.stages.analysis_folder import counted_faces
 from affectkit.stages.scorers import names_of, shared_contract
 from affectkit.tables.episodes import episodes
+from affectkit.tables.score_tables import FaceSummary
 from affectkit.types import Contract
 
 CLASSES = ["angry", "disgust", "fear", "happy", "sad", "surprise", "neutral"]
@@ -117,7 +119,26 @@ def test_the_folder_says_what_the_model_is(result: ak.AnalysisResult) -> None:
     for said in ("not what a person feels", card["trained_on"], "MIT", "margin 0", "hamming window, 0.5 s"):
         assert said in text
     readme = (result.path / "README.md").read_text()
+    assert "Rows with a face alone have scores of mini-xception." in readme and "up to 1 s" not in readme
     assert f"affectkit analyze {result.path.parent / 'clips'} --fps 10" in readme and "--weights random" in readme
+
+
+def test_the_folder_says_which_classes_of_a_task_a_model_does_not_know(folder: Path, tmp_path: Path) -> None:
+    run = {"cache": folder / "cache", "figures": False, "report": False, **FAST}
+    with pytest.warns(ak.Notice, match="Other, which expr asks for"):
+        result = ak.analyze(folder / "clips/b.mp4", out=tmp_path / "o", task="expr", **run)
+    assert (result.frame()["Other"] == 0).all()
+    for name in ("README.md", "models.md"):
+        assert "mini-xception has no Other, which expr asks for: scores of 0" in (tmp_path / "o" / name).read_text()
+
+
+def test_another_analysis_in_the_folder_is_told(folder: Path, tmp_path: Path) -> None:
+    run = {"out": tmp_path / "o", "cache": folder / "cache", "figures": False, "report": False, **FAST}
+    ak.analyze(folder / "clips/b.mp4", **run)
+    with pytest.warns(ak.Notice, match=r"tables/b\.csv.* of an earlier analysis removed: a folder holds one"):
+        ak.analyze(folder / "clips/gap.mp4", **run)
+    with pytest.warns(ak.Notice, match=r"no episodes: the highest of all scores is 0\.\d+, less than --threshold 1"):
+        ak.analyze(folder / "clips/gap.mp4", threshold=1, **run)
 
 
 def test_every_face_has_a_picture(result: ak.AnalysisResult) -> None:
@@ -146,6 +167,9 @@ def test_several_faces_are_told_apart(folder: Path, tmp_path: Path) -> None:
     result = ak.analyze(folder / "clips/pair.mp4", out=tmp_path / "o", face="all", cache=folder / "cache", **FAST)
     frame = result.frame()
     assert frame.groupby("face").size().to_dict() == {"0": 2, "1": 2}
+    summary = result.summary
+    assert (summary["first_seen"] == 0).all() and (summary["last_seen"] > 0.1).all()
+    assert (summary["face_x"].diff()[1:].abs() > summary["face_size"][1:] * 0.8).all() and (summary["face_y"] > 0).all()
     assert result.summary["face"].tolist() == ["0", "1"] and set(result.summary["clip"]) == {"pair"}
     assert sorted(path.name for path in (tmp_path / "o/curves").iterdir()) == ["pair-face0.png", "pair-face1.png"]
     predictions = ak.open(result.models["mini-xception"]["predictions"])
@@ -158,6 +182,32 @@ def test_a_clip_may_be_called_as_another_ones_face(folder: Path, tmp_path: Path)
         (tmp_path / f"v/{name}.mp4").symlink_to(folder / f"clips/{source}.mp4")
     result = ak.analyze(tmp_path / "v", out=tmp_path / "o", face="all", cache=folder / "cache", **FAST)
     assert len(list((result.path / "curves").iterdir())) == len(result.summary) == 3
+
+
+def test_a_clip_without_faces_has_no_face_of_a_number(folder: Path, tmp_path: Path, affectkit: Command) -> None:
+    (tmp_path / "v").mkdir()
+    (tmp_path / "v/pair.mp4").symlink_to(folder / "clips/pair.mp4")
+    make_clip(tmp_path / "v/empty.mp4", [no_face()] * 6)
+    run = affectkit("analyze", "v", "--out", "o", "--face", "all", "--cache", folder / "cache", *WORDS[:-1])
+    assert run.returncode == 0, run.stderr
+    assert "a number is no person" in run.stderr
+    summary = table_of(tmp_path / "o/summary.csv").set_index("clip")
+    assert summary.loc["empty", "face"] is np.nan and summary.loc["pair", "face"].tolist() == ["0", "1"]
+    assert np.isnan(summary.loc["empty", "first_seen"]) and (tmp_path / "o/curves/empty.png").is_file()
+
+
+def test_few_rows_are_told(folder: Path, tmp_path: Path, affectkit: Command) -> None:
+    words = ["analyze", folder / "clips/gap.mp4", folder / "clips/sound.mp4", "--out", "o", "--cache", folder / "cache"]
+    run = affectkit(*words, *WORDS)
+    assert run.returncode == 0, run.stderr
+    assert "1 of 2 summaries is of fewer than 10 rows with a face (gap: 4)" in run.stderr and "(4 rows)" in run.stderr
+    assert table_of(tmp_path / "o/summary.csv").set_index("clip")["face_rows"].to_dict() == {"gap": 4, "sound": 14}
+
+
+def test_faces_and_clips_are_counted_apart() -> None:
+    faces = [FaceSummary(clip, face, 1, 5, 1, 1, ()) for clip, face in (("a", "0"), ("a", "1"), ("b", ""))]
+    assert counted_faces(faces) == "2 faces in 2 clips"
+    assert (counted_faces(faces[2:]), counted_faces(faces[:1])) == ("1 clip", "1 face in 1 clip")
 
 
 @pytest.fixture
@@ -190,6 +240,7 @@ def test_models_that_see_and_hear_share_rows(folder: Path, tmp_path: Path) -> No
     wanted = np.interp(middle, (heard.start + heard.end) / 2, heard.scores[:, 4])
     assert np.allclose(rows["loud.valence"], wanted, atol=1e-5)
     assert set(result.episodes["model"]) <= {"bright", "loud"}
+    assert (tmp_path / "o/overview.png").is_file() and (tmp_path / "o/overview.loud.png").is_file()
     assert result.models["bright"]["prefix"] == "bright." and list(result.models) == ["bright", "loud"]
 
 
@@ -222,6 +273,7 @@ def test_a_head_of_ones_own_is_a_model_too(folder: Path, tmp_path: Path, affectk
     scores = ak.predict(head, clips / "b.mp4", **run)["b"].scores
     assert np.allclose(frame[["mlp.valence", "mlp.arousal"]], scores, rtol=1e-5)
     assert "mini-xception.happy" in frame and "mini-xception.valence_index" in frame
+    assert "Rows up to 1 s from a face have scores of mlp." in (tmp_path / "o/README.md").read_text()
     assert "mlp" in result.models["mlp"]["card"]["name"] and result.models["mlp"]["smoothing"] == "none"
     bundle = affectkit("export", head.path, "--to", "bundle", "--out", "mine.affect", "--cache", tmp_path / "cache")
     assert bundle.returncode == 0, bundle.stderr
@@ -301,6 +353,8 @@ def test_a_task_of_whole_clips_is_a_row_a_clip(folder: Path, tmp_path: Path) -> 
         (["clips/b.mp4", "--out", "o", "-o", "x=1"], "x"),
         (["clips/b.mp4", "--out", "o", "--half-width", "1", "--smooth", "none"], "half"),
         (["clips/b.mp4", "--out", "o", "--task", "au"], "that is not task au"),
+        (["clips/b.mp4", "--out", "o", "--threshold", "2"], "--threshold 2: scores are probabilities"),
+        (["clips/b.mp4", "--out", "o", "--threshold", "nan"], "threshold"),
         (["clips/b.mp4"], "--out"),
         (["crops", "--out", "o"], "crops is a folder of crops"),
     ],
@@ -349,7 +403,7 @@ def test_models_of_one_crop_share_the_largest() -> None:
     wide = shared_contract(
         [("a", small), ("d", Contract("0", "square", 64)), ("e", Contract("0", "square", 112, True))]
     )
-    assert wide == Contract("0.5", "square", 128)
+    assert wide == Contract("0.5", "square", 256)
     with pytest.raises(UsageError, match="d wants a margin in pixels"):
         shared_contract([("a", small), ("d", Contract("10px", "square", 64))])
 
@@ -360,10 +414,14 @@ def test_each_model_is_given_its_own_crop_of_the_shared_one(package: Install, fo
     package(wide + stated, "[affectkit.models]\nbright = bright\n")
     run: dict[str, Any] = {"cache": tmp_path / "cache", "figures": False, "smooth": "none", **FAST}
     clip = folder / "clips/b.mp4"
-    with pytest.warns(ak.Notice, match="crops are cut again for mini-xception"):
+    with pytest.warns(ak.Notice, match="crops are cut again for mini-xception") as said:
         both = ak.analyze(clip, model=["mini-xception", "bright"], out=tmp_path / "o", **run).frame()
+    differ = "scores differ a little from those of the model alone"
+    assert sum(differ in str(each.message) for each in said) == 1
+    assert all(differ in (tmp_path / f"o/{name}").read_text() for name in ("README.md", "models.md"))
     for model, tolerance in (("mini-xception", 0.05), ("bright", 0.01)):
         alone = ak.analyze(clip, model=[model], out=tmp_path / model, **run).frame()
+        assert differ not in (tmp_path / model / "models.md").read_text()
         names = [name for name in both if name.startswith(f"{model}.")]
         assert np.allclose(both[names], alone[[name.partition(".")[2] for name in names]], atol=tolerance)
 

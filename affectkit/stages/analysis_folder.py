@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from hashlib import sha256
 from importlib.util import find_spec
-from itertools import groupby
+from itertools import chain, groupby
 from pathlib import Path
 from typing import Any
 
@@ -42,8 +42,11 @@ RECORD = ANALYSIS
 WHAT = "the results of analyze"
 TABLES, CURVES = "tables", "curves"
 SUMMARY_FILE, EPISODES_FILE, SCORES_FILE, OVERVIEW = "summary.csv", "episodes.csv", "scores.csv", "overview"
-_FIGURES = 2
+_FIGURES = 3
 """Raised where pictures of the same scores change."""
+FEW = 10
+"""Rows with a face (or speech) from which on a summary is not called one of few."""
+_NAMED = 5
 _MEANS = 12
 """Scores whose means stand beside the overview's strips."""
 _SUFFIXES = (".csv", ".parquet", ".png")
@@ -59,28 +62,35 @@ class FolderOptions:
     speech: bool
     unseen: str
 
+    @property
+    def seen(self) -> str:
+        """What a row with a score shows."""
+        return "speech" if "speech" in self.unseen else "a face"
+
 
 @dataclass(frozen=True, repr=False)
 class FaceRange:
     """What pictures need to know of a face before any is drawn: the least and the most of each score [K], the lead
-    score in a strip, and where no face is."""
+    score of each model in a strip, and where no face is."""
 
     summary: FaceSummary
     low: Floats
     high: Floats
     digest: str
-    strip: tuple[Floats, Bools, float] | None = None
+    strips: tuple[tuple[Floats, Bools, float], ...] = ()
 
 
 @dataclass(repr=False)
 class WrittenAnalysis:
-    """What lies in the folder now: a summary of each face, clips that failed, lines for people, what changed."""
+    """What lies in the folder now: a summary of each face, clips that failed, lines for people, what changed;
+    `few`: which clips and faces have fewer than `FEW` rows with a face."""
 
     faces: list[FaceSummary] = field(default_factory=list)
     columns: tuple[str, ...] = ()
     failed: list[Failure] = field(default_factory=list)
     notices: list[str] = field(default_factory=list)
     changed: list[str] = field(default_factory=list)
+    few: list[tuple[str, str]] = field(default_factory=list)
 
 
 class AnalysisFolder:
@@ -117,24 +127,17 @@ class AnalysisFolder:
         seeing = [each for each in self._scored.scorers if not each.hears and _has(each, clip)]
         faces: dict[str, None] = {}
         for scorer in seeing or [each for each in self._scored.scorers if _has(each, clip)]:
-            number = 0
-            if clip in scorer.predictions:
-                faces[""] = None
-                continue
-            while face_id(clip, number) in scorer.predictions:
-                faces[str(number)] = None
-                number += 1
+            faces |= dict.fromkeys(scorer.faces_of(clip))
         return list(faces)
 
     def write(self, about: Mapping[str, Any], texts: Mapping[str, str], counter: Meter) -> WrittenAnalysis:
         """Write all of it. `about`: what the record says besides; `texts`: small files by name."""
         tables = {clip: f"{TABLES}/{name}" for clip, name in self._names.items()}
-        pages = self._pages()
         names = [*texts, SUMMARY_FILE, EPISODES_FILE, SCORES_FILE, *(f"{name}.csv" for name in tables.values())]
         if self._has_parquet:
             names += ["scores.parquet", *(f"{name}.parquet" for name in tables.values())]
         if self._draws:
-            names += [*self._pictures.values(), *pages]
+            names += [*self._pictures.values(), *chain.from_iterable(self._pages)]
         self._folder.begin(names)
         for name, text in texts.items():
             self._folder.text(name, text)
@@ -142,22 +145,37 @@ class AnalysisFolder:
         self._write_all([tables[clip] for clip in dict.fromkeys(each.summary.clip for each in ranges)])
         self._write_summary([each.summary for each in ranges])
         if self._draws and ranges:
-            self._draw(ranges, pages, counter)
+            self._draw(ranges, counter)
         if self._options.figures and not self._draws:
             self._written.notices.append(str(MissingExtra("matplotlib", "figures", "drawing the scores")))
         if not self._has_parquet:
             self._written.notices.append("tables are CSV alone: Parquet too with pip install 'affectkit[parquet]'")
         left = self._folder.end(about)
         self._say_changes(left)
+        self._say_unreached([each.high for each in ranges])
         return self._written
 
     def _say_changes(self, left: Sequence[str]) -> None:
         folder, written = self._folder, self._written
         if folder.altered:
             written.notices.append(f"{_some(folder.altered)} had been changed by hand: written anew")
+        if folder.removed:
+            written.notices.append(
+                f"{_some(folder.removed)} of an earlier analysis removed: a folder holds one analysis, name another to "
+                "keep both"
+            )
         if left:
             written.notices.append(f"{_some(left)} of an earlier analysis had been changed by hand: left as they are")
         written.changed = list(folder.changed)
+
+    def _say_unreached(self, highest: Sequence[Floats]) -> None:
+        """A line where no score of any face reaches the threshold."""
+        values = np.array([float(high[np.isfinite(high)].max()) for high in highest if np.isfinite(high).any()])
+        if len(values) and values.max() < self._options.threshold:
+            self._written.notices.append(
+                f"no episodes: the highest of all scores is {values.max():.3g}, less than --threshold "
+                f"{self._options.threshold:g}"
+            )
 
     def _tables(self, clip: str, name: str, counter: Meter) -> Iterator[FaceRange]:
         """Write a clip's table; yields what is to be known of each of its faces."""
@@ -176,18 +194,20 @@ class AnalysisFolder:
                 if temporary is not None:
                     _write_parquet([table for table, _ in faces], temporary)
         for table, seen in faces:
-            summary = summary_of(table, seen, self._options.threshold, self._options.gap)
+            boxes = self._scored.boxes(clip, table.face, len(table))
+            summary = summary_of(table, seen, self._options.threshold, self._options.gap, boxes)
             with np.errstate(all="ignore"):
                 low, high = np.fmin.reduce(table.scores, axis=0), np.fmax.reduce(table.scores, axis=0)
-            yield FaceRange(summary, low, high, digest, self._strip(table, seen))
+            yield FaceRange(summary, low, high, digest, self._strips(table, seen))
         counter.advance(rows=sum(len(table) for table, _ in faces), clips=1)
 
-    def _strip(self, table: ScoreTable, seen: Bools) -> tuple[Floats, Bools, float] | None:
+    def _strips(self, table: ScoreTable, seen: Bools) -> tuple[tuple[Floats, Bools, float], ...]:
         if not self._draws:
-            return None
+            return ()
         from affectkit.stages.score_figures import strip_of
 
-        return strip_of(table.start, table.end, table.of(self._lead(table.columns)), seen)
+        leads = [self._lead(self._columns_of(scorer.name, table.columns)) for scorer in self._scored.scorers]
+        return tuple(strip_of(table.start, table.end, table.of(lead), seen) for lead in leads)
 
     def _write_all(self, names: Sequence[str]) -> None:
         """All clips in one table: the tables of clips, one after the other."""
@@ -213,6 +233,15 @@ class AnalysisFolder:
 
     def _write_summary(self, faces: Sequence[FaceSummary]) -> None:
         self._written.faces = list(faces)
+        some = [each for each in faces if self._are_few(each)]
+        self._written.few = [(each.clip, each.face) for each in some]
+        if few := [f"{each.clip}{f' #{each.face}' if each.face else ''}: {each.face_rows}" for each in some]:
+            verb = "is" if len(few) == 1 else "are"
+            more = ", ..." if len(few) > _NAMED else ""
+            self._written.notices.append(
+                f"{len(few)} of {len(faces)} summaries {verb} of fewer than {FEW} rows with {self._options.seen} "
+                f"({', '.join(few[:_NAMED])}{more}): too few to say much"
+            )
         columns = self._written.columns
         models = "+".join(scorer.name for scorer in self._scored.scorers)
         prefixes = [prefix for scorer, prefix in self._with_prefixes() for _ in scorer.classes]
@@ -228,6 +257,9 @@ class AnalysisFolder:
         """The name of the model that a column is of."""
         return next(scorer.name for scorer, prefix in self._with_prefixes() if column.startswith(prefix))
 
+    def _columns_of(self, model: str, columns: Sequence[str]) -> list[str]:
+        return [name for name in columns if self._model_of(name) == model]
+
     def _lead(self, columns: Sequence[str]) -> str:
         """The score that stands for all where there is room for one: the first valence index, else the first valence,
         else the first score."""
@@ -236,15 +268,19 @@ class AnalysisFolder:
 
     # Pictures.
 
-    def _pages(self) -> list[str]:
+    @cached_property
+    def _pages(self) -> list[list[str]]:
+        """The pages of each model's overview; those of the first, or the only one, are called after none."""
         if not self._draws:
-            return []
+            return [[] for _ in self._scored.scorers]
         from affectkit.stages.score_figures import ROWS_A_PAGE
 
         count = max(1, -(-len(self._pictures) // ROWS_A_PAGE)) if self._pictures else 0
-        return [f"{OVERVIEW}.png" if number == 0 else f"{OVERVIEW}-{number + 1}.png" for number in range(count)]
+        stems = [OVERVIEW, *(f"{OVERVIEW}.{scorer.name}" for scorer in self._scored.scorers[1:])]
+        ends = ["", *(f"-{number}" for number in range(2, count + 1))][:count]
+        return [[f"{stem}{end}.png" for end in ends] for stem in stems]
 
-    def _draw(self, ranges: Sequence[FaceRange], pages: Sequence[str], counter: Meter) -> None:
+    def _draw(self, ranges: Sequence[FaceRange], counter: Meter) -> None:
         from affectkit.stages import score_figures
 
         with np.errstate(all="ignore"):
@@ -253,7 +289,8 @@ class AnalysisFolder:
         bounds = {name: self._bounds(name, *pair) for name, *pair in zip(self._written.columns, low, high, strict=True)}
         note = " ".join(note_of(scorer) for scorer in self._scored.scorers) + f" {CAUTION}"
         settings = repr((_FIGURES, sorted(bounds.items()), note, self._options))
-        self._draw_overview(ranges, pages, bounds, note, settings)
+        for number in range(len(self._scored.scorers)):
+            self._draw_overview(ranges, number, bounds, settings)
         for clip, faces in groupby(ranges, key=lambda each: each.summary.clip):
             tables: dict[str, tuple[ScoreTable, Bools]] = {}
             for face in faces:
@@ -271,6 +308,12 @@ class AnalysisFolder:
         """The scores of each face of a clip, and where it is seen."""
         tables = self._scored.tables(clip, speech=self._options.speech)
         return {table.face: (table, seen) for table, seen in tables}
+
+    def _are_few(self, summary: FaceSummary) -> bool:
+        """Whether so few rows show a face (or have speech) that their mean says little; where a score is one of the
+        whole clip, that is not known from its rows."""
+        has_rows = any(task.level == "time" for scorer in self._scored.scorers for task in scorer.outputs)
+        return has_rows and 0 < summary.face_rows < FEW
 
     def _timeline(
         self, summary: FaceSummary, table: ScoreTable, seen: Bools, bounds: Mapping[str, tuple[float, float]], note: str
@@ -291,42 +334,47 @@ class AnalysisFolder:
             groups.append((scorer.name, curves))
         face = f", face {summary.face}" if summary.face else ""
         model = f": {groups[0][0]}" if len(groups) == 1 else ""
+        few = f" ({rows_in_words(summary.face_rows)} with {self._options.seen})" if self._are_few(summary) else ""
         return Timeline(
-            f"{summary.clip}{face}{model}", table.start, table.end, seen, groups, self._options.threshold, note,
+            f"{summary.clip}{face}{model}{few}", table.start, table.end, seen, groups, self._options.threshold, note,
             table.speech, self._options.unseen,
         )  # fmt: skip
 
     def _draw_overview(
-        self, ranges: Sequence[FaceRange], pages: Sequence[str], bounds: Mapping[str, tuple[float, float]], note: str,
-        settings: str,
-    ) -> None:  # fmt: skip
+        self, ranges: Sequence[FaceRange], model: int, bounds: Mapping[str, tuple[float, float]], settings: str
+    ) -> None:
+        """The overview of one of the models, which it says, and where those of the others are."""
         from affectkit.stages import score_figures
 
-        lead = self._lead(self._written.columns)
-        model = self._model_of(lead)
-        columns = [name for name in self._written.columns if self._model_of(name) == model and name != lead]
-        columns = [lead, *columns][:_MEANS]
-        prefix = next(prefix for scorer, prefix in self._with_prefixes() if scorer.name == model)
+        scorer, prefix = self._with_prefixes()[model]
+        columns = self._columns_of(scorer.name, self._written.columns)
+        lead = self._lead(columns)
+        columns = [lead, *(name for name in columns if name != lead)][:_MEANS]
+        pages = self._pages[model]
+        elsewhere = [
+            f"{other.name} in {names[0]}"
+            for other, names in zip(self._scored.scorers, self._pages, strict=True) if other is not scorer
+        ]  # fmt: skip
+        note = f"{note_of(scorer)} {CAUTION}" + (f" Other models: {', '.join(elsewhere)}." if elsewhere else "")
         rows = []
         for face in ranges:
             summary = face.summary
             name = f"{summary.clip}{f' #{summary.face}' if summary.face else ''}"
             means = np.array([summary.of(column).mean for column in columns])
-            assert face.strip is not None
-            rows.append(score_figures.OverviewRow(name, *face.strip, means))
+            few = summary.face_rows if self._are_few(summary) else None
+            rows.append(score_figures.OverviewRow(name, *face.strips[model], means, few))
         size = score_figures.ROWS_A_PAGE
         for number, page in enumerate(pages):
             some = rows[number * size : (number + 1) * size]
             digests = "".join(face.digest for face in ranges[number * size : (number + 1) * size])
             made_from = sha256(f"{digests} {settings}".encode()).hexdigest()
             of_all = f" ({number * size + 1} to {number * size + len(some)} of {len(rows)})" if len(pages) > 1 else ""
-            noun = "face" if any(face.summary.face for face in ranges) else "clip"
-            title = f"{len(rows)} {noun}{'' if len(rows) == 1 else 's'}, {model}{of_all}"
+            title = f"{counted_faces([face.summary for face in ranges])}, {scorer.name}{of_all}"
             with self._folder.file(page, made_from) as temporary:
                 if temporary is not None:
                     score_figures.draw_overview(
                         some, lead.removeprefix(prefix), bounds[lead], [name.removeprefix(prefix) for name in columns],
-                        title, note, temporary,
+                        title, note, temporary, self._options.unseen,
                     )  # fmt: skip
 
     def _bounds(self, column: str, low: float, high: float) -> tuple[float, float]:
@@ -344,6 +392,24 @@ class AnalysisFolder:
             column.removeprefix(prefix) in scorer.probabilities
             for scorer, prefix in self._with_prefixes() if column.startswith(prefix)
         )  # fmt: skip
+
+
+def rows_in_words(count: int) -> str:
+    """So many rows.
+
+    >>> rows_in_words(1), rows_in_words(3)
+    ('1 row', '3 rows')
+    """
+    return f"{count} row{'' if count == 1 else 's'}"
+
+
+def counted_faces(faces: Sequence[FaceSummary]) -> str:
+    """How many clips, and faces where they are told apart, in words."""
+    clips = len({each.clip for each in faces})
+    text = f"{clips} clip{'' if clips == 1 else 's'}"
+    if not (numbered := sum(bool(each.face) for each in faces)):
+        return text
+    return f"{numbered} face{'' if numbered == 1 else 's'} in {text}"
 
 
 def note_of(scorer: ScoringModel) -> str:

@@ -10,7 +10,7 @@ import shlex
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,7 +22,7 @@ from affectkit.errors import UsageError, listed
 from affectkit.media import AUDIO_SUFFIXES, MEDIA_SUFFIXES
 from affectkit.media.sampling import Rate
 from affectkit.progress import part_of
-from affectkit.stages.analysis_folder import RECORD, WHAT, AnalysisFolder, FolderOptions, WrittenAnalysis
+from affectkit.stages.analysis_folder import RECORD, WHAT, AnalysisFolder, FolderOptions, WrittenAnalysis, rows_in_words
 from affectkit.stages.analysis_texts import models_text, readme
 from affectkit.stages.inputs import REQUIRED, artifacts, file, media
 from affectkit.stages.predict_published import DETECTOR, FPS, PublishedModel
@@ -42,6 +42,10 @@ MODEL = "mini-xception"
 LONGEST_ABSENCE = 600.0
 """Seconds after which a face that comes back near where it was is still the same one, where a clip is about one face:
 people turn away and leave the picture, and what follows belongs to them."""
+NUMBERED = (
+    "faces are numbered clip by clip, and a number is no person: who is away for long or moves across a cut has "
+    "another one after it; summary.csv says when and where each was seen"
+)
 LISTED = 30
 """Faces that are listed one by one, and clips that failed."""
 
@@ -71,7 +75,7 @@ class AnalyzeConfig(Config):
     )
     option: list[str] = Field([], description="an option of the model, key=value, or MODEL.key=value (repeatable)")
     weights: str = Field("auto", description="the model's weights: auto, or a file")
-    threshold: float = Field(0.5, description="an episode: a score is so high or higher")
+    threshold: float = Field(0.5, allow_inf_nan=False, description="an episode: a score is so high or higher")
     gap: float = Field(0.5, ge=0, le=3600, description="gaps shorter than this many seconds don't end an episode")
     figures: bool = Field(True, description="draw curves and an overview (extra figures)")
     report: bool = Field(True, description="write a page with the videos' curves, report/index.html (extra report)")
@@ -130,6 +134,8 @@ class Analyze(Stage):
             written = folder.write(_about(scored, clips, config, line), _texts(scored, config, line), counter)
         failed = (*scored.failed, *written.failed)
         notices = [*notices, *_recipe_notices(models, config), *scored.notices, *written.notices]
+        if any(summary.face for summary in written.faces):
+            notices.append(NUMBERED)
         page, said = page_of(inputs.out, context) if config.report else (None, [])
         notices += [line for line in said if line not in notices]
         report = _report(scored, written, clips) | {"page": None if page is None else str(page)}
@@ -215,7 +221,7 @@ def _options(models: Sequence[PublishedModel | Artifact], config: AnalyzeConfig)
     if config.face != "all":
         faces["max_gap"] = LONGEST_ABSENCE
     rows = {"smooth": config.smooth, "half_width": config.half_width}
-    return ScorerOptions(faces, config.vad, rows, config.task, option, config.weights)
+    return ScorerOptions(faces, config.vad, rows, config.task, option, config.weights, config.threshold)
 
 
 def _folder_options(scored: Scored, config: AnalyzeConfig) -> FolderOptions:
@@ -269,7 +275,9 @@ def _report(scored: Scored, written: WrittenAnalysis, clips: Sequence[Clip]) -> 
         "clips": len(clips),
         "columns": list(written.columns),
         "lead": _lead_columns(scored, written.columns),
-        "faces": [_face(summary, scored) for summary in written.faces],
+        "faces": [
+            _face(summary, scored) | {"few": (summary.clip, summary.face) in written.few} for summary in written.faces
+        ],
         "written": len(written.changed),
         "caution": "A score says how an expression looks or sounds, not what a person feels.",
     }
@@ -279,6 +287,10 @@ def _face(summary: FaceSummary, scored: Scored) -> dict[str, Any]:
     prefixes = [prefix for scorer, prefix in zip(scored.scorers, scored.prefixes, strict=True) for _ in scorer.classes]
     return {
         "clip": summary.clip, "face": summary.face, "seconds": round(summary.seconds, 3), "rows": summary.rows,
+        "face_rows": summary.face_rows,
+        "place": {
+            name: None if math.isnan(value) else round(value, 3) for name, value in asdict(summary.place).items()
+        },
         "face_share": summary.face_share, "scored_share": summary.scored_share,
         "dominant": {
             prefix: {"class": name, "share": share}
@@ -304,16 +316,16 @@ def _table(report: Mapping[str, Any]) -> TextTable:
     has_faces = any(face["face"] for face in faces)
     several = len(report["models"]) > 1
     mostly = list(faces[0]["dominant"])
-    headers = ["clip", *(["face"] if has_faces else []), "length", "with a face"]
+    headers = ["clip", *(["face", "seen", "about (x, y; px)"] if has_faces else []), "length", "with a face"]
     headers += [f"{prefix}mostly" if several else "mostly" for prefix in mostly]
     headers += [f"{'' if several else 'mean '}{name.replace('_', ' ')}" for name in report["lead"]]
     rows = []
     for face in faces:
         cells = [
             face["clip"],
-            *([face["face"]] if has_faces else []),
+            *([face["face"] or "-", *_place(face["place"])] if has_faces else []),
             _clock(face["seconds"]),
-            _percent(face["face_share"]),
+            _percent(face["face_share"]) + (f" ({rows_in_words(face['face_rows'])})" if face["few"] else ""),
         ]
         for prefix in mostly:
             strongest = face["dominant"][prefix]
@@ -322,6 +334,14 @@ def _table(report: Mapping[str, Any]) -> TextTable:
         cells += ["-" if math.isnan(face["mean"][name]) else f"{face['mean'][name]:+.2f}" for name in report["lead"]]
         rows.append(tuple(cells))
     return TextTable(tuple(headers), tuple(rows))
+
+
+def _place(place: Mapping[str, float | None]) -> tuple[str, str]:
+    """From when to when a face was seen, and where in the picture it was."""
+    if place["first"] is None or place["last"] is None:
+        return "-", "-"
+    where = "-" if place["x"] is None else f"{place['x']:.0f}, {place['y']:.0f}; {place['side']:.0f}"
+    return f"{_clock(place['first'])}-{_clock(place['last'])}", where
 
 
 def _percent(share: float) -> str:

@@ -45,14 +45,14 @@ def panels_of(sources: Sources, families: list[dict[str, Any]], labelled: Task |
 
 
 def families_of(sources: Sources) -> list[dict[str, Any]]:
-    """Sets that were made in the same way but for seeds: their places, and what they are called together."""
-    places: dict[str, list[int]] = {}
+    """Sets that were made in the same way but for seeds: their numbers_of, and what they are called together."""
+    numbers_of: dict[str, list[int]] = {}
     for number, each in enumerate(sources.sets):
         if each.artifact is not None:
-            places.setdefault(f"{each.columns} {_seedless(each.artifact, sources, set())}", []).append(number)
+            numbers_of.setdefault(f"{each.columns} {_seedless(each.artifact, sources, set())}", []).append(number)
     return [
         {"sets": numbers, "name": f"{sources.sets[numbers[0]].artifact_name}, {len(numbers)} seeds"}
-        for numbers in places.values() if len(numbers) > 1
+        for numbers in numbers_of.values() if len(numbers) > 1
     ]  # fmt: skip
 
 

@@ -183,13 +183,15 @@ def _speech(axes: Axes, spans: Sequence[tuple[float, float]]) -> None:
 @dataclass(frozen=True, repr=False)
 class OverviewRow:
     """One face in the overview: its name, the lead score in `COLUMNS` stretches of its clip, the clip's length (s), in
-    which of the stretches no face was seen, and the means that stand beside it."""
+    which of the stretches no face was seen, and the means that stand beside it; few: how many rows they are of, where
+    these are too few to say much."""
 
     name: str
     strip: Floats
     unseen: Bools
     seconds: float
     means: Floats
+    few: int | None = None
 
 
 def strip_of(start: Floats, end: Floats, values: Floats, seen: Bools) -> tuple[Floats, Bools, float]:
@@ -206,17 +208,19 @@ def strip_of(start: Floats, end: Floats, values: Floats, seen: Bools) -> tuple[F
 
 def draw_overview(
     rows: Sequence[OverviewRow], lead: str, bounds: tuple[float, float], columns: Sequence[str], title: str, note: str,
-    path: Path,
+    path: Path, unseen: str = "no face found",
 ) -> None:  # fmt: skip
     """Write one page: every face's lead score over time, and the means of `columns`, as PNG."""
     with styled():
-        _save(_overview(rows, lead, bounds, columns, title, note), path)
+        _save(_overview(rows, lead, bounds, columns, title, note, unseen), path)
 
 
 def _overview(
-    rows: Sequence[OverviewRow], lead: str, bounds: tuple[float, float], columns: Sequence[str], title: str, note: str
-) -> Figure:
-    names = [shortened(row.name, 28) for row in rows]
+    rows: Sequence[OverviewRow], lead: str, bounds: tuple[float, float], columns: Sequence[str], title: str, note: str,
+    unseen: str,
+) -> Figure:  # fmt: skip
+    few = [f" ({row.few} row{'' if row.few == 1 else 's'})" if row.few is not None else "" for row in rows]
+    names = [f"{shortened(row.name, 28)}{text}" for row, text in zip(rows, few, strict=True)]
     left = 0.2 + 0.073 * max(map(len, names))
     cell = 0.42
     right = 0.1 + cell * len(columns)
@@ -249,7 +253,7 @@ def _overview(
     axes.set_title(lead.replace("_", " "), fontsize=9, loc="left", pad=4)
     time_axis(axes, 0.0, longest, 6)
     axes.tick_params(axis="x", labelsize=SMALL)
-    axes.set_xlabel("time (m:ss); grey: no face found", fontsize=8)
+    axes.set_xlabel(f"time (m:ss); grey: {unseen}", fontsize=8)
     bar = figure.add_axes((left / width, (bottom - 0.66) / height, 1.6 / width, 0.09 / height))
     bar.imshow(np.linspace(0, 1, 256)[None], cmap=colours, aspect="auto", extent=(*bounds, 0.0, 1.0))
     bar.set_yticks([])
@@ -265,15 +269,17 @@ def _means(
     figure: Figure, rows: Sequence[OverviewRow], columns: Sequence[str], box: tuple[float, float, float, float],
     size: tuple[float, float],
 ) -> None:  # fmt: skip
-    """Means as numbers on a shade: of classes of their share of 1, of other values of their distance from 0."""
+    """Means as numbers on a shade: of classes of their share of 1, of other values of their distance from 0; those of
+    few rows are grey, on none."""
     if not columns:
         return
     values = np.array([row.means for row in rows])
     axes = figure.add_axes((box[0] / size[0], box[1] / size[1], box[2] / size[0], box[3] / size[1]))
     shade = np.abs(np.nan_to_num(values)).clip(0, 1)
+    shade[[row.few is not None for row in rows]] = 0
     axes.imshow(shade, vmin=0, vmax=1.25, cmap="Blues", aspect="auto", extent=(0, len(columns), len(rows), 0))
     for (line, place), value in np.ndenumerate(values):
-        colour = "white" if shade[line, place] > 0.7 else BLACK
+        colour = "white" if shade[line, place] > 0.7 else BLACK if rows[line].few is None else GREY
         text = "" if np.isnan(value) else f"{value:.2f}"
         axes.text(place + 0.5, line + 0.5, text, ha="center", va="center", fontsize=7, color=colour)
     axes.set_yticks([])

@@ -45,7 +45,8 @@ def is_results(folder: Path) -> bool:
 class ResultFolder:
     """The files of one command in a folder, which is new, empty, or was written by the same command before.
 
-    changed: paths that were written or removed now; altered: those that somebody had changed since they were written.
+    changed: paths that were written or removed now; removed: those of an earlier run that are not of this one;
+    altered: those that somebody had changed since they were written.
     """
 
     def __init__(self, root: Path, record: str, what: str) -> None:
@@ -55,6 +56,7 @@ class ResultFolder:
         """
         self.root, self._record, self._what = root, root / record, what
         self.changed: list[str] = []
+        self.removed: list[str] = []
         self.altered: list[str] = []
         self._was_complete = True
         self._before = self._read()
@@ -126,6 +128,7 @@ class ResultFolder:
             with explained(self.root / name):
                 (self.root / name).unlink()
             self.changed.append(name)
+            self.removed.append(name)
             self._remove_empty(name)
         self._write(about, self._files, complete=True)
         return left

@@ -127,13 +127,41 @@ class ScoreSummary:
         return max((each.seconds for each in self.episodes), default=0.0)
 
 
+@dataclass(frozen=True)
+class FacePlace:
+    """When and where a face was seen: from `first` to `last` (s); the middle of its boxes x, y and their side, in
+    pixels of the video, means over the rows that show it. NaN where that is not known."""
+
+    first: float = np.nan
+    last: float = np.nan
+    x: float = np.nan
+    y: float = np.nan
+    side: float = np.nan
+
+    @staticmethod
+    def of(times: Floats, seen: Bools, boxes: Floats | None) -> FacePlace:
+        """times [T,2] that rows stand for, which of them show the face [T], and its boxes [T,4], where there are some.
+
+        >>> FacePlace.of(np.array([[0.0, 1], [1, 2]]), np.array([False, True]), np.array([[0.0] * 4, [10, 10, 30, 50]]))
+        FacePlace(first=1.0, last=2.0, x=20.0, y=30.0, side=30.0)
+        """
+        rows = np.flatnonzero(seen)
+        if not len(rows):
+            return FacePlace()
+        first, last = float(times[rows[0], 0]), float(times[rows[-1], 1])
+        if boxes is None:
+            return FacePlace(first, last)
+        x0, y0, x1, y1 = np.asarray(boxes, float)[rows].mean(axis=0).tolist()
+        return FacePlace(first, last, (x0 + x1) / 2, (y0 + y1) / 2, (x1 - x0 + y1 - y0) / 2)
+
+
 @dataclass(frozen=True, repr=False)
 class FaceSummary:
     """What the scores of one face were over its clip.
 
     seconds: that its rows stand for; face_share: of its rows, those with a face (or speech) behind them; scored_share:
     those with a score; dominant: of each model's classes the one that is the strongest most often, and in what share of
-    the rows with a score.
+    the rows with a score; face_rows: how many rows have a face (or speech); place: when and where the face was.
     """
 
     clip: str
@@ -144,15 +172,19 @@ class FaceSummary:
     scored_share: float
     scores: tuple[ScoreSummary, ...]
     dominant: tuple[tuple[str, float], ...] = field(default=())
+    face_rows: int = 0
+    place: FacePlace = field(default=FacePlace())
 
     def of(self, column: str) -> ScoreSummary:
         """The summary of one score."""
         return next(each for each in self.scores if each.column == column)
 
 
-def summary_of(table: ScoreTable, seen: Bools, threshold: float, gap: float) -> FaceSummary:
+def summary_of(
+    table: ScoreTable, seen: Bools, threshold: float, gap: float, boxes: Floats | None = None
+) -> FaceSummary:  # fmt: skip
     """What the scores of a face were; `seen` [T]: rows with a face (or speech); `threshold` and `gap` (s) make episodes
-    as `affectkit.tables.episodes` says."""
+    as `affectkit.tables.episodes` says; `boxes` [T,4] of the face, where it has some."""
     scores = []
     for column in table.columns:
         values = table.of(column)
@@ -168,7 +200,8 @@ def summary_of(table: ScoreTable, seen: Bools, threshold: float, gap: float) -> 
     return FaceSummary(
         table.clip, table.face, float((times[:, 1] - times[:, 0]).sum()), len(table),
         float(np.mean(seen)) if len(seen) else 0.0, float(np.mean(table.valid)) if len(table) else 0.0,
-        tuple(scores), tuple(_dominant(table, names) for names in table.classes),
+        tuple(scores), tuple(_dominant(table, names) for names in table.classes), int(np.count_nonzero(seen)),
+        FacePlace.of(times, np.asarray(seen, bool), boxes),
     )  # fmt: skip
 
 
@@ -186,11 +219,16 @@ SUMMARY = ("mean", "sd", "p10", "p90", "episodes", "episode_seconds", "longest_e
 """What `summary.csv` says of each score."""
 
 
+PLACE = ("first_seen", "last_seen", "face_x", "face_y", "face_size")
+"""When and where a face was, in `summary.csv`."""
+
+
 def summary_header(columns: Sequence[str], models: Sequence[str]) -> list[str]:
     """The columns of `summary.csv`: all means, then all deviations, ...; `models`: a prefix each that has classes."""
     names = [f"{prefix}{name}" for prefix in models for name in ("dominant", "dominant_share")]
     scores = [f"{column}_{what}" for what in SUMMARY for column in columns]
-    return ["clip", "face", "seconds", "rows", "face_share", "scored_share", *names, *scores, "model"]
+    counts = ("seconds", "rows", "face_rows", "face_share", "scored_share")
+    return ["clip", "face", *counts, *PLACE, *names, *scores, "model"]
 
 
 def summary_row(summary: FaceSummary, model: str) -> list[Any]:
@@ -205,7 +243,9 @@ def summary_row(summary: FaceSummary, model: str) -> list[Any]:
     dominant = [value for pair in summary.dominant for value in pair]
     scores = [value for what in SUMMARY for value in said[what]]
     shares = (summary.face_share, summary.scored_share)
-    return [summary.clip, summary.face, summary.seconds, summary.rows, *shares, *dominant, *scores, model]
+    place = (summary.place.first, summary.place.last, summary.place.x, summary.place.y, summary.place.side)
+    counts = (summary.seconds, summary.rows, summary.face_rows)
+    return [summary.clip, summary.face, *counts, *shares, *place, *dominant, *scores, model]
 
 
 EPISODES = ("clip", "face", "column", "start", "end", "seconds", "peak", "model")
