@@ -446,3 +446,12 @@ def test_the_axis_of_a_target_has_round_ticks(values: list[float], ticks: list[f
     assert set(ticks) <= set(reach.ticks) and len(reach.ticks) <= 4
     finite = [value for value in values if np.isfinite(value)]
     assert all(reach.low <= value <= reach.high for value in [*finite, *reach.ticks])
+
+
+def test_a_lag_is_of_labels(affectkit: Command, tmp_path: Path) -> None:
+    write_tables(tmp_path, tasks.get("va"))
+    line = ["plot", "scores.csv", "--label-lag", "0.4", "--kind", "timeline", "--out", "out"]
+    alone = affectkit(*line)
+    assert alone.returncode == 2 and "--label-lag 0.4 is of labels: give --labels CSV" in alone.stderr
+    done = affectkit(*line, "--labels", "labels.csv", "--task", "va")
+    assert done.returncode == 0 and "labels are taken 0.4 s earlier" in done.stderr

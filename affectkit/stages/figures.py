@@ -1,4 +1,4 @@
-"""Figures of an evaluation and of labels, as PNG and SVG. Imports matplotlib: import inside functions only."""
+"""Figures of an evaluation, of labels and their lag, PNG and SVG. Imports matplotlib: import inside functions only."""
 
 from __future__ import annotations
 
@@ -390,17 +390,17 @@ def draw_lag(folder: Path, shifts: Floats, curves: Mapping[str, Floats], report:
 
 
 def _lag(shifts: Floats, curves: Mapping[str, Floats], report: Mapping[str, Any]) -> Figure:
-    figure = figure_of(5.5, 3.6)
+    figure = figure_of(COLUMN, 2.9)
     axes = figure.subplots()
     for number, curve in enumerate(curves.values()):
         axes.plot(shifts, curve, color=LIGHT, linewidth=0.7, label="each clip" if not number else None)
     if interval := report["interval"]:
-        axes.axvspan(*interval, color=VERMILLION, alpha=0.15, linewidth=0, label="95% of draws of clips")
-    axes.plot(shifts, report["curve"], color=BLUE, linewidth=2, label=f"all {len(curves)} clips")
+        axes.axvspan(*interval, color=VERMILLION, alpha=0.15, linewidth=0, label="95 % of draws of clips")
+    axes.plot(shifts, report["curve"], color=BLUE, linewidth=1.6, label=f"all {len(curves)} clips")
     axes.axvline(report["lag"], color=VERMILLION, linestyle="--", label=f"lag {report['lag']:.2f} s")
     axes.axvline(0, color=GREY, linewidth=0.8)
     axes.margins(x=0)
     axes.set_xlabel("labels are taken so much earlier (s)")
     axes.set_ylabel("correlation with the predictions")
-    figure.legend(loc="outside lower center", ncols=4, frameon=False, fontsize=8, handlelength=1.5, columnspacing=1)
+    figure.legend(loc="outside lower center", ncols=2, handlelength=1.5, columnspacing=1)
     return figure

@@ -45,7 +45,7 @@ def panels_of(sources: Sources, families: list[dict[str, Any]], labelled: Task |
 
 
 def families_of(sources: Sources) -> list[dict[str, Any]]:
-    """Sets that were made in the same way but for seeds: their numbers_of, and what they are called together."""
+    """Sets that were made in the same way but for seeds: their places, and what they are called together."""
     numbers_of: dict[str, list[int]] = {}
     for number, each in enumerate(sources.sets):
         if each.artifact is not None:

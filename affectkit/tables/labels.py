@@ -143,8 +143,12 @@ class LabelChoice(LagChoice, DatasetChoice):
     labels: Path | None = Field(None, description="CSV: clip[,start,end][,split][,subject],<targets>")
 
     def source_if_any(self) -> Labels | None:
-        """The table of labels or the data set, None for neither. Raises UsageError for both."""
-        return None if self.labels is None and self.data_set() is None else self.source()
+        """The table of labels or the data set, None for neither. Raises UsageError for both, and for a lag of none."""
+        if self.labels is not None or self.data_set() is not None:
+            return self.source()
+        if self.label_lag:
+            raise UsageError(f"--label-lag {self.label_lag:g} is of labels: give --labels CSV as well")
+        return None
 
     def source(self) -> Labels:
         """The table of labels, or the data set that has them. Raises UsageError for both and for neither."""
