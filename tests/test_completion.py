@@ -64,7 +64,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cache:
         ("list formats hume", ["hume-reaction"]),
         ("list models mini", ["mini-xception"]),
         ("export x --to p", ["parquet"]),
-        ("export x --to b", ["bundle"]),
+        ("export x --to bu", ["bundle"]),
         ("check-plugin x --group fus", ["fusers"]),
         ("dataset check dfe", ["dfew"]),
         ("practice dfe", ["dfew"]),
