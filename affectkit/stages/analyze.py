@@ -18,6 +18,7 @@ from pydantic import Field
 
 from affectkit import __version__
 from affectkit.config import Config
+from affectkit.drawing.curves import clock
 from affectkit.errors import UsageError, listed
 from affectkit.media import AUDIO_SUFFIXES, MEDIA_SUFFIXES
 from affectkit.media.sampling import Rate
@@ -324,7 +325,7 @@ def _table(report: Mapping[str, Any]) -> TextTable:
         cells = [
             face["clip"],
             *([face["face"] or "-", *_place(face["place"])] if has_faces else []),
-            _clock(face["seconds"]),
+            clock(face["seconds"]),
             _percent(face["face_share"]) + (f" ({rows_in_words(face['face_rows'])})" if face["few"] else ""),
         ]
         for prefix in mostly:
@@ -341,16 +342,11 @@ def _place(place: Mapping[str, float | None]) -> tuple[str, str]:
     if place["first"] is None or place["last"] is None:
         return "-", "-"
     where = "-" if place["x"] is None else f"{place['x']:.0f}, {place['y']:.0f}; {place['side']:.0f}"
-    return f"{_clock(place['first'])}-{_clock(place['last'])}", where
+    return f"{clock(place['first'])}-{clock(place['last'])}", where
 
 
 def _percent(share: float) -> str:
     return "-" if math.isnan(share) else f"{share:.0%}"
-
-
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}" if minutes >= 60 else f"{minutes}:{rest:02d}"
 
 
 def line_of(

@@ -16,8 +16,9 @@ from pydantic import Field, field_validator
 from affectkit import plugins
 from affectkit.config import Config, Numerics, Runtime
 from affectkit.devices import resolved
+from affectkit.drawing.style import require_matplotlib
 from affectkit.emotions import valence_index
-from affectkit.errors import ClipError, UsageError, require
+from affectkit.errors import ClipError, UsageError
 from affectkit.learning.crop_table import BrokenRow
 from affectkit.plugins import ModelCard
 from affectkit.prefetch import ahead, worker_count
@@ -201,7 +202,7 @@ def check_contract(
 
 def draw_contract(report: ContractReport, folder: Path) -> Path:
     """The choices as a picture, PNG and SVG; returns the PNG file. Raises MissingExtra without matplotlib."""
-    require("matplotlib", "matplotlib", "figures", "drawing figures")
+    require_matplotlib()
     from affectkit.stages.contract_figures import draw_choices
 
     return draw_choices(report, folder)

@@ -15,7 +15,8 @@ from pydantic import Field
 from affectkit import tasks
 from affectkit.config import Config, Runtime
 from affectkit.digests import Digests
-from affectkit.errors import ClipError, UsageError, require
+from affectkit.drawing.style import require_matplotlib
+from affectkit.errors import ClipError, UsageError
 from affectkit.media import Sampling, VideoReader, scan
 from affectkit.plugins import RawLabels
 from affectkit.prefetch import worker_count
@@ -133,7 +134,7 @@ def _chosen(reader: Any, source: DatasetLabels, config: CheckConfig, report: Rep
 
 def draw_labels(folder: Path, report: Report) -> list[Path]:
     """Figures of the labels of every task, PNG and SVG. Raises MissingExtra without matplotlib."""
-    require("matplotlib", "matplotlib", "figures", "drawing figures")
+    require_matplotlib()
     from affectkit.stages.figures import draw_labels
 
     return draw_labels(folder, report.tasks)

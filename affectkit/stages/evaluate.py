@@ -17,7 +17,8 @@ import numpy as np
 from pydantic import Field
 
 from affectkit import bootstrap, metrics, tasks
-from affectkit.errors import UsageError, require
+from affectkit.drawing.style import require_matplotlib
+from affectkit.errors import UsageError
 from affectkit.stages import scoring
 from affectkit.stages import scoring as calibration
 from affectkit.stages.fit_stage import Computed, FitStage
@@ -98,7 +99,7 @@ class Evaluate(FitStage):
 
     def needs(self, config: EvaluateConfig, files: Mapping[str, Path]) -> Iterator[Need]:
         if config.figures:
-            yield Need("figures", "matplotlib", _require_matplotlib)
+            yield Need("figures", "matplotlib", require_matplotlib)
 
     def reads_task(self, config: EvaluateConfig) -> tuple[Task, str]:
         task = tasks.get(config.task)
@@ -133,7 +134,7 @@ class Evaluate(FitStage):
         that both have a score for."""
         inputs, config, task = resolved.inputs, resolved.config, resolved.task
         if config.figures:
-            _require_matplotlib()
+            require_matplotlib()
         labels_of_clip = read(inputs.labels, task)
         predictions = tables.load(inputs.predictions, task)
         scored = gather(task, [predictions], labels_of_clip, config, inputs.splits)
@@ -169,10 +170,6 @@ class Evaluate(FitStage):
 
 
 STAGE = Evaluate
-
-
-def _require_matplotlib() -> None:
-    require("matplotlib", "matplotlib", "figures", "drawing figures")
 
 
 def _report(task: Task, scored: Scored, config: ScoringConfig) -> dict[str, Any]:

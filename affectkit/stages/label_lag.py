@@ -13,7 +13,8 @@ from pydantic import Field, model_validator
 from affectkit import tasks
 from affectkit.annotations import lag
 from affectkit.config import Config
-from affectkit.errors import UsageError, listed, require
+from affectkit.drawing.style import require_matplotlib
+from affectkit.errors import UsageError, listed
 from affectkit.stages.fit_stage import Computed, FitStage
 from affectkit.stages.inputs import artifacts, labels, splits
 from affectkit.stages.reports import Shape
@@ -107,7 +108,7 @@ class LabelLag(FitStage):
 
     def needs(self, config: LabelLagConfig, files: Mapping[str, Path]) -> Iterator[Need]:
         if config.figures:
-            yield Need("figures", "matplotlib", _require_matplotlib)
+            yield Need("figures", "matplotlib", require_matplotlib)
 
     def reads_task(self, config: LabelLagConfig) -> tuple[Task, str]:
         task = tasks.get(config.task)
@@ -137,7 +138,7 @@ class LabelLag(FitStage):
     def compute(self, resolved: Resolved, context: Context) -> Computed:
         inputs, config, task = resolved.inputs, resolved.config, resolved.task
         if config.figures:
-            _require_matplotlib()
+            require_matplotlib()
         labels_of_clip = read(inputs.labels, task)
         predictions = tables.with_splits(tables.load(inputs.predictions, task), labels_of_clip, inputs.splits)
         moments_of, left_out = _of_clips(predictions, labels_of_clip, task, config)
@@ -177,10 +178,6 @@ class LabelLag(FitStage):
 
 
 STAGE = LabelLag
-
-
-def _require_matplotlib() -> None:
-    require("matplotlib", "matplotlib", "figures", "drawing figures")
 
 
 def _of_clips(
